@@ -1,0 +1,53 @@
+# Everything here works from a bare checkout: the targets make the virtual environment, and `up` the servers.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status logs test check bench
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+demo: $(STAMP) ## start everything and show it at work on a sample; leaves it up
+	@$(BIN)/millrace up
+	@$(BIN)/python -m deploy.demo
+
+up: $(STAMP) ## start the stack on this machine
+	@$(BIN)/millrace up
+
+down: $(STAMP) ## stop it; its data stays in .local
+	@$(BIN)/millrace down
+
+status: $(STAMP) ## what runs, and where
+	@$(BIN)/millrace status
+
+logs: $(STAMP) ## the services' last log lines
+	@$(BIN)/millrace logs
+
+test: $(DEV) ## every test; works while the stack is up
+	@$(BIN)/pytest
+
+check: $(DEV) ## format, lint, types, import rules
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP) ## the measurements
+	@$(BIN)/python -m bench
+
+$(STAMP): requirements.txt pyproject.toml
+	@deploy/environment.sh "$(PYTHON)" "$(VENV)"
+	@echo "Installing the locked dependencies into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): $(STAMP) requirements-dev.txt
+	@$(PIP) install --require-hashes -r requirements.txt -r requirements-dev.txt
+	@touch $@

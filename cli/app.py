@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import click
+
+from cli import client, stack
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="millrace")
+def main() -> None:
+    """Files in; checked rows, a search index and reports out."""
+
+
+for command in (*stack.COMMANDS, *client.COMMANDS):
+    main.add_command(command)

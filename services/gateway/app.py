@@ -1,0 +1,101 @@
+"""The gateway: accepts work, tells how it goes, and answers questions about what was loaded."""
+
+from functools import partial
+from pathlib import Path
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from services.gateway.access import Authentication, guard
+from services.gateway.catalog import Catalog
+from services.gateway.handlers import (
+    follow_counted,
+    follow_failure,
+    follow_indexed,
+    follow_loaded,
+    follow_planned,
+    follow_rejected,
+    sweep,
+)
+from services.gateway.measures import measure
+from services.gateway.problems import to_response
+from services.gateway.routes import datasets, events, imports, jobs, reports, rows, search
+from services.gateway.settings import GatewaySettings
+from shared.bus.routes import on
+from shared.catalog.files import read_reports
+from shared.consumer import Consumer
+from shared.contracts.events import (
+    ChunkCounted,
+    ChunkIndexed,
+    ChunkLoaded,
+    ImportPlanned,
+    ImportRejected,
+    JobFailed,
+    JobPartial,
+    JobProgress,
+    JobStarted,
+    JobSucceeded,
+    WorkFailed,
+)
+from shared.spool import Spool
+from shared.telemetry import operations
+
+TOLD = JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed
+
+ROUTES = (
+    on(ImportPlanned, follow_planned, then=TOLD),
+    on(ImportRejected, follow_rejected, then=TOLD),
+    on(ChunkLoaded, follow_loaded, then=TOLD, at_once=4),
+    on(ChunkIndexed, follow_indexed, then=TOLD, at_once=4),
+    on(ChunkCounted, follow_counted, then=TOLD, at_once=4),
+    on(WorkFailed, follow_failure, then=TOLD),
+)
+HANDLERS = [
+    datasets.list_datasets,
+    datasets.read_dataset,
+    imports.import_file,
+    rows.list_rows,
+    rows.read_row,
+    search.search,
+    reports.list_reports,
+    reports.read_report,
+    jobs.list_jobs,
+    jobs.read_job,
+    jobs.list_failed_rows,
+    events.follow_job,
+]
+
+
+def build(told: GatewaySettings) -> Litestar:
+    """The service, ready to run."""
+    spool = Spool(told.spool_url)
+    catalog = Catalog(read_reports(Path(told.catalog_dir)))
+    consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool))
+    app = Litestar(
+        [*HANDLERS, *operations.routes(consumer.checks)],
+        lifespan=[consumer.running],
+        middleware=[measure, DefineMiddleware(Authentication, exclude_from_auth_key="public", exclude=["^/docs"])],
+        guards=[guard],
+        exception_handlers={Exception: to_response},
+        dependencies={
+            "pool": Provide(lambda: consumer.pool, sync_to_thread=False),
+            "relay": Provide(lambda: consumer.relay, sync_to_thread=False),
+            "spool": Provide(lambda: spool, sync_to_thread=False),
+            "catalog": Provide(lambda: catalog, sync_to_thread=False),
+            "told": Provide(lambda: told, sync_to_thread=False),
+        },
+        openapi_config=OpenAPIConfig(
+            title="Millrace",
+            version="1",
+            path="/docs",
+            render_plugins=[SwaggerRenderPlugin()],
+            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{"key": []}],
+        ),
+    )
+    app.state.consumer = consumer
+    return app

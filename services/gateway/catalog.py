@@ -1,0 +1,59 @@
+"""The datasets that the ingestor has made tables for, and the reports of the catalog folder."""
+
+import time
+
+import msgspec
+
+from services.gateway import problems
+from shared.catalog.dataset import Dataset
+from shared.catalog.report import Report
+from shared.db import Connection, Pool
+
+FRESH_SECONDS = 2.0
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """A dataset with the revision of its declaration and the version of its rows."""
+
+    dataset: Dataset
+    revision: int
+    version: int
+
+
+class Catalog:
+    """Reads the declarations again when they are older than two seconds, or when a name is not among them."""
+
+    def __init__(self, reports: tuple[Report, ...]) -> None:
+        self.reports = {report.name: report for report in reports}
+        self._datasets: dict[str, Declared] = {}
+        self._read_at = 0.0
+
+    async def datasets(self, pool: Pool) -> dict[str, Declared]:
+        """All, by name."""
+        if time.monotonic() - self._read_at > FRESH_SECONDS:
+            async with pool.acquire() as db:
+                self._datasets = await _select_datasets(db)
+            self._read_at = time.monotonic()
+        return self._datasets
+
+    async def dataset(self, pool: Pool, name: str) -> Dataset:
+        """Raises Problem 404, which names those that there are."""
+        found = (await self.datasets(pool)).get(name)
+        if found is None:
+            known = ", ".join(sorted(self._datasets))
+            raise problems.not_found("dataset", name, hint=f"There are: {known}.")
+        return found.dataset
+
+    def report(self, name: str) -> Report:
+        """Raises Problem 404, which names those that there are."""
+        if name not in self.reports:
+            raise problems.not_found("report", name, hint=f"There are: {', '.join(sorted(self.reports))}.")
+        return self.reports[name]
+
+
+async def _select_datasets(db: Connection) -> dict[str, Declared]:
+    rows = await db.fetch("SELECT name, declaration, revision, version FROM ingestor.datasets ORDER BY name")
+    return {
+        row["name"]: Declared(msgspec.convert(row["declaration"], Dataset), row["revision"], row["version"])
+        for row in rows
+    }

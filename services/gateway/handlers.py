@@ -1,0 +1,176 @@
+"""What the gateway decides: how a job moves when a service tells what it has done, and what the public is told."""
+
+import datetime as dt
+import time
+
+import msgspec
+import structlog
+
+from services.gateway import progress, queries, unfinished
+from services.gateway.job import Job, to_body
+from shared.contracts.events import (
+    ChunkCounted,
+    ChunkIndexed,
+    ChunkLoaded,
+    ImportPlanned,
+    ImportRejected,
+    JobCreated,
+    JobEvent,
+    JobFailed,
+    JobPartial,
+    JobProgress,
+    JobStarted,
+    JobSucceeded,
+    WorkFailed,
+)
+from shared.contracts.message import Message
+from shared.contracts.parts import Problem
+from shared.db import Connection
+from shared.spool import Spool
+from shared.telemetry import metrics
+
+OVERDUE_SECONDS = 30.0
+STALLED_SECONDS = 3600.0
+ORPHAN_SECONDS = 86_400.0
+AT_ONCE = 100
+TELL_EVERY = dt.timedelta(seconds=1)
+ENDS: dict[str, type[JobEvent]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
+log = structlog.get_logger()
+
+Told = list[JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed]
+
+
+async def follow_planned(event: ImportPlanned, db: Connection) -> Told:
+    """Now it is known what the job waits for; of a file without rows it waits for nothing."""
+    job = await queries.lock_job(db, event.job_id)
+    if job is None:
+        return []
+    await queries.update_planned(db, event)
+    planned = msgspec.structs.replace(job, chunks=event.chunks, bytes_planned=event.bytes)
+    return await _advance(db, job, planned)
+
+
+async def follow_rejected(event: ImportRejected, db: Connection) -> Told:
+    """The file could not be read as what it was said to be."""
+    return await _fail(db, event.job_id, event.problem)
+
+
+async def follow_loaded(event: ChunkLoaded, db: Connection) -> Told:
+    """One chunk is in the table."""
+    job = await queries.lock_job(db, event.job_id)
+    if job is None:
+        return []
+    await queries.upsert_loaded(db, event)
+    return await _advance(db, job, job)
+
+
+async def follow_indexed(event: ChunkIndexed, db: Connection) -> Told:
+    """One chunk can be searched."""
+    return await _mark(db, event)
+
+
+async def follow_counted(event: ChunkCounted, db: Connection) -> Told:
+    """One chunk is in the rollups."""
+    return await _mark(db, event)
+
+
+async def follow_failure(event: WorkFailed, db: Connection) -> Told:
+    """A service gave up."""
+    return await _fail(db, event.job_id, event.problem)
+
+
+async def announce_created(db: Connection, job: Job, now: dt.datetime) -> JobCreated:
+    """The first event of a job, in the transaction that accepts it."""
+    told = msgspec.structs.replace(job, sequence=1)
+    await queries.update_job(db, told)
+    return await _announce(db, JobCreated, told, now)
+
+
+async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
+    """What was lost on the way, jobs that nobody works on any more, files that nobody needs."""
+    for kind, status, count, oldest in await queries.select_job_states(db):
+        metrics.JOBS.labels(kind, status).set(count)
+        if status in ("queued", "running"):
+            metrics.OLDEST_JOB_SECONDS.set(oldest)
+    await unfinished.forget_idempotency_keys(db)
+    await _tidy(db, spool)
+    found: list[tuple[str, Message]] = []
+    for command in await unfinished.select_unplanned(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE):
+        found.append(("", command))
+    for event in await unfinished.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE):
+        found.append((f"gateway.{event.name().replace('.', '_')}", event))
+    for job_id in await unfinished.select_stalled(db, seconds=STALLED_SECONDS, limit=AT_ONCE):
+        problem = Problem(
+            code="stalled",
+            detail=f"Nothing was heard of this job for {STALLED_SECONDS:.0f} seconds.",
+            hint="Check that all services run, then import again: rows that are loaded already are left unchanged.",
+        )
+        found += [("", event) for event in await _fail(db, job_id, problem)]
+    return found
+
+
+async def _mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> Told:
+    job = await queries.lock_job(db, event.job_id)
+    if job is None:
+        return []
+    await queries.upsert_mark(db, event)
+    return await _advance(db, job, job)
+
+
+async def _advance(db: Connection, before: Job, known: Job) -> Told:
+    now = await queries.select_now(db)
+    return await _move(db, before, progress.advance(known, await queries.select_tally(db, before.id), now), now)
+
+
+async def _fail(db: Connection, job_id: object, problem: Problem) -> Told:
+    job = await queries.lock_job(db, job_id)  # type: ignore[arg-type]
+    if job is None:
+        return []
+    now = await queries.select_now(db)
+    return await _move(db, job, progress.fail(job, problem, now), now)
+
+
+async def _move(db: Connection, before: Job, after: Job, now: dt.datetime) -> Told:
+    """Keeps the job and tells what is new: that it began, at most once a second how far it is, and how it ended."""
+    if before.ended:
+        return []
+    kinds: list[type[JobEvent]] = []
+    if before.status == "queued":
+        kinds.append(JobStarted)
+    if after.ended:
+        kinds.append(ENDS[after.status])
+    elif before.status != "queued" and now - before.told_at >= TELL_EVERY:
+        kinds.append(JobProgress)
+    told: Told = []
+    job = after
+    for kind in kinds:
+        job = msgspec.structs.replace(job, sequence=job.sequence + 1, told_at=now)
+        told.append(await _announce(db, kind, job, now))  # type: ignore[arg-type]
+    await queries.update_job(db, job)
+    if job.ended:
+        _measure(job)
+    return told
+
+
+async def _announce(db: Connection, kind: type[JobEvent], job: Job, now: dt.datetime) -> JobEvent:
+    body = msgspec.to_builtins(to_body(job, now))
+    await queries.insert_event(db, type=kind.name(), dataset=job.dataset, job=job, data=body)
+    return kind(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body)
+
+
+async def _tidy(db: Connection, spool: Spool) -> None:
+    """Files of ended jobs, and what an upload left behind that was cut off by a crash."""
+    old = [name for name, changed in spool.files() if time.time() - changed > 3600]
+    needed = await unfinished.select_needed_files(db, old)
+    for name in old:
+        if name not in needed:
+            spool.delete(name)
+
+
+def _measure(job: Job) -> None:
+    metrics.JOBS_ENDED.labels(job.kind, job.status).inc()
+    if job.finished_at:
+        metrics.JOB_SECONDS.labels(job.kind).observe((job.finished_at - job.created_at).total_seconds())
+    if job.error and job.error.code == "accounting":
+        metrics.ACCOUNTING_VIOLATIONS.inc()
+    log.info("job ended", job=str(job.id), status=job.status, outcome=msgspec.to_builtins(job.outcome))

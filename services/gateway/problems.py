@@ -1,0 +1,121 @@
+"""Errors as clients see them: RFC 9457 problem details with a stable code."""
+
+import uuid
+from typing import Any
+
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+
+import msgspec
+
+log = structlog.get_logger()
+
+PROBLEM_TYPE = "application/problem+json"
+CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One of several things that are wrong: where, and what."""
+
+    code: str
+    detail: str
+    pointer: str = ""
+    line: int = 0
+    column: str = ""
+
+
+class Body(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A problem, as RFC 9457 has it, with members of ours."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    hint: str = ""
+    errors: list[Detail] = []
+    limit_bytes: int | None = None
+
+
+class Problem(Exception):
+    """Ends a request with a problem."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        hint: str = "",
+        errors: list[Detail] | None = None,
+        headers: dict[str, str] | None = None,
+        limit_bytes: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.errors = errors or []
+        self.headers = headers or {}
+        self.limit_bytes = limit_bytes
+
+
+def not_found(what: str, name: str, *, hint: str = "") -> Problem:
+    """There is no such thing."""
+    return Problem(404, "not_found", f"There is no {what} {name!r}.", hint=hint)
+
+
+def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
+    """Whatever went wrong in a request, as a problem. Of an unexpected error only the request's id is told."""
+    problem = _to_problem(request, error)
+    number = str(uuid.uuid4())
+    body = Body(
+        type=f"https://millrace.invalid/problems/{problem.code}",
+        title=problem.code.replace("_", " ").capitalize(),
+        status=problem.status,
+        detail=problem.detail,
+        code=problem.code,
+        request_id=number,
+        hint=problem.hint,
+        errors=problem.errors,
+        limit_bytes=problem.limit_bytes,
+    )
+    if problem.status >= 500:
+        log.error("request failed", request_id=number, path=request.url.path, exc_info=error)
+    return Response(body, status_code=problem.status, media_type=PROBLEM_TYPE, headers=problem.headers)
+
+
+def _to_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case ValidationException():
+            errors = [
+                Detail(code="invalid", detail=str(wrong.get("message", "")), column=str(wrong.get("key", "")))
+                for wrong in error.extra or []
+                if isinstance(wrong, dict)
+            ]
+            names = ", ".join(wrong.column for wrong in errors if wrong.column)
+            return Problem(422, "invalid_request", f"These parameters can't be used: {names}.", errors=errors)
+        case HTTPException(status_code=404):
+            return Problem(404, "not_found", f"There is nothing at {request.url.path}.", hint="All routes: /docs")
+        case HTTPException():
+            return Problem(error.status_code, CODES.get(error.status_code, "error"), error.detail)
+    return Problem(
+        500,
+        "internal_error",
+        "The request failed through a fault of the gateway.",
+        hint="Its log has the details under this request_id.",
+    )
+
+
+def responses(*statuses: int) -> dict[int, ResponseSpec]:
+    """The problems that a route may answer with, for its OpenAPI description."""
+    return {
+        status: ResponseSpec(data_container=Body, description="Problem", media_type=MediaType.JSON)
+        for status in (401, 403, *statuses)
+    }

@@ -1,0 +1,236 @@
+"""What the gateway remembers: keys, jobs, the chunks they wait for, and the public event log."""
+
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from services.gateway.job import Job
+from services.gateway.progress import Tally
+from shared.contracts.commands import PlanImport
+from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded, ImportPlanned
+from shared.contracts.parts import Outcome
+from shared.db import Connection
+
+COLUMNS = ", ".join(Job.__struct_fields__)
+COUNTS = Outcome.__struct_fields__
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """A line of the event log."""
+
+    id: int
+    type: str
+    time: dt.datetime
+    data: dict[str, Any]
+
+
+async def insert_key(db: Connection, number: str, name: str, digest: bytes, scope: str) -> None:
+    """The key's hash; the key itself is not kept."""
+    await db.execute(
+        "INSERT INTO api_keys (id, name, hash, scope) VALUES ($1, $2, $3, $4)", number, name, digest, scope
+    )
+
+
+async def select_key(db: Connection, number: str) -> dict[str, Any] | None:
+    """A key that is neither expired nor revoked."""
+    row = await db.fetchrow(
+        "SELECT id, name, hash, scope FROM api_keys"
+        " WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
+        number,
+    )
+    return dict(row) if row else None
+
+
+async def insert_import(
+    db: Connection, command: PlanImport, *, api_key: str, idempotency_key: str | None, fingerprint: str
+) -> Job | None:
+    """None if this key has asked with this idempotency key before."""
+    row = await db.fetchrow(
+        f"""
+        INSERT INTO jobs (id, kind, dataset, status, phase, command, api_key, idempotency_key, fingerprint, bytes_total,
+                          outcome)
+        VALUES ($1, 'import', $2, 'queued', 'plan', $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (api_key, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        RETURNING {COLUMNS}
+        """,
+        command.job_id,
+        command.dataset,
+        msgspec.to_builtins(command),
+        api_key,
+        idempotency_key,
+        fingerprint,
+        command.bytes_total,
+        msgspec.to_builtins(Outcome()),
+    )
+    return _job(row) if row else None
+
+
+async def select_asked(db: Connection, api_key: str, idempotency_key: str) -> tuple[Job, str] | None:
+    """The job of an idempotency key, and the fingerprint of what was asked."""
+    row = await db.fetchrow(
+        f"SELECT {COLUMNS}, fingerprint FROM jobs WHERE api_key = $1 AND idempotency_key = $2", api_key, idempotency_key
+    )
+    return (_job(row), row["fingerprint"]) if row else None
+
+
+async def select_job(db: Connection, job_id: UUID) -> Job | None:
+    """As it stands."""
+    row = await db.fetchrow(f"SELECT {COLUMNS} FROM jobs WHERE id = $1", job_id)
+    return _job(row) if row else None
+
+
+async def select_jobs(
+    db: Connection, *, dataset: str | None, status: str | None, limit: int, before: UUID | None
+) -> list[Job]:
+    """Newest first; ids are sortable by time, so the last one is where the next page begins."""
+    rows = await db.fetch(
+        f"""
+        SELECT {COLUMNS} FROM jobs
+        WHERE ($1::text IS NULL OR dataset = $1) AND ($2::text IS NULL OR status = $2) AND ($4::uuid IS NULL OR id < $4)
+        ORDER BY id DESC LIMIT $3
+        """,
+        dataset,
+        status,
+        limit,
+        before,
+    )
+    return [_job(row) for row in rows]
+
+
+async def lock_job(db: Connection, job_id: UUID) -> Job | None:
+    """One transaction at a time moves a job; two last chunks must not miss each other."""
+    row = await db.fetchrow(f"SELECT {COLUMNS} FROM jobs WHERE id = $1 FOR UPDATE", job_id)
+    return _job(row) if row else None
+
+
+async def update_job(db: Connection, job: Job) -> None:
+    """Everything about it that can change."""
+    await db.execute(
+        """
+        UPDATE jobs SET status = $2, phase = $3, bytes_planned = $4, bytes_done = $5, chunks = $6, percent = $7,
+               outcome = $8, error = $9, sequence = $10, started_at = $11, finished_at = $12, told_at = $13,
+               updated_at = now()
+        WHERE id = $1
+        """,
+        job.id,
+        job.status,
+        job.phase,
+        job.bytes_planned,
+        job.bytes_done,
+        job.chunks,
+        job.percent,
+        msgspec.to_builtins(job.outcome),
+        msgspec.to_builtins(job.error) if job.error else None,
+        job.sequence,
+        job.started_at,
+        job.finished_at,
+        job.told_at,
+    )
+
+
+async def update_planned(db: Connection, event: ImportPlanned) -> None:
+    """How many chunks the job waits for."""
+    await db.execute(
+        "UPDATE jobs SET chunks = $2, bytes_planned = $3 WHERE id = $1", event.job_id, event.chunks, event.bytes
+    )
+
+
+async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
+    """The chunk joins the loaded ones, with its counts."""
+    await db.execute(
+        f"""
+        INSERT INTO chunks (job_id, chunk, loaded, bytes, {", ".join(COUNTS)}) VALUES ($1, $2, true, $3, $4, $5, $6, $7, $8, $9)
+        ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes,
+               {", ".join(f"{word} = excluded.{word}" for word in COUNTS)}
+        """,
+        event.job_id,
+        event.chunk,
+        event.bytes,
+        *(getattr(event.outcome, word) for word in COUNTS),
+    )
+
+
+async def upsert_mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> None:
+    """The chunk joins the indexed or the counted ones; it may do so before we hear that it was loaded."""
+    mark = "indexed" if isinstance(event, ChunkIndexed) else "counted"
+    await db.execute(
+        f"INSERT INTO chunks (job_id, chunk, {mark}) VALUES ($1, $2, true)"
+        f" ON CONFLICT (job_id, chunk) DO UPDATE SET {mark} = true",
+        event.job_id,
+        event.chunk,
+    )
+
+
+async def select_tally(db: Connection, job_id: UUID) -> Tally:
+    """The set of chunks, summed up."""
+    row = await db.fetchrow(
+        f"""
+        SELECT count(*) FILTER (WHERE loaded) AS loaded, count(*) FILTER (WHERE indexed) AS indexed,
+               count(*) FILTER (WHERE counted) AS counted, coalesce(sum(bytes), 0)::bigint AS bytes,
+               {", ".join(f"coalesce(sum({word}), 0)::bigint AS {word}" for word in COUNTS)}
+        FROM chunks WHERE job_id = $1
+        """,
+        job_id,
+    )
+    assert row is not None
+    counts = dict(row)
+    return Tally(outcome=Outcome(**{word: counts.pop(word) for word in COUNTS}), **counts)
+
+
+async def insert_event(db: Connection, *, type: str, dataset: str, job: Job, data: dict[str, Any]) -> None:
+    """The next line of the log; its number is taken under a lock that lasts until the commit."""
+    await db.execute(
+        """
+        WITH next AS (UPDATE counters SET value = value + 1 WHERE name = 'events' RETURNING value)
+        INSERT INTO events (id, type, dataset, job_id, sequence, data) SELECT value, $1, $2, $3, $4, $5 FROM next
+        """,
+        type,
+        dataset,
+        job.id,
+        job.sequence,
+        data,
+    )
+
+
+async def select_events(db: Connection, job_id: UUID, after: int, limit: int) -> list[StoredEvent]:
+    """A job's events behind the one numbered `after`, in order."""
+    rows = await db.fetch(
+        "SELECT id, type, time, data FROM events WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+        job_id,
+        after,
+        limit,
+    )
+    return [StoredEvent(**row) for row in rows]
+
+
+async def select_now(db: Connection) -> dt.datetime:
+    """The only clock: Postgres', at the beginning of the transaction."""
+    now: dt.datetime = await db.fetchval("SELECT now()")
+    return now
+
+
+async def select_job_states(db: Connection) -> list[tuple[str, str, int, float]]:
+    """Kind, status, count and age in seconds of the oldest, of jobs that have not ended or ended this day."""
+    rows = await db.fetch(
+        """
+        SELECT kind, status, count(*), extract(epoch FROM now() - min(created_at))::float8 FROM jobs
+        WHERE finished_at IS NULL OR created_at > now() - interval '1 day' GROUP BY kind, status
+        """
+    )
+    return [tuple(row) for row in rows]
+
+
+def _job(row: Any) -> Job:
+    """Postgres' types are the struct's already, but for the two that are kept as JSON."""
+    values = {name: row[name] for name in Job.__struct_fields__}
+    return msgspec.convert(values, Job)
+
+
+async def select_command(db: Connection, job_id: UUID) -> PlanImport:
+    """What the job asked of the ingestor. Raises LookupError."""
+    command = await db.fetchval("SELECT command FROM jobs WHERE id = $1", job_id)
+    if command is None:
+        raise LookupError(f"there is no job {job_id}")
+    return msgspec.convert(command, PlanImport)

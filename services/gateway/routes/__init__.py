@@ -1,0 +1,1 @@
+"""The HTTP interface, a file per noun of the URL."""

@@ -1,0 +1,6 @@
+-- Which chunks are searchable, by their number in the ingestor's ledger.
+CREATE TABLE chunks (
+    ledger     bigint      PRIMARY KEY,
+    documents  bigint      NOT NULL,
+    indexed_at timestamptz NOT NULL DEFAULT now()
+);

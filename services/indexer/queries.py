@@ -1,0 +1,90 @@
+"""What the indexer remembers: a document for each row of a searchable dataset, and which chunks have theirs."""
+
+import msgspec
+
+from shared.catalog import kinds
+from shared.catalog.dataset import ROW_KEY, Dataset
+from shared.contracts.events import ChunkLoaded
+from shared.contracts.parts import Outcome
+from shared.db import Connection
+
+INDEX_SECONDS = 600.0
+MAKING = 0x646F6373
+
+
+async def select_dataset(db: Connection, name: str) -> Dataset:
+    """The declaration that the dataset's table follows. Raises LookupError."""
+    declaration = await db.fetchval("SELECT declaration FROM ingestor.datasets WHERE name = $1", name)
+    if declaration is None:
+        raise LookupError(f"dataset {name} is not declared")
+    return msgspec.convert(declaration, Dataset)
+
+
+async def create_documents(db: Connection, dataset: Dataset) -> None:
+    """The documents' table: the key of the row, the version of the dataset that the document shows, its words."""
+    if await db.fetchval("SELECT to_regclass($1) IS NOT NULL", f'documents."{dataset.name}"'):
+        return
+    await db.execute("SELECT pg_advisory_xact_lock($1)", MAKING)
+    types = {field.name: kinds.sql(field.type) for field in dataset.fields} | {ROW_KEY: "bigint"}
+    keys = ", ".join(f'"{name}"' for name in dataset.key)
+    columns = ", ".join(f'"{name}" {types[name]} NOT NULL' for name in dataset.key)
+    table = f'documents."{dataset.name}"'
+    await db.execute(
+        f"CREATE TABLE IF NOT EXISTS {table} "
+        f"({columns}, _version bigint NOT NULL, _words tsvector NOT NULL, PRIMARY KEY ({keys}))"
+    )
+    await db.execute(f'CREATE INDEX IF NOT EXISTS "{dataset.name[:50]}__words" ON {table} USING gin (_words)')
+
+
+async def insert_documents(db: Connection, dataset: Dataset, event: ChunkLoaded) -> int:
+    """Documents of the rows that the chunk wrote and nobody has rewritten since. A newer document is left alone."""
+    assert dataset.search is not None
+    keys = ", ".join(f'"{name}"' for name in dataset.key)
+    text = " || ' ' || ".join(f"coalesce(\"{name}\", '')" for name in dataset.search.fields)
+    status = await db.execute(
+        f"""
+        INSERT INTO documents."{dataset.name}" AS d ({keys}, _version, _words)
+        SELECT {keys}, $1, to_tsvector($2::text::regconfig, {text}) FROM data."{dataset.name}"
+        WHERE _chunk = $3 ORDER BY {keys}
+        ON CONFLICT ({keys}) DO UPDATE SET _version = excluded._version, _words = excluded._words
+        WHERE d._version < excluded._version
+        """,
+        event.version,
+        dataset.search.language,
+        event.ledger,
+        timeout=INDEX_SECONDS,
+    )
+    return int(status.split()[-1])
+
+
+async def insert_indexed(db: Connection, ledger: int, documents: int) -> None:
+    """Closes the chunk."""
+    await db.execute(
+        "INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents
+    )
+
+
+async def select_unindexed(db: Connection, *, seconds: float, limit: int) -> list[ChunkLoaded]:
+    """Loaded chunks that nobody indexes: none was finished for so long, and these were loaded before that."""
+    rows = await db.fetch(
+        """
+        SELECT c.* FROM ingestor.chunks c LEFT JOIN chunks i USING (ledger)
+        WHERE c.loaded_at < now() - $1 * interval '1 second' AND i.ledger IS NULL
+          AND NOT EXISTS (SELECT FROM chunks WHERE indexed_at > now() - $1 * interval '1 second')
+        ORDER BY c.ledger LIMIT $2
+        """,
+        seconds,
+        limit,
+    )
+    return [
+        ChunkLoaded(
+            dataset=row["dataset"],
+            job_id=row["job_id"],
+            chunk=row["chunk"],
+            ledger=row["ledger"],
+            version=row["version"],
+            bytes=row["end_byte"] - row["start_byte"],
+            outcome=Outcome(**{word: row[word] for word in Outcome.__struct_fields__}),
+        )
+        for row in rows
+    ]

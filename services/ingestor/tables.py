@@ -1,0 +1,85 @@
+"""The Postgres table that a declaration asks for, as SQL. Pure."""
+
+from shared.catalog import kinds
+from shared.catalog.dataset import ROW_KEY, Dataset, Field
+
+
+def quoted(*names: str) -> str:
+    """Identifiers, quoted; the catalog lets no name through that has a quote in it."""
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def create(dataset: Dataset) -> list[str]:
+    """Statements that make the table and its indexes. `_chunk` is the ledger number of the chunk that wrote a row."""
+    columns = [_column(field) for field in dataset.fields]
+    if not dataset.primary_key:
+        columns.append(f"{quoted(ROW_KEY)} bigint GENERATED ALWAYS AS IDENTITY")
+    columns.append('"_chunk" bigint NOT NULL')
+    if not (dataset.partition_by and not dataset.primary_key):
+        columns.append(f"PRIMARY KEY ({quoted(*dataset.key)})")
+    table = f"data.{quoted(dataset.name)}"
+    partitioning = f" PARTITION BY RANGE ({quoted(dataset.partition_by.field)})" if dataset.partition_by else ""
+    return [
+        f"CREATE TABLE {table} ({', '.join(columns)}){partitioning}",
+        f'CREATE INDEX ON {table} ("_chunk")',
+        *(f"CREATE INDEX ON {table} ({quoted(*index)})" for index in dataset.indexes),
+    ]
+
+
+def create_partition(dataset: Dataset, year: int) -> list[str]:
+    """Attached, not created in place: that would lock out everyone who reads or loads other years."""
+    table, partition = f"data.{quoted(dataset.name)}", f"data.{quoted(partition_name(dataset, year))}"
+    return [
+        f"CREATE TABLE {partition} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
+        f"ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ('{year}-01-01') TO ('{year + 1}-01-01')",
+    ]
+
+
+def partition_name(dataset: Dataset, year: int) -> str:
+    """`hired_employees__2021`."""
+    return f"{dataset.name}__{year}"
+
+
+def evolve(old: Dataset, new: Dataset) -> tuple[list[str], list[str]]:
+    """Statements that take the table from one declaration to the next, and why it can't be done where it can't."""
+    before = {field.name: field for field in old.fields}
+    after = {field.name: field for field in new.fields}
+    statements, refused = [], []
+    for name in before.keys() - after.keys():
+        refused.append(f"field {name!r} can't be removed: its values would be lost")
+    for name, field in after.items():
+        if name not in before:
+            if field.required or field.generated:
+                refused.append(f"field {name!r} can't be added as required: rows without it are there already")
+            statements.append(f"ALTER TABLE data.{quoted(new.name)} ADD COLUMN {_column(field)}")
+        elif (field.type, field.generated) != (before[name].type, before[name].generated):
+            refused.append(f"field {name!r} can't become {field.type}: its values are {before[name].type}")
+        elif field.required and not before[name].required:
+            refused.append(f"field {name!r} can't become required: rows without it may be there already")
+        elif before[name].required and not field.required:
+            statements.append(f"ALTER TABLE data.{quoted(new.name)} ALTER COLUMN {quoted(name)} DROP NOT NULL")
+    if new.primary_key != old.primary_key:
+        refused.append("primary_key can't change: import into a dataset of another name")
+    if new.partition_by != old.partition_by:
+        refused.append("partition_by can't change: import into a dataset of another name")
+    if new.rollups != old.rollups:
+        refused.append("rollups can't change yet: import into a dataset of another name")
+    if new.search != old.search:
+        refused.append("search can't change yet: import into a dataset of another name")
+    statements += [
+        f"CREATE INDEX ON data.{quoted(new.name)} ({quoted(*index)})"
+        for index in new.indexes
+        if index not in old.indexes
+    ]
+    return statements, refused
+
+
+def _column(field: Field) -> str:
+    words = [quoted(field.name), kinds.sql(field.type)]
+    if field.generated:
+        words.append("GENERATED ALWAYS AS IDENTITY")
+    elif field.required:
+        words.append("NOT NULL")
+    if field.default == "now" and field.type in ("date", "datetime"):
+        words.append("DEFAULT now()")
+    return " ".join(words)

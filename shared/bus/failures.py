@@ -1,0 +1,36 @@
+"""What is done about a failure: a bad message is a dead letter, two that met try at once, all else is tried later."""
+
+import random
+
+from shared.contracts.parts import Problem
+
+ATTEMPTS = 6
+LONGEST_SECONDS = 60.0
+
+
+class Postponed(Exception):
+    """The work can't be done yet, through nobody's fault: it comes again soon and does not count as an attempt."""
+
+
+class Permanent(Exception):
+    """Trying again would not help. Carries the problem that the job fails with."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+def backoff(attempt: int) -> float:
+    """Seconds until attempt `attempt` + 1: doubling from one second, 20 % of jitter."""
+    return float(min(2.0**attempt, LONGEST_SECONDS)) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load only
+
+
+def problem(error: Exception, attempts: int) -> Problem:
+    """What a job is told when its work is given up. The cause stands first, never the number of attempts."""
+    if isinstance(error, Permanent):
+        return error.problem
+    return Problem(
+        code="gave_up",
+        detail=f"{type(error).__name__}: {error} (after {attempts} attempts)",
+        hint="The service's log has the whole error under this job's id.",
+    )

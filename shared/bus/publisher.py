@@ -1,0 +1,103 @@
+"""The connection that publishes: its own, so that a broker which blocks publishers never stops a consumer."""
+
+import asyncio
+import contextlib
+
+import aio_pika
+import aiormq
+import msgspec
+from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+
+from shared.bus.outbox import Letter
+from shared.bus.topology import COMMANDS, EVENTS
+from shared.contracts.envelope import CONTENT_TYPE, Envelope
+
+CONFIRM_SECONDS = 10
+
+
+class Unroutable(Exception):
+    """No queue takes the message."""
+
+
+class Publisher:
+    """Publishes letters, and returns from each only when the broker has it safe."""
+
+    def __init__(self, url: str, service: str) -> None:
+        self._url = url
+        self._service = service
+        self._connection: AbstractRobustConnection | None = None
+        self._channel: AbstractRobustChannel | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a message could be published now."""
+        return self._connection is not None and self._connection.connected.is_set()
+
+    async def publish(self, letter: Letter) -> None:
+        """Raises Unroutable, or OSError, TimeoutError or an AMQP error when it is unknown whether it arrived."""
+        # The timeout of `Exchange.publish` does not cover the wait for a lost connection.
+        async with asyncio.timeout(CONFIRM_SECONDS):
+            channel = await self.channel()
+            if letter.queue:
+                exchange, key = channel.default_exchange, letter.queue
+            elif letter.command:
+                exchange, key = await channel.get_exchange(COMMANDS, ensure=False), letter.name
+            else:
+                exchange, key = await channel.get_exchange(EVENTS, ensure=False), f"{letter.name}.{letter.dataset}"
+            try:
+                await exchange.publish(self._to_amqp(letter), routing_key=key, mandatory=letter.mandatory)
+            except aio_pika.exceptions.PublishError as error:
+                raise Unroutable(f"no queue takes {letter.name} ({key})") from error
+
+    async def channel(self) -> AbstractRobustChannel:
+        """The open channel; connects when there is none."""
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed:
+                if self._connection is None or self._connection.is_closed:
+                    self._connection = await aio_pika.connect_robust(self._url, reconnect_interval=1, timeout=5)
+                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                self._channel = channel  # type: ignore[assignment]  # a robust connection's channels are robust
+            assert self._channel is not None
+            return self._channel
+
+    async def count(self, queue: str) -> tuple[int, int]:
+        """Messages that wait in a queue, and its consumers. Raises an AMQP error for a queue that is not there."""
+        async with asyncio.timeout(CONFIRM_SECONDS):
+            if self._connection is None:
+                await self.channel()
+            assert self._connection is not None
+            # A passive declare that fails closes its channel, so it gets one of its own.
+            async with await self._connection.channel() as channel:
+                declared = await channel.declare_queue(queue, passive=True)
+                result = declared.declaration_result
+                return result.message_count or 0, result.consumer_count or 0
+
+    async def close(self) -> None:
+        """Never raises: the connection may be gone already."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError, TimeoutError, aiormq.exceptions.AMQPError):
+                await self._connection.close()
+
+    def _to_amqp(self, letter: Letter) -> aio_pika.Message:
+        envelope = Envelope(
+            specversion="1.0",
+            id=letter.id,
+            source=f"/millrace/{self._service}",
+            type=letter.name,
+            subject=letter.subject,
+            time=letter.created_at,
+            dataset=letter.dataset,
+            attempt=letter.attempt,
+            data=msgspec.Raw(letter.data),
+        )
+        return aio_pika.Message(
+            msgspec.json.encode(envelope),
+            content_type=CONTENT_TYPE,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            message_id=str(letter.id),
+            correlation_id=letter.subject,
+            timestamp=letter.created_at,
+            type=letter.name,
+            app_id="millrace",
+        )

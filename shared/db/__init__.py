@@ -1,0 +1,5 @@
+"""The way to Postgres: a pool whose connections speak msgspec for JSON."""
+
+from shared.db.pool import Connection, Pool, connect
+
+__all__ = ["Connection", "Pool", "connect"]

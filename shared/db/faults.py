@@ -1,0 +1,28 @@
+"""Which database errors say "try again" and which say "Postgres is away"."""
+
+import socket
+
+import asyncpg
+
+AWAY = (
+    ConnectionError,
+    socket.gaierror,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+"""The server can't be reached or is going down; nothing is known about the work itself.
+
+Not OSError: a missing file and a statement that took too long are OSErrors too.
+"""
+
+COLLIDED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.UniqueViolationError,
+)
+"""Two transactions met; the same work will pass when tried again at once."""

@@ -1,0 +1,130 @@
+"""Brings the database to the state that the numbered `.sql` files describe, and gives every service its login role.
+
+Run as `python -m shared.db.migrate` with DATABASE_URL of a role that may create roles and schemas, and a password for
+each service in GATEWAY_PASSWORD, INGESTOR_PASSWORD, INDEXER_PASSWORD and ANALYTICS_PASSWORD. It can be run again at
+any time: an advisory lock lets one run at a time, a checksum refuses a file that was changed after it was applied.
+"""
+
+import asyncio
+import hashlib
+import sys
+from pathlib import Path
+
+import asyncpg
+import msgspec
+
+from shared import settings
+
+ROOT = Path(__file__).parents[2]
+HEARS: dict[str, tuple[str, ...]] = {
+    "ingestor": (),
+    "indexer": ("ingestor",),
+    "analytics": ("ingestor",),
+    "gateway": ("ingestor", "indexer", "analytics"),
+}
+"""Whose events a service hears, and so whose tables it may read; it writes its own alone."""
+MADE = {"ingestor": "data", "indexer": "documents", "analytics": "rollups"}
+"""Schemas for the tables that a service makes for each dataset, apart from its own few."""
+LOCK = 0x6D696C6C
+
+
+class MigrationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An administrator's URL and the password of each service's role."""
+
+    database_url: str
+    gateway_password: str
+    ingestor_password: str
+    indexer_password: str
+    analytics_password: str
+
+
+class ChangedMigration(Exception):
+    """A file was changed after it had been applied: write a new one instead."""
+
+
+async def migrate(told: MigrationSettings) -> list[str]:
+    """Applies what is missing and returns the names of the files applied."""
+    connection = await asyncpg.connect(told.database_url, server_settings={"client_min_messages": "warning"})
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+            passwords = msgspec.structs.asdict(told)
+            for service in HEARS:
+                await _create_role(connection, service, passwords[f"{service}_password"])
+            return await _apply(connection)
+    finally:
+        await connection.close()
+
+
+async def _create_role(connection: "asyncpg.Connection[asyncpg.Record]", service: str, password: str) -> None:
+    exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", service)
+    verb = "ALTER" if exists else "CREATE"
+    quoted = await connection.fetchval("SELECT quote_literal($1)", password)
+    await connection.execute(f"{verb} ROLE {service} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {quoted}")
+    await connection.execute(f"ALTER ROLE {service} SET search_path = {service}")
+    await connection.execute(f"ALTER ROLE {service} SET idle_in_transaction_session_timeout = '10min'")
+    await connection.execute(f"GRANT {service} TO CURRENT_USER")
+    for schema in _schemas(service):
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {service}")
+
+
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+    await connection.execute("CREATE SCHEMA IF NOT EXISTS millrace")
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS millrace.migrations"
+        " (name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    applied = dict(await connection.fetch("SELECT name, checksum FROM millrace.migrations"))
+    done = []
+    for service in HEARS:
+        for path in [*_files(ROOT / "shared/bus/migrations"), *_files(ROOT / "services" / service / "migrations")]:
+            name = f"{service}/{path.relative_to(ROOT)}"
+            script = path.read_text()
+            checksum = hashlib.sha256(script.encode()).hexdigest()
+            if name in applied:
+                if applied[name] != checksum:
+                    raise ChangedMigration(f"{path} was changed after it was applied: write a new numbered file")
+                continue
+            await connection.execute(f"SET LOCAL ROLE {service}")
+            await connection.execute(f"SET LOCAL search_path = {service}")
+            await connection.execute(script)
+            await connection.execute("RESET ROLE")
+            await connection.execute(
+                "INSERT INTO millrace.migrations (name, checksum) VALUES ($1, $2)", name, checksum
+            )
+            done.append(name)
+        await _grant(connection, service)
+    return done
+
+
+async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: str) -> None:
+    hearers = [hearer for hearer, heard in HEARS.items() if service in heard]
+    for schema in _schemas(service):
+        for hearer in hearers:
+            await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {hearer}")
+            await connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {hearer}")
+            await connection.execute(
+                f"ALTER DEFAULT PRIVILEGES FOR ROLE {service} IN SCHEMA {schema} GRANT SELECT ON TABLES TO {hearer}"
+            )
+
+
+def _schemas(service: str) -> list[str]:
+    return [service, MADE[service]] if service in MADE else [service]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.sql"))
+
+
+def main() -> None:
+    """The command; says what it applied."""
+    try:
+        done = asyncio.run(migrate(settings.read(MigrationSettings)))
+    except (settings.BadSettings, ChangedMigration, OSError, asyncpg.PostgresError) as error:
+        sys.exit(f"migrate: {error}")
+    for name in done:
+        sys.stdout.write(f"applied {name}\n")
+
+
+if __name__ == "__main__":
+    main()

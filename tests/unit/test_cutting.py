@@ -1,0 +1,177 @@
+"""Record ends, against a scanner that reads byte by byte; and cuts, against the record ends of the whole file."""
+
+import io
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from services.ingestor import records
+from services.ingestor.cutting import Cut, cut
+from services.ingestor.records import Flaw
+from shared.contracts.parts import Dialect
+
+HEADERLESS = Dialect(columns=("a", "b"), header=False)
+HEADED = Dialect(columns=("a", "b"), header=True)
+TORTURE = st.lists(
+    st.sampled_from(
+        [b'"', b'""', b",", b"\n", b"\r", b"\r\n", b"a", b"12", b'","', b'"\n"', b"\xc3\xa9", b"\xff", b"\0"]
+    ),
+    max_size=60,
+).map(b"".join)
+LIMITS = st.sampled_from([3, 7, 20, 1 << 20])
+
+
+class Record(NamedTuple):
+    start: int
+    stop: int
+    end: int
+    line: int
+    fields: int
+    flaw: Flaw
+
+
+def scan(data: bytes, delimiter: bytes, largest: int) -> list[Record]:
+    """The grammar once more, as slow and plain as can be."""
+    found = []
+    start = line = 0
+    while start < len(data):
+        end, fields, flaw = _one(data, delimiter, start, largest)
+        content = data[start:end].removesuffix(b"\n").removesuffix(b"\r")
+        if len(content) > largest:
+            flaw = Flaw.TOO_LARGE
+        if content:
+            found.append(Record(start, start + len(content), end, line, fields, flaw))
+        line += data.count(b"\n", start, end)
+        start = end
+    return found
+
+
+def _one(data: bytes, delimiter: bytes, start: int, largest: int) -> tuple[int, int, Flaw]:
+    first_newline = data.find(b"\n", start)
+    first_line = len(data) if first_newline < 0 else first_newline + 1
+    at, fields = start, 1
+    while True:
+        if data[at : at + 1] == b'"':
+            at += 1
+            while data[at : at + 1] != b'"' or data[at : at + 2] == b'""':
+                if at >= len(data):
+                    return first_line, fields, Flaw.UNCLOSED_QUOTE
+                at += 2 if data[at : at + 2] == b'""' else 1
+            at += 1
+            if data[at : at + 1] == b"\r" and data[at + 1 : at + 2] in (b"\n", b""):
+                at += 1
+            elif data[at : at + 1] not in (delimiter, b"\n", b""):
+                return first_line, fields, Flaw.UNCLOSED_QUOTE if at > first_line else Flaw.STRAY_QUOTE
+        else:
+            while data[at : at + 1] not in (delimiter, b"\n", b""):
+                if data[at : at + 1] == b'"':
+                    return first_line, fields, Flaw.UNCLOSED_QUOTE if at > first_line else Flaw.STRAY_QUOTE
+                at += 1
+        if data[at : at + 1] != delimiter:
+            break
+        at, fields = at + 1, fields + 1
+    end = min(at + 1, len(data))
+    content = data[start:end].removesuffix(b"\n").removesuffix(b"\r")
+    if len(content) > largest and end > first_line:
+        return first_line, fields, Flaw.UNCLOSED_QUOTE
+    return end, fields, Flaw.NONE
+
+
+def found(data: bytes, delimiter: str = ",") -> list[Record]:
+    arrays = records.find(data, delimiter)
+    return [Record(*(int(value) for value in row[:5]), Flaw(row[5])) for row in zip(*arrays, strict=True)]
+
+
+def comparable(all_records: list[Record]) -> list[Record]:
+    return [record._replace(fields=record.fields if record.flaw == Flaw.NONE else 0) for record in all_records]
+
+
+@settings(max_examples=600)
+@given(TORTURE, LIMITS, st.sampled_from([",", ";", "\t", "^", "]"]))
+@example(b'1,"a""b"\r\n2,"x\ny"', 1 << 20, ",")
+@example(b'1,"a\n2,"b",3\n4,5\n', 1 << 20, ",")
+@example(b'"\n""\n', 1 << 20, ",")
+@example(b'"a"\r', 1 << 20, ",")
+def test_finds_the_records_that_a_plain_scanner_finds(data: bytes, largest: int, delimiter: str) -> None:
+    data = data.replace(b",", delimiter.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "LARGEST_RECORD", largest)
+        assert comparable(found(data, delimiter)) == comparable(scan(data, delimiter.encode(), largest))
+
+
+@settings(max_examples=600)
+@given(TORTURE, st.integers(1, 50), LIMITS)
+@example(b'1,"a\n2,b"\n3,"c"\n', 5, 1 << 20)
+@example(b"a" * 70 + b"\nb\n", 4, 7)
+@example(b"\n" * 70, 4, 7)
+def test_cuts_tile_the_file_at_record_ends(data: bytes, size: int, largest: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "LARGEST_RECORD", largest)
+        cuts = list(cut(io.BytesIO(data), HEADERLESS, size=size))
+        whole = found(data)
+        ends = {0, len(data)} | {record.end for record in whole}
+        assert b"".join(data[piece.start : piece.end] for piece in cuts) == data.removeprefix(b"\xef\xbb\xbf")
+        for piece in cuts:
+            assert piece.start < piece.end
+            assert piece.line == 1 + data.count(b"\n", 0, piece.start)
+            # Between two records there may be blank lines, and a cut may end after any of them.
+            assert piece.end in ends or data[piece.end - 1 : piece.end] == b"\n"
+        parts = [
+            record._replace(
+                start=record.start + piece.start,
+                stop=record.stop + piece.start,
+                end=record.end + piece.start,
+                line=record.line + piece.line - 1,
+            )
+            for piece in cuts
+            for record in found(data[piece.start : piece.end])
+        ]
+        assert comparable(parts) == comparable(whole)
+
+
+@given(TORTURE, st.integers(1, 50), st.integers(0, 9))
+def test_goes_on_from_an_earlier_cut(data: bytes, size: int, number: int) -> None:
+    cuts = list(cut(io.BytesIO(data), HEADERLESS, size=size))
+    if number >= len(cuts):
+        return
+    file = io.BytesIO(data)
+    file.seek(cuts[number].end)
+    line = 1 + data.count(b"\n", 0, cuts[number].end)
+    assert list(cut(file, HEADED, size=size, start=cuts[number].end, line=line)) == cuts[number + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "dialect", "expected"),
+    [
+        (b"", HEADERLESS, []),
+        (b"", HEADED, []),
+        (b"\xef\xbb\xbf", HEADED, []),
+        (b"1,2\n", HEADERLESS, [Cut(0, 4, 1)]),
+        (b"1,2", HEADERLESS, [Cut(0, 3, 1)]),
+        (b"\xef\xbb\xbf1,2\n", HEADERLESS, [Cut(3, 7, 1)]),
+        (b"a,b\n1,2\n", HEADED, [Cut(4, 8, 2)]),
+        (b"a,b", HEADED, []),
+        (b'\xef\xbb\xbf\r\n\n"a\nx",b\r\n1,2\r\n', HEADED, [Cut(15, 20, 5)]),
+        (b"1,2\n3,4\n5,6\n", HEADERLESS, [Cut(0, 8, 1), Cut(8, 12, 3)]),
+        (b'1,"\n\n\n\n\n\n"\n5,6\n', HEADERLESS, [Cut(0, 11, 1), Cut(11, 15, 8)]),
+    ],
+)
+def test_cuts_after_bom_and_header(data: bytes, dialect: Dialect, expected: list[Cut]) -> None:
+    assert list(cut(io.BytesIO(data), dialect, size=9)) == expected
+
+
+def test_a_line_without_an_end_is_a_cut_of_its_own() -> None:
+    endless = b"x" * (3 * records.LARGEST_RECORD)
+    data = b"1,2\n" + endless + b"\n3,4\n"
+    end = len(data) - 4
+    assert list(cut(io.BytesIO(data), HEADERLESS, size=1000)) == [Cut(0, 4, 1), Cut(4, end, 2), Cut(end, end + 4, 3)]
+
+
+def test_a_quote_that_is_never_closed_costs_one_row_of_a_large_file() -> None:
+    row = b'7,"seven"\n'
+    data = row * 1000 + b'8,"eight\n' + b"9,nine\n" * (records.LARGEST_RECORD // 7 + 1000) + row * 1000
+    flaws = [record for record in found(data) if record.flaw]
+    assert [(record.line, record.flaw) for record in flaws] == [(1000, Flaw.UNCLOSED_QUOTE)]
+    assert len(found(data)) == data.count(b"\n")
