@@ -24,7 +24,10 @@ parts_argument = click.argument("parts", nargs=-1, type=click.Choice(NAMES), met
 @click.command()
 @parts_argument
 def up(parts: tuple[str, ...]) -> None:
-    """Start everything, or only these parts and what they need; ready when it returns."""
+    """Start all, or some parts.
+
+    It returns when they are ready, with what they need; what is ready already is left alone.
+    """
     home = Home.here()
     _run(local.up(home, parts, click.echo))
     if parts:
@@ -37,13 +40,19 @@ def up(parts: tuple[str, ...]) -> None:
 @click.command()
 @parts_argument
 def down(parts: tuple[str, ...]) -> None:
-    """Stop everything, or only these parts until `millrace up`; nothing is lost."""
+    """Stop all, or some parts.
+
+    They stay down until the next `millrace up`; nothing is lost.
+    """
     _run(local.down(Home.here(), parts, click.echo))
 
 
 @click.command()
 def status() -> None:
-    """What runs, since when and where; exit code 0 if all is healthy."""
+    """Show what runs, and where.
+
+    Exit code 0 if all is healthy, 1 if not.
+    """
     rows = _run(local.status(Home.here()))
     width = max(len(row.state) for row in rows)
     click.echo(f"{'PART':10} {'STATE':{width}} {'PID':>8} {'UPTIME':>9}  ADDRESS")
@@ -59,7 +68,10 @@ def status() -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(min=0), help="How many lines.")
 def show_logs(parts: tuple[str, ...], lines: int, *, follow: bool) -> None:
-    """The parts' logs as one stream; by default those of the four services."""
+    """Show the parts' logs as one.
+
+    By default those of the four services.
+    """
     home = Home.here()
     names = parts or SERVICES
     for line in logs.last(home, names, lines):

@@ -59,6 +59,7 @@ async def up(home: Home, names: Iterable[str], say: Say) -> None:
             await _clear_all(home)
             home.want(set())
         targets |= await _settle_ports(home, facts, say)
+        await _reach_elsewhere(home, facts)
         home.keep(facts)
         write_private(home.env, "".join(f"{name}='{value}'\n" for name, value in variables(home, facts).items()))
         if "postgres" in targets:
@@ -84,8 +85,7 @@ async def down(home: Home, names: Iterable[str], say: Say) -> None:
     with home.locked():
         targets = set(names) or set(NAMES)
         if elsewhere := targets - local_names(home.facts()) if names else set():
-            message = f"{', '.join(sorted(elsewhere))}: runs elsewhere and is not ours to stop."
-            raise StackFailure(message)
+            raise StackFailure(f"{', '.join(sorted(elsewhere))}: runs elsewhere and is not ours to stop.")
         alive = {name for name in targets if running(home, name) is not None}
         supervisor = running(home, "supervisor")
         home.want(home.wanted() - targets)
@@ -95,8 +95,7 @@ async def down(home: Home, names: Iterable[str], say: Say) -> None:
             send(supervisor, signal.SIGHUP if names else signal.SIGTERM)
         await asyncio.gather(*(_stopped(home, name, say) for name in NAMES if name in alive))
         if not names and not await gone(home, "supervisor", STOPPED_WITHIN):
-            message = f"The supervisor (process {supervisor}) does not end; see {home.log('supervisor')}."
-            raise StackFailure(message)
+            raise StackFailure(f"The supervisor (process {supervisor}) does not end; see {home.log('supervisor')}.")
         if not alive:
             say("Nothing was up.")
 
@@ -124,8 +123,15 @@ def _point_elsewhere(home: Home, facts: Facts, *, supervised: bool) -> None:
     if not supervised:
         facts.elsewhere = asked
     elif others := [name for name, url in asked.items() if facts.elsewhere.get(name) != url]:
-        message = f"The stack is up with another {' and '.join(others)}: `millrace down` first, or unset it."
-        raise StackFailure(message)
+        raise StackFailure(f"The stack is up with another {' and '.join(others)}: `millrace down` first, or unset it.")
+
+
+async def _reach_elsewhere(home: Home, facts: Facts) -> None:
+    for part in parts(home, facts).values():
+        if part.elsewhere and not await part.probe():
+            raise StackFailure(
+                f"Nothing answers at {part.address}, where {packages.VARIABLES[part.name]} says {part.name} is."
+            )
 
 
 def _with_servers(names: set[str]) -> set[str]:
@@ -208,8 +214,7 @@ def _not_ready(home: Home, name: str) -> StackFailure:
 async def _stopped(home: Home, name: str, say: Say) -> None:
     started = time.monotonic()
     if not await gone(home, name, STOPPED_WITHIN):
-        message = f"{name} does not stop; see {home.log('supervisor')}."
-        raise StackFailure(message)
+        raise StackFailure(f"{name} does not stop; see {home.log('supervisor')}.")
     say(f"{name:10} stopped ({time.monotonic() - started:.1f} s)")
 
 

@@ -92,7 +92,7 @@ def _structured(part: str, raw: str) -> Line:
     except msgspec.DecodeError:
         return _plain(part, raw)
     stamp = _plain(part, str(entry.get("timestamp", ""))).stamp
-    rest = " ".join(f"{key}={value}" for key, value in entry.items() if key not in SPOKEN)
+    rest = " ".join(f"{key}={value}" for key, value in entry.items() if key not in SPOKEN and value != "")
     exception = f"\n{entry['exception']}" if "exception" in entry else ""
     text = f"{entry.get('level', '-')!s:7} {entry.get('event', '')} {rest}".rstrip()
     return Line(part, stamp, text + exception)

@@ -28,11 +28,10 @@ def install(servers: list[str], say: Callable[[str], None]) -> None:
     packages = [PACKAGES[server] for server in servers]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         variables = " and ".join(VARIABLES[server] for server in servers)
-        message = (
+        raise StackFailure(
             f"Not installed on this machine: {', '.join(servers)}. Install with `sudo apt-get install "
             f"{' '.join(packages)}` (or your system's way), or set {variables} to use servers that run elsewhere."
         )
-        raise StackFailure(message)
     say(f"Installing {' and '.join(packages)} with apt-get; the system's own servers will not be started ...")
     with ExitStack() as meanwhile:
         meanwhile.enter_context(_present(DENY_STARTS, "#!/bin/sh\nexit 101\n", mode=0o755))
@@ -44,8 +43,7 @@ def install(servers: list[str], say: Callable[[str], None]) -> None:
             done = _apt_get(order)
             if done.returncode != 0:
                 tail = "\n".join(done.stdout.splitlines()[-15:])
-                message = f"`apt-get {' '.join(order)}` failed:\n{tail}"
-                raise StackFailure(message)
+                raise StackFailure(f"`apt-get {' '.join(order)}` failed:\n{tail}")
     if "rabbitmq" in servers and shutil.which("systemctl"):
         # The package starts its server at the next boot otherwise.
         subprocess.run(["systemctl", "disable", "--quiet", "rabbitmq-server"], capture_output=True, check=False)

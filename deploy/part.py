@@ -37,8 +37,7 @@ def tethered(part: Part) -> list[str]:
     the three in an order, and without a thread in between, that a forked Python could not promise.
     """
     if not part.command:
-        message = "its program is not installed; `millrace up` tells how to get it."
-        raise StackFailure(message)
+        raise StackFailure("its program is not installed; `millrace up` tells how to get it.")
     death = f"--pdeathsig={part.stop.name.removeprefix('SIG')}"
     prefix = as_user(part.user) or ["setpriv", "--"]
     return [prefix[0], death, *prefix[1:], *part.command]

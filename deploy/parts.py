@@ -25,7 +25,7 @@ def parts(home: Home, facts: Facts) -> dict[str, Part]:
     else:
         database = [postgres.part(home, facts)]
     if url := facts.elsewhere.get("BROKER_URL"):
-        broker = [_elsewhere("rabbitmq", url, 5672, probes.listens)]
+        broker = [_elsewhere("rabbitmq", url, 5671 if url.startswith("amqps") else 5672, probes.listens)]
     else:
         broker = [rabbitmq.epmd(home, facts), rabbitmq.part(home, facts)]
     services = [service(home, facts, name) for name in SERVICES]

@@ -47,11 +47,10 @@ def programs(home: Home) -> Path | None:
     version = (home.postgres / "PG_VERSION").read_text().strip()
     fitting = [folder for folder in found if folder.parent.name == version or folder.parent.parent != DISTRIBUTION]
     if not fitting:
-        message = (
+        raise StackFailure(
             f"The data in {home.postgres} was made by Postgres {version}, which is not installed any more: "
             f"install postgresql-{version}, or delete {home.folder} to start afresh."
         )
-        raise StackFailure(message)
     return fitting[0]
 
 
@@ -77,8 +76,7 @@ def initialise(home: Home, facts: Facts) -> None:
         return
     folder = programs(home)
     if folder is None:
-        message = "Postgres is not installed."
-        raise StackFailure(message)
+        raise StackFailure("Postgres is not installed.")
     draft = _place(home, facts)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
@@ -149,5 +147,4 @@ def _run(command: list[str], given: str = "") -> None:
     )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        message = f"{Path(command[0]).name} failed:\n{tail}"
-        raise StackFailure(message)
+        raise StackFailure(f"{Path(command[0]).name} failed:\n{tail}")

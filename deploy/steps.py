@@ -34,8 +34,7 @@ def ensure_api_key(home: Home, facts: Facts, say: Say) -> None:
         return
     made = _python([KEYS, "create", "--name", "local", "--scopes", "admin"], env)
     if made.returncode != 0:
-        message = f"No API key could be made:\n{_tail(made)}"
-        raise StackFailure(message)
+        raise StackFailure(f"No API key could be made:\n{_tail(made)}")
     write_private(home.api_key, made.stdout.strip() + "\n")
     say(f"api-key    written to {home.api_key}")
 
@@ -46,8 +45,7 @@ def _step(home: Home, name: str, module: str, env: dict[str, str], say: Say) -> 
     with home.log(name).open("a") as log:
         log.write(done.stdout + done.stderr)
     if done.returncode != 0:
-        message = f"`python -m {module}` failed:\n{_tail(done)}"
-        raise StackFailure(message)
+        raise StackFailure(f"`python -m {module}` failed:\n{_tail(done)}")
     say(f"{name:10} done ({time.monotonic() - started:.1f} s)")
 
 

@@ -123,7 +123,7 @@ class Consumer:
         try:
             async with asyncio.timeout(2):
                 await self.pool.execute("SELECT 1")
-        except Exception as error:  # whatever is wrong, the answer is "not ready" and why
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, the answer is "not ready" and why
             database = f"{type(error).__name__}: {error}"
         else:
             database = "ok"
@@ -137,7 +137,7 @@ class Consumer:
                     name=f"millrace {self.service}",
                     connections=self._told.database_connections,
                 )
-            except (OSError, asyncio.TimeoutError) as error:
+            except (TimeoutError, OSError) as error:
                 log.warning("waiting for postgres", error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -173,9 +173,7 @@ class Consumer:
             except Exception as error:  # the next round sees the same state
                 log.warning("sweep failed", error=repr(error), exc_info=error)
 
-    async def _unanswered(
-        self, db: Connection, found: list[tuple[str, Message]]
-    ) -> list[tuple[str, Message]]:
+    async def _unanswered(self, db: Connection, found: list[tuple[str, Message]]) -> list[tuple[str, Message]]:
         """Without what was given up, and without what was sent again a moment ago."""
         now = time.monotonic()
         self._resent = {number: at for number, at in self._resent.items() if now - at < RESEND_SECONDS}
@@ -200,7 +198,7 @@ class Consumer:
                     metrics.QUEUE_MESSAGES.labels(queue).set(messages)
                     metrics.QUEUE_CONSUMERS.labels(queue).set(consumers)
                     deaf[queue] = 0.0 if consumers or not self._hears else deaf.get(queue, 0.0) + WATCH_SECONDS
-            except Exception as error:  # a server is away: its own part reports that
+            except Exception as error:  # noqa: BLE001 - a server is away: its own part reports that
                 log.debug("watch", error=repr(error))
                 continue
             if any(seconds >= DEAF_SECONDS for seconds in deaf.values()):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+import uvloop
 from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar import Litestar
@@ -26,7 +27,7 @@ def serve(service: str, kind: type[Told], build: Callable[[Told], Litestar]) -> 
         app = build(told)
     except (BadSettings, BadDeclaration, ValueError) as error:
         sys.exit(f"{service} can't start:\n{error}")
-    asyncio.run(_serve(app, told))
+    uvloop.run(_serve(app, told))
 
 
 async def _serve(app: Litestar, told: ServiceSettings) -> None:

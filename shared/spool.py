@@ -46,11 +46,10 @@ class Spool:
         size = 0
         try:
             with unfinished.open("xb", buffering=0) as out:
-                os.chmod(unfinished, 0o600)
+                unfinished.chmod(0o600)
                 async for piece in _gathered(pieces):
                     size += len(piece)
-                    if size > limit:
-                        raise TooLarge(limit)
+                    _limit(size, limit)
                     await asyncio.to_thread(_write, out, digest, piece)
                 await asyncio.to_thread(os.fsync, out.fileno())
             unfinished.rename(self._folder / file)
@@ -100,6 +99,11 @@ async def _gathered(pieces: AsyncIterable[bytes]) -> AsyncIterable[bytes]:
             waiting.clear()
     if waiting:
         yield bytes(waiting)
+
+
+def _limit(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(limit)
 
 
 def _write(out: BinaryIO, digest: "hashlib._Hash", piece: bytes) -> None:

@@ -16,7 +16,10 @@ PARTS = {
 def create(dataset: Dataset, rollup: Rollup) -> str:
     """A row for each group; groups whose key is null are groups like any other."""
     groups = [f'"{group.column}" {_type(dataset, group)}' for group in rollup.groups]
-    sums = [f'"{measure.column}" numeric NOT NULL' if measure.field else f'"{measure.column}" bigint NOT NULL' for measure in rollup.sums]
+    sums = [
+        f'"{measure.column}" numeric NOT NULL' if measure.field else f'"{measure.column}" bigint NOT NULL'
+        for measure in rollup.sums
+    ]
     return (
         f'CREATE TABLE IF NOT EXISTS rollups."{rollup.table(dataset.name)}" '
         f"({', '.join([*groups, *sums])}, {ROWS} bigint NOT NULL, UNIQUE NULLS NOT DISTINCT ({_keys(rollup)}))"

@@ -1,7 +1,7 @@
 """Who may ask for what: a bearer key on every request, a scope on every route. A route that names none is refused."""
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -9,7 +9,7 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 
 from services.gateway import keys
 from services.gateway.keys import Key
-from services.gateway.problems import Problem
+from services.gateway.problems import Detail, Problem
 
 REMEMBERED_SECONDS = 10.0
 REMEMBERED_KEYS = 10_000
@@ -18,7 +18,7 @@ REMEMBERED_KEYS = 10_000
 class Authentication(AbstractAuthenticationMiddleware):
     """Finds the key of a request. A good key is remembered for a few seconds, so a revoked one ends within them."""
 
-    remembered: dict[str, tuple[float, Key]] = {}
+    remembered: ClassVar[dict[str, tuple[float, Key]]] = {}
 
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
         """Raises Problem 401; public routes don't come here."""
@@ -40,7 +40,7 @@ class Authentication(AbstractAuthenticationMiddleware):
         return AuthenticationResult(user=known[1], auth=None)
 
 
-def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Raises Problem 403."""
     if handler.opt.get("public"):
         return
@@ -52,6 +52,23 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
             "forbidden",
             f"The API key {key.name!r} has the scope {key.scope!r}; this needs {scope!r}.",
             hint="Ask an operator for a key with that scope.",
+        )
+
+
+async def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raises Problem 422: a misspelt parameter that is ignored gives a wrong answer. A route may take `any_query`."""
+    if handler.opt.get("public") or handler.opt.get("any_query"):
+        return
+    parameters = handler.parsed_fn_signature.parameters
+    known = {getattr(field.kwarg_definition, "query", None) or name for name, field in parameters.items()}
+    wrong = sorted(set(connection.query_params) - known)
+    if wrong:
+        raise Problem(
+            422,
+            "unknown_parameter",
+            f"This route has no parameter {', '.join(wrong)}.",
+            hint="The parameters of every route are listed at /docs.",
+            errors=[Detail(code="unknown_parameter", column=name, detail=f"{name!r} is not known.") for name in wrong],
         )
 
 

@@ -27,7 +27,9 @@ class Answer(Response[T]):
 class CsvAnswer(Response[bytes]):
     """A CSV download called `name`.csv. Text that a spreadsheet would run as a formula gets a `'` before it."""
 
-    def __init__(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], headers: Mapping[str, str]):
+    def __init__(
+        self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], headers: Mapping[str, str]
+    ) -> None:
         out = io.StringIO()
         writer = csv.writer(out)
         writer.writerow(columns)
@@ -39,10 +41,10 @@ class CsvAnswer(Response[bytes]):
         )
 
 
-def wants_csv(accept: str | None, format: str | None) -> bool:
+def wants_csv(accept: str | None, form: str | None) -> bool:
     """`format=` decides, else the first of JSON and CSV that the client accepts."""
-    if format is not None:
-        return format == "csv"
+    if form is not None:
+        return form == "csv"
     for part in (accept or "").split(","):
         kind = part.partition(";")[0].strip().lower()
         if kind in ("text/csv", KnownMediaType.JSON, "*/*", "application/*"):
@@ -57,5 +59,3 @@ def _cell(value: Any) -> Any:
         text = msgspec.to_builtins(value)
         return text if isinstance(text, str) else msgspec.json.encode(text).decode()
     return f"'{value}" if value.startswith(FORMULA) else value
-
-

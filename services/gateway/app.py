@@ -6,11 +6,9 @@ from pathlib import Path
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 
-from services.gateway.access import Authentication, guard
+from services.gateway import docs
+from services.gateway.access import Authentication, guard, refuse_unknown_parameters
 from services.gateway.catalog import Catalog
 from services.gateway.handlers import (
     follow_counted,
@@ -21,6 +19,7 @@ from services.gateway.handlers import (
     follow_rejected,
     sweep,
 )
+from services.gateway.lingering import linger
 from services.gateway.measures import measure
 from services.gateway.problems import to_response
 from services.gateway.routes import datasets, events, imports, jobs, reports, rows, search
@@ -76,10 +75,10 @@ def build(told: GatewaySettings) -> Litestar:
     catalog = Catalog(read_reports(Path(told.catalog_dir)))
     consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool))
     app = Litestar(
-        [*HANDLERS, *operations.routes(consumer.checks)],
+        [*HANDLERS, *operations.routes(consumer.checks), docs.assets],
         lifespan=[consumer.running],
-        middleware=[measure, DefineMiddleware(Authentication, exclude_from_auth_key="public", exclude=["^/docs"])],
-        guards=[guard],
+        middleware=[measure, linger, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
+        guards=[guard, refuse_unknown_parameters],
         exception_handlers={Exception: to_response},
         dependencies={
             "pool": Provide(lambda: consumer.pool, sync_to_thread=False),
@@ -88,14 +87,7 @@ def build(told: GatewaySettings) -> Litestar:
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
             "told": Provide(lambda: told, sync_to_thread=False),
         },
-        openapi_config=OpenAPIConfig(
-            title="Millrace",
-            version="1",
-            path="/docs",
-            render_plugins=[SwaggerRenderPlugin()],
-            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
-            security=[{"key": []}],
-        ),
+        openapi_config=docs.CONFIG,
     )
     app.state.consumer = consumer
     return app

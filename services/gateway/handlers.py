@@ -2,6 +2,8 @@
 
 import datetime as dt
 import time
+from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -31,12 +33,14 @@ from shared.telemetry import metrics
 
 OVERDUE_SECONDS = 30.0
 STALLED_SECONDS = 3600.0
-ORPHAN_SECONDS = 86_400.0
+UNNEEDED_SECONDS = 3600.0
 AT_ONCE = 100
 TELL_EVERY = dt.timedelta(seconds=1)
-ENDS: dict[str, type[JobEvent]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
+End = JobSucceeded | JobPartial | JobFailed
+ENDS: dict[str, type[End]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
 log = structlog.get_logger()
 
+Kind = TypeVar("Kind", bound=JobEvent)
 Told = list[JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed]
 
 
@@ -94,11 +98,10 @@ async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
             metrics.OLDEST_JOB_SECONDS.set(oldest)
     await unfinished.forget_idempotency_keys(db)
     await _tidy(db, spool)
-    found: list[tuple[str, Message]] = []
-    for command in await unfinished.select_unplanned(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE):
-        found.append(("", command))
-    for event in await unfinished.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE):
-        found.append((f"gateway.{event.name().replace('.', '_')}", event))
+    unplanned = await unfinished.select_unplanned(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
+    unheard = await unfinished.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
+    found: list[tuple[str, Message]] = [("", command) for command in unplanned]
+    found += [(f"gateway.{event.name().replace('.', '_')}", event) for event in unheard]
     for job_id in await unfinished.select_stalled(db, seconds=STALLED_SECONDS, limit=AT_ONCE):
         problem = Problem(
             code="stalled",
@@ -122,8 +125,8 @@ async def _advance(db: Connection, before: Job, known: Job) -> Told:
     return await _move(db, before, progress.advance(known, await queries.select_tally(db, before.id), now), now)
 
 
-async def _fail(db: Connection, job_id: object, problem: Problem) -> Told:
-    job = await queries.lock_job(db, job_id)  # type: ignore[arg-type]
+async def _fail(db: Connection, job_id: UUID, problem: Problem) -> Told:
+    job = await queries.lock_job(db, job_id)
     if job is None:
         return []
     now = await queries.select_now(db)
@@ -134,7 +137,7 @@ async def _move(db: Connection, before: Job, after: Job, now: dt.datetime) -> To
     """Keeps the job and tells what is new: that it began, at most once a second how far it is, and how it ended."""
     if before.ended:
         return []
-    kinds: list[type[JobEvent]] = []
+    kinds: list[type[JobStarted | JobProgress | End]] = []
     if before.status == "queued":
         kinds.append(JobStarted)
     if after.ended:
@@ -145,22 +148,22 @@ async def _move(db: Connection, before: Job, after: Job, now: dt.datetime) -> To
     job = after
     for kind in kinds:
         job = msgspec.structs.replace(job, sequence=job.sequence + 1, told_at=now)
-        told.append(await _announce(db, kind, job, now))  # type: ignore[arg-type]
+        told.append(await _announce(db, kind, job, now))
     await queries.update_job(db, job)
     if job.ended:
         _measure(job)
     return told
 
 
-async def _announce(db: Connection, kind: type[JobEvent], job: Job, now: dt.datetime) -> JobEvent:
+async def _announce(db: Connection, kind: type[Kind], job: Job, now: dt.datetime) -> Kind:
     body = msgspec.to_builtins(to_body(job, now))
-    await queries.insert_event(db, type=kind.name(), dataset=job.dataset, job=job, data=body)
+    await queries.insert_event(db, name=kind.name(), job=job, data=body)
     return kind(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body)
 
 
 async def _tidy(db: Connection, spool: Spool) -> None:
     """Files of ended jobs, and what an upload left behind that was cut off by a crash."""
-    old = [name for name, changed in spool.files() if time.time() - changed > 3600]
+    old = [name for name, changed in spool.files() if time.time() - changed > UNNEEDED_SECONDS]
     needed = await unfinished.select_needed_files(db, old)
     for name in old:
         if name not in needed:

@@ -36,7 +36,8 @@ class Key(msgspec.Struct, frozen=True):
 
 
 async def create(db: Connection, name: str, scope: str) -> str:
-    """Returns the key; afterwards nobody can tell it. The secret has 256 bits, so a plain hash of it can't be guessed."""
+    """Returns the key; afterwards nobody can tell it."""
+    # The secret has 256 bits, so a plain hash of it can't be guessed.
     number, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     await queries.insert_key(db, number, name, hashlib.sha256(secret.encode()).digest(), scope)
     return f"{PREFIX}_{number}_{secret}"

@@ -2,6 +2,7 @@
 
 import time
 
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.telemetry import metrics
@@ -11,7 +12,7 @@ def measure(app: ASGIApp) -> ASGIApp:
     """A middleware; requests to paths that there are not share one label."""
 
     async def measured(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
         began = time.monotonic()

@@ -27,7 +27,7 @@ def applied(seconds: int | None, job: Job) -> dict[str, str]:
 
 
 async def wait(pool: Pool, job_id: UUID, seconds: int | None) -> Job:
-    """The job once it has ended, or as it is after so many seconds. Raises Problem 404. Holds no connection meanwhile."""
+    """The job once it has ended, or as it is after so many seconds. Raises Problem 404; holds no connection."""
     until = time.monotonic() + (seconds or 0)
     pause = FIRST_LOOK
     while True:

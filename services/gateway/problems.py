@@ -3,15 +3,15 @@
 import uuid
 from typing import Any
 
+import msgspec
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-import msgspec
-
 log = structlog.get_logger()
 
+OUR_FAULT = 500
 PROBLEM_TYPE = "application/problem+json"
 CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -84,7 +84,7 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[B
         errors=problem.errors,
         limit_bytes=problem.limit_bytes,
     )
-    if problem.status >= 500:
+    if problem.status >= OUR_FAULT:
         log.error("request failed", request_id=number, path=request.url.path, exc_info=error)
     return Response(body, status_code=problem.status, media_type=PROBLEM_TYPE, headers=problem.headers)
 
@@ -99,7 +99,8 @@ def _to_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
                 for wrong in error.extra or []
                 if isinstance(wrong, dict)
             ]
-            names = ", ".join(wrong.column for wrong in errors if wrong.column)
+            errors = errors or [Detail(code="missing_parameter", detail=error.detail)]
+            names = ", ".join(wrong.column for wrong in errors if wrong.column) or error.detail
             return Problem(422, "invalid_request", f"These parameters can't be used: {names}.", errors=errors)
         case HTTPException(status_code=404):
             return Problem(404, "not_found", f"There is nothing at {request.url.path}.", hint="All routes: /docs")

@@ -1,6 +1,6 @@
 """How a job moves on, from what its chunks have come to. Pure: a tally and a clock go in, the job comes out.
 
-    queued -> running -> succeeded | partial | failed
+queued -> running -> succeeded | partial | failed
 """
 
 import datetime as dt

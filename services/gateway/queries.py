@@ -141,7 +141,8 @@ async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
     """The chunk joins the loaded ones, with its counts."""
     await db.execute(
         f"""
-        INSERT INTO chunks (job_id, chunk, loaded, bytes, {", ".join(COUNTS)}) VALUES ($1, $2, true, $3, $4, $5, $6, $7, $8, $9)
+        INSERT INTO chunks (job_id, chunk, loaded, bytes, {", ".join(COUNTS)})
+        VALUES ($1, $2, true, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes,
                {", ".join(f"{word} = excluded.{word}" for word in COUNTS)}
         """,
@@ -174,20 +175,19 @@ async def select_tally(db: Connection, job_id: UUID) -> Tally:
         """,
         job_id,
     )
-    assert row is not None
-    counts = dict(row)
-    return Tally(outcome=Outcome(**{word: counts.pop(word) for word in COUNTS}), **counts)
+    counts = dict(row or {})
+    return Tally(outcome=Outcome(**{word: counts.pop(word, 0) for word in COUNTS}), **counts)
 
 
-async def insert_event(db: Connection, *, type: str, dataset: str, job: Job, data: dict[str, Any]) -> None:
+async def insert_event(db: Connection, *, name: str, job: Job, data: dict[str, Any]) -> None:
     """The next line of the log; its number is taken under a lock that lasts until the commit."""
     await db.execute(
         """
         WITH next AS (UPDATE counters SET value = value + 1 WHERE name = 'events' RETURNING value)
         INSERT INTO events (id, type, dataset, job_id, sequence, data) SELECT value, $1, $2, $3, $4, $5 FROM next
         """,
-        type,
-        dataset,
+        name,
+        job.dataset,
         job.id,
         job.sequence,
         data,

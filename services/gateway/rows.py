@@ -92,9 +92,8 @@ def to_key(dataset: Dataset, text: str) -> list[Any]:
     return values
 
 
-async def search(db: Connection, dataset: Dataset, q: str, *, limit: int) -> tuple[list[Hit], int]:
+async def search(db: Connection, dataset: Dataset, language: str, q: str, *, limit: int) -> tuple[list[Hit], int]:
     """The best hits, and how many rows match, counted up to CANDIDATES. `q` is any text, in web search grammar."""
-    assert dataset.search is not None
     try:
         async with db.transaction(readonly=True):
             rows = await db.fetch(
@@ -111,7 +110,7 @@ async def search(db: Connection, dataset: Dataset, q: str, *, limit: int) -> tup
                 FROM ranked JOIN data."{dataset.name}" r USING ({_quoted(dataset.key)})
                 ORDER BY ranked.score DESC, {_quoted(dataset.key)}
                 """,
-                dataset.search.language,
+                language,
                 q.replace("\0", " "),
                 CANDIDATES,
                 limit,
@@ -170,5 +169,3 @@ def _columns(dataset: Dataset, table: str = "") -> str:
 
 def _quoted(names: tuple[str, ...]) -> str:
     return ", ".join(f'"{name}"' for name in names)
-
-

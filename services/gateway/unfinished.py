@@ -33,7 +33,8 @@ async def select_unheard(db: Connection, *, seconds: float, limit: int) -> list[
     plans = await db.fetch(
         """
         SELECT i.dataset, i.job_id, i.chunks,
-               (SELECT coalesce(sum(end_byte - start_byte), 0)::bigint FROM ingestor.chunks c WHERE c.job_id = i.job_id) AS bytes
+               (SELECT coalesce(sum(end_byte - start_byte), 0)::bigint
+                FROM ingestor.chunks c WHERE c.job_id = i.job_id) AS bytes
         FROM jobs j JOIN ingestor.imports i ON i.job_id = j.id
         WHERE j.finished_at IS NULL AND j.chunks IS NULL AND i.planned_at < now() - $1 * interval '1 second' LIMIT $2
         """,

@@ -19,7 +19,9 @@ def pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
-        raise Problem(415, "unsupported_encoding", f"Content-Encoding {encoding!r} can't be read.", hint="Send it as it is.")
+        raise Problem(
+            415, "unsupported_encoding", f"Content-Encoding {encoding!r} can't be read.", hint="Send it as it is."
+        )
     if kind == "text/csv":
         return _raw(request)
     if kind == "multipart/form-data" and options.get("boundary"):

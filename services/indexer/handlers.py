@@ -23,7 +23,7 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed:
     documents = 0
     if dataset.search is not None and event.outcome.inserted + event.outcome.updated + event.outcome.duplicates:
         await queries.create_documents(db, dataset)
-        documents = await queries.insert_documents(db, dataset, event)
+        documents = await queries.insert_documents(db, dataset, dataset.search, event)
     await queries.insert_indexed(db, event.ledger, documents)
     metrics.DOCUMENTS.labels(event.dataset).inc(documents)
     return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=documents)

@@ -3,7 +3,7 @@
 import msgspec
 
 from shared.catalog import kinds
-from shared.catalog.dataset import ROW_KEY, Dataset
+from shared.catalog.dataset import ROW_KEY, Dataset, Search
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
@@ -36,11 +36,10 @@ async def create_documents(db: Connection, dataset: Dataset) -> None:
     await db.execute(f'CREATE INDEX IF NOT EXISTS "{dataset.name[:50]}__words" ON {table} USING gin (_words)')
 
 
-async def insert_documents(db: Connection, dataset: Dataset, event: ChunkLoaded) -> int:
+async def insert_documents(db: Connection, dataset: Dataset, search: Search, event: ChunkLoaded) -> int:
     """Documents of the rows that the chunk wrote and nobody has rewritten since. A newer document is left alone."""
-    assert dataset.search is not None
     keys = ", ".join(f'"{name}"' for name in dataset.key)
-    text = " || ' ' || ".join(f"coalesce(\"{name}\", '')" for name in dataset.search.fields)
+    text = " || ' ' || ".join(f"coalesce(\"{name}\", '')" for name in search.fields)
     status = await db.execute(
         f"""
         INSERT INTO documents."{dataset.name}" AS d ({keys}, _version, _words)
@@ -50,7 +49,7 @@ async def insert_documents(db: Connection, dataset: Dataset, event: ChunkLoaded)
         WHERE d._version < excluded._version
         """,
         event.version,
-        dataset.search.language,
+        search.language,
         event.ledger,
         timeout=INDEX_SECONDS,
     )
@@ -59,9 +58,7 @@ async def insert_documents(db: Connection, dataset: Dataset, event: ChunkLoaded)
 
 async def insert_indexed(db: Connection, ledger: int, documents: int) -> None:
     """Closes the chunk."""
-    await db.execute(
-        "INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents
-    )
+    await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
 
 
 async def select_unindexed(db: Connection, *, seconds: float, limit: int) -> list[ChunkLoaded]:

@@ -25,8 +25,8 @@ def cut(file: BinaryIO, dialect: Dialect, *, size: int = SIZE, start: int = 0, l
     """Ranges of about `size` bytes that cover the file after its BOM and header line. With `start`, which must be the
     end of an earlier cut, the file stands there and goes on with physical line `line`.
 
-    A cut longer than `max(size, LARGEST_RECORD + 2)` is one record that is too large. Its first LARGEST_RECORD + 2 bytes
-    parse to the same failed row, so nobody needs to hold more of it in memory.
+    A cut longer than `max(size, LARGEST_RECORD + 2)` is one record that is too large. Its first `LARGEST_RECORD + 2`
+    bytes parse to the same failed row, so nobody needs to hold more of it in memory.
     """
     reach = size + records.LARGEST_RECORD + 2
     ahead = file.read(reach)

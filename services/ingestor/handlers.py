@@ -136,14 +136,14 @@ async def _merge(command: LoadChunk, db: Connection, chunk: queries.Chunk, rows:
     duplicates = int(repeats.split()[-1])
     inserted = updated = unchanged = 0
     for _ in range(ROUNDS):
-        same = await db.fetchrow(merging.drop_unchanged(dataset, columns), siblings, chunk.ledger)
-        changed = await db.fetchrow(merging.update_changed(dataset, columns), siblings, chunk.ledger, dataset.name)
-        assert same is not None
-        assert changed is not None
+        same, repeated = await queries.merge_step(db, merging.drop_unchanged(dataset, columns), siblings, chunk.ledger)
+        changed, beaten = await queries.merge_step(
+            db, merging.update_changed(dataset, columns), siblings, chunk.ledger, dataset.name
+        )
         inserted += await db.fetchval(merging.insert_new(dataset, columns))
-        updated += changed["updated"]
-        unchanged += same["unchanged"]
-        duplicates += same["duplicates"] + changed["duplicates"]
+        updated += changed
+        unchanged += same
+        duplicates += repeated + beaten
         if not await db.fetchval("SELECT EXISTS (SELECT FROM stage)"):
             return Outcome(inserted=inserted, updated=updated, unchanged=unchanged, duplicates=duplicates)
     raise Postponed

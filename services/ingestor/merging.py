@@ -4,16 +4,15 @@ The chunk waits in the temporary table `stage`, in file order by `_n`; each step
 dealt with, so what is left at the end has met someone else's uncommitted row and goes round again.
 """
 
-from shared.catalog.dataset import Dataset
-
 from services.ingestor.tables import quoted
+from shared.catalog.dataset import Dataset
 
 
 def create_stage(dataset: Dataset, columns: tuple[str, ...]) -> list[str]:
     """The stage, with the columns that the file brings."""
+    source = f"SELECT {quoted(*columns)}, _chunk FROM data.{quoted(dataset.name)}"
     return [
-        f"CREATE TEMP TABLE stage ON COMMIT DROP AS SELECT {quoted(*columns)}, _chunk"
-        f" FROM data.{quoted(dataset.name)} WITH NO DATA",
+        f"CREATE TEMP TABLE stage ON COMMIT DROP AS {source} WITH NO DATA",
         "ALTER TABLE stage ADD COLUMN _n bigint GENERATED ALWAYS AS IDENTITY",
     ]
 

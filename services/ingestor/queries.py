@@ -2,13 +2,13 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from services.ingestor import tables
-from services.ingestor.cutting import Cut
 from services.ingestor.parsing import FailedRow
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import LoadChunk, PlanImport
@@ -156,6 +156,12 @@ async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: by
             )
     except asyncpg.UniqueViolationError as error:
         raise KeyTaken from error
+
+
+async def merge_step(db: Connection, statement: str, *arguments: Any) -> tuple[int, int]:
+    """Runs one of the steps of `merging`: the rows that it dealt with, and the duplicates among them apart."""
+    row = await db.fetchrow(statement, *arguments, timeout=COPY_SECONDS)
+    return (row[0], row[1]) if row else (0, 0)
 
 
 async def insert_failed_rows(db: Connection, command: LoadChunk, rows: Sequence[FailedRow]) -> None:

@@ -91,8 +91,8 @@ class _Reading(NamedTuple):
 
     last: Positions
     """Lines that end outside a cell."""
-    stray: Positions
-    """Lines with a quote that can't stand where it does."""
+    stray: Mask
+    """Of all lines, those with a quote that can't stand where it does."""
     wrong: Positions
     """Lines where a record begins that isn't well-formed."""
 
@@ -116,10 +116,9 @@ def _follow(symbols: Symbols, lines: Positions, delimiter: int) -> tuple[Positio
     held = np.repeat(phases, np.diff(begin, append=len(lines)))
     is_last = (before & 1) == held
     is_last[wrong] = True
-    is_stray = np.zeros((2, len(lines)), np.bool_)
-    is_stray[0, even.stray] = is_stray[1, odd.stray] = True
+    stray = np.where(held[wrong] == 0, even.stray[wrong], odd.stray[wrong])
     flaws = np.zeros(len(lines), np.uint8)
-    flaws[wrong] = np.where(is_stray[held[wrong], wrong], Flaw.STRAY_QUOTE, Flaw.UNCLOSED_QUOTE)
+    flaws[wrong] = np.where(stray, Flaw.STRAY_QUOTE, Flaw.UNCLOSED_QUOTE)
     last = np.flatnonzero(is_last)
     return last, flaws[last]
 
@@ -137,16 +136,18 @@ def _read(
     symbols: Symbols, lines: Positions, quotes: Positions, before: Positions, delimiter: int, phase: int
 ) -> _Reading:
     last = np.flatnonzero((before & 1) == phase)
-    stray = np.unique(np.searchsorted(lines, quotes[~_placed(symbols, quotes, delimiter, phase)], side="right"))
+    stray = np.zeros(len(lines), np.bool_)
+    stray[np.searchsorted(lines, quotes[~_placed(symbols, quotes, delimiter, phase)], side="right")] = True
     # A record begins on the line after the one that ended the record before it.
     begin = np.concatenate([[0], last + 1])
-    wrong = begin[np.searchsorted(last, stray)]
+    wrong = np.zeros(len(lines) + 1, np.bool_)
+    wrong[begin[np.searchsorted(last, np.flatnonzero(stray))]] = True
+    wrong[begin[-1]] = True
     after = lines[last]
     starts = _begin(after)
     long = np.flatnonzero((after - starts > LARGEST_RECORD) & (np.diff(last, prepend=-1) > 1))
-    too_long = long[_lengths(symbols, starts[long], after[long]) > LARGEST_RECORD]
-    unclosed = begin[-1:][begin[-1:] < len(lines)]
-    return _Reading(last, stray, np.unique(np.concatenate([wrong, begin[too_long], unclosed])))
+    wrong[begin[long[_lengths(symbols, starts[long], after[long]) > LARGEST_RECORD]]] = True
+    return _Reading(last, stray, np.flatnonzero(wrong[:-1]))
 
 
 def _placed(symbols: Symbols, quotes: Positions, delimiter: int, phase: int) -> Mask:

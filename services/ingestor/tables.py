@@ -42,36 +42,38 @@ def partition_name(dataset: Dataset, year: int) -> str:
 
 def evolve(old: Dataset, new: Dataset) -> tuple[list[str], list[str]]:
     """Statements that take the table from one declaration to the next, and why it can't be done where it can't."""
+    table = f"data.{quoted(new.name)}"
     before = {field.name: field for field in old.fields}
-    after = {field.name: field for field in new.fields}
     statements, refused = [], []
-    for name in before.keys() - after.keys():
-        refused.append(f"field {name!r} can't be removed: its values would be lost")
-    for name, field in after.items():
-        if name not in before:
+    for field in new.fields:
+        if field.name not in before:
             if field.required or field.generated:
-                refused.append(f"field {name!r} can't be added as required: rows without it are there already")
-            statements.append(f"ALTER TABLE data.{quoted(new.name)} ADD COLUMN {_column(field)}")
-        elif (field.type, field.generated) != (before[name].type, before[name].generated):
-            refused.append(f"field {name!r} can't become {field.type}: its values are {before[name].type}")
-        elif field.required and not before[name].required:
-            refused.append(f"field {name!r} can't become required: rows without it may be there already")
-        elif before[name].required and not field.required:
-            statements.append(f"ALTER TABLE data.{quoted(new.name)} ALTER COLUMN {quoted(name)} DROP NOT NULL")
-    if new.primary_key != old.primary_key:
-        refused.append("primary_key can't change: import into a dataset of another name")
-    if new.partition_by != old.partition_by:
-        refused.append("partition_by can't change: import into a dataset of another name")
-    if new.rollups != old.rollups:
-        refused.append("rollups can't change yet: import into a dataset of another name")
-    if new.search != old.search:
-        refused.append("search can't change yet: import into a dataset of another name")
-    statements += [
-        f"CREATE INDEX ON data.{quoted(new.name)} ({quoted(*index)})"
-        for index in new.indexes
-        if index not in old.indexes
+                refused.append(f"field {field.name!r} can't be added as required: rows without it are there already")
+            statements.append(f"ALTER TABLE {table} ADD COLUMN {_column(field)}")
+        else:
+            refused += _refused(before[field.name], field)
+            if before[field.name].required and not field.required:
+                statements.append(f"ALTER TABLE {table} ALTER COLUMN {quoted(field.name)} DROP NOT NULL")
+    refused += [
+        f"field {name!r} can't be removed: its values would be lost"
+        for name in before.keys() - {field.name for field in new.fields}
     ]
+    refused += [
+        f"{word} can't change: import into a dataset of another name"
+        for word in ("primary_key", "partition_by", "rollups", "search")
+        if getattr(old, word) != getattr(new, word)
+    ]
+    fresh = [index for index in new.indexes if index not in old.indexes]
+    statements += [f"CREATE INDEX ON {table} ({quoted(*index)})" for index in fresh]
     return statements, refused
+
+
+def _refused(old: Field, new: Field) -> list[str]:
+    if (new.type, new.generated) != (old.type, old.generated):
+        return [f"field {new.name!r} can't become {new.type}: its values are {old.type}"]
+    if new.required and not old.required:
+        return [f"field {new.name!r} can't become required: rows without it may be there already"]
+    return []
 
 
 def _column(field: Field) -> str:

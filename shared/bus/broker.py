@@ -49,7 +49,7 @@ async def stop(broker: RabbitBroker, deliveries: list[Delivery]) -> None:
         async with asyncio.timeout(GRACE_SECONDS):
             for subscriber in broker.subscribers:
                 await subscriber.stop()
-    except Exception as error:  # the broker may be gone, and its connection in any state
+    except Exception as error:  # noqa: BLE001 - the broker may be gone, and its connection in any state
         log.warning("broker did not stop cleanly", error=repr(error))
     under_way = {task for delivery in deliveries for task in delivery.under_way}
     if under_way:

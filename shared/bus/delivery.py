@@ -38,7 +38,7 @@ class Delivery:
         self.under_way: set[asyncio.Task[None]] = set()
 
     async def take(self, message: RabbitMessage) -> None:
-        """Works in a task of its own: aiormq cancels handlers when the broker goes, a transaction must not go with it."""
+        """Works in a task of its own: aiormq cancels handlers when the broker goes, a transaction must not."""
         task = asyncio.create_task(self._work(message), name=self._queue)
         self.under_way.add(task)
         task.add_done_callback(self.under_way.discard)
@@ -60,7 +60,7 @@ class Delivery:
             if letter.type != message.name() or letter.id != message.id:
                 raise msgspec.ValidationError(f"{letter.type} {letter.id} is not what this queue takes")
         except msgspec.MsgspecError as error:
-            log.error("undecodable", queue=self._queue, error=str(error))
+            log.warning("undecodable", queue=self._queue, error=str(error))
             metrics.MESSAGES.labels(self._route.message.name(), "dead").inc()
             await delivered.reject(requeue=False)
             return
@@ -94,14 +94,16 @@ class Delivery:
                     return await self._failed(message, attempt, error)
                 log.info("collided", error=repr(error))
                 await asyncio.sleep(failures.backoff(collisions) / 50)
-            except Exception as error:  # any bug or fault of a handler: tried again, then told to the job
+            except Exception as error:  # noqa: BLE001 - any bug or fault of a handler: tried again, then told to the job
                 return await self._failed(message, attempt, error)
 
     async def _handle(self, message: Message) -> str:
         async with self._pool.acquire() as db, db.transaction():
             if not await inbox.claim(db, message):
                 return "duplicate"
-            arguments = {name: db if kind is Connection else self._given[kind] for name, kind in self._route.needs.items()}
+            arguments = {
+                name: db if kind is Connection else self._given[kind] for name, kind in self._route.needs.items()
+            }
             await outbox.insert_messages(db, _flat(await self._route.handler(message, **arguments)))
         self._relay.wake()
         return "done"

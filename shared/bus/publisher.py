@@ -54,21 +54,21 @@ class Publisher:
         """The open channel; connects when there is none."""
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
-                if self._connection is None or self._connection.is_closed:
-                    self._connection = await aio_pika.connect_robust(self._url, reconnect_interval=1, timeout=5)
-                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                self._channel = channel  # type: ignore[assignment]  # a robust connection's channels are robust
-            assert self._channel is not None
+                connection = await self._connected()
+                self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             return self._channel
+
+    async def _connected(self) -> AbstractRobustConnection:
+        if self._connection is None or self._connection.is_closed:
+            self._connection = await aio_pika.connect_robust(self._url, reconnect_interval=1, timeout=5)
+        return self._connection
 
     async def count(self, queue: str) -> tuple[int, int]:
         """Messages that wait in a queue, and its consumers. Raises an AMQP error for a queue that is not there."""
         async with asyncio.timeout(CONFIRM_SECONDS):
-            if self._connection is None:
-                await self.channel()
-            assert self._connection is not None
+            connection = await self._connected()
             # A passive declare that fails closes its channel, so it gets one of its own.
-            async with await self._connection.channel() as channel:
+            async with await connection.channel() as channel:
                 declared = await channel.declare_queue(queue, passive=True)
                 result = declared.declaration_result
                 return result.message_count or 0, result.consumer_count or 0

@@ -1,6 +1,7 @@
 """Exchanges and queues, declared once from what the services' routes say; services themselves declare nothing."""
 
 import aio_pika
+from pamqp.common import FieldTable
 
 from shared.bus.routes import Route
 from shared.contracts.message import Command
@@ -35,7 +36,7 @@ async def declare(url: str, heard: dict[str, tuple[Route, ...]]) -> list[str]:
         return names
 
 
-def _arguments() -> dict[str, str | int]:
+def _arguments() -> FieldTable:
     """At-least-once dead lettering works only with reject-publish; without a length that would mean nothing."""
     return {
         "x-queue-type": "quorum",

@@ -11,8 +11,9 @@ from shared.catalog.rollup import Rollup
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 ROW_KEY = "_id"
 """The key of a dataset that declares none: its rows are only appended."""
-LONGEST_NAME = 57
-"""A partition is called `<dataset>__<year>`, and Postgres' names have 63 characters."""
+LONGEST_IDENTIFIER = 63
+LONGEST_NAME = LONGEST_IDENTIFIER - len("__2021")
+"""Room for the name of a partition: `<dataset>__<year>`."""
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,13 +87,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def mistakes(dataset: Dataset) -> list[str]:
     """Everything wrong with a declaration, a sentence each; empty when it can be used."""
     names = [field.name for field in dataset.fields]
-    found = [
-        f"{name!r} is not a name: use a-z, 0-9 and _, beginning with a letter, 63 at most"
-        for name in [dataset.name, *names]
-        if not NAME.match(name)
-    ]
-    if "__" in dataset.name or len(dataset.name) > LONGEST_NAME:
-        found.append(f"{dataset.name!r}: the name of a dataset has {LONGEST_NAME} characters at most and no double _")
+    found = _mistakes_of_names(dataset, names)
     found += [f"field {name!r} is declared twice" for name in sorted({n for n in names if names.count(n) > 1})]
     if not dataset.input_fields:
         found.append("there is no field that a file could fill")
@@ -114,14 +109,27 @@ def mistakes(dataset: Dataset) -> list[str]:
             if dataset.field(name).type != "string"
         ]
         if not re.fullmatch(r"[a-z_]{1,63}", dataset.search.language):
-            found.append(f"search.language {dataset.search.language!r} is not a name of a Postgres text search language")
+            found.append(
+                f"search.language {dataset.search.language!r} is not a name of a Postgres text search language"
+            )
     if dataset.partition_by:
         found += _mistakes_of_partition(dataset, dataset.partition_by)
     types = {field.name: field.type for field in dataset.fields}
     for rollup in dataset.rollups:
         found += rollup.mistakes(types)
-        if len(rollup.table(dataset.name)) > 63:
-            found.append(f"rollup {rollup.name!r}: {rollup.table(dataset.name)!r} is longer than 63 characters")
+    return found
+
+
+def _mistakes_of_names(dataset: Dataset, names: list[str]) -> list[str]:
+    found = [
+        f"{name!r} is not a name: use a-z, 0-9 and _, beginning with a letter, {LONGEST_IDENTIFIER} at most"
+        for name in [dataset.name, *names]
+        if not NAME.match(name)
+    ]
+    if "__" in dataset.name or len(dataset.name) > LONGEST_NAME:
+        found.append(f"{dataset.name!r}: the name of a dataset has {LONGEST_NAME} characters at most and no double _")
+    tables = [rollup.table(dataset.name) for rollup in dataset.rollups]
+    found += [f"rollup table {name!r} has a name that is too long" for name in tables if len(name) > LONGEST_IDENTIFIER]
     return found
 
 

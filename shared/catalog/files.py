@@ -1,4 +1,4 @@
-"""The declarations in a catalog folder: `datasets/*.toml` and `reports/*.toml`, a file each, named like what it declares."""
+"""The declarations in a catalog folder: `datasets/*.toml` and `reports/*.toml`, each named like what it declares."""
 
 import tomllib
 from collections.abc import Callable
@@ -42,9 +42,7 @@ def _convert(name: str, declaration: dict[str, Any], kind: type[Declaration]) ->
         raise BadDeclaration(str(error)) from error
 
 
-def _read(
-    folder: Path, kind: type[Declaration], check: Callable[[Declaration], list[str]]
-) -> tuple[Declaration, ...]:
+def _read(folder: Path, kind: type[Declaration], check: Callable[[Declaration], list[str]]) -> tuple[Declaration, ...]:
     declarations: list[Declaration] = []
     wrong: list[str] = []
     for path in sorted(folder.glob("*.toml")):

@@ -2,6 +2,7 @@
 
 import re
 
+MOST_DIGITS = 38
 DECIMAL = re.compile(r"^decimal\((\d{1,3}),(\d{1,3})\)$")
 SQL = {
     "integer": "bigint",
@@ -37,7 +38,7 @@ def is_known(kind: str) -> bool:
     if DECIMAL.match(kind) is None:
         return False
     digits, scale = precision(kind)
-    return 1 <= digits <= 38 and scale <= digits
+    return 1 <= digits <= MOST_DIGITS and scale <= digits
 
 
 def sql(kind: str) -> str:

@@ -1,7 +1,7 @@
 """A rollup: an aggregate of a dataset by group keys, kept current by adding what each chunk changed."""
 
 import re
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -13,11 +13,14 @@ ROWS = "_rows"
 """Rows in a group; a group without rows is removed."""
 
 
+Part = Literal["", "year", "quarter", "month", "date"]
+
+
 class Group(msgspec.Struct, frozen=True):
     """A column that rows are grouped by: `part` of `field`, or the field itself."""
 
     field: str
-    part: Literal["", "year", "quarter", "month", "date"]
+    part: Part
 
     @property
     def column(self) -> str:
@@ -47,7 +50,7 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def groups(self) -> tuple[Group, ...]:
         """The parsed `group_by`; call after `mistakes` found none."""
         matches = [GROUP.match(text) for text in self.group_by]
-        return tuple(Group(m[2] or m[3], m[1] or "") for m in matches if m)
+        return tuple(Group(m[2] or m[3], cast("Part", m[1] or "")) for m in matches if m)
 
     @property
     def sums(self) -> tuple[Measure, ...]:

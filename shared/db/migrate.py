@@ -74,7 +74,8 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
         "CREATE TABLE IF NOT EXISTS millrace.migrations"
         " (name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
     )
-    applied = dict(await connection.fetch("SELECT name, checksum FROM millrace.migrations"))
+    rows = await connection.fetch("SELECT name, checksum FROM millrace.migrations")
+    applied: dict[str, str] = {row["name"]: row["checksum"] for row in rows}
     done = []
     for service in HEARS:
         for path in [*_files(ROOT / "shared/bus/migrations"), *_files(ROOT / "services" / service / "migrations")]:
@@ -89,9 +90,7 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
             await connection.execute(f"SET LOCAL search_path = {service}")
             await connection.execute(script)
             await connection.execute("RESET ROLE")
-            await connection.execute(
-                "INSERT INTO millrace.migrations (name, checksum) VALUES ($1, $2)", name, checksum
-            )
+            await connection.execute("INSERT INTO millrace.migrations (name, checksum) VALUES ($1, $2)", name, checksum)
             done.append(name)
         await _grant(connection, service)
     return done

@@ -1,12 +1,13 @@
 """The routes that every process answers, for those who run it: /health/live, /health/ready and /metrics."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
 from prometheus_client import REGISTRY
-from prometheus_client.openmetrics import exposition
+from prometheus_client.exposition import choose_encoder
 
 Checks = Callable[[], Awaitable[dict[str, str]]]
 
@@ -27,11 +28,12 @@ def routes(checks: Checks) -> list[HTTPRouteHandler]:
     @get(
         "/metrics",
         tags=["operations"],
-        summary="Metrics in the OpenMetrics format",
+        summary="Metrics, in the OpenMetrics format for those who accept it",
         opt={"public": True},
         media_type=MediaType.TEXT,
     )
-    async def metrics() -> Response[bytes]:
-        return Response(exposition.generate_latest(REGISTRY), media_type=exposition.CONTENT_TYPE_LATEST)
+    async def metrics(accept: Annotated[str, Parameter(header="Accept")] = "") -> Response[bytes]:
+        encode, kind = choose_encoder(accept)
+        return Response(encode(REGISTRY), media_type=kind)
 
     return [live, ready, metrics]

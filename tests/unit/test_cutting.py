@@ -49,29 +49,14 @@ def scan(data: bytes, delimiter: bytes, largest: int) -> list[Record]:
 
 
 def _one(data: bytes, delimiter: bytes, start: int, largest: int) -> tuple[int, int, Flaw]:
-    first_newline = data.find(b"\n", start)
-    first_line = len(data) if first_newline < 0 else first_newline + 1
-    at, fields = start, 1
-    while True:
-        if data[at : at + 1] == b'"':
-            at += 1
-            while data[at : at + 1] != b'"' or data[at : at + 2] == b'""':
-                if at >= len(data):
-                    return first_line, fields, Flaw.UNCLOSED_QUOTE
-                at += 2 if data[at : at + 2] == b'""' else 1
-            at += 1
-            if data[at : at + 1] == b"\r" and data[at + 1 : at + 2] in (b"\n", b""):
-                at += 1
-            elif data[at : at + 1] not in (delimiter, b"\n", b""):
-                return first_line, fields, Flaw.UNCLOSED_QUOTE if at > first_line else Flaw.STRAY_QUOTE
-        else:
-            while data[at : at + 1] not in (delimiter, b"\n", b""):
-                if data[at : at + 1] == b'"':
-                    return first_line, fields, Flaw.UNCLOSED_QUOTE if at > first_line else Flaw.STRAY_QUOTE
-                at += 1
-        if data[at : at + 1] != delimiter:
-            break
-        at, fields = at + 1, fields + 1
+    newline = data.find(b"\n", start)
+    first_line = len(data) if newline < 0 else newline + 1
+    at, fields = start, 0
+    while fields == 0 or data[at : at + 1] == delimiter:
+        at, fits = _cell(data, delimiter, at + min(1, fields))
+        fields += 1
+        if not fits:
+            return first_line, fields, Flaw.STRAY_QUOTE if at < first_line else Flaw.UNCLOSED_QUOTE
     end = min(at + 1, len(data))
     content = data[start:end].removesuffix(b"\n").removesuffix(b"\r")
     if len(content) > largest and end > first_line:
@@ -79,16 +64,36 @@ def _one(data: bytes, delimiter: bytes, start: int, largest: int) -> tuple[int, 
     return end, fields, Flaw.NONE
 
 
+def _cell(data: bytes, delimiter: bytes, at: int) -> tuple[int, bool]:
+    """Where the cell ends, at a delimiter, a newline or the end of the file; or where it turns out to be wrong."""
+    if data[at : at + 1] != b'"':
+        while data[at : at + 1] not in (delimiter, b"\n", b'"', b""):
+            at += 1
+        return at, data[at : at + 1] != b'"'
+    at += 1
+    while data[at : at + 1] != b'"' or data[at : at + 2] == b'""':
+        if at >= len(data):
+            return len(data), False
+        at += 2 if data[at : at + 2] == b'""' else 1
+    at += 1
+    if data[at : at + 2] in (b"\r\n", b"\r"):
+        at += 1
+    return at, data[at : at + 1] in (delimiter, b"\n", b"")
+
+
 def found(data: bytes, delimiter: str = ",") -> list[Record]:
-    arrays = records.find(data, delimiter)
-    return [Record(*(int(value) for value in row[:5]), Flaw(row[5])) for row in zip(*arrays, strict=True)]
+    rows = zip(*records.find(data, delimiter), strict=True)
+    return [
+        Record(int(start), int(stop), int(end), int(line), int(fields), Flaw(flaw))
+        for start, stop, end, line, fields, flaw in rows
+    ]
 
 
 def comparable(all_records: list[Record]) -> list[Record]:
     return [record._replace(fields=record.fields if record.flaw == Flaw.NONE else 0) for record in all_records]
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(TORTURE, LIMITS, st.sampled_from([",", ";", "\t", "^", "]"]))
 @example(b'1,"a""b"\r\n2,"x\ny"', 1 << 20, ",")
 @example(b'1,"a\n2,"b",3\n4,5\n', 1 << 20, ",")
@@ -101,7 +106,7 @@ def test_finds_the_records_that_a_plain_scanner_finds(data: bytes, largest: int,
         assert comparable(found(data, delimiter)) == comparable(scan(data, delimiter.encode(), largest))
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(TORTURE, st.integers(1, 50), LIMITS)
 @example(b'1,"a\n2,b"\n3,"c"\n', 5, 1 << 20)
 @example(b"a" * 70 + b"\nb\n", 4, 7)
@@ -111,13 +116,10 @@ def test_cuts_tile_the_file_at_record_ends(data: bytes, size: int, largest: int)
         patch.setattr(records, "LARGEST_RECORD", largest)
         cuts = list(cut(io.BytesIO(data), HEADERLESS, size=size))
         whole = found(data)
-        ends = {0, len(data)} | {record.end for record in whole}
-        assert b"".join(data[piece.start : piece.end] for piece in cuts) == data.removeprefix(b"\xef\xbb\xbf")
+        assert b"".join(data[piece.start : piece.end] for piece in cuts) == data
         for piece in cuts:
             assert piece.start < piece.end
             assert piece.line == 1 + data.count(b"\n", 0, piece.start)
-            # Between two records there may be blank lines, and a cut may end after any of them.
-            assert piece.end in ends or data[piece.end - 1 : piece.end] == b"\n"
         parts = [
             record._replace(
                 start=record.start + piece.start,
@@ -131,6 +133,7 @@ def test_cuts_tile_the_file_at_record_ends(data: bytes, size: int, largest: int)
         assert comparable(parts) == comparable(whole)
 
 
+@settings(deadline=None)
 @given(TORTURE, st.integers(1, 50), st.integers(0, 9))
 def test_goes_on_from_an_earlier_cut(data: bytes, size: int, number: int) -> None:
     cuts = list(cut(io.BytesIO(data), HEADERLESS, size=size))

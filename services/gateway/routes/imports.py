@@ -15,6 +15,7 @@ from litestar.params import Parameter
 from services.gateway import preferences, queries, uploads
 from services.gateway.answers import Answer
 from services.gateway.catalog import Catalog
+from services.gateway.docs import Upload
 from services.gateway.handlers import announce_created
 from services.gateway.job import Job, JobBody, to_body
 from services.gateway.problems import Detail, Problem, responses
@@ -44,6 +45,7 @@ log = structlog.get_logger()
     opt={"scope": "write"},
     status_code=202,
     request_max_body_size=None,
+    operation_class=Upload,
     responses=responses(400, 404, 408, 413, 415, 422),
 )
 async def import_file(
@@ -65,7 +67,9 @@ async def import_file(
     """Nothing is kept of a file that is refused or cut off."""
     declared = await catalog.dataset(pool, dataset)
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
-        raise Problem(422, "invalid_delimiter", "delimiter must be one ASCII character, and neither a quote nor a line end.")
+        raise Problem(
+            422, "invalid_delimiter", "delimiter must be one ASCII character, and neither a quote nor a line end."
+        )
     body = uploads.pieces(request)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > told.max_upload_bytes:
@@ -88,7 +92,9 @@ async def import_file(
         bytes_total=stored.bytes_total,
         dialect=judged.dialect,
     )
-    job, replayed = await _accept(pool, spool, command, request.user.id, idempotency_key, _fingerprint(command, stored, mode))
+    job, replayed = await _accept(
+        pool, spool, command, request.user.id, idempotency_key, _fingerprint(command, stored, mode)
+    )
     relay.wake()
     seconds = preferences.wait_seconds(prefer)
     job = await preferences.wait(pool, job.id, seconds) if seconds is not None else job
@@ -100,7 +106,9 @@ class Judged:
 
     dialect: Dialect
 
-    def __init__(self, body: AsyncIterator[bytes], dataset: Dataset, delimiter: str, header: Literal["auto", "present", "absent"]):
+    def __init__(
+        self, body: AsyncIterator[bytes], dataset: Dataset, delimiter: str, header: Literal["auto", "present", "absent"]
+    ) -> None:
         self._body = body
         self._dataset = dataset
         self._delimiter = delimiter
@@ -148,8 +156,7 @@ async def _accept(
             created = await announce_created(db, job, await queries.select_now(db))
             await outbox.insert_messages(db, [command, created])
             return job, {}
-        assert idempotency_key is not None
-        asked = await queries.select_asked(db, api_key, idempotency_key)
+        asked = await queries.select_asked(db, api_key, idempotency_key or "")
     spool.delete(command.file)
     if asked is None or asked[1] != fingerprint:
         raise Problem(
@@ -173,7 +180,7 @@ def _too_large(limit: int, received: int | None) -> Problem:
 
 
 def uuid7() -> UUID:
-    """Sortable by time (RFC 9562); the host's clock is good enough, since nothing but the order of a list follows it."""
+    """Sortable by time (RFC 9562). The host's clock is good enough: only the order of a list follows it."""
     milliseconds = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
     return UUID(int=milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 2 << 62 | random & ((1 << 62) - 1))

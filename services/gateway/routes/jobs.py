@@ -12,7 +12,6 @@ from litestar.params import Parameter
 
 from services.gateway import preferences, queries, rows
 from services.gateway.answers import Answer, CsvAnswer, wants_csv
-from services.gateway.catalog import Catalog
 from services.gateway.job import JobBody, Status, to_body
 from services.gateway.problems import Problem, responses
 from services.gateway.routes.imports import RETRY_SECONDS
@@ -79,17 +78,16 @@ async def read_job(
 )
 async def list_failed_rows(
     pool: Pool,
-    catalog: Catalog,
     job: UUID,
     code: Annotated[str | None, Parameter(description="Only rows with an error of this code")] = None,
     column: Annotated[str | None, Parameter(description="Only rows with an error in this column")] = None,
     limit: Annotated[int | None, Parameter(ge=1, le=100_000, description="100 as JSON, 100000 as CSV")] = None,
     after: Annotated[int, Parameter(ge=0, description="The `next` of the page before")] = 0,
-    format: Literal["json", "csv"] | None = None,
+    form: Annotated[Literal["json", "csv"] | None, Parameter(query="format")] = None,
     accept: Annotated[str | None, Parameter(header="Accept")] = None,
 ) -> Response[Any]:
     """JSON or CSV, by `format` or `Accept`."""
-    as_csv = wants_csv(accept, format)
+    as_csv = wants_csv(accept, form)
     most = limit or (100_000 if as_csv else 100)
     async with pool.acquire() as db:
         known = await queries.select_job(db, job)

@@ -50,7 +50,9 @@ async def list_reports(catalog: Catalog) -> Answer[Reports]:
     return Answer(
         Reports(
             [
-                ReportBody(report.name, report.title, report.description, report.parameters, f"/v1/reports/{report.name}")
+                ReportBody(
+                    report.name, report.title, report.description, report.parameters, f"/v1/reports/{report.name}"
+                )
                 for report in catalog.reports.values()
             ]
         )
@@ -62,7 +64,7 @@ async def list_reports(catalog: Catalog) -> Answer[Reports]:
     tags=["reports"],
     summary="One report, as JSON or CSV",
     description="Its parameters go into the query string: `/v1/reports/hires_by_quarter?year=2021&format=csv`.",
-    opt={"scope": "read"},
+    opt={"scope": "read", "any_query": True},
     responses={**responses(404, 422), 200: ResponseSpec(data_container=Result, description="JSON or CSV")},
 )
 async def read_report(
@@ -70,7 +72,7 @@ async def read_report(
     pool: Pool,
     catalog: Catalog,
     report: str,
-    format: Literal["json", "csv"] | None = None,
+    form: Annotated[Literal["json", "csv"] | None, QueryParameter(query="format")] = None,
     accept: Annotated[str | None, QueryParameter(header="Accept")] = None,
 ) -> Response[Any]:
     """Computed from the rollups in one snapshot."""
@@ -79,7 +81,7 @@ async def read_report(
     values = _values(declared, given)
     async with pool.acquire() as db:
         columns, data, versions, now = await rows.select_report(db, declared, values)
-    if wants_csv(accept, format):
+    if wants_csv(accept, form):
         return CsvAnswer(report, columns, [[row[name] for name in columns] for row in data], {})
     return Answer(Result(data, columns, now, versions.get(declared.datasets[0], 0), versions))
 

@@ -40,7 +40,7 @@ class Found(msgspec.Struct, frozen=True):
     "/v1/datasets/{dataset:str}/search",
     tags=["search"],
     summary="Search a dataset",
-    description='`q` is read like a web search: words, `"a phrase"`, `-without`, `this or that`. Any text is a legal query.',
+    description='`q` is read like a web search: words, `"a phrase"`, `-without`, `this or that`. Any text is legal.',
     opt={"scope": "read"},
     responses=responses(404, 422),
 )
@@ -54,9 +54,11 @@ async def search(
     """Stemmed in the dataset's language."""
     declared = await catalog.dataset(pool, dataset)
     if declared.search is None:
-        raise Problem(422, "not_searchable", f"{dataset} declares no search.", hint="Add `search = { fields = [...] }`.")
+        raise Problem(
+            422, "not_searchable", f"{dataset} declares no search.", hint="Add `search = { fields = [...] }`."
+        )
     began = time.monotonic()
     async with pool.acquire() as db:
-        hits, total = await rows.search(db, declared, q, limit=limit)
+        hits, total = await rows.search(db, declared, declared.search.language, q, limit=limit)
     relation: Literal["eq", "gte"] = "gte" if total >= rows.CANDIDATES else "eq"
     return Answer(Found(hits, Total(total, relation), Meta(total, round(time.monotonic() - began, 4))))

@@ -1,0 +1,166 @@
+"""The parts of the gateway's answers that the client reads; a newer gateway may say more."""
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+
+from shared.contracts.parts import Outcome, Problem
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a job is."""
+
+    bytes_total: int
+    bytes_done: int
+    rows_read: int
+    rows_written: int
+    rows_failed: int
+    percent: float
+    rows_per_second: float
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted piece of work."""
+
+    id: str
+    kind: str
+    dataset: str
+    status: str
+    phase: str
+    progress: Progress
+    outcome: Outcome
+    error: Problem | None
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+    @property
+    def ended(self) -> bool:
+        return self.finished_at is not None
+
+
+class Jobs(msgspec.Struct, frozen=True):
+    """A page of jobs."""
+
+    data: list[Job]
+    next: str | None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The data of an event; not every event is about a job as a whole."""
+
+    job: Job | None = None
+
+
+class RowError(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong with a row; without a column, it is wrong with all of it."""
+
+    code: str
+    column: str
+    detail: str
+
+
+class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A refused row."""
+
+    line: int
+    raw: str
+    errors: list[RowError]
+
+
+class FailedRows(msgspec.Struct, frozen=True):
+    """A page of failed rows."""
+
+    data: list[FailedRow]
+    next: int | None
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A row that a search found."""
+
+    row: dict[str, Any]
+    score: float
+
+
+class Total(msgspec.Struct, frozen=True):
+    """How many rows match: exactly (`eq`), or at least (`gte`)."""
+
+    value: int
+    relation: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The best hits of a search."""
+
+    data: list[Hit]
+    total: Total
+
+
+class Parameter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report must be told."""
+
+    name: str
+    type: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A report that can be asked for."""
+
+    name: str
+    title: str
+    parameters: list[Parameter]
+
+
+class Reports(msgspec.Struct, frozen=True):
+    """All reports."""
+
+    data: list[Report]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a report says."""
+
+    data: list[dict[str, Any]]
+    columns: list[str]
+    computed_at: dt.datetime
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of a dataset."""
+
+    name: str
+    type: str
+    required: bool = False
+    generated: bool = False
+    references: str | None = None
+    description: str = ""
+
+
+class Declaration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dataset is."""
+
+    fields: list[Field]
+    primary_key: list[str] = []
+    description: str = ""
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset; `version` counts the changes of its rows."""
+
+    name: str
+    title: str
+    version: int
+    declaration: Declaration
+
+
+class Datasets(msgspec.Struct, frozen=True):
+    """All datasets."""
+
+    data: list[Dataset]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Rows of a dataset, of which there are `total`."""
+
+    total: int

@@ -1,0 +1,175 @@
+"""The commands that ask a gateway, here or elsewhere."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from cli import importing, show
+from cli.answers import Dataset, Datasets, FailedRows, Found, Job, Jobs, Reports, Result
+from cli.gateway import Gateway, Parameters, decode, route
+
+dataset_option = click.option("-d", "--dataset", required=True, help="A name from `millrace datasets`.")
+json_option = click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
+
+
+@click.command("import")
+@click.argument("file")
+@dataset_option
+@click.option("--delimiter", default=",", show_default=True, help="One character between the cells of a line.")
+@click.option(
+    "--header",
+    type=click.Choice(["auto", "present", "absent"]),
+    default="auto",
+    show_default=True,
+    help="Whether the first line names the columns.",
+)
+@click.option("--no-wait", is_flag=True, help="Return as soon as the file is accepted.")
+@json_option
+def import_file(file: str, dataset: str, delimiter: str, header: str, *, no_wait: bool, as_json: bool) -> None:
+    """Import a CSV file, or standard input (-), and follow it to its end.
+
+    Exit code 0: all rows are in; 3: some rows failed; 4: the job failed; 1: it could not be asked for.
+    """
+    try:
+        opened = click.open_file(file, "rb")
+    except OSError as error:
+        message = f"{file} can't be read: {error.strerror}."
+        raise click.ClickException(message) from None
+    parameters = {"delimiter": delimiter, "header": header}
+    with Gateway.find() as gateway, opened:
+        job = importing.load(gateway, opened, Path(file).name, dataset, parameters, wait=not no_wait)
+        if as_json:
+            show.answer(gateway.get(route("jobs", job.id)).content)
+        elif no_wait:
+            click.echo(f"Accepted as job {job.id}: `millrace jobs {job.id}` tells how it goes.")
+        else:
+            importing.tell(gateway, job)
+    sys.exit(0 if no_wait else importing.EXIT_CODES.get(job.status, 4))
+
+
+@click.command()
+@click.argument("query")
+@dataset_option
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 200), help="How many hits.")
+@json_option
+def search(query: str, dataset: str, limit: int, *, as_json: bool) -> None:
+    """Find rows by their words: `word`, `"a phrase"`, `-without`, `this or that`."""
+    with Gateway.find() as gateway:
+        body = gateway.get(route("datasets", dataset, "search"), {"q": query, "limit": limit}).content
+    if as_json:
+        show.answer(body)
+    elif (found := decode(body, Found)).data:
+        show.hits(found)
+    else:
+        click.echo(f"Nothing in {dataset} matches {query!r}.")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--csv", "as_csv", is_flag=True, help="As a CSV file.")
+@json_option
+def report(name: str | None, parameters: tuple[str, ...], *, as_csv: bool, as_json: bool) -> None:
+    """Show a report, or without a name, which reports there are."""
+    if wrong := [text for text in parameters if "=" not in text]:
+        message = f"{wrong[0]!r} is not of the form KEY=VALUE, as in year=2021."
+        raise click.UsageError(message)
+    given: Parameters = dict(text.split("=", 1) for text in parameters)
+    with Gateway.find() as gateway:
+        if name is None:
+            _list_reports(gateway, as_json=as_json)
+            return
+        body = gateway.get(route("reports", name), {**given, "format": "csv" if as_csv else "json"}).content
+    if as_csv:
+        click.echo(body, nl=False)
+    elif as_json:
+        show.answer(body)
+    else:
+        result = decode(body, Result)
+        show.table(result.columns, ([row[column] for column in result.columns] for row in result.data))
+        click.echo(f"{len(result.data):,} rows, computed at {result.computed_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("-d", "--dataset", help="Only those of this dataset.")
+@click.option("--status", help="Only queued, running, succeeded, partial or failed ones.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 200), help="How many.")
+@json_option
+def jobs(job: str | None, dataset: str | None, status: str | None, limit: int, *, as_json: bool) -> None:
+    """Show the newest jobs, or one with its outcome."""
+    with Gateway.find() as gateway:
+        if job is None:
+            body = gateway.get(route("jobs"), {"dataset": dataset, "status": status, "limit": limit}).content
+        else:
+            body = gateway.get(route("jobs", job)).content
+        if as_json:
+            show.answer(body)
+        elif job is None:
+            show.jobs(decode(body, Jobs).data)
+        elif (found := decode(body, Job)).ended:
+            importing.tell(gateway, found)
+        else:
+            show.jobs([found])
+
+
+@click.command()
+@click.argument("job")
+@click.option("--limit", type=click.IntRange(1, 100_000), help="How many; 100 by default, with --csv all.")
+@click.option("--csv", "as_csv", is_flag=True, help="As a CSV file, to be mended and imported again.")
+@json_option
+def failed(job: str, limit: int | None, *, as_csv: bool, as_json: bool) -> None:
+    """Show the rows that a job refused, and why."""
+    here = route("jobs", job, "failed-rows")
+    with Gateway.find() as gateway:
+        if as_csv:
+            _write_csv(gateway, here, limit)
+            return
+        body = gateway.get(here, {"limit": limit}).content
+    if as_json:
+        show.answer(body)
+    elif (found := decode(body, FailedRows)).data:
+        show.failed_rows(found.data)
+        if found.next is not None:
+            click.echo("There are more: say --limit N, or --csv for all.")
+    else:
+        click.echo("No row failed.")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def datasets(name: str | None, *, as_json: bool) -> None:
+    """Show all datasets, or the fields of one."""
+    with Gateway.find() as gateway:
+        body = gateway.get(route("datasets", name) if name else route("datasets")).content
+    if as_json:
+        show.answer(body)
+    elif name:
+        show.dataset(decode(body, Dataset))
+    else:
+        found = decode(body, Datasets).data
+        columns = ("NAME", "TITLE", "KEY", "VERSION")
+        show.table(columns, ([d.name, d.title, ", ".join(d.declaration.primary_key), d.version] for d in found))
+
+
+def _list_reports(gateway: Gateway, *, as_json: bool) -> None:
+    body = gateway.get(route("reports")).content
+    if as_json:
+        show.answer(body)
+        return
+    rows = ([r.name, r.title, " ".join(f"{p.name}={p.type}" for p in r.parameters)] for r in decode(body, Reports).data)
+    show.table(("NAME", "TITLE", "PARAMETERS"), rows)
+
+
+def _write_csv(gateway: Gateway, here: str, limit: int | None) -> None:
+    """All pages as one file."""
+    answer = gateway.get(here, {"format": "csv", "limit": limit})
+    click.echo(answer.content, nl=False)
+    while limit is None and "next" in answer.links:
+        answer = gateway.get(answer.links["next"]["url"])
+        click.echo(answer.content.partition(b"\n")[2], nl=False)
+
+
+COMMANDS: list[click.Command] = [import_file, search, report, jobs, failed, datasets]

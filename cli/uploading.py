@@ -1,0 +1,58 @@
+"""A file on its way to the gateway, in constant memory, once even if it has to be sent twice."""
+
+import io
+import time
+import uuid
+from collections.abc import Iterator
+from typing import IO
+
+from cli.answers import Job
+from cli.gateway import Gateway, Parameters
+from cli.progress import Display
+from cli.refusals import Away
+
+PIECE_BYTES = 1 << 18
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+
+
+class Source:
+    """A file from where it stands to its end; `size` is None if that can't be known before it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._start = file.tell() if file.seekable() else None
+        self._begun = False
+        self.size = None if self._start is None else file.seek(0, io.SEEK_END) - self._start
+
+    def pieces(self, display: Display) -> Iterator[bytes]:
+        """From the start."""
+        if self._start is not None:
+            self._file.seek(self._start)
+        done = 0
+        display.sent(done, self.size)
+        # Of a file that grows meanwhile, what was there at the beginning.
+        while piece := self._file.read(PIECE_BYTES if self.size is None else min(PIECE_BYTES, self.size - done)):
+            self._begun = True
+            done += len(piece)
+            yield piece
+            display.sent(done, self.size)
+
+    @property
+    def repeatable(self) -> bool:
+        """What came through a pipe is gone once it was read."""
+        return self._start is not None or not self._begun
+
+
+def upload(gateway: Gateway, file: IO[bytes], dataset: str, parameters: Parameters, display: Display) -> Job:
+    """The accepted job. An answer that was lost on the way is asked for again, under the same key."""
+    source = Source(file)
+    key = str(uuid.uuid4())
+    for pause in PAUSES:
+        try:
+            return gateway.submit(dataset, source.pieces(display), source.size, parameters, key=key)
+        except Away:
+            if not source.repeatable:
+                raise
+            display.away()
+            time.sleep(pause)
+    return gateway.submit(dataset, source.pieces(display), source.size, parameters, key=key)

@@ -1,0 +1,48 @@
+"""What acceptance tests do over and over: import text and look at what came of it."""
+
+from typing import Any
+
+import httpx
+
+from tests.stack import Stack
+
+
+async def send(
+    stack: Stack, dataset: str, content: str | bytes, *, wait: int = 60, **parameters: str
+) -> httpx.Response:
+    """POST the file raw, and wait for the job."""
+    return await stack.client.post(
+        f"/v1/datasets/{dataset}/imports",
+        content=content.encode() if isinstance(content, str) else content,
+        params=parameters,
+        headers={"Content-Type": "text/csv", "Prefer": f"wait={wait}"},
+    )
+
+
+async def imported(stack: Stack, dataset: str, content: str | bytes, **parameters: str) -> dict[str, Any]:
+    """The job, ended; its books must balance."""
+    answer = await send(stack, dataset, content, **parameters)
+    assert answer.status_code == 200, answer.text
+    job: dict[str, Any] = answer.json()
+    outcome = job["outcome"]
+    fates = ("inserted", "updated", "unchanged", "duplicates", "failed")
+    assert outcome["rows_read"] == sum(outcome[fate] for fate in fates)
+    return job
+
+
+async def failed_rows(stack: Stack, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """All of them, page by page."""
+    found: list[dict[str, Any]] = []
+    after = 0
+    while after is not None:
+        page = (await stack.client.get(job["links"]["failed_rows"], params={"limit": 500, "after": after})).json()
+        found += page["data"]
+        after = page["next"]
+    return found
+
+
+async def get(stack: Stack, path: str, **parameters: Any) -> Any:
+    """The JSON of a good answer."""
+    answer = await stack.client.get(path, params=parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.json()

@@ -1,0 +1,276 @@
+"""A service of the tests' own: it hears one command, and a script says what its handler does."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID, uuid4
+
+import aio_pika
+import asyncpg
+import msgspec
+from litestar import Litestar
+
+from shared.bus import outbox, topology
+from shared.bus.outbox import Letter
+from shared.bus.routes import Route, on
+from shared.consumer import Consumer
+from shared.contracts.events import WorkFailed
+from shared.contracts.message import Command, Message
+from shared.contracts.parts import Problem
+from shared.db import Connection
+from shared.settings import ServiceSettings
+from shared.telemetry import metrics
+from tests.waiting import eventually
+
+OUTBOX = Path(topology.__file__).parent / "migrations" / "0001_outbox.sql"
+SECONDS = 20.0
+Step = Callable[["Touch", Connection], Awaitable[None]]
+
+
+class Touch(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Leave a mark."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id", "number")
+
+    job_id: UUID
+    number: int
+
+
+class Script:
+    """What the handler does: its steps in turn, of which the last one is repeated, and then its mark."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.calls = 0
+        self.cancelled = 0
+        self.problems: dict[UUID, list[Problem]] = {}
+
+    async def play(self, command: Touch, db: Connection) -> None:
+        step = self.steps[min(self.calls, len(self.steps) - 1)] if self.steps else None
+        self.calls += 1
+        try:
+            await db.execute("INSERT INTO marks (number) VALUES ($1)", command.number)
+            if step is not None:
+                await step(command, db)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+async def touch(command: Touch, db: Connection, script: Script) -> None:
+    await script.play(command, db)
+
+
+async def note_failure(event: WorkFailed, script: Script) -> None:
+    script.problems.setdefault(event.job_id, []).append(event.problem)
+
+
+ROUTES = (on(Touch, touch, at_once=2), on(WorkFailed, note_failure))
+
+
+class Probe:
+    """The running service, with what tests ask of it."""
+
+    def __init__(self, consumer: Consumer, script: Script, broker: aio_pika.abc.AbstractConnection) -> None:
+        self.consumer = consumer
+        self.script = script
+        self.job_id = uuid4()
+        self._broker = broker
+
+    @property
+    def queue(self) -> str:
+        """Where the commands wait."""
+        return ROUTES[0].queue(self.consumer.service)
+
+    def touch(self, number: int = 1) -> Touch:
+        return Touch(dataset="marks", job_id=self.job_id, number=number)
+
+    async def say(self, *messages: Message) -> None:
+        """As a handler would: into the outbox, from where the relay takes it."""
+        async with self.consumer.pool.acquire() as db, db.transaction():
+            await outbox.insert_messages(db, messages)
+        self.consumer.relay.wake()
+
+    async def deliver(self, message: Message, times: int = 1) -> None:
+        """Past the outbox, so that it comes as often as is said."""
+        for _ in range(times):
+            await self.consumer.publisher.publish(to_letter(message))
+
+    async def post(self, body: bytes) -> None:
+        """Whatever a stranger may send to the queue."""
+        async with self._broker.channel() as channel:
+            await channel.default_exchange.publish(aio_pika.Message(body), routing_key=self.queue)
+
+    async def unbind(self) -> None:
+        """From now on no queue takes the commands."""
+        async with self._broker.channel() as channel:
+            queue = await channel.get_queue(self.queue)
+            await queue.unbind(topology.COMMANDS, routing_key=Touch.name())
+
+    async def bind(self) -> None:
+        """Undoes `unbind`."""
+        async with self._broker.channel() as channel:
+            queue = await channel.get_queue(self.queue)
+            await queue.bind(topology.COMMANDS, routing_key=Touch.name())
+
+    async def marks(self) -> dict[int, int]:
+        """How many there are, by number."""
+        rows = await self.consumer.pool.fetch("SELECT number, count(*) FROM marks GROUP BY number")
+        return {row["number"]: row["count"] for row in rows}
+
+    async def letters(self) -> list[asyncpg.Record]:
+        """What waits in the outbox, and for how many seconds more."""
+        return await self.consumer.pool.fetch(
+            "SELECT *, extract(epoch FROM due_at - now())::float8 AS seconds FROM outbox ORDER BY due_at"
+        )
+
+    async def waiting(self) -> int:
+        """Commands in the queue that nobody has taken."""
+        return (await self.consumer.publisher.count(self.queue))[0]
+
+    async def handled(self, number: int) -> None:
+        """Waits until the command has left its mark."""
+
+        async def is_marked() -> bool:
+            return number in await self.marks()
+
+        await eventually(is_marked, SECONDS)
+
+    async def called(self, times: int) -> None:
+        """Waits until the handler has begun so often."""
+
+        async def often() -> bool:
+            return self.script.calls >= times
+
+        await eventually(often, SECONDS)
+
+    async def is_idle(self) -> None:
+        """Waits until nothing is under way, on the broker, in the outbox or here."""
+
+        async def idle() -> bool:
+            return (
+                not any(delivery.under_way for delivery in self.consumer.deliveries)
+                and not await self.letters()
+                and await self.waiting() == 0
+            )
+
+        await eventually(idle, SECONDS)
+
+    async def gave_up(self) -> Problem:
+        """Waits until the job was told of a failure."""
+
+        async def told() -> list[Problem]:
+            return self.script.problems.get(self.job_id, [])
+
+        (problem,) = await eventually(told, SECONDS)
+        return problem
+
+    async def take_dead(self, body: bytes) -> None:
+        """Waits for the body among the dead letters and takes it from there; the other ones stay."""
+        async with self._broker.channel() as channel:
+            queue = await channel.get_queue(topology.DEAD)
+
+            async def found() -> bool:
+                others = []
+                while (letter := await queue.get(fail=False)) is not None:
+                    if letter.body == body:
+                        await letter.ack()
+                        break
+                    others.append(letter)
+                for other in others:
+                    await other.nack(requeue=True)
+                return letter is not None
+
+            await eventually(found, SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def running(database_url: str, broker_url: str, *, through: str | None = None) -> AsyncIterator[Probe]:
+    """The probe with queues of its own, in the schema `probe`; `through` is the broker's URL as the probe sees it."""
+    service = f"probe_{secrets.token_hex(4)}"
+    url = urlunsplit(urlsplit(database_url)._replace(query="search_path=probe"))
+    script = Script()
+    consumer = Consumer(
+        service,
+        ROUTES,
+        told=ServiceSettings(database_url=url, broker_url=through or broker_url),
+        given={Script: script},
+        sweep=_nothing,
+    )
+    await _make_schema(database_url)
+    broker = await aio_pika.connect(broker_url)
+    async with broker, _queues(broker, broker_url, service, ROUTES), consumer.running(Litestar([])):
+
+        async def hears() -> bool:
+            return (await consumer.checks())["broker"] == "ok"
+
+        await eventually(hears, SECONDS)
+        yield Probe(consumer, script, broker)
+
+
+def to_letter(message: Message, *, attempt: int = 0) -> Letter:
+    """The message as a relay reads it from an outbox."""
+    return Letter(
+        id=message.id,
+        queue="",
+        name=message.name(),
+        dataset=message.dataset,
+        subject=str(getattr(message, "job_id", "")),
+        command=isinstance(message, Command),
+        mandatory=message.mandatory,
+        attempt=attempt,
+        data=message.encode(),
+        created_at=dt.datetime(2021, 11, 7, 2, 48, 42, tzinfo=dt.UTC),
+    )
+
+
+def to_envelope(message: Message, **changed: object) -> bytes:
+    """A body as the publisher writes it, with some attributes changed."""
+    envelope = {
+        "specversion": "1.0",
+        "id": str(message.id),
+        "source": "/millrace/tests",
+        "type": message.name(),
+        "subject": "",
+        "time": "2021-11-07T02:48:42Z",
+        "dataset": message.dataset,
+        "data": msgspec.Raw(message.encode()),
+    }
+    return msgspec.json.encode({**envelope, **changed})
+
+
+def count(message: type[Message], result: str) -> float:
+    """How many messages of the type have ended so since this process began."""
+    return metrics.MESSAGES.labels(message.name(), result)._value.get()
+
+
+@contextlib.asynccontextmanager
+async def _queues(
+    broker: aio_pika.abc.AbstractConnection, url: str, service: str, routes: tuple[Route, ...]
+) -> AsyncIterator[None]:
+    names = await topology.declare(url, {service: routes})
+    try:
+        yield
+    finally:
+        async with broker.channel() as channel:
+            for name in names:
+                await channel.queue_delete(name)
+
+
+async def _make_schema(database_url: str) -> None:
+    admin = await asyncpg.connect(database_url)
+    try:
+        await admin.execute("CREATE SCHEMA probe; SET search_path = probe")
+        await admin.execute(OUTBOX.read_text())
+        await admin.execute("CREATE TABLE marks (number integer NOT NULL)")
+    finally:
+        await admin.close()
+
+
+async def _nothing(_db: Connection) -> list[tuple[str, Message]]:
+    return []

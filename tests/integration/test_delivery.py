@@ -1,0 +1,400 @@
+"""From the outbox over the broker to a committed effect: once, whatever is repeated, raised, lost or cut off."""
+
+import asyncio
+from collections.abc import Callable
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from shared.bus import delivery, failures, outbox, relay
+from shared.bus.failures import Permanent, Postponed
+from shared.bus.outbox import Letter
+from shared.bus.relay import Relay
+from shared.contracts.envelope import LARGEST_BYTES
+from shared.contracts.parts import Problem
+from shared.db import Connection
+from shared.telemetry import metrics
+from tests.integration.probe import SECONDS, Probe, Step, Touch, count, running, to_envelope
+from tests.integration.proxy import Proxy
+from tests.stack import Stack
+from tests.waiting import eventually
+
+QUICK = 0.02
+
+
+def failing(error: Exception) -> Step:
+    """A step that raises."""
+
+    async def fail(_command: Touch, _db: Connection) -> None:
+        raise error
+
+    return fail
+
+
+def waiting_for(event: asyncio.Event) -> Step:
+    """A step that takes until the event, and then asks Postgres once more."""
+
+    async def wait(_command: Touch, db: Connection) -> None:
+        await event.wait()
+        await db.execute("SELECT 1")
+
+    return wait
+
+
+async def at_ease(_command: Touch, _db: Connection) -> None:
+    """A step that does nothing."""
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pauses are over at once."""
+    monkeypatch.setattr(failures, "backoff", lambda _attempt: QUICK)
+    monkeypatch.setattr(delivery, "POSTPONED_SECONDS", QUICK)
+    monkeypatch.setattr(delivery, "AWAY_SECONDS", QUICK)
+    monkeypatch.setattr(relay, "UNROUTABLE_SECONDS", QUICK)
+    monkeypatch.setattr(relay, "POLL_SECONDS", QUICK)
+
+
+async def test_a_message_in_the_outbox_has_its_effect_once_and_leaves_the_outbox(probe: Probe) -> None:
+    await probe.say(probe.touch(1), probe.touch(2))
+    await probe.handled(1)
+    await probe.handled(2)
+    await probe.is_idle()
+    assert await probe.marks() == {1: 1, 2: 1}
+
+
+async def test_a_message_that_is_delivered_five_times_has_one_effect(probe: Probe) -> None:
+    repeats = count(Touch, "duplicate")
+    await probe.deliver(probe.touch(), times=5)
+
+    async def all_came() -> bool:
+        return count(Touch, "duplicate") == repeats + 4
+
+    await eventually(all_came, SECONDS)
+    assert await probe.marks() == {1: 1}
+    assert probe.script.calls == 1
+
+
+async def test_the_second_of_two_concurrent_deliveries_waits_for_the_first_and_is_skipped(probe: Probe) -> None:
+    release = asyncio.Event()
+    probe.script.steps = [waiting_for(release)]
+    repeats = count(Touch, "duplicate")
+    await probe.deliver(probe.touch(), times=2)
+    await probe.called(1)
+    await second_waits(probe)
+    assert probe.script.calls == 1
+    release.set()
+
+    async def second_ended() -> bool:
+        return count(Touch, "duplicate") == repeats + 1
+
+    await eventually(second_ended, SECONDS)
+    assert await probe.marks() == {1: 1}
+    assert probe.script.calls == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_second_of_two_concurrent_deliveries_takes_over_when_the_first_fails(probe: Probe) -> None:
+    release = asyncio.Event()
+
+    async def fail_later(_command: Touch, _db: Connection) -> None:
+        await release.wait()
+        raise ValueError("the first one fails")
+
+    probe.script.steps = [fail_later, at_ease]
+    await probe.deliver(probe.touch(), times=2)
+    await probe.called(1)
+    await second_waits(probe)
+    release.set()
+    await probe.handled(1)
+    await probe.is_idle()
+    assert await probe.marks() == {1: 1}
+    assert probe.script.calls == 2
+
+
+async def second_waits(probe: Probe) -> None:
+    """Until a backend waits for another one's row of the inbox."""
+
+    async def waits() -> bool:
+        return bool(
+            await probe.consumer.pool.fetchval(
+                "SELECT true FROM pg_stat_activity WHERE datname = current_database()"
+                " AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO inbox%'"
+            )
+        )
+
+    await eventually(waits, SECONDS)
+
+
+async def test_a_handler_that_raises_is_tried_again_later_by_a_row_of_the_outbox(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
+    probe.script.steps = [failing(ValueError("not today")), at_ease]
+    await probe.deliver(probe.touch(1))
+    (letter,) = await eventually(probe.letters, SECONDS)
+    assert (letter["id"], letter["queue"], letter["attempt"]) == (probe.touch(1).id, probe.queue, 1)
+    assert 50 < letter["seconds"] <= 60
+    assert await probe.marks() == {}  # the effect of the failed attempt is gone
+    await probe.deliver(probe.touch(2))  # and what comes next does not wait behind it
+    await probe.handled(2)
+    assert await probe.marks() == {2: 1}
+
+
+def test_the_pauses_between_attempts_double_and_differ() -> None:
+    for attempt, seconds in enumerate((1, 2, 4, 8, 16, 32, 60, 60)):
+        pauses = {failures.backoff(attempt) for _ in range(50)}
+        assert len(pauses) > 1
+        assert all(0.8 * seconds <= pause <= 1.2 * seconds for pause in pauses)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_handler_that_fails_twice_has_one_effect_in_the_end(probe: Probe) -> None:
+    probe.script.steps = [failing(ValueError("once")), failing(ValueError("twice")), at_ease]
+    await probe.say(probe.touch())
+    await probe.handled(1)
+    await probe.is_idle()
+    assert await probe.marks() == {1: 1}
+    assert probe.script.calls == 3
+    assert probe.script.problems == {}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_after_the_last_attempt_the_job_is_told_the_cause(probe: Probe) -> None:
+    probe.script.steps = [failing(ZeroDivisionError("the cause"))]
+    await probe.say(probe.touch())
+    problem = await probe.gave_up()
+    await probe.is_idle()
+    assert problem.code == "gave_up"
+    assert problem.detail.startswith("ZeroDivisionError: the cause")
+    assert probe.script.calls == failures.ATTEMPTS
+    assert await probe.marks() == {}
+    await probe.deliver(probe.touch())  # what was given up stays given up
+    await probe.is_idle()
+    assert probe.script.calls == failures.ATTEMPTS
+    assert len(probe.script.problems[probe.job_id]) == 1
+
+
+async def test_permanent_gives_up_at_once_with_its_own_problem(probe: Probe) -> None:
+    problem = Problem(code="no_use", detail="It will never work.", hint="Do something else.")
+    probe.script.steps = [failing(Permanent(problem))]
+    await probe.say(probe.touch())
+    assert await probe.gave_up() == problem
+    await probe.is_idle()
+    assert probe.script.calls == 1
+    assert await probe.marks() == {}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_being_postponed_is_no_attempt(probe: Probe) -> None:
+    often = 2 * failures.ATTEMPTS
+    probe.script.steps = [*[failing(Postponed())] * often, at_ease]
+    await probe.say(probe.touch())
+    await probe.handled(1)
+    await probe.is_idle()
+    assert await probe.marks() == {1: 1}
+    assert probe.script.calls == often + 1
+    assert probe.script.problems == {}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_two_that_collided_try_again_at_once_without_an_attempt(probe: Probe) -> None:
+    probe.script.steps = [failing(asyncpg.DeadlockDetectedError("met")), at_ease]
+    retried = count(Touch, "retried")
+    await probe.say(probe.touch())
+    await probe.handled(1)
+    await probe.is_idle()
+    assert await probe.marks() == {1: 1}
+    assert probe.script.calls == 2
+    assert count(Touch, "retried") == retried
+
+
+@pytest.mark.usefixtures("quick")
+async def test_work_that_collides_again_and_again_is_given_up_like_any_other(probe: Probe) -> None:
+    probe.script.steps = [failing(asyncpg.DeadlockDetectedError("met for ever"))]
+    await probe.say(probe.touch())
+    problem = await probe.gave_up()
+    assert problem.detail.startswith("DeadlockDetectedError: met for ever")
+    assert probe.script.calls == failures.ATTEMPTS * (delivery.COLLISIONS + 1)
+
+
+TOUCH = Touch(dataset="marks", job_id=uuid4(), number=1)
+NESTED = b"[" * 100_000 + b"]" * 100_000
+STRANGE: dict[str, Callable[[], bytes]] = {
+    "no JSON": lambda: b"{",
+    "nothing": lambda: b"",
+    "no envelope": TOUCH.encode,
+    "no UTF-8": lambda: to_envelope(TOUCH).replace(b"marks", b"\xff\xfe"),
+    "nested too deeply": lambda: to_envelope(TOUCH)[:-1] + b',"more":' + NESTED + b"}",
+    "another id than its content has": lambda: to_envelope(TOUCH, id=str(uuid4())),
+    "an id that is none": lambda: to_envelope(TOUCH, id="7"),
+    "another type": lambda: to_envelope(TOUCH, type="load_chunk"),
+    "a field of another type": lambda: to_envelope(
+        TOUCH, data={"dataset": "marks", "job_id": str(uuid4()), "number": "1"}
+    ),
+    "a field that is missing": lambda: to_envelope(TOUCH, data={"dataset": "marks", "number": 1}),
+    "too large": lambda: to_envelope(TOUCH) + b" " * LARGEST_BYTES,
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+async def test_a_message_that_cannot_be_read_is_a_dead_letter_at_once(probe: Probe, strange: str) -> None:
+    body, dead = STRANGE[strange](), count(Touch, "dead")
+    await probe.post(body)
+    await probe.take_dead(body)
+    assert probe.script.calls == 0
+    assert count(Touch, "dead") == dead + 1
+    await probe.deliver(probe.touch(2))  # and the queue goes on
+    await probe.handled(2)
+
+
+async def test_the_largest_message_that_is_allowed_is_handled(probe: Probe) -> None:
+    body = to_envelope(probe.touch())
+    await probe.post(body + b" " * (LARGEST_BYTES - len(body)))
+    await probe.handled(1)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_message_that_no_queue_takes_waits_in_the_outbox_until_one_does(probe: Probe) -> None:
+    await probe.unbind()
+    returned = metrics.UNROUTABLE.labels(Touch.name())._value
+    before = returned.get()
+    await probe.say(probe.touch())
+
+    async def came_back_often() -> bool:
+        return returned.get() >= before + 3
+
+    await eventually(came_back_often, SECONDS)
+    assert [letter["id"] for letter in await probe.letters()] == [probe.touch().id]
+    assert await probe.marks() == {}
+    await probe.bind()
+    await probe.handled(1)
+    await probe.is_idle()
+    assert await probe.marks() == {1: 1}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_relay_that_crashes_before_it_forgets_sends_again_and_the_effect_is_still_one(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Letter] = []
+    forget = outbox.delete_sent
+
+    async def crash_once(db: Connection, letters: list[Letter]) -> None:
+        sent.extend(letters)
+        if len(sent) == len(letters):
+            raise ConnectionResetError("the relay's process is killed here")
+        await forget(db, letters)
+
+    monkeypatch.setattr(outbox, "delete_sent", crash_once)
+    repeats = count(Touch, "duplicate")
+    await probe.say(probe.touch())
+
+    async def second_came() -> bool:
+        return count(Touch, "duplicate") == repeats + 1
+
+    await eventually(second_came, SECONDS)
+    await probe.is_idle()
+    assert [letter.id for letter in sent] == [probe.touch().id] * 2
+    assert await probe.marks() == {1: 1}
+    assert probe.script.calls == 1
+
+
+async def test_two_relays_share_the_outbox_without_sending_a_letter_twice(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "BATCH", 10)
+    handled = count(Touch, "done") + count(Touch, "duplicate")
+    other = Relay(probe.consumer.pool, probe.consumer.publisher)
+    await probe.say(*(probe.touch(number) for number in range(200)))
+    await asyncio.gather(*(other.carry() for _ in range(10)))
+    await probe.is_idle()
+    assert await probe.marks() == dict.fromkeys(range(200), 1)
+    assert count(Touch, "done") + count(Touch, "duplicate") == handled + 200
+
+
+async def test_a_connection_to_the_broker_that_is_lost_does_not_end_the_work_under_way(
+    stack: Stack, database: dict[str, str]
+) -> None:
+    url = stack.env["BROKER_URL"]
+    async with Proxy(url).running() as proxy, running(database["admin"], url, through=proxy.url) as probe:
+        release = asyncio.Event()
+        probe.script.steps = [waiting_for(release), at_ease]
+        repeats = count(Touch, "duplicate")
+        await probe.deliver(probe.touch(1))
+        await probe.called(1)
+        opened = proxy.accepted
+        proxy.cut()
+        await second_waits(probe)  # it was delivered again, on a connection that came back
+        assert proxy.accepted > opened
+        release.set()
+
+        async def second_ended() -> bool:
+            return count(Touch, "duplicate") == repeats + 1
+
+        await eventually(second_ended, SECONDS)
+        assert (probe.script.calls, probe.script.cancelled) == (1, 0)
+        await probe.say(probe.touch(2))
+        await probe.handled(2)
+        await probe.is_idle()
+        assert await probe.marks() == {1: 1, 2: 1}
+
+
+async def test_a_broker_that_goes_while_letters_are_sent_costs_none_of_them(
+    stack: Stack, database: dict[str, str]
+) -> None:
+    url = stack.env["BROKER_URL"]
+    async with Proxy(url).running() as proxy, running(database["admin"], url, through=proxy.url) as probe:
+        for tens in range(0, 500, 10):
+            await probe.say(*(probe.touch(number) for number in range(tens, tens + 10)))
+            if tens % 100 == 50:
+                proxy.cut()
+
+        async def all_marked() -> bool:
+            return len(await probe.marks()) == 500
+
+        await eventually(all_marked, 3 * SECONDS)
+        await probe.is_idle()
+        assert await probe.marks() == dict.fromkeys(range(500), 1)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("statement", ["SELECT 1", "SELECT pg_sleep(60)"])
+async def test_a_connection_to_postgres_that_is_lost_in_the_middle_costs_one_more_try(
+    probe: Probe, statement: str
+) -> None:
+    ended = asyncio.Event()
+
+    async def until_it_is_lost(_command: Touch, db: Connection) -> None:
+        if "sleep" not in statement:
+            await ended.wait()
+        await db.execute(statement)
+
+    probe.script.steps = [until_it_is_lost, at_ease]
+    retried = count(Touch, "retried")
+    await probe.deliver(probe.touch())
+    await probe.called(1)
+    await terminate_the_worker(probe)
+    ended.set()
+    await probe.handled(1)
+    await probe.is_idle()
+    assert await probe.marks() == {1: 1}
+    assert probe.script.calls == 2
+    assert count(Touch, "retried") == retried  # Postgres was away: that is not the work's fault
+
+
+async def terminate_the_worker(probe: Probe) -> None:
+    """Ends the session of the handler, and waits until it is gone."""
+    name = f"millrace {probe.consumer.service}"
+
+    async def ended() -> bool:
+        rows = await probe.consumer.pool.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = $1 AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+            " AND (state = 'idle in transaction' OR query LIKE '%pg_sleep%')",
+            name,
+        )
+        return bool(rows)
+
+    await eventually(ended, SECONDS)

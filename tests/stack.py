@@ -1,0 +1,70 @@
+"""The stack that tests talk to: real servers and services, in a state folder and on ports of their own."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import msgspec
+
+ROOT = Path(__file__).parents[1]
+MILLRACE = Path(sys.executable).with_name("millrace")
+SERVICES = ("gateway", "ingestor", "indexer", "analytics")
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """A running stack; `env` are the variables of its state folder."""
+
+    home: Path
+    env: dict[str, str]
+    key: str
+    client: httpx.AsyncClient
+
+    @property
+    def url(self) -> str:
+        """Of the gateway."""
+        return self.env["GATEWAY_URL"]
+
+    def pid(self, part: str) -> int:
+        """Of a service or server that runs."""
+        return int((self.home / "pids" / part).read_text().split()[0])
+
+    def kill(self, part: str) -> None:
+        """As the kernel would: no warning, no clean-up."""
+        os.kill(self.pid(part), signal.SIGKILL)
+
+    def millrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command, against this stack."""
+        return run_millrace(self.home, *arguments)
+
+
+def run_millrace(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command, against the stack in this state folder, whatever the caller's environment says."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "BROKER_URL")}
+    return subprocess.run(
+        [MILLRACE, *arguments],
+        env={**kept, "MILLRACE_HOME": str(home)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def read_env(home: Path) -> dict[str, str]:
+    """The assignments in the `env` file of a state folder."""
+    lines = (home / "env").read_text().splitlines()
+    return dict(shlex.split(line)[0].split("=", 1) for line in lines if "=" in line)
+
+
+def remove(home: Path) -> None:
+    """The folder, and where the Postgres data was put that its own user could not have reached in it."""
+    data = (home / "postgres").resolve()
+    shutil.rmtree(home, ignore_errors=True)
+    if not data.is_relative_to(home):
+        shutil.rmtree(data.parent, ignore_errors=True)

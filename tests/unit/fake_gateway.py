@@ -1,0 +1,110 @@
+"""A gateway that answers what it is told to, over real connections."""
+
+import json
+from collections import defaultdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+JOB = "0192f5a0-0000-7000-8000-000000000001"
+
+
+class Answer(NamedTuple):
+    body: Any = b""
+    status: int = 200
+    headers: dict[str, str] = {}  # noqa: RUF012 - never changed
+    lost: bool = False
+
+
+class Asked(NamedTuple):
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Fake(ThreadingHTTPServer):
+    """Each path has a list of answers; the last one is given for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: dict[str, list[Answer]] = defaultdict(list)
+        self.asked: list[Asked] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def to(self, path: str) -> list[Asked]:
+        return [asked for asked in self.asked if asked.path.partition("?")[0] == path]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Fake
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        self._answer(self._body())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _body(self) -> bytes:
+        if "content-length" in self.headers:
+            return self.rfile.read(int(self.headers["content-length"]))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
+    def _answer(self, body: bytes) -> None:
+        self.server.asked.append(Asked(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        answers = self.server.answers[self.path] or self.server.answers[self.path.partition("?")[0]]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0] if answers else Answer(status=404)
+        if answer.lost:
+            return
+        content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def job(status: str, *, percent: float = 100.0, error: Any = None, **outcome: int) -> dict[str, Any]:
+    counts = {"rows_read": 0, "inserted": 0, "updated": 0, "unchanged": 0, "duplicates": 0, "failed": 0, **outcome}
+    moment = "2024-05-06T07:08:09Z"
+    progress = {
+        "bytes_total": 1000,
+        "bytes_done": 1000,
+        "rows_read": counts["rows_read"],
+        "rows_written": counts["inserted"],
+        "rows_failed": counts["failed"],
+        "percent": percent,
+        "rows_per_second": 1234.5,
+        "eta_seconds": None,
+    }
+    return {
+        "id": JOB,
+        "kind": "import",
+        "dataset": "people",
+        "status": status,
+        "phase": "load",
+        "progress": progress,
+        "outcome": counts,
+        "error": error,
+        "created_at": moment,
+        "started_at": moment,
+        "finished_at": moment if status in ("succeeded", "partial", "failed") else None,
+        "links": {},
+    }
+
+
+def events(*jobs: dict[str, Any], first: int = 1) -> Answer:
+    text = "retry: 1000\n\n: still here\n\n"
+    for number, body in enumerate(jobs, first):
+        data = json.dumps({"id": number, "type": "job.progress", "job": body}, ensure_ascii=False)
+        text += f"id: {number}\nevent: job.progress\ndata: {data}\n\n"
+    return Answer(text.encode(), headers={"Content-Type": "text/event-stream"})

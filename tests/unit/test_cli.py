@@ -1,0 +1,321 @@
+"""The client: what it asks, what it shows, and the exit codes."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli import following, show, sse, uploading
+from cli.client import COMMANDS
+from cli.gateway import Gateway
+from cli.progress import Lines
+from cli.refusals import Away
+from tests.unit.fake_gateway import JOB, Answer, Fake, events, job
+
+SUBMIT = "/v1/datasets/people/imports"
+ROW_ERROR = {"code": "required", "column": "name", "value": None, "detail": "A value is required."}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    with Fake() as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        monkeypatch.setenv("MILLRACE_URL", server.url)
+        monkeypatch.setenv("MILLRACE_KEY", "secret")
+        monkeypatch.setattr(uploading, "PAUSES", (0.0, 0.0))
+        monkeypatch.setattr(following, "PAUSE_SECONDS", 0.0)
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> str:
+    file = tmp_path / "people.csv"
+    file.write_bytes(b"id,name\n" + b"1,Ada\n" * 100_000)
+    return str(file)
+
+
+def run(*arguments: str, **given: Any) -> Result:
+    commands = {command.name: command for command in COMMANDS}
+    return CliRunner().invoke(commands[arguments[0]], arguments[1:], **given)
+
+
+def accepts(fake: Fake, *, ends: dict[str, Any]) -> None:
+    fake.answers[SUBMIT] = [Answer(job("queued", percent=0.0), 202)]
+    fake.answers[f"/v1/jobs/{JOB}/events"] = [events(job("running", percent=50.0), ends)]
+    fake.answers[f"/v1/jobs/{JOB}"] = [Answer(ends)]
+    rows = [{"id": 1, "line": 7, "raw": "6,", "errors": [ROW_ERROR], "state": "failed"}]
+    fake.answers[f"/v1/jobs/{JOB}/failed-rows"] = [Answer({"data": rows, "next": None})]
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        (job("succeeded", rows_read=3, inserted=3), 0),
+        (job("partial", rows_read=3, inserted=2, failed=1), 3),
+        (job("failed", error={"code": "all_rows_failed", "detail": "None of the rows could be loaded."}), 4),
+    ],
+)
+def test_exit_code_tells_how_the_job_ended(fake: Fake, people: str, ends: dict[str, Any], code: int) -> None:
+    accepts(fake, ends=ends)
+    assert run("import", people, "-d", "people").exit_code == code
+    assert run("import", people, "-d", "people", "--json").exit_code == code
+
+
+def test_file_goes_as_it_is_with_key_and_choices(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("succeeded"))
+    run("import", people, "-d", "people", "--delimiter", ";", "--header", "present")
+    (asked,) = fake.to(SUBMIT)
+    assert asked.path == f"{SUBMIT}?delimiter=%3B&header=present"
+    assert asked.body == Path(people).read_bytes()
+    assert asked.headers["content-type"] == "text/csv"
+    assert asked.headers["authorization"] == "Bearer secret"
+    assert asked.headers["content-length"] == str(len(asked.body))
+
+
+def test_partial_shows_outcome_failed_rows_and_where_all_are(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("partial", rows_read=12_009, inserted=12_000, failed=9))
+    shown = run("import", people, "-d", "people").stdout
+    assert "12,009    12,000" in shown
+    assert "   7  name    A value is required." in shown
+    assert f"4 more; all: millrace failed {JOB}" in shown
+
+
+def test_says_that_nothing_changed(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("succeeded", rows_read=5, unchanged=5))
+    assert "Nothing changed" in run("import", people, "-d", "people").stdout
+
+
+def test_failed_job_tells_its_cause(fake: Fake, people: str) -> None:
+    cause = {"code": "file_missing", "detail": "The file is gone.", "hint": "Import it again."}
+    accepts(fake, ends=job("failed", error=cause))
+    shown = run("import", people, "-d", "people").stdout
+    assert "The file is gone.\nHint: Import it again.\n" in shown
+
+
+def test_json_is_the_only_thing_on_standard_output(fake: Fake, people: str) -> None:
+    ends = job("partial", rows_read=1, failed=1)
+    accepts(fake, ends=ends)
+    assert json.loads(run("import", people, "-d", "people", "--json").stdout) == ends
+
+
+def test_no_wait_returns_when_accepted(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("failed"))
+    done = run("import", people, "-d", "people", "--no-wait")
+    assert done.exit_code == 0
+    assert f"millrace jobs {JOB}" in done.stdout
+    assert not fake.to(f"/v1/jobs/{JOB}/events")
+
+
+def test_output_without_terminal_is_plain(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("partial", rows_read=2, inserted=1, failed=1))
+    done = run("import", people, "-d", "people")
+    assert not {char for char in done.output if not char.isprintable()} - {"\n"}
+    assert "upload people.csv: 600.0 kB of 600.0 kB\n" in done.stderr
+    assert "partial 100.0 %: 1.0 kB of 1.0 kB, 2 rows read, 1 written, 1 failed, 1,234 rows/s\n" in done.stderr
+
+
+def test_lines_come_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines("people.csv")
+    for done in range(1001):
+        lines.sent(done, 1000)
+    assert capsys.readouterr().err == "upload people.csv: 1.0 kB of 1.0 kB\n"
+
+
+def test_bars_on_a_terminal(fake: Fake, people: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    accepts(fake, ends=job("succeeded", rows_read=2, inserted=2))
+    shown = run("import", people, "-d", "people").stderr
+    assert "━━━━" in shown
+    assert "2 rows read, 2 written, 0 failed" in shown
+
+
+def test_problem_is_shown_in_full(fake: Fake, people: str) -> None:
+    problem = {
+        "status": 422,
+        "code": "header_mismatch",
+        "detail": "The header line doesn't fit.",
+        "errors": [{"code": "unknown_column", "line": 1, "column": "nmae", "detail": "Did you mean name?"}],
+        "hint": "Say header=absent.",
+        "request_id": "r-1",
+    }
+    fake.answers[SUBMIT] = [Answer(problem, 422, {"Content-Type": "application/problem+json"})]
+    done = run("import", people, "-d", "people")
+    assert done.exit_code == 1
+    assert done.stderr.endswith(
+        "Error: The header line doesn't fit.\n  line 1, column nmae: Did you mean name?\n"
+        "Hint: Say header=absent.\nrequest_id: r-1\n"
+    )
+    assert len(fake.to(SUBMIT)) == 1
+
+
+def test_stranger_at_the_address_is_called_one(fake: Fake) -> None:
+    fake.answers["/v1/jobs"] = [Answer(b"<html>", 404), Answer(b"<html>", 200)]
+    for _ in range(2):
+        done = run("jobs")
+        assert done.exit_code == 1
+        assert "check MILLRACE_URL" in done.stderr
+
+
+@pytest.mark.usefixtures("fake")
+def test_nobody_at_the_address(people: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Fake() as closed:
+        monkeypatch.setenv("MILLRACE_URL", closed.url)
+    for arguments in (("jobs",), ("import", people, "-d", "people")):
+        done = run(*arguments)
+        assert done.exit_code == 1
+        assert "does not answer" in done.stderr
+
+
+def test_lost_answer_is_asked_for_again_under_the_same_key(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("succeeded"))
+    fake.answers[SUBMIT] = [Answer(lost=True), Answer(status=503), Answer(job("queued", percent=0.0), 202)]
+    assert run("import", people, "-d", "people").exit_code == 0
+    sent = fake.to(SUBMIT)
+    assert len(sent) == 3
+    assert len({asked.headers["idempotency-key"] for asked in sent}) == 1
+    assert {asked.body for asked in sent} == {Path(people).read_bytes()}
+    run("import", people, "-d", "people")
+    assert fake.to(SUBMIT)[-1].headers["idempotency-key"] != sent[0].headers["idempotency-key"]
+
+
+def test_pipe_is_not_sent_twice(fake: Fake) -> None:
+    fake.answers[SUBMIT] = [Answer(lost=True)]
+    end, start = os.pipe()
+    os.write(start, b"1,Ada\n")
+    os.close(start)
+    with os.fdopen(end, "rb") as file, Gateway.find() as gateway, pytest.raises(Away):
+        uploading.upload(gateway, file, "people", {}, Lines("-"))
+    assert [asked.body for asked in fake.to(SUBMIT)] == [b"1,Ada\n"]
+
+
+def test_standard_input(fake: Fake) -> None:
+    accepts(fake, ends=job("succeeded"))
+    assert run("import", "-", "-d", "people", input=b"1,Ada\n").exit_code == 0
+    assert fake.to(SUBMIT)[0].body == b"1,Ada\n"
+
+
+def test_missing_file(fake: Fake) -> None:
+    done = run("import", "nowhere.csv", "-d", "people")
+    assert done.exit_code == 1
+    assert done.stderr == "Error: nowhere.csv can't be read: No such file or directory.\n"
+    assert not fake.asked
+
+
+def test_broken_stream_goes_on_after_the_last_event(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("succeeded"))
+    going = job("running", percent=50.0)
+    fake.answers[f"/v1/jobs/{JOB}/events"] = [
+        events(going, going),
+        Answer(lost=True),
+        events(job("succeeded"), first=3),
+    ]
+    fake.answers[f"/v1/jobs/{JOB}"] = [Answer(lost=True), Answer(status=502), Answer(going)]
+    done = run("import", people, "-d", "people")
+    assert done.exit_code == 0
+    assert [asked.headers.get("last-event-id") for asked in fake.to(f"/v1/jobs/{JOB}/events")] == [None, "2", "2"]
+
+
+def test_without_events_the_job_is_asked_for(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("succeeded"))
+    fake.answers[f"/v1/jobs/{JOB}/events"] = [Answer(status=404)]
+    fake.answers[f"/v1/jobs/{JOB}"] = [Answer(job("running", percent=9.0)), Answer(job("partial"))]
+    assert run("import", people, "-d", "people").exit_code == 3
+    assert all(asked.headers["prefer"] == "wait=2" for asked in fake.to(f"/v1/jobs/{JOB}"))
+
+
+def test_gives_up_in_the_end_and_says_that_the_job_goes_on(
+    fake: Fake, people: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.0)
+    accepts(fake, ends=job("succeeded"))
+    fake.answers[f"/v1/jobs/{JOB}/events"] = fake.answers[f"/v1/jobs/{JOB}"] = [Answer(lost=True)]
+    done = run("import", people, "-d", "people")
+    assert done.exit_code == 1
+    assert f"The job goes on: `millrace jobs {JOB}`" in done.stderr
+
+
+def test_pages_of_failed_rows_are_one_csv(fake: Fake) -> None:
+    here = f"/v1/jobs/{JOB}/failed-rows"
+    link = {"Link": f'<{here}?format=csv&after=9>; rel="next"'}
+    fake.answers[f"{here}?format=csv"] = [Answer(b"id,_line\r\n1,2\r\n", headers=link)]
+    fake.answers[f"{here}?format=csv&after=9"] = [Answer(b"id,_line\r\n3,4\r\n")]
+    assert run("failed", JOB, "--csv").stdout_bytes == b"id,_line\r\n1,2\r\n3,4\r\n"
+
+
+def test_failed_rows_show_no_control_characters(fake: Fake) -> None:
+    rows = [{"line": 2, "raw": "\x1b[31m,[red]\n", "errors": [ROW_ERROR]}]
+    fake.answers[f"/v1/jobs/{JOB}/failed-rows"] = [Answer({"data": rows, "next": 5})]
+    shown = run("failed", JOB).stdout
+    assert r"\x1b[31m,[red]\n" in shown
+    assert "There are more" in shown
+
+
+def test_search(fake: Fake) -> None:
+    row = {"id": 1, "name": "Ada", "note": None}
+    fake.answers["/v1/datasets/people/search"] = [
+        Answer({"data": [{"row": row, "score": 0.5}], "total": {"value": 2000, "relation": "gte"}, "meta": {}}),
+        Answer({"data": [], "total": {"value": 0, "relation": "eq"}, "meta": {}}),
+    ]
+    assert run("search", "ada", "-d", "people").stdout == "SCORE  id  name\n  0.5   1  Ada\n1 of at least 2,000\n"
+    assert run("search", "zoe", "-d", "people").stdout == "Nothing in people matches 'zoe'.\n"
+
+
+def test_report_keeps_numbers_exact(fake: Fake) -> None:
+    fake.answers["/v1/reports/stock"] = [
+        Answer(b'{"data":[{"kind":"rye","sum":1.10}],"columns":["kind","sum"],"computed_at":"2024-05-06T07:08:09Z"}')
+    ]
+    assert "rye   1.10\n" in run("report", "stock", "year=2021").stdout
+    assert fake.asked[0].path == "/v1/reports/stock?year=2021&format=json"
+    assert run("report", "stock", "year").exit_code == 2
+
+
+def test_local_address_and_key_come_from_the_state_folder(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("MILLRACE_KEY")
+    monkeypatch.delenv("MILLRACE_URL")
+    assert run("jobs").stderr == (
+        "Error: The stack is not running: run `millrace up` (or set MILLRACE_URL and MILLRACE_KEY).\n"
+    )
+    (tmp_path / "env").write_text(f"DATABASE_URL='postgresql://x'\nGATEWAY_URL='{fake.url}'\n")
+    (tmp_path / "api-key").write_text("local\n")
+    fake.answers["/v1/jobs"] = [Answer({"data": [], "next": None})]
+    assert run("jobs").exit_code == 0
+    assert fake.asked[-1].headers["authorization"] == "Bearer local"
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://gateway:port"])
+def test_what_is_no_address(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_URL", url)
+    assert run("jobs").stderr == f"Error: MILLRACE_URL must be like http://127.0.0.1:8000, not {url!r}.\n"
+
+
+def test_local_key_stays_here(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("MILLRACE_KEY")
+    (tmp_path / "env").write_text("GATEWAY_URL='http://127.0.0.1:8000'\n")
+    (tmp_path / "api-key").write_text("local\n")
+    done = run("jobs")
+    assert done.exit_code == 1
+    assert "set MILLRACE_KEY" in done.stderr
+    assert not fake.asked
+
+
+def test_events_are_read_across_pieces() -> None:
+    pieces = ["retry: 1\n\n: hi\n\nid: 4\nev", "ent: job\ndata: a\u2028b\n", "\ndata: last\n\n", "data: cut off"]
+    assert list(sse.read(pieces)) == [("4", "job", "a\u2028b"), ("", "", "last")]
+
+
+def test_printable() -> None:
+    assert show.printable("Zoë\t\x1b[0m\u2028") == "Zoë\\t\\x1b[0m\\u2028"
