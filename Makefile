@@ -15,7 +15,7 @@ help: ## show this list
 
 demo: $(STAMP) ## start everything and show it at work on a sample; leaves it up
 	@$(BIN)/millrace up
-	@$(BIN)/python -m deploy.demo
+	@$(BIN)/python -m cli.demo
 
 up: $(STAMP) ## start the stack on this machine
 	@$(BIN)/millrace up

@@ -1,9 +1,11 @@
 """Fixtures of tests that talk to the servers themselves."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from tests.integration.loading import Ingestor, ingesting
 from tests.integration.probe import Probe, running
 from tests.stack import Stack
 
@@ -12,4 +14,11 @@ from tests.stack import Stack
 async def probe(stack: Stack, database: dict[str, str]) -> AsyncIterator[Probe]:
     """A consuming service whose handler does what a test says."""
     async with running(database["admin"], stack.env["BROKER_URL"]) as started:
+        yield started
+
+
+@pytest.fixture
+async def ingestor(database: dict[str, str], tmp_path: Path) -> AsyncIterator[Ingestor]:
+    """The ingestor's handlers on a database of their own, with the catalog declared."""
+    async with ingesting(database, tmp_path) as started:
         yield started

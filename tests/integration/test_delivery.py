@@ -1,6 +1,7 @@
 """From the outbox over the broker to a committed effect: once, whatever is repeated, raised, lost or cut off."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -360,6 +361,33 @@ async def test_a_broker_that_goes_while_letters_are_sent_costs_none_of_them(
 
 
 @pytest.mark.usefixtures("quick")
+async def test_a_relay_that_loses_postgres_before_it_forgets_goes_on(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    forget = outbox.delete_sent
+    sent: list[Letter] = []
+
+    async def lose_once(db: Connection, letters: list[Letter]) -> None:
+        sent.extend(letters)
+        if len(sent) == len(letters):
+            await terminate_sessions(probe)
+        await forget(db, letters)
+
+    monkeypatch.setattr(outbox, "delete_sent", lose_once)
+    await probe.say(probe.touch())
+
+    async def sent_again() -> bool:
+        return len(sent) == 2 or bool(exits)
+
+    await eventually(sent_again, SECONDS)
+    assert exits == []
+    await probe.is_idle()
+    assert await probe.marks() == {1: 1}
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("statement", ["SELECT 1", "SELECT pg_sleep(60)"])
 async def test_a_connection_to_postgres_that_is_lost_in_the_middle_costs_one_more_try(
     probe: Probe, statement: str
@@ -375,7 +403,7 @@ async def test_a_connection_to_postgres_that_is_lost_in_the_middle_costs_one_mor
     retried = count(Touch, "retried")
     await probe.deliver(probe.touch())
     await probe.called(1)
-    await terminate_the_worker(probe)
+    await terminate_sessions(probe)
     ended.set()
     await probe.handled(1)
     await probe.is_idle()
@@ -384,17 +412,15 @@ async def test_a_connection_to_postgres_that_is_lost_in_the_middle_costs_one_mor
     assert count(Touch, "retried") == retried  # Postgres was away: that is not the work's fault
 
 
-async def terminate_the_worker(probe: Probe) -> None:
-    """Ends the session of the handler, and waits until it is gone."""
-    name = f"millrace {probe.consumer.service}"
+async def terminate_sessions(probe: Probe) -> None:
+    """Ends the sessions of the service that are in a transaction, and waits until they are gone."""
 
     async def ended() -> bool:
-        rows = await probe.consumer.pool.fetch(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE application_name = $1 AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+        return await probe.consumer.pool.fetchval(
+            "SELECT coalesce(bool_and(pg_terminate_backend(pid, 5000)), false) FROM pg_stat_activity"
+            " WHERE application_name = $1 AND pid <> pg_backend_pid()"
             " AND (state = 'idle in transaction' OR query LIKE '%pg_sleep%')",
-            name,
+            f"millrace {probe.consumer.service}",
         )
-        return bool(rows)
 
     await eventually(ended, SECONDS)

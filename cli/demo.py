@@ -1,4 +1,4 @@
-"""`python -m deploy.demo`: the stack at work on a sample, ended by where to look and what to try next."""
+"""`python -m cli.demo`: the stack at work on a sample, ended by where to look and what to try next."""
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ from deploy.failure import StackFailure
 from deploy.state import REPOSITORY, Home
 
 SAMPLES = REPOSITORY / "samples"
-YEAR = 2021
+YEAR = 2018
 QUERY = "lighthouse reef"
 SOUGHT = "aino.cordova@weir.example"
 SHOWN_ROWS = 8

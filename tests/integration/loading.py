@@ -1,0 +1,147 @@
+"""Imports without a broker: the handlers of ingestor, indexer and analytics, called as their services call them."""
+
+import contextlib
+import random
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from services.ingestor.handlers import declare_catalog, load_chunk, plan_import
+from services.ingestor.settings import IngestorSettings
+from shared.bus.failures import Postponed
+from shared.catalog.dataset import Dataset
+from shared.catalog.files import read_datasets
+from shared.contracts.commands import LoadChunk, PlanImport
+from shared.contracts.events import ChunkLoaded, ImportPlanned
+from shared.contracts.parts import Dialect, Outcome
+from shared.db import Connection, Pool, connect
+from shared.spool import Spool
+from tests.stack import ROOT
+
+CATALOG = ROOT / "catalog"
+DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in read_datasets(CATALOG)}
+CHUNK_BYTES = 100
+ROUNDS = 100
+
+
+class Ingestor:
+    """Loads texts, as the service would load files."""
+
+    def __init__(self, pool: Pool, folder: Path) -> None:
+        self.pool = pool
+        self._spool = Spool(folder.as_uri())
+        self._folder = folder
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.pool.acquire() as db, db.transaction():
+            yield db
+
+    async def plan(
+        self, dataset: str, text: str, *, columns: tuple[str, ...] = (), chunk_bytes: int = CHUNK_BYTES
+    ) -> list[LoadChunk]:
+        """The chunks of a text without a header line."""
+        job_id = uuid4()
+        (self._folder / str(job_id)).write_text(text)
+        names = columns or tuple(field.name for field in DATASETS[dataset].input_fields)
+        command = PlanImport(
+            dataset=dataset,
+            job_id=job_id,
+            file=str(job_id),
+            sha256="",
+            bytes_total=len(text.encode()),
+            dialect=Dialect(columns=names, header=False),
+        )
+        told = IngestorSettings(database_url="", broker_url="", spool_url="", chunk_bytes=chunk_bytes)
+        async with self.transaction() as db:
+            said = await plan_import(command, db, self._spool, told)
+        assert isinstance(said, list)
+        loads = [message for message in said if isinstance(message, LoadChunk)]
+        (planned,) = (message for message in said if isinstance(message, ImportPlanned))
+        assert (planned.chunks, planned.bytes) == (len(loads), command.bytes_total)
+        return loads
+
+    def lose(self, job_id: UUID) -> None:
+        """The file is gone from the spool."""
+        self._spool.delete(str(job_id))
+
+    async def load(self, chunk: LoadChunk) -> ChunkLoaded:
+        """Commits, or raises whatever the handler raises."""
+        async with self.transaction() as db:
+            return await load_chunk(chunk, db, self._spool)
+
+    async def load_within(self, chunk: LoadChunk, db: Connection) -> ChunkLoaded:
+        """In a transaction that the caller ends."""
+        return await load_chunk(chunk, db, self._spool)
+
+    async def load_all(self, chunks: Iterable[LoadChunk], chance: random.Random | None = None) -> list[ChunkLoaded]:
+        """Each chunk until it is loaded, in the order in which they come or by chance; postponed ones come again."""
+        waiting = list(chunks)
+        loaded: list[ChunkLoaded] = []
+        for _ in range(ROUNDS):
+            if not waiting:
+                return loaded
+            if chance is not None:
+                chance.shuffle(waiting)
+            again = []
+            for chunk in waiting:
+                try:
+                    loaded.append(await self.load(chunk))
+                except Postponed:
+                    again.append(chunk)
+            waiting = again
+        raise AssertionError(f"postponed for ever: {waiting}")
+
+    async def bring(self, dataset: str, text: str, **how: int) -> Outcome:
+        """Plans and loads all of it, and adds up what became of the rows."""
+        return total(await self.load_all(await self.plan(dataset, text, **how)))
+
+    async def rows(self, dataset: str) -> list[asyncpg.Record]:
+        """In the order of their key."""
+        return await self.pool.fetch(f'SELECT * FROM data."{dataset}" ORDER BY {key(dataset)}')
+
+    async def failed_rows(self, job_id: UUID) -> list[asyncpg.Record]:
+        """In the order of the file."""
+        return await self.pool.fetch("SELECT * FROM failed_rows WHERE job_id = $1 ORDER BY line, id", job_id)
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, name: str, connections: int = 4) -> AsyncIterator[Pool]:
+    """A pool as a service has it."""
+    pool = await connect(url, name=name, connections=connections)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+@contextlib.asynccontextmanager
+async def ingesting(urls: dict[str, str], folder: Path) -> AsyncIterator[Ingestor]:
+    """An ingestor that has declared the catalog of this repository."""
+    async with connected(urls["ingestor"], "ingestor") as pool:
+        async with pool.acquire() as db, db.transaction():
+            await declare_catalog(db, CATALOG)
+        yield Ingestor(pool, folder)
+
+
+async def forget(admin: asyncpg.Connection) -> None:
+    """Empties every table but the declarations, so that an example begins as the one before it did."""
+    tables = await admin.fetch(
+        "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables"
+        " WHERE schemaname IN ('data', 'documents', 'rollups', 'ingestor', 'indexer', 'analytics')"
+        " AND (schemaname, tablename) <> ('ingestor', 'datasets')"
+    )
+    await admin.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
+
+
+def key(dataset: str) -> str:
+    """The columns of a dataset's key, for SQL."""
+    return ", ".join(f'"{name}"' for name in DATASETS[dataset].key)
+
+
+def total(loaded: Sequence[ChunkLoaded]) -> Outcome:
+    """What became of the rows of all these chunks."""
+    words = Outcome.__struct_fields__
+    return Outcome(**{word: sum(getattr(event.outcome, word) for event in loaded) for word in words})
