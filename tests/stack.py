@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import httpx
 import msgspec
 
@@ -68,3 +69,16 @@ def remove(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
     if not data.is_relative_to(home):
         shutil.rmtree(data.parent, ignore_errors=True)
+
+
+async def empty(stack: Stack) -> None:
+    """No row, document or sum is left of whatever other tests have loaded; jobs stay."""
+    db = await asyncpg.connect(stack.env["DATABASE_URL"])
+    try:
+        tables = await db.fetch(
+            "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables"
+            " WHERE schemaname IN ('data', 'documents', 'rollups')"
+        )
+        await db.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
+    finally:
+        await db.close()

@@ -1,6 +1,7 @@
 """What analytics decides: what a chunk changes in the rollups of its dataset."""
 
 from services.analytics import queries
+from shared import ledger
 from shared.contracts.events import ChunkCounted, ChunkLoaded, DatasetDeclared
 from shared.contracts.message import Message
 from shared.db import Connection
@@ -12,14 +13,14 @@ RESENT_AT_ONCE = 100
 
 async def prepare_rollups(event: DatasetDeclared, db: Connection) -> None:
     """A report can be asked for before the first row is there."""
-    dataset = await queries.select_dataset(db, event.dataset)
+    dataset = await ledger.select_dataset(db, event.dataset)
     for rollup in dataset.rollups:
         await queries.create_rollup(db, dataset, rollup)
 
 
 async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted:
     """Adds what the chunk changed to every rollup, once; a dataset without rollups has nothing to wait for."""
-    dataset = await queries.select_dataset(db, event.dataset)
+    dataset = await ledger.select_dataset(db, event.dataset)
     groups = 0
     if not await queries.is_counted(db, event.ledger):
         for rollup in dataset.rollups:
@@ -32,5 +33,5 @@ async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted:
 
 async def resend_uncounted(db: Connection) -> list[tuple[str, Message]]:
     """Chunks whose event is lost: the ingestor's ledger and ours tell."""
-    events = await queries.select_uncounted(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     return [("analytics.chunk_loaded", event) for event in events]

@@ -4,10 +4,10 @@ from uuid import UUID
 
 import msgspec
 
+from shared import ledger
 from shared.contracts.commands import PlanImport
-from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded, ImportPlanned
+from shared.contracts.events import ChunkCounted, ChunkIndexed, ImportPlanned
 from shared.contracts.message import Message
-from shared.contracts.parts import Outcome
 from shared.db import Connection
 
 
@@ -50,7 +50,7 @@ async def select_unheard(db: Connection, *, seconds: float, limit: int) -> list[
         LEFT JOIN indexer.chunks i USING (ledger) LEFT JOIN analytics.chunks a USING (ledger)
         LEFT JOIN chunks g ON g.job_id = j.id AND g.chunk = c.chunk
         WHERE j.finished_at IS NULL AND j.updated_at < now() - $1 * interval '1 second'
-          AND greatest(c.loaded_at, i.indexed_at, a.counted_at) < now() - $1 * interval '1 second'
+          AND greatest(c.loaded_at, i.done_at, a.done_at) < now() - $1 * interval '1 second'
           AND (NOT coalesce(g.loaded, false)
                OR i.ledger IS NOT NULL AND NOT coalesce(g.indexed, false)
                OR a.ledger IS NOT NULL AND NOT coalesce(g.counted, false))
@@ -63,15 +63,7 @@ async def select_unheard(db: Connection, *, seconds: float, limit: int) -> list[
     for row in rows:
         about = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
         if not row["heard_loaded"]:
-            found.append(
-                ChunkLoaded(
-                    **about,
-                    ledger=row["ledger"],
-                    version=row["version"],
-                    bytes=row["end_byte"] - row["start_byte"],
-                    outcome=Outcome(**{word: row[word] for word in Outcome.__struct_fields__}),
-                )
-            )
+            found.append(ledger.to_event(row))
         if row["unheard_indexed"]:
             found.append(ChunkIndexed(**about, documents=row["documents"]))
         if row["unheard_counted"]:

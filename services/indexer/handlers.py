@@ -1,6 +1,7 @@
 """What the indexer decides: which rows of a chunk become documents."""
 
 from services.indexer import queries
+from shared import ledger
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
 from shared.contracts.message import Message
 from shared.db import Connection
@@ -12,14 +13,14 @@ RESENT_AT_ONCE = 100
 
 async def prepare_documents(event: DatasetDeclared, db: Connection) -> None:
     """A searchable dataset can be searched before its first row is there."""
-    dataset = await queries.select_dataset(db, event.dataset)
+    dataset = await ledger.select_dataset(db, event.dataset)
     if dataset.search is not None:
         await queries.create_documents(db, dataset)
 
 
 async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed:
     """Makes the chunk's rows searchable; a dataset without search has nothing to wait for."""
-    dataset = await queries.select_dataset(db, event.dataset)
+    dataset = await ledger.select_dataset(db, event.dataset)
     documents = 0
     if dataset.search is not None and event.outcome.inserted + event.outcome.updated + event.outcome.duplicates:
         await queries.create_documents(db, dataset)
@@ -31,5 +32,5 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed:
 
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
     """Chunks whose event is lost: the ingestor's ledger and ours tell."""
-    events = await queries.select_unindexed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     return [("indexer.chunk_loaded", event) for event in events]

@@ -1,23 +1,12 @@
 """What the indexer remembers: a document for each row of a searchable dataset, and which chunks have theirs."""
 
-import msgspec
-
 from shared.catalog import kinds
 from shared.catalog.dataset import ROW_KEY, Dataset, Search
 from shared.contracts.events import ChunkLoaded
-from shared.contracts.parts import Outcome
 from shared.db import Connection
 
 INDEX_SECONDS = 600.0
 MAKING = 0x646F6373
-
-
-async def select_dataset(db: Connection, name: str) -> Dataset:
-    """The declaration that the dataset's table follows. Raises LookupError."""
-    declaration = await db.fetchval("SELECT declaration FROM ingestor.datasets WHERE name = $1", name)
-    if declaration is None:
-        raise LookupError(f"dataset {name} is not declared")
-    return msgspec.convert(declaration, Dataset)
 
 
 async def create_documents(db: Connection, dataset: Dataset) -> None:
@@ -59,29 +48,3 @@ async def insert_documents(db: Connection, dataset: Dataset, search: Search, eve
 async def insert_indexed(db: Connection, ledger: int, documents: int) -> None:
     """Closes the chunk."""
     await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
-
-
-async def select_unindexed(db: Connection, *, seconds: float, limit: int) -> list[ChunkLoaded]:
-    """Loaded chunks that nobody indexes: none was finished for so long, and these were loaded before that."""
-    rows = await db.fetch(
-        """
-        SELECT c.* FROM ingestor.chunks c LEFT JOIN chunks i USING (ledger)
-        WHERE c.loaded_at < now() - $1 * interval '1 second' AND i.ledger IS NULL
-          AND NOT EXISTS (SELECT FROM chunks WHERE indexed_at > now() - $1 * interval '1 second')
-        ORDER BY c.ledger LIMIT $2
-        """,
-        seconds,
-        limit,
-    )
-    return [
-        ChunkLoaded(
-            dataset=row["dataset"],
-            job_id=row["job_id"],
-            chunk=row["chunk"],
-            ledger=row["ledger"],
-            version=row["version"],
-            bytes=row["end_byte"] - row["start_byte"],
-            outcome=Outcome(**{word: row[word] for word in Outcome.__struct_fields__}),
-        )
-        for row in rows
-    ]

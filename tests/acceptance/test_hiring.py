@@ -7,14 +7,15 @@ import pytest
 
 from tests.acceptance import hiring
 from tests.acceptance.importing import failed_rows, get, imported
-from tests.stack import Stack
+from tests.stack import Stack, empty
 
 FILE = hiring.hired(seed=1, rows=3000, first_id=1)
 
 
 @pytest.fixture(scope="module")
 async def loaded(stack: Stack) -> dict[str, dict[str, object]]:
-    """The three files, imported; what became of each."""
+    """The three files, imported into empty datasets; what became of each."""
+    await empty(stack)
     return {
         "departments": await imported(stack, "departments", hiring.lines(hiring.DEPARTMENTS)),
         "jobs": await imported(stack, "jobs", hiring.lines(hiring.JOBS)),

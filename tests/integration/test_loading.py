@@ -148,7 +148,9 @@ async def test_columns_that_a_file_does_not_bring_keep_their_values(ingestor: In
 async def test_a_partition_appears_for_each_year_that_comes(ingestor: Ingestor) -> None:
     await ingestor.bring("hired_employees", hired((1, "Ada", "2021-12-31"), (2, "Bo", "2022-01-01")))
     await ingestor.bring("hired_employees", hired((3, "Cy", "2022-07-01"), (4, "Di", "1999-01-01")))
-    rows = await ingestor.pool.fetch("SELECT tableoid::regclass::text AS part, id FROM data.hired_employees ORDER BY id")
+    rows = await ingestor.pool.fetch(
+        "SELECT tableoid::regclass::text AS part, id FROM data.hired_employees ORDER BY id"
+    )
     assert [(row["part"], row["id"]) for row in rows] == [
         ("data.hired_employees__2021", 1),
         ("data.hired_employees__2022", 2),

@@ -2,5 +2,6 @@
 CREATE TABLE chunks (
     ledger     bigint      PRIMARY KEY,
     documents  bigint      NOT NULL,
-    indexed_at timestamptz NOT NULL DEFAULT now()
+    done_at    timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX chunks_done ON chunks (done_at);

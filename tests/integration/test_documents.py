@@ -1,0 +1,123 @@
+"""Every row of a searchable dataset has the document that its words give, and no document is left of older words."""
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.indexer.handlers import index_chunk, prepare_documents
+from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
+from shared.db import Pool
+from tests.integration.loading import DATASETS, Ingestor, connected, forget, key
+from tests.integration.story import EXAMPLES, LINES, Story, line_of_items, stories, tell, tell_at_once
+
+TEXTS = {
+    "hired_employees": "to_tsvector('simple', name)",
+    "customers": "to_tsvector('simple', concat_ws(' ', first_name, last_name, email, address))",
+    "items": "to_tsvector('english', concat_ws(' ', name, category, description))",
+}
+
+
+class Indexer:
+    """The handlers of the indexer, as its own role."""
+
+    def __init__(self, pool: Pool, admin: asyncpg.Connection) -> None:
+        self.pool = pool
+        self.admin = admin
+
+    async def index(self, event: ChunkLoaded) -> ChunkIndexed:
+        async with self.pool.acquire() as db, db.transaction():
+            return await index_chunk(event, db)
+
+    async def hear(self, event: ChunkLoaded) -> None:
+        await self.index(event)
+
+    async def prepare(self, dataset: str) -> None:
+        async with self.pool.acquire() as db, db.transaction():
+            await prepare_documents(DatasetDeclared(dataset=dataset, revision=1), db)
+
+    async def documents(self, dataset: str) -> list[tuple[Any, ...]]:
+        return await self._rows(f'SELECT {key(dataset)}, _words::text FROM documents."{dataset}"')
+
+    async def recomputed(self, dataset: str) -> list[tuple[Any, ...]]:
+        return await self._rows(f'SELECT {key(dataset)}, ({TEXTS[dataset]})::text FROM data."{dataset}"')
+
+    async def found(self, word: str) -> list[int]:
+        """Ids of the items with the word, stemmed."""
+        rows = await self.pool.fetch(
+            "SELECT id FROM documents.items WHERE _words @@ to_tsquery('english', $1) ORDER BY id", word
+        )
+        return [row["id"] for row in rows]
+
+    async def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        return sorted(map(tuple, await self.pool.fetch(query)), key=repr)
+
+
+@pytest.fixture
+async def indexer(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator[Indexer]:
+    del ingestor  # which has declared the catalog
+    admin = await asyncpg.connect(database["admin"])
+    async with connected(database["indexer"], "indexer") as pool:
+        yield Indexer(pool, admin)
+    await admin.close()
+
+
+@pytest.mark.parametrize("dataset", LINES)
+@EXAMPLES
+@given(data=st.data())
+async def test_documents_are_what_the_table_says(
+    ingestor: Ingestor, indexer: Indexer, dataset: str, data: st.DataObject
+) -> None:
+    story = data.draw(stories(dataset))
+    await forget(indexer.admin)
+    await indexer.prepare(dataset)
+    async for event in tell(ingestor, story):
+        await indexer.index(event)
+    assert await indexer.documents(dataset) == await indexer.recomputed(dataset)
+
+
+async def test_the_words_of_a_row_that_changed_are_found_and_the_old_ones_are_not(
+    ingestor: Ingestor, indexer: Indexer
+) -> None:
+    texts = ("1,Running shoes,,1,,,,\n2,Chair,,1,,,,\n", "1,Walking shoes,,1,,,,\n")
+    events = [e for text in texts for e in await ingestor.load_all(await ingestor.plan("items", text))]
+    for event in reversed(events):
+        await indexer.index(event)
+    assert (await indexer.found("shoe"), await indexer.found("walk"), await indexer.found("run")) == ([1], [1], [])
+
+
+async def test_indexing_an_older_chunk_late_does_not_bring_old_words_back(
+    ingestor: Ingestor, indexer: Indexer
+) -> None:
+    (old,) = await ingestor.load_all(await ingestor.plan("items", "1,Running shoes,,1,,,,\n"))
+    async with indexer.pool.acquire() as late:
+        transaction = late.transaction(isolation="repeatable_read")
+        await transaction.start()
+        assert await late.fetchval("SELECT name FROM data.items") == "Running shoes"  # what it sees from now on
+        (new,) = await ingestor.load_all(await ingestor.plan("items", "1,Walking shoes,,1,,,,\n"))
+        await indexer.index(new)
+        with pytest.raises(asyncpg.SerializationError):
+            await index_chunk(old, late)
+        await transaction.rollback()
+    await indexer.index(old)
+    assert (await indexer.found("walk"), await indexer.found("run")) == ([1], [])
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_chunks_may_be_indexed_while_others_are_loaded(ingestor: Ingestor, indexer: Indexer, seed: int) -> None:
+    chance = random.Random(seed)
+    await indexer.prepare("items")
+    for _ in range(3):
+        files = ["".join(line_of_items(chance) for _ in range(40)) for _ in range(3)]
+        await tell_at_once(ingestor, Story("items", files, chance), indexer.hear)
+        assert await indexer.documents("items") == await indexer.recomputed("items")
+
+
+async def test_a_dataset_can_be_searched_before_its_first_row(ingestor: Ingestor, indexer: Indexer) -> None:
+    for dataset in DATASETS:
+        await indexer.prepare(dataset)
+    assert [await indexer.documents(dataset) for dataset in LINES] == [[], [], []]
