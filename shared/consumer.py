@@ -21,6 +21,7 @@ from shared.bus.routes import Route
 from shared.bus.topology import DEAD
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect
+from shared.db.faults import AWAY
 from shared.settings import ServiceSettings
 from shared.telemetry import metrics, operations
 
@@ -118,16 +119,19 @@ class Consumer:
             await self._pool.close()
             log.info("stopped")
 
-    async def checks(self) -> dict[str, str]:
-        """What /health/ready says."""
+    async def check_database(self) -> dict[str, str]:
+        """What /health/ready says of a service that can wait for the broker."""
         try:
             async with asyncio.timeout(2):
                 await self.pool.execute("SELECT 1")
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the answer is "not ready" and why
-            database = f"{type(error).__name__}: {error}"
-        else:
-            database = "ok"
-        return {"database": database, "broker": "ok" if self._hears else "not consuming yet"}
+            return {"database": f"{type(error).__name__}: {error}"}
+        return {"database": "ok"}
+
+    async def check(self) -> dict[str, str]:
+        """What /health/ready says of a service that does nothing but consume."""
+        hears = self._hears and self.publisher.is_connected
+        return {**await self.check_database(), "broker": "ok" if hears else "away"}
 
     async def _connect(self) -> Pool:
         while True:
@@ -137,7 +141,7 @@ class Consumer:
                     name=f"millrace {self.service}",
                     connections=self._told.database_connections,
                 )
-            except (TimeoutError, OSError) as error:
+            except (*AWAY, OSError) as error:
                 log.warning("waiting for postgres", error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -146,6 +150,7 @@ class Consumer:
         while not self._hears:
             try:
                 await consuming.start()
+                await self.publisher.channel()
             except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as error:
                 log.warning("waiting for rabbitmq", error=repr(error))
                 with contextlib.suppress(Exception):
@@ -216,4 +221,4 @@ def _exit_on_bug(task: asyncio.Task[None]) -> None:
 
 def operations_app(consumer: Consumer) -> Litestar:
     """The HTTP side of a service that has no other: health and metrics."""
-    return Litestar(operations.routes(consumer.checks), lifespan=[consumer.running], openapi_config=None)
+    return Litestar(operations.routes(consumer.check), lifespan=[consumer.running], openapi_config=None)

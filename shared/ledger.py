@@ -9,6 +9,9 @@ from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
 
+LOOK_BACK_DAYS = 7
+"""What was not done for so long was given up; looking further back would read the whole ledger again and again."""
+
 
 async def select_dataset(db: Connection, name: str) -> Dataset:
     """The declaration that the dataset's table follows. Raises LookupError."""
@@ -23,12 +26,14 @@ async def select_undone(db: Connection, *, seconds: float, limit: int) -> list[C
     rows = await db.fetch(
         """
         SELECT c.* FROM ingestor.chunks c LEFT JOIN chunks mine USING (ledger)
-        WHERE c.loaded_at < now() - $1 * interval '1 second' AND mine.ledger IS NULL
+        WHERE c.loaded_at < now() - $1 * interval '1 second' AND c.loaded_at > now() - $3 * interval '1 day'
+          AND mine.ledger IS NULL
           AND NOT EXISTS (SELECT FROM chunks WHERE done_at > now() - $1 * interval '1 second')
         ORDER BY c.ledger LIMIT $2
         """,
         seconds,
         limit,
+        LOOK_BACK_DAYS,
     )
     return [to_event(row) for row in rows]
 

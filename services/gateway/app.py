@@ -17,6 +17,7 @@ from services.gateway.handlers import (
     follow_loaded,
     follow_planned,
     follow_rejected,
+    show_zeros,
     sweep,
 )
 from services.gateway.lingering import linger
@@ -71,11 +72,12 @@ HANDLERS = [
 
 def build(told: GatewaySettings) -> Litestar:
     """The service, ready to run."""
+    show_zeros()
     spool = Spool(told.spool_url)
     catalog = Catalog(read_reports(Path(told.catalog_dir)))
     consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool))
     app = Litestar(
-        [*HANDLERS, *operations.routes(consumer.checks), docs.assets],
+        [*HANDLERS, *operations.routes(consumer.check_database), docs.assets],
         lifespan=[consumer.running],
         middleware=[measure, linger, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
         guards=[guard, refuse_unknown_parameters],

@@ -90,12 +90,19 @@ async def announce_created(db: Connection, job: Job, now: dt.datetime) -> JobCre
     return await _announce(db, JobCreated, told, now)
 
 
+def show_zeros() -> None:
+    """So that the first job is an increase for those who watch, and not the beginning of a series."""
+    for status in ENDS:
+        metrics.JOBS_ENDED.labels("import", status)
+
+
 async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
     """What was lost on the way, jobs that nobody works on any more, files that nobody needs."""
-    for kind, status, count, oldest in await queries.select_job_states(db):
+    states = await queries.select_job_states(db)
+    metrics.JOBS.clear()
+    for kind, status, count, _ in states:
         metrics.JOBS.labels(kind, status).set(count)
-        if status in ("queued", "running"):
-            metrics.OLDEST_JOB_SECONDS.set(oldest)
+    metrics.OLDEST_JOB_SECONDS.set(max((age for _, status, _, age in states if status not in ENDS), default=0.0))
     await unfinished.forget_idempotency_keys(db)
     await _tidy(db, spool)
     unplanned = await unfinished.select_unplanned(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)

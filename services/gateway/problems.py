@@ -1,5 +1,6 @@
 """Errors as clients see them: RFC 9457 problem details with a stable code."""
 
+import errno
 import uuid
 from typing import Any
 
@@ -8,6 +9,8 @@ import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
+
+from shared.db.faults import AWAY, BROKEN
 
 log = structlog.get_logger()
 
@@ -94,18 +97,35 @@ def _to_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
         case Problem():
             return error
         case ValidationException():
-            errors = [
-                Detail(code="invalid", detail=str(wrong.get("message", "")), column=str(wrong.get("key", "")))
-                for wrong in error.extra or []
-                if isinstance(wrong, dict)
-            ]
-            errors = errors or [Detail(code="missing_parameter", detail=error.detail)]
-            names = ", ".join(wrong.column for wrong in errors if wrong.column) or error.detail
-            return Problem(422, "invalid_request", f"These parameters can't be used: {names}.", errors=errors)
+            return _of_parameters(error)
         case HTTPException(status_code=404):
             return Problem(404, "not_found", f"There is nothing at {request.url.path}.", hint="All routes: /docs")
         case HTTPException():
             return Problem(error.status_code, CODES.get(error.status_code, "error"), error.detail)
+    return _of_fault(error)
+
+
+def _of_parameters(error: ValidationException) -> Problem:
+    errors = [
+        Detail(code="invalid", detail=str(wrong.get("message", "")), column=str(wrong.get("key", "")))
+        for wrong in error.extra or []
+        if isinstance(wrong, dict)
+    ] or [Detail(code="missing_parameter", detail=error.detail)]
+    names = ", ".join(wrong.column for wrong in errors if wrong.column) or error.detail
+    return Problem(422, "invalid_request", f"These parameters can't be used: {names}.", errors=errors)
+
+
+def _of_fault(error: Exception) -> Problem:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Problem(507, "spool_full", "There is no room for the file.", hint="An operator must free space.")
+    if isinstance(error, (*AWAY, *BROKEN, TimeoutError)):
+        return Problem(
+            503,
+            "database_away",
+            "The database can't be reached, or is too busy to answer in time.",
+            hint="Try again in a moment; what was accepted is safe.",
+            headers={"Retry-After": "2"},
+        )
     return Problem(
         500,
         "internal_error",

@@ -94,8 +94,9 @@ async def insert_plan(db: Connection, command: PlanImport, loads: Sequence[LoadC
     )
     await db.execute(
         """
-        INSERT INTO chunks (job_id, dataset, chunk, message_id, start_byte, end_byte, line)
-        SELECT $1, $2, * FROM unnest($3::int[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[])
+        INSERT INTO chunks (job_id, dataset, chunk, message_id, start_byte, end_byte, line, overlong)
+        SELECT $1, $2, *
+        FROM unnest($3::int[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bool[])
         """,
         command.job_id,
         command.dataset,
@@ -104,6 +105,7 @@ async def insert_plan(db: Connection, command: PlanImport, loads: Sequence[LoadC
         [load.start for load in loads],
         [load.end for load in loads],
         [load.line for load in loads],
+        [load.overlong for load in loads],
     )
 
 
@@ -225,7 +227,7 @@ async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[L
               AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = c.message_id)
             ORDER BY ledger LIMIT $2 FOR UPDATE SKIP LOCKED
         )
-        RETURNING job_id, dataset, chunk, start_byte AS start, end_byte AS "end", line
+        RETURNING job_id, dataset, chunk, start_byte AS start, end_byte AS "end", line, overlong
         """,
         seconds,
         limit,

@@ -1,5 +1,7 @@
 """The Postgres table that a declaration asks for, as SQL. Pure."""
 
+import msgspec
+
 from shared.catalog import kinds
 from shared.catalog.dataset import ROW_KEY, Dataset, Field
 
@@ -84,4 +86,8 @@ def _column(field: Field) -> str:
         words.append("NOT NULL")
     if field.default == "now" and field.type in ("date", "datetime"):
         words.append("DEFAULT now()")
+    elif field.default is not None:
+        text = field.default if isinstance(field.default, str) else msgspec.json.encode(field.default).decode()
+        literal = text.replace("'", "''")
+        words.append(f"DEFAULT '{literal}'")
     return " ".join(words)

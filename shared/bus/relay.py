@@ -9,7 +9,7 @@ from shared.bus import outbox
 from shared.bus.outbox import Letter
 from shared.bus.publisher import Publisher, Unroutable
 from shared.db import Pool
-from shared.db.faults import AWAY
+from shared.db.faults import AWAY, BROKEN
 from shared.telemetry import metrics
 
 POLL_SECONDS = 0.5
@@ -42,7 +42,7 @@ class Relay:
             try:
                 while await self.carry() == BATCH:
                     pass
-            except (*AWAY, TimeoutError, aiormq.exceptions.AMQPError) as error:
+            except (*AWAY, *BROKEN, TimeoutError, aiormq.exceptions.AMQPError) as error:
                 log.warning("relay waits", error=repr(error))
                 await asyncio.sleep(1)
 

@@ -20,7 +20,10 @@ class PlanImport(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LoadChunk(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Load bytes `start` to `end` of the file; the first of them stands on physical line `line`."""
+    """Load bytes `start` to `end` of the file; the first of them stands on physical line `line`.
+
+    An `overlong` chunk is a single line that is too long for a row, however long it is.
+    """
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "chunk")
 
@@ -29,3 +32,4 @@ class LoadChunk(Command, frozen=True, kw_only=True, omit_defaults=True):
     start: int
     end: int
     line: int
+    overlong: bool = False

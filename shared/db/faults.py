@@ -18,6 +18,9 @@ AWAY = (
 Not OSError: a missing file and a statement that took too long are OSErrors too.
 """
 
+BROKEN = (asyncpg.InterfaceError,)
+"""The connection was lost under a statement, or a statement is wrong: worth another attempt, not endless ones."""
+
 COLLIDED = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,

@@ -34,6 +34,7 @@ def routes(checks: Checks) -> list[HTTPRouteHandler]:
     )
     async def metrics(accept: Annotated[str, Parameter(header="Accept")] = "") -> Response[bytes]:
         encode, kind = choose_encoder(accept)
-        return Response(encode(REGISTRY), media_type=kind)
+        # Litestar adds the charset to text by itself, and to text alone.
+        return Response(encode(REGISTRY), media_type=kind.partition("; charset")[0] if kind[:5] == "text/" else kind)
 
     return [live, ready, metrics]

@@ -90,7 +90,7 @@ def stories(dataset: str) -> st.SearchStrategy[Story]:
     files = st.lists(file, min_size=1, max_size=3).flatmap(
         lambda new: st.lists(st.sampled_from(new), max_size=1).map(lambda again: [*new, *again])
     )
-    return st.builds(Story, st.just(dataset), files, st.randoms(use_true_random=False))
+    return st.builds(Story, st.just(dataset), files, st.integers(0, 1 << 32).map(random.Random))
 
 
 def line_of_items(chance: random.Random) -> str:

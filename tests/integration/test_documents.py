@@ -90,9 +90,7 @@ async def test_the_words_of_a_row_that_changed_are_found_and_the_old_ones_are_no
     assert (await indexer.found("shoe"), await indexer.found("walk"), await indexer.found("run")) == ([1], [1], [])
 
 
-async def test_indexing_an_older_chunk_late_does_not_bring_old_words_back(
-    ingestor: Ingestor, indexer: Indexer
-) -> None:
+async def test_indexing_an_older_chunk_late_does_not_bring_old_words_back(ingestor: Ingestor, indexer: Indexer) -> None:
     (old,) = await ingestor.load_all(await ingestor.plan("items", "1,Running shoes,,1,,,,\n"))
     async with indexer.pool.acquire() as late:
         transaction = late.transaction(isolation="repeatable_read")
@@ -117,7 +115,7 @@ async def test_chunks_may_be_indexed_while_others_are_loaded(ingestor: Ingestor,
         assert await indexer.documents("items") == await indexer.recomputed("items")
 
 
-async def test_a_dataset_can_be_searched_before_its_first_row(ingestor: Ingestor, indexer: Indexer) -> None:
+async def test_a_dataset_can_be_searched_before_its_first_row(indexer: Indexer) -> None:
     for dataset in DATASETS:
         await indexer.prepare(dataset)
     assert [await indexer.documents(dataset) for dataset in LINES] == [[], [], []]

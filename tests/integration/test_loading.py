@@ -244,13 +244,18 @@ async def test_a_transaction_that_is_killed_leaves_nothing(ingestor: Ingestor) -
     (chunk,) = await ingestor.plan("departments", departments((1, "after"), (2, "new")) + "x,bad\n")
     before = await everything(ingestor)
     with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
-        async with ingestor.transaction() as db:
-            await ingestor.load_within(chunk, db)
-            assert await db.fetchval("SELECT count(*) FROM data.departments") == 2
-            pid = await db.fetchval("SELECT pg_backend_pid()")
-            await ingestor.pool.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+        await load_and_be_killed(ingestor, chunk)
     assert await everything(ingestor) == before
     assert (await ingestor.load(chunk)).outcome == Outcome(rows_read=3, inserted=1, updated=1, failed=1)
+
+
+async def load_and_be_killed(ingestor: Ingestor, chunk: LoadChunk) -> None:
+    """The work is done, and Postgres ends the session before it is committed."""
+    async with ingestor.transaction() as db:
+        await ingestor.load_within(chunk, db)
+        assert await db.fetchval("SELECT count(*) FROM data.departments") == 2
+        pid = await db.fetchval("SELECT pg_backend_pid()")
+        await ingestor.pool.execute("SELECT pg_terminate_backend($1, 5000)", pid)
 
 
 async def everything(ingestor: Ingestor) -> list[Any]:

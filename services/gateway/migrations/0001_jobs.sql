@@ -39,6 +39,8 @@ CREATE INDEX jobs_recent ON jobs (created_at DESC, id);
 CREATE INDEX jobs_unfinished ON jobs (updated_at) WHERE finished_at IS NULL;
 CREATE UNIQUE INDEX jobs_asked_once ON jobs (api_key, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
+CREATE INDEX jobs_asked_at ON jobs (created_at) WHERE idempotency_key IS NOT NULL;
+
 -- How far each chunk of an unfinished job has come: a set, so that repeats and disorder can't miscount.
 CREATE TABLE chunks (
     job_id     uuid    NOT NULL REFERENCES jobs ON DELETE CASCADE,

@@ -27,6 +27,7 @@ CREATE TABLE chunks (
     start_byte bigint      NOT NULL,
     end_byte   bigint      NOT NULL,
     line       bigint      NOT NULL,
+    overlong   boolean     NOT NULL,
     sent_at    timestamptz NOT NULL DEFAULT now(),
     loaded_at  timestamptz,
     version    bigint,

@@ -1,0 +1,130 @@
+"""The spool: a file is there whole, with its right sum, or not at all."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared import spool as spools
+from shared.spool import Spool, TooLarge
+
+ANY_LIMIT = 1 << 30
+QUICKLY = settings(
+    max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+class CutOff(Exception):
+    """The client is gone."""
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool((tmp_path / "spool").as_uri())
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes are already more than is gathered at a time."""
+    monkeypatch.setattr(spools, "PIECE_BYTES", 16)
+
+
+async def pieces(data: bytes, sizes: list[int], *, cut_at: int | None = None) -> AsyncIterator[bytes]:
+    """The data in pieces of these sizes, over and over; the client goes after `cut_at` bytes."""
+    sent, turn = 0, 0
+    while sent < len(data):
+        if cut_at is not None and sent >= cut_at:
+            raise CutOff
+        size = sizes[turn % len(sizes)]
+        if cut_at is not None:
+            size = min(size, cut_at - sent)
+        yield data[sent : sent + size]
+        sent, turn = sent + size, turn + 1
+    if cut_at is not None:
+        raise CutOff
+
+
+def names(spool: Spool) -> list[str]:
+    return [name for name, _ in spool.files()]
+
+
+@QUICKLY
+@given(data=st.binary(max_size=200), sizes=st.lists(st.integers(1, 70), min_size=1, max_size=5))
+@pytest.mark.usefixtures("small_pieces")
+async def test_what_is_stored_is_what_came_with_its_size_and_sum(spool: Spool, data: bytes, sizes: list[int]) -> None:
+    stored = await spool.store("a", pieces(data, sizes), limit=ANY_LIMIT)
+    assert stored.file == "a"
+    assert stored.bytes_total == len(data)
+    assert stored.sha256 == hashlib.sha256(data).hexdigest()
+    assert spool.read("a", 0, len(data)) == data
+    assert names(spool) == ["a"]
+    spool.delete("a")
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_an_upload_that_is_cut_off_at_any_byte_leaves_no_file(spool: Spool) -> None:
+    data = bytes(range(80))
+    for cut_at in range(len(data) + 1):
+        with pytest.raises(CutOff):
+            await spool.store("a", pieces(data, [7, 20], cut_at=cut_at), limit=ANY_LIMIT)
+        assert names(spool) == [], f"cut at {cut_at}"
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_an_upload_that_is_cancelled_leaves_no_file(spool: Spool) -> None:
+    half_way = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(100)
+            half_way.set()
+            await asyncio.sleep(0)
+
+    storing = asyncio.create_task(spool.store("a", endless(), limit=ANY_LIMIT))
+    await half_way.wait()
+    assert names(spool) == ["a.part"]  # seen under its own name only when it is whole
+    storing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await storing
+    assert names(spool) == []
+
+
+@pytest.mark.parametrize("limit", [0, 1, 15, 16, 17, 100])
+@pytest.mark.usefixtures("small_pieces")
+async def test_the_limit_is_the_last_size_that_is_taken(spool: Spool, limit: int) -> None:
+    stored = await spool.store("a", pieces(bytes(limit), [7]), limit=limit)
+    assert stored.bytes_total == limit
+    with pytest.raises(TooLarge) as refused:
+        await spool.store("b", pieces(bytes(limit + 1), [7]), limit=limit)
+    assert refused.value.limit == limit
+    assert names(spool) == ["a"]
+
+
+async def test_a_range_that_the_file_does_not_have_is_an_error(spool: Spool) -> None:
+    await spool.store("a", pieces(b"0123456789", [3]), limit=ANY_LIMIT)
+    assert spool.read("a", 3, 6) == b"345"
+    assert spool.read("a", 10, 10) == b""
+    with pytest.raises(EOFError):
+        spool.read("a", 8, 11)
+    with pytest.raises(FileNotFoundError):
+        spool.read("b", 0, 1)
+
+
+async def test_files_are_for_their_owner_alone(spool: Spool, tmp_path: Path) -> None:
+    await spool.store("a", pieces(b"secret", [3]), limit=ANY_LIMIT)
+    assert (tmp_path / "spool" / "a").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
+
+
+def test_deleting_what_is_gone_is_fine(spool: Spool) -> None:
+    spool.delete("never-there")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/spool", "file://spool", "/var/spool", ""])
+def test_a_place_that_is_no_folder_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="SPOOL_URL"):
+        Spool(url)
