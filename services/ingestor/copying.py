@@ -4,7 +4,6 @@ import io
 
 import polars as pl
 
-from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Dialect
 
 CHUNK = "_chunk"
@@ -16,7 +15,7 @@ def columns(dialect: Dialect) -> tuple[str, ...]:
     return (*dialect.columns, CHUNK)
 
 
-def to_copy(rows: pl.DataFrame, dataset: Dataset, *, chunk: int) -> bytes:  # noqa: ARG001 - the types are in the rows
+def to_copy(rows: pl.DataFrame, *, chunk: int) -> bytes:
     """A line a row, null as nothing at all."""
     text = io.BytesIO()
     rows.with_columns(pl.lit(chunk, pl.Int64).alias(CHUNK)).write_csv(

@@ -8,13 +8,13 @@ import msgspec
 import structlog
 
 from services.ingestor import merging, queries, tables
+from services.ingestor.constraints import BadConstraint
 from services.ingestor.copying import columns as copied_columns
 from services.ingestor.copying import to_copy
 from services.ingestor.cutting import Cut, cut
 from services.ingestor.parsing import Batch, parse
 from services.ingestor.records import LARGEST_RECORD
 from services.ingestor.settings import IngestorSettings
-from services.ingestor.values import BadConstraint
 from shared.bus.failures import Permanent, Postponed
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import BadDeclaration, read_datasets
@@ -102,7 +102,7 @@ async def load_chunk(command: LoadChunk, db: Connection, spool: Spool) -> ChunkL
     except BadConstraint as error:
         raise Permanent(Problem(code="bad_declaration", detail=f"Dataset {command.dataset}: {error}")) from error
     await _make_partitions(db, chunk.dataset, batch)
-    rows = await asyncio.to_thread(to_copy, batch.rows, chunk.dataset, chunk=chunk.ledger)
+    rows = await asyncio.to_thread(to_copy, batch.rows, chunk=chunk.ledger)
     columns = copied_columns(chunk.dialect)
     try:
         await queries.copy_rows(db, chunk.dataset.name, columns, rows, schema="data")

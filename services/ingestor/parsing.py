@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from services.ingestor import records, values
+from services.ingestor import constraints, records, values
 from services.ingestor.records import Flaw, Mask, Records
 from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Dialect
@@ -74,10 +74,10 @@ def parse(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int, now: da
     typed = values.read(cells, fields)
     good = np.ones(cells.height, np.bool_)
     numbers = np.flatnonzero(whole)
-    for row, error in _valued(cells, typed, values.checks(dataset, fields)):
+    for row, error in _valued(cells, typed, constraints.checks(dataset, fields)):
         good[row] = False
         wrong.setdefault(int(numbers[row]), []).append(error)
-    rows = values.fill(typed.filter(pl.Series(good)), fields, now)
+    rows = constraints.fill(typed.filter(pl.Series(good)), fields, now)
     lines = found.lines + line
     failed = [
         FailedRow(int(lines[number]), _raw(data, found, number), tuple(errors))
@@ -153,7 +153,9 @@ def _cells(data: bytes, found: Records, whole: Mask, dialect: Dialect) -> pl.Dat
     return cells.with_columns(pl.when(pl.all() != "").then(pl.all())) if b'""' in text else cells
 
 
-def _valued(cells: pl.DataFrame, typed: pl.DataFrame, checks: list[values.Check]) -> Iterator[tuple[int, RowError]]:
+def _valued(
+    cells: pl.DataFrame, typed: pl.DataFrame, checks: list[constraints.Check]
+) -> Iterator[tuple[int, RowError]]:
     """Every wrong value with its row, column after column."""
     wide = typed.hstack(cells.rename(lambda name: f":{name}"))
     bad = wide.select(check.bad.alias(str(number)) for number, check in enumerate(checks))

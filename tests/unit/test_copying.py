@@ -10,10 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.ingestor.copying import columns, to_copy
-from shared.catalog.dataset import Dataset, Field
 from shared.contracts.parts import Dialect
 
-DATASET = Dataset(name="texts", title="Texts", fields=(Field(name="text", type="string"),))
 TEXTS = st.text(st.sampled_from('ab",;\n\r\\. \té\u2028\ufeff#N'), min_size=1, max_size=8)
 
 
@@ -26,17 +24,17 @@ def read_back(data: bytes) -> list[list[str]]:
 @example(["\\.", "\\N", " a ", "\r", "\n", '"', "a\n\\.\nb", ",", None])
 def test_any_text_survives(texts: list[str | None]) -> None:
     rows = pl.DataFrame({"text": texts}, schema={"text": pl.String})
-    assert read_back(to_copy(rows, DATASET, chunk=42)) == [[text or "", "42"] for text in texts]
+    assert read_back(to_copy(rows, chunk=42)) == [[text or "", "42"] for text in texts]
 
 
 def test_null_is_nothing_and_stands_for_nothing_else() -> None:
     rows = pl.DataFrame({"text": [None, "\\N", "null"], "number": [None, 1.0, None]})
-    assert to_copy(rows, DATASET, chunk=7) == b",,7\n\\N,1.0,7\nnull,,7\n"
+    assert to_copy(rows, chunk=7) == b",,7\n\\N,1.0,7\nnull,,7\n"
 
 
 def test_what_postgres_would_misread_is_quoted() -> None:
     rows = pl.DataFrame({"text": ["a\rb", "a\nb", 'a"b', "\\.\n"]})
-    assert to_copy(rows, DATASET, chunk=7) == b'"a\rb",7\n"a\nb",7\n"a""b",7\n"\\.\n",7\n'
+    assert to_copy(rows, chunk=7) == b'"a\rb",7\n"a\nb",7\n"a""b",7\n"\\.\n",7\n'
 
 
 def test_every_type_in_words_that_postgres_reads_exactly() -> None:
@@ -53,7 +51,7 @@ def test_every_type_in_words_that_postgres_reads_exactly() -> None:
         },
         schema_overrides={"decimal": pl.Decimal(15, 2), "moment": pl.Datetime("us", "UTC")},
     )
-    first, second = read_back(to_copy(rows, DATASET, chunk=2**40))
+    first, second = read_back(to_copy(rows, chunk=2**40))
     assert first[:5] == ["-9223372036854775808", "0.1", "-0.05", "true", "0001-01-01"]
     assert first[5:] == ["0001-01-01 00:00:00.000000+00", "00:00:00.000000", '{"a": [1, "x"]}', "1099511627776"]
     assert second[:5] == ["9223372036854775807", "-1e+300", "1234567890123.40", "false", "9999-12-31"]
@@ -63,8 +61,8 @@ def test_every_type_in_words_that_postgres_reads_exactly() -> None:
 def test_columns_stand_in_the_order_of_the_file() -> None:
     assert columns(Dialect(columns=("b", "a"), header=False)) == ("b", "a", "_chunk")
     rows = pl.DataFrame({"b": [1], "a": [2]})
-    assert to_copy(rows, DATASET, chunk=3) == b"1,2,3\n"
+    assert to_copy(rows, chunk=3) == b"1,2,3\n"
 
 
 def test_no_rows_are_no_bytes() -> None:
-    assert to_copy(pl.DataFrame(schema={"text": pl.String}), DATASET, chunk=3) == b""
+    assert to_copy(pl.DataFrame(schema={"text": pl.String}), chunk=3) == b""

@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.ingestor import parsing, records
+from services.ingestor.constraints import BadConstraint
 from services.ingestor.cutting import cut
 from services.ingestor.parsing import Batch, Miscounted, parse
-from services.ingestor.values import BadConstraint
 from shared.catalog.dataset import Dataset, Field, Partition
 from shared.contracts.parts import Dialect
 

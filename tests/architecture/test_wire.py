@@ -1,0 +1,161 @@
+"""What stands on the wire: a recorded example of every message, which old and new services must both be able to read.
+
+When a test here fails, either the change breaks services that still run the old code (make it another way: add a field
+with a default), or there is a new message: print its body with `python -m tests.architecture.test_wire` and add it.
+"""
+
+import datetime as dt
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from services.gateway.job import to_body
+from shared.bus.outbox import Letter
+from shared.bus.publisher import Publisher
+from shared.contracts import commands, envelope, events
+from shared.contracts.message import Command, Event, Message
+from shared.contracts.parts import Dialect, Outcome, Problem
+from tests.unit.test_progress import queued
+
+GOLDEN = Path(__file__).with_name("wire.json")
+AT = dt.datetime(2021, 11, 7, 2, 48, 42, 123456, tzinfo=dt.UTC)
+JOB = UUID("01900000-0000-7000-8000-000000000001")
+ABOUT = {"dataset": "hired_employees", "job_id": JOB}
+OUTCOME = Outcome(rows_read=15, inserted=5, updated=4, unchanged=3, duplicates=2, failed=1)
+PROBLEM = Problem(code="gave_up", detail="TimeoutError: it took too long", hint="Try again.")
+BODY: dict[str, Any] = msgspec.to_builtins(to_body(queued(1000), AT))
+PUBLIC = {**ABOUT, "sequence": 2, "job": BODY}
+EXAMPLES: list[Message] = [
+    commands.PlanImport(
+        **ABOUT,
+        file=str(JOB),
+        sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        bytes_total=1000,
+        dialect=Dialect(columns=("id", "name"), header=True, delimiter=";"),
+    ),
+    commands.LoadChunk(**ABOUT, chunk=2, start=100, end=1000, line=11),
+    events.DatasetDeclared(dataset="hired_employees", revision=3),
+    events.ImportPlanned(**ABOUT, chunks=2, bytes=990),
+    events.ImportRejected(**ABOUT, problem=PROBLEM),
+    events.ChunkLoaded(**ABOUT, chunk=2, ledger=7, version=5, bytes=900, outcome=OUTCOME),
+    events.ChunkIndexed(**ABOUT, chunk=2, documents=9),
+    events.ChunkCounted(**ABOUT, chunk=2, groups=4),
+    events.WorkFailed(**ABOUT, message_id=UUID(int=5), message="load_chunk", problem=PROBLEM),
+    events.JobCreated(**PUBLIC),
+    events.JobStarted(**PUBLIC),
+    events.JobProgress(**PUBLIC),
+    events.JobSucceeded(**PUBLIC),
+    events.JobPartial(**PUBLIC),
+    events.JobFailed(**PUBLIC),
+]
+each_message = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+
+
+def body(message: Message) -> bytes:
+    """As the publisher writes it."""
+    letter = Letter(
+        id=message.id,
+        queue="",
+        name=message.name(),
+        dataset=message.dataset,
+        subject=str(getattr(message, "job_id", "")),
+        command=isinstance(message, Command),
+        mandatory=message.mandatory,
+        attempt=1,
+        data=message.encode(),
+        created_at=AT,
+    )
+    return Publisher("amqp://nowhere", "tests")._to_amqp(letter).body
+
+
+def golden() -> dict[str, bytes]:
+    """The recorded bodies: in the file they are indented, on the wire they have no spaces."""
+    recorded = msgspec.json.decode(GOLDEN.read_bytes(), type=dict[str, msgspec.Raw])
+    return {name: msgspec.json.format(text, indent=-1) for name, text in recorded.items()}
+
+
+def messages(kind: type[Message] = Message) -> set[str]:
+    """Names of the contracts' messages that are said, not of what they have in common."""
+    below = [one for one in kind.__subclasses__() if one.__module__.startswith("shared.contracts.")]
+    found = set[str]().union(*map(messages, below))
+    return found or ({kind.__name__} if kind not in (Message, Command, Event) else set())
+
+
+def test_every_message_has_an_example_and_a_recorded_body() -> None:
+    assert {type(message).__name__ for message in EXAMPLES} == messages()
+    assert set(golden()) == messages()
+
+
+def test_a_message_that_is_new_is_found() -> None:
+    assert {"LoadChunk", "JobFailed"} <= messages()
+    assert not {"Message", "Command", "Event", "JobEvent"} & messages()
+
+
+@each_message
+def test_a_message_is_written_as_it_was_recorded(message: Message) -> None:
+    assert body(message) == golden()[type(message).__name__]
+
+
+@each_message
+def test_what_was_recorded_is_read_as_the_same_message(message: Message) -> None:
+    letter = envelope.decode(golden()[type(message).__name__])
+    assert type(message).decode(letter.data) == message
+    assert (letter.id, letter.type, letter.dataset) == (message.id, message.name(), message.dataset)
+    assert (letter.specversion, letter.attempt, letter.time) == ("1.0", 1, AT)
+
+
+@each_message
+def test_a_message_with_a_field_of_tomorrow_can_be_read_today(message: Message) -> None:
+    recorded = msgspec.json.decode(golden()[type(message).__name__])
+    recorded["data"]["tomorrow"] = {"more": 1}
+    recorded["tomorrow"] = "more"
+    letter = envelope.decode(msgspec.json.encode(recorded))
+    assert type(message).decode(letter.data) == message
+
+
+@each_message
+def test_every_field_is_in_the_recorded_body(message: Message) -> None:
+    recorded = msgspec.json.decode(golden()[type(message).__name__])["data"]
+    assert set(recorded) == set(message.__struct_fields__)
+
+
+@each_message
+def test_an_id_follows_from_what_is_asked_and_from_nothing_else(message: Message) -> None:
+    kind = type(message)
+    recorded = msgspec.json.decode(golden()[kind.__name__])["data"]
+    assert kind.decode(msgspec.json.encode(recorded)).id == message.id
+    other = {"dataset": "jobs", "job_id": str(UUID(int=9)), "message_id": str(UUID(int=9))}
+    for field in recorded:
+        changed = recorded | {field: other.get(field, _other(recorded[field]))}
+        same = kind.decode(msgspec.json.encode(changed)).id == message.id
+        assert same == (field not in kind.identity), field
+
+
+def test_no_two_messages_share_an_id_or_a_name() -> None:
+    assert len({message.id for message in EXAMPLES}) == len(EXAMPLES)
+    assert len({message.name() for message in EXAMPLES}) == len(EXAMPLES)
+
+
+def _other(value: Any) -> Any:
+    """Of the same type."""
+    match value:
+        case int():
+            return value + 1
+        case str():
+            return value + "x"
+        case {"columns": _}:
+            return {**value, "delimiter": "|"}
+        case {"code": _}:
+            return {**value, "code": "other"}
+        case {"rows_read": int(rows)}:
+            return {**value, "rows_read": rows + 1}
+    return {"status": "other"}
+
+
+if __name__ == "__main__":
+    bodies = {type(message).__name__: msgspec.Raw(body(message)) for message in EXAMPLES}
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(bodies), indent=2).decode() + "\n")
