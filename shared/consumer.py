@@ -58,6 +58,8 @@ class Consumer:
         self.routes = routes
         self.publisher = Publisher(told.broker_url, service)
         self.deliveries: list[Delivery] = []
+        self.stopping = asyncio.Event()
+        """Set when the process is asked to end: whoever holds a request open lets it go."""
         self._told = told
         self._given = given
         self._sweep = sweep
@@ -221,4 +223,6 @@ def _exit_on_bug(task: asyncio.Task[None]) -> None:
 
 def operations_app(consumer: Consumer) -> Litestar:
     """The HTTP side of a service that has no other: health and metrics."""
-    return Litestar(operations.routes(consumer.check), lifespan=[consumer.running], openapi_config=None)
+    app = Litestar(operations.routes(consumer.check), lifespan=[consumer.running], openapi_config=None)
+    app.state.consumer = consumer
+    return app

@@ -34,6 +34,11 @@ async def _serve(app: Litestar, told: ServiceSettings) -> None:
     # One process, so that its pid is the service: killing it kills the service, not a supervisor of it.
     server = Server(app, address=told.http_host, port=told.http_port, interface=Interfaces.ASGI, log_enabled=False)
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        app.state.consumer.stopping.set()
+        server.stop()  # type: ignore[no-untyped-call]  # the server has types, this method has not
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
     await server.serve()

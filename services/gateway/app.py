@@ -87,6 +87,7 @@ def build(told: GatewaySettings) -> Litestar:
             "relay": Provide(lambda: consumer.relay, sync_to_thread=False),
             "spool": Provide(lambda: spool, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
+            "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),
             "told": Provide(lambda: told, sync_to_thread=False),
         },
         openapi_config=docs.CONFIG,

@@ -1,6 +1,7 @@
 """What a client prefers (RFC 7240): here, how long it will wait for a job to end."""
 
 import asyncio
+import contextlib
 import re
 import time
 from uuid import UUID
@@ -26,7 +27,7 @@ def applied(seconds: int | None, job: Job) -> dict[str, str]:
     return {"Preference-Applied": f"wait={seconds}"} if seconds is not None and job.ended else {}
 
 
-async def wait(pool: Pool, job_id: UUID, seconds: int | None) -> Job:
+async def wait(pool: Pool, stopping: asyncio.Event, job_id: UUID, seconds: int | None) -> Job:
     """The job once it has ended, or as it is after so many seconds. Raises Problem 404; holds no connection."""
     until = time.monotonic() + (seconds or 0)
     pause = FIRST_LOOK
@@ -36,7 +37,14 @@ async def wait(pool: Pool, job_id: UUID, seconds: int | None) -> Job:
         if job is None:
             raise Problem(404, "not_found", f"There is no job {job_id}.")
         left = until - time.monotonic()
-        if job.ended or left <= 0:
+        if job.ended or left <= 0 or stopping.is_set():
             return job
-        await asyncio.sleep(min(pause, left))
+        await pass_time(stopping, min(pause, left))
         pause = min(pause * 1.5, LAST_LOOK)
+
+
+async def pass_time(stopping: asyncio.Event, seconds: float) -> None:
+    """Sleeps, but not through the end of the process."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stopping.wait()

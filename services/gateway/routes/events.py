@@ -13,6 +13,7 @@ from litestar.response import Stream
 
 from services.gateway import queries
 from services.gateway.handlers import ENDS
+from services.gateway.preferences import pass_time
 from services.gateway.problems import Problem, responses
 from shared.db import Pool
 
@@ -35,6 +36,7 @@ LAST = {kind.name() for kind in ENDS.values()}
 )
 async def follow_job(
     pool: Pool,
+    stopping: asyncio.Event,
     job: UUID,
     after: Annotated[int, Parameter(ge=0, description="The id of the last event seen")] = 0,
     last_event_id: Annotated[int | None, Parameter(header="Last-Event-ID", ge=0)] = None,
@@ -44,16 +46,16 @@ async def follow_job(
         if await queries.select_job(db, job) is None:
             raise Problem(404, "not_found", f"There is no job {job}.")
     return Stream(
-        _events(pool, job, last_event_id if last_event_id is not None else after),
+        _events(pool, stopping, job, last_event_id if last_event_id is not None else after),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(pool: Pool, job: UUID, after: int) -> AsyncIterator[bytes]:
+async def _events(pool: Pool, stopping: asyncio.Event, job: UUID, after: int) -> AsyncIterator[bytes]:
     began = told = time.monotonic()
     yield b"retry: 1000\n\n"
-    while time.monotonic() - began < LONGEST_SECONDS:
+    while time.monotonic() - began < LONGEST_SECONDS and not stopping.is_set():
         async with pool.acquire() as db:
             events = await queries.select_events(db, job, after, BATCH)
         for event in events:
@@ -68,4 +70,4 @@ async def _events(pool: Pool, job: UUID, after: int) -> AsyncIterator[bytes]:
             if time.monotonic() - told > HEARTBEAT_SECONDS:
                 told = time.monotonic()
                 yield b": still here\n\n"
-            await asyncio.sleep(LOOK_SECONDS)
+            await pass_time(stopping, LOOK_SECONDS)

@@ -1,5 +1,6 @@
 """POST /v1/datasets/{dataset}/imports: a file comes in, a job goes out."""
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -56,6 +57,7 @@ async def import_file(
     spool: Spool,
     catalog: Catalog,
     told: GatewaySettings,
+    stopping: asyncio.Event,
     delimiter: Annotated[str, Parameter(description="One character between the cells of a line")] = ",",
     header: Annotated[
         Literal["auto", "present", "absent"], Parameter(description="Whether the first line names the columns")
@@ -97,7 +99,7 @@ async def import_file(
     )
     relay.wake()
     seconds = preferences.wait_seconds(prefer)
-    job = await preferences.wait(pool, job.id, seconds) if seconds is not None else job
+    job = await preferences.wait(pool, stopping, job.id, seconds) if seconds is not None else job
     return await to_answer(pool, job, preferences.applied(seconds, job) | replayed)
 
 

@@ -1,5 +1,6 @@
 """GET /v1/jobs, /v1/jobs/{id} and /v1/jobs/{id}/failed-rows: the job and everything one wants to know of it."""
 
+import asyncio
 import csv
 import io
 from typing import Annotated, Any, Literal
@@ -57,11 +58,14 @@ async def list_jobs(
     responses=responses(404),
 )
 async def read_job(
-    pool: Pool, job: UUID, prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N")] = None
+    pool: Pool,
+    stopping: asyncio.Event,
+    job: UUID,
+    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N")] = None,
 ) -> Answer[JobBody]:
     """200 whatever the job has come to."""
     seconds = preferences.wait_seconds(prefer)
-    found = await preferences.wait(pool, job, seconds)
+    found = await preferences.wait(pool, stopping, job, seconds)
     async with pool.acquire() as db:
         body = to_body(found, await queries.select_now(db))
     headers = preferences.applied(seconds, found)

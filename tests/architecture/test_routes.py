@@ -1,0 +1,280 @@
+"""What is heard, said and asked for, and by whom: over HTTP with which scope, on the bus in which queue."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aio_pika
+import httpx
+import pytest
+from litestar import Litestar, get
+from litestar.connection import ASGIConnection
+from litestar.handlers import HTTPRouteHandler
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.testing import AsyncTestClient
+
+from deploy.topology import HEARD
+from services.analytics import app as analytics
+from services.gateway import app as gateway
+from services.gateway import keys
+from services.gateway.access import guard
+from services.gateway.keys import Key
+from services.gateway.problems import to_response
+from services.gateway.settings import GatewaySettings
+from services.indexer import app as indexer
+from services.ingestor import app as ingestor
+from services.ingestor.settings import IngestorSettings
+from shared.bus import topology
+from shared.bus.routes import BadRoute, Route, on
+from shared.contracts.commands import LoadChunk, PlanImport
+from shared.contracts.events import (
+    ChunkCounted,
+    ChunkIndexed,
+    ChunkLoaded,
+    DatasetDeclared,
+    JobCreated,
+    JobEvent,
+    WorkFailed,
+)
+from shared.contracts.message import Command, Message
+from shared.db import Connection
+from shared.settings import ServiceSettings
+from tests.integration.loading import CATALOG, connected
+from tests.stack import SERVICES, Stack
+from tests.waiting import eventually
+
+SCOPES = ("read", "write", "admin")
+PUBLIC = {"/health/live", "/health/ready", "/metrics"}
+DOCUMENTATION = "/docs"
+OUTSIDE_OF_ROUTES = {DatasetDeclared, JobCreated, WorkFailed}
+"""Said at the ingestor's start, by the gateway when it accepts a job, and for whoever gives up."""
+SECONDS = 20.0
+NOBODY = "00000000-0000-7000-8000-000000000000"
+
+
+class Asked(NamedTuple):
+    """A method and a path that somebody may ask for."""
+
+    method: str
+    path: str
+    scope: str | None
+    public: bool
+
+
+def told(kind: type[Any], folder: Path, **more: str) -> Any:
+    return kind(database_url="postgresql://nowhere", broker_url="amqp://nowhere", spool_url=folder.as_uri(), **more)
+
+
+@pytest.fixture
+def gateway_app(tmp_path: Path) -> Litestar:
+    """Built, not started."""
+    return gateway.build(told(GatewaySettings, tmp_path, catalog_dir=str(CATALOG)))
+
+
+def handlers(app: Litestar) -> list[Asked]:
+    """Everything that the app answers to, except for the documentation."""
+    found = []
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", []):
+            if isinstance(handler, HTTPRouteHandler) and not route.path.startswith(DOCUMENTATION):
+                scope, public = handler.opt.get("scope"), bool(handler.opt.get("public"))
+                found += [Asked(method, route.path, scope, public) for method in handler.http_methods]
+    return [asked for asked in found if asked.method != "OPTIONS"]
+
+
+def path_of(asked: Asked) -> str:
+    """The route's path with something in the place of its parameters."""
+    return re.sub(r"\{(\w+):(\w+)\}", lambda match: NOBODY if match[2] == "uuid" else "nothing", asked.path)
+
+
+def test_every_route_has_a_scope_or_is_public(gateway_app: Litestar) -> None:
+    found = handlers(gateway_app)
+    assert len(found) > 10
+    for asked in found:
+        assert (asked.scope in SCOPES) != asked.public, asked
+    assert {asked.path for asked in found if asked.public} == PUBLIC
+
+
+def test_whatever_changes_something_needs_more_than_to_read(gateway_app: Litestar) -> None:
+    for asked in handlers(gateway_app):
+        assert asked.method in ("GET", "HEAD") or asked.scope in ("write", "admin"), asked
+
+
+async def test_anonymous_is_refused_everywhere_but_in_public(stack: Stack, gateway_app: Litestar) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as anonymous:
+        for asked in handlers(gateway_app):
+            answer = await anonymous.request(asked.method, path_of(asked))
+            if asked.public:
+                assert answer.status_code == 200, asked
+            else:
+                assert answer.status_code == 401, asked
+                assert answer.json()["code"] == "unauthorized"
+                assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "Bearer", "Bearer x", "Bearer mr_00000000_secret", "Basic {key}", "{key}", "Bearer {key}x", "Bearer\t"],
+)
+async def test_what_is_no_key_is_refused(stack: Stack, value: str) -> None:
+    async with httpx.AsyncClient(base_url=stack.url) as client:
+        answer = await client.get("/v1/jobs", headers={"Authorization": value.format(key=stack.key)})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_a_key_opens_what_its_scope_allows_and_nothing_else(
+    stack: Stack, gateway_app: Litestar, scope: str
+) -> None:
+    async with connected(stack.env["GATEWAY_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
+        key = await keys.create(db, f"tests, {scope}", scope)
+    async with httpx.AsyncClient(base_url=stack.url, headers={"Authorization": f"Bearer {key}"}) as client:
+        for asked in handlers(gateway_app):
+            may = asked.scope is None or SCOPES.index(asked.scope) <= SCOPES.index(scope)
+            answer = await client.request(asked.method, path_of(asked))
+            if may:
+                assert answer.status_code not in (401, 403), asked
+                assert answer.status_code < 500, asked
+            else:
+                assert answer.status_code == 403, asked
+                assert answer.json()["code"] == "forbidden"
+
+
+async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
+    @get("/forgotten")
+    async def forgotten() -> str:
+        return "secret"
+
+    class AsAdmin(AbstractAuthenticationMiddleware):
+        async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+            del connection
+            return AuthenticationResult(user=Key("1", "admin", b"", "admin"), auth=None)
+
+    app = Litestar([forgotten], guards=[guard], middleware=[AsAdmin], exception_handlers={Exception: to_response})
+    async with AsyncTestClient(app) as client:
+        assert (await client.get("/forgotten")).status_code == 403
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_handler_takes_and_returns_what_its_route_says(service: str) -> None:
+    for route in HEARD[service]:
+        said = dict.fromkeys(route.then)
+        again = on(route.message, route.handler, then=_any_of(list(said)), at_once=route.at_once)
+        assert again == route
+        assert len({other.message for other in HEARD[service]}) == len(HEARD[service])
+
+
+async def takes_a_load(command: LoadChunk, db: Connection) -> ChunkLoaded:
+    raise NotImplementedError(command, db)
+
+
+@pytest.mark.parametrize(
+    ("message", "then"),
+    [(PlanImport, ChunkLoaded), (LoadChunk, None), (LoadChunk, ChunkIndexed), (LoadChunk, ChunkLoaded | ChunkIndexed)],
+)
+def test_a_route_that_says_something_else_than_its_handler_is_refused(message: type[Message], then: Any) -> None:
+    on(LoadChunk, takes_a_load, then=ChunkLoaded)
+    with pytest.raises(BadRoute):
+        on(message, takes_a_load, then=then)
+
+
+def test_what_handlers_need_is_given_to_them(tmp_path: Path) -> None:
+    apps = {
+        "gateway": gateway.build(told(GatewaySettings, tmp_path, catalog_dir=str(CATALOG))),
+        "ingestor": ingestor.build(told(IngestorSettings, tmp_path)),
+        "indexer": indexer.build(ServiceSettings(database_url="", broker_url="amqp://nowhere")),
+        "analytics": analytics.build(ServiceSettings(database_url="", broker_url="amqp://nowhere")),
+    }
+    assert set(apps) == set(HEARD) == set(SERVICES)
+    for service, app in apps.items():
+        consumer = consumer_of(app)
+        assert consumer.routes == HEARD[service]
+        needed = {kind for route in consumer.routes for kind in route.needs.values()}
+        assert needed <= set(consumer._given) | {Connection}, service
+
+
+def consumer_of(app: Litestar) -> Any:
+    """The one whose `running` is the app's lifespan."""
+    (running,) = app._lifespan_managers
+    return running.__self__
+
+
+def test_every_command_is_heard_by_exactly_one_service() -> None:
+    hearers = _hearers()
+    commands = {kind for kind in _messages() if issubclass(kind, Command)}
+    assert commands == {PlanImport, LoadChunk}
+    assert {kind.__name__: len(hearers.get(kind, [])) for kind in commands} == {"PlanImport": 1, "LoadChunk": 1}
+
+
+def test_every_event_that_is_said_is_heard_or_public() -> None:
+    hearers = _hearers()
+    unheard = {kind for kind in _said() if kind not in hearers and not issubclass(kind, JobEvent)}
+    assert unheard == set()
+
+
+def test_everything_that_is_heard_is_said_and_every_message_is_one_or_the_other() -> None:
+    said, heard = _said(), set(_hearers())
+    assert heard - said == {PlanImport}  # the gateway says it when it accepts a job
+    assert said | heard == _messages()
+
+
+def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
+    hearers = _hearers()
+    assert hearers[ChunkLoaded] == ["gateway", "indexer", "analytics"]
+    assert hearers[ChunkIndexed] == hearers[ChunkCounted] == ["gateway"]
+
+
+async def test_there_are_the_queues_of_the_routes_with_a_consumer_each_and_no_others(stack: Stack) -> None:
+    expected = {route.queue(service) for service, routes in HEARD.items() for route in routes}
+
+    async def listed() -> dict[str, float]:
+        found = await queues(stack)
+        return found if all(found.get(name) == 1 for name in expected) else {}
+
+    found = await eventually(listed, SECONDS)
+    assert {name for name in found if not name.startswith("probe_")} == expected | {topology.DEAD}
+    assert found[topology.DEAD] == 0
+
+
+async def queues(stack: Stack) -> dict[str, float]:
+    """Consumers by queue, as RabbitMQ itself counts them."""
+    url = stack.env["RABBITMQ_METRICS_URL"] + "/detailed"
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(url, params={"family": "queue_consumer_count", "vhost": "millrace"})).text
+    lines = re.findall(r'^rabbitmq_detailed_queue_consumers\{.*?queue="([^"]+)"\} (\d+)', text, re.MULTILINE)
+    return {name: float(number) for name, number in lines}
+
+
+async def test_a_queue_that_stands_as_declared_can_be_declared_again(stack: Stack) -> None:
+    names = await topology.declare(stack.env["BROKER_URL"], HEARD)
+    assert sorted(names) == sorted(route.queue(service) for service, routes in HEARD.items() for route in routes)
+    async with await aio_pika.connect(stack.env["BROKER_URL"]) as broker, broker.channel() as channel:
+        for name in names:
+            assert (await channel.declare_queue(name, passive=True)).name == name
+
+
+def _hearers() -> dict[type[Message], list[str]]:
+    found: dict[type[Message], list[str]] = {}
+    for service, routes in HEARD.items():
+        for route in routes:
+            found.setdefault(route.message, []).append(service)
+    return found
+
+
+def _said() -> set[type[Message]]:
+    routes: list[Route] = [route for routes in HEARD.values() for route in routes]
+    return {kind for route in routes for kind in route.then} | OUTSIDE_OF_ROUTES
+
+
+def _messages(kind: type[Message] = Message) -> set[type[Message]]:
+    """The contracts' messages that can be sent."""
+    below = [one for one in kind.__subclasses__() if one.__module__.startswith("shared.contracts.")]
+    return set[type[Message]]().union(*map(_messages, below)) or ({kind} - {Message})
+
+
+def _any_of(kinds: list[type[Message]]) -> Any:
+    """Their union, as a route writes it."""
+    union: Any = None
+    for kind in kinds:
+        union = kind if union is None else union | kind
+    return union
