@@ -3,45 +3,37 @@
 import asyncio
 import contextlib
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
-from uuid import UUID
 
 import aiormq
 import structlog
 from faststream.rabbit import RabbitBroker
 from litestar import Litestar
 
-from shared.bus import broker, inbox, outbox
+from shared.bus import broker, outbox
 from shared.bus.delivery import Delivery
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
-from shared.bus.topology import DEAD
+from shared.bus.sweeper import Sweep, Sweeper
+from shared.bus.watch import watch
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect
 from shared.db.faults import AWAY
 from shared.settings import ServiceSettings
-from shared.telemetry import metrics, operations
+from shared.telemetry import operations
 
 RETRY_SECONDS = 1.0
-WATCH_SECONDS = 5.0
-SWEEP_SECONDS = 5.0
-RESEND_SECONDS = 30.0
-DEAF_SECONDS = 30.0
-PRUNE_EVERY = 720
 log = structlog.get_logger()
 
 Start = Callable[[Connection], Awaitable[list[Message]]]
-Sweep = Callable[[Connection], Awaitable[list[tuple[str, Message]]]]
 
 
 class Consumer:
     """A service on the bus: pool, relay, subscribers and sweeper, from start to stop.
 
-    `start` runs once in a transaction before anything is heard. `sweep` runs now and then and returns messages that its
-    service's state says are unfinished, each with the queue it goes to ("" for whoever listens).
+    `start` runs once, in a transaction, before anything is heard; what it returns is said.
     """
 
     def __init__(
@@ -67,7 +59,6 @@ class Consumer:
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._hears = False
-        self._resent: dict[UUID, float] = {}
 
     @property
     def pool(self) -> Pool:
@@ -99,8 +90,7 @@ class Consumer:
             for name, work in (
                 ("relay", self._relay.run()),
                 ("consume", self._consume(consuming)),
-                ("sweep", self._sweep_forever()),
-                ("watch", self._watch()),
+                ("sweep", Sweeper(self._pool, self._relay, self._sweep).run()),
             )
         ]
         for task in tasks:
@@ -148,7 +138,7 @@ class Consumer:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _consume(self, consuming: RabbitBroker) -> None:
-        """The robust connection comes back by itself once it has been there; until then this tries."""
+        """Until cancelled. The robust connection comes back by itself once it has been there; until then this tries."""
         while not self._hears:
             try:
                 await consuming.start()
@@ -160,62 +150,11 @@ class Consumer:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._hears = True
-
-    async def _sweep_forever(self) -> None:
-        rounds = 0
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            rounds += 1
-            try:
-                async with self.pool.acquire() as db, db.transaction():
-                    found = await self._unanswered(db, await self._sweep(db))
-                    for queue, message in found:
-                        await outbox.insert_messages(db, [message], queue=queue)
-                        metrics.RESENT.labels(message.name()).inc()
-                        log.warning("sent again", message=message.name(), id=str(message.id), queue=queue)
-                    if rounds % PRUNE_EVERY == 0:
-                        await inbox.delete_old(db)
-                if found:
-                    self.relay.wake()
-            except Exception as error:  # the next round sees the same state
-                log.warning("sweep failed", error=repr(error), exc_info=error)
-
-    async def _unanswered(self, db: Connection, found: list[tuple[str, Message]]) -> list[tuple[str, Message]]:
-        """Without what was given up, and without what was sent again a moment ago."""
-        now = time.monotonic()
-        self._resent = {number: at for number, at in self._resent.items() if now - at < RESEND_SECONDS}
-        settled = await inbox.select_done(db, [message.id for _, message in found]) | self._resent.keys()
-        fresh = [(queue, message) for queue, message in found if message.id not in settled]
-        self._resent |= {message.id: now for _, message in fresh}
-        return fresh
-
-    async def _watch(self) -> None:
-        """Gauges of queues and outbox; a process whose queue has lost its consumers ends, to be started afresh."""
-        deaf: dict[str, float] = {}
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                async with self.pool.acquire() as db:
-                    waiting, oldest = await outbox.select_backlog(db)
-                metrics.OUTBOX_MESSAGES.set(waiting)
-                metrics.OUTBOX_SECONDS.set(oldest)
-                metrics.DEAD_LETTERS.set((await self.publisher.count(DEAD))[0])
-                for queue in [route.queue(self.service) for route in self.routes]:
-                    messages, consumers = await self.publisher.count(queue)
-                    metrics.QUEUE_MESSAGES.labels(queue).set(messages)
-                    metrics.QUEUE_CONSUMERS.labels(queue).set(consumers)
-                    deaf[queue] = 0.0 if consumers or not self._hears else deaf.get(queue, 0.0) + WATCH_SECONDS
-            except Exception as error:  # noqa: BLE001 - a server is away: its own part reports that
-                log.debug("watch", error=repr(error))
-                continue
-            if any(seconds >= DEAF_SECONDS for seconds in deaf.values()):
-                # faststream#2758: a connection can come back without its consumers.
-                log.error("no consumers", queues=[queue for queue, seconds in deaf.items() if seconds])
-                os._exit(1)
+        await watch(self.pool, self.publisher, [route.queue(self.service) for route in self.routes])
 
 
 def _exit_on_bug(task: asyncio.Task[None]) -> None:
-    """A background task never ends by itself except for the one that connects; dying loudly beats living deaf."""
+    """A background task never ends by itself: to die and be started afresh beats living deaf."""
     if not task.cancelled() and task.exception() is not None:
         log.error("background task died", task=task.get_name(), exc_info=task.exception())
         os._exit(1)

@@ -72,9 +72,15 @@ async def select_unheard(db: Connection, *, seconds: float, limit: int) -> list[
 
 
 async def select_stalled(db: Connection, *, seconds: float, limit: int) -> list[UUID]:
-    """Jobs of which nothing was heard for so long."""
+    """Jobs of which nothing was heard for so long, though no other job kept the ingestor busy; after a day, all."""
     rows = await db.fetch(
-        "SELECT id FROM jobs WHERE finished_at IS NULL AND updated_at < now() - $1 * interval '1 second' LIMIT $2",
+        """
+        SELECT id FROM jobs
+        WHERE finished_at IS NULL AND updated_at < now() - $1 * interval '1 second'
+          AND (created_at < now() - interval '1 day'
+               OR NOT EXISTS (SELECT FROM ingestor.chunks WHERE loaded_at > now() - $1 * interval '1 second'))
+        LIMIT $2
+        """,
         seconds,
         limit,
     )

@@ -37,7 +37,7 @@ EXAMPLES: list[Message] = [
         bytes_total=1000,
         dialect=Dialect(columns=("id", "name"), header=True, delimiter=";"),
     ),
-    commands.LoadChunk(**ABOUT, chunk=2, start=100, end=1000, line=11),
+    commands.LoadChunk(**ABOUT, chunk=2, start=100, end=1000, line=11, overlong=True),
     events.DatasetDeclared(dataset="hired_employees", revision=3),
     events.ImportPlanned(**ABOUT, chunks=2, bytes=990),
     events.ImportRejected(**ABOUT, problem=PROBLEM),
@@ -143,6 +143,8 @@ def test_no_two_messages_share_an_id_or_a_name() -> None:
 def _other(value: Any) -> Any:
     """Of the same type."""
     match value:
+        case bool():
+            return not value
         case int():
             return value + 1
         case str():

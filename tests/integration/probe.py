@@ -207,7 +207,8 @@ async def running(database_url: str, broker_url: str, *, through: str | None = N
     async with broker, _queues(broker, broker_url, service, ROUTES), consumer.running(Litestar([])):
 
         async def hears() -> bool:
-            return (await consumer.checks())["broker"] == "ok"
+            counts = [await consumer.publisher.count(route.queue(service)) for route in ROUTES]
+            return all(consumers == 1 for _, consumers in counts)
 
         await eventually(hears, SECONDS)
         yield Probe(consumer, script, broker)
