@@ -162,6 +162,8 @@ def _exit_on_bug(task: asyncio.Task[None]) -> None:
 
 def operations_app(consumer: Consumer) -> Litestar:
     """The HTTP side of a service that has no other: health and metrics."""
-    app = Litestar(operations.routes(consumer.check), lifespan=[consumer.running], openapi_config=None)
+    app = Litestar(
+        operations.routes(consumer.check), lifespan=[consumer.running], openapi_config=None, logging_config=None
+    )
     app.state.consumer = consumer
     return app

@@ -91,6 +91,7 @@ def build(told: GatewaySettings) -> Litestar:
             "told": Provide(lambda: told, sync_to_thread=False),
         },
         openapi_config=docs.CONFIG,
+        logging_config=None,  # ours is JSON, see shared.telemetry.logs
     )
     app.state.consumer = consumer
     return app
