@@ -15,6 +15,7 @@ from litestar.testing import AsyncTestClient
 
 from deploy.topology import HEARD
 from services.analytics import app as analytics
+from services.analytics.settings import AnalyticsSettings
 from services.gateway import app as gateway
 from services.gateway import keys
 from services.gateway.access import guard
@@ -22,6 +23,7 @@ from services.gateway.keys import Key
 from services.gateway.problems import to_response
 from services.gateway.settings import GatewaySettings
 from services.indexer import app as indexer
+from services.indexer.settings import IndexerSettings
 from services.ingestor import app as ingestor
 from services.ingestor.settings import IngestorSettings
 from shared.bus import topology
@@ -38,7 +40,6 @@ from shared.contracts.events import (
 )
 from shared.contracts.message import Command, Message
 from shared.db import Connection
-from shared.settings import ServiceSettings
 from tests.integration.loading import CATALOG, connected
 from tests.stack import SERVICES, Stack
 from tests.waiting import eventually
@@ -46,7 +47,7 @@ from tests.waiting import eventually
 SCOPES = ("read", "write", "admin")
 OPERATIONS = {"/health/live", "/health/ready", "/metrics"}
 DOCUMENTATION = {"/", "/docs", "/docs/assets/{file_path:path}", "/openapi.json", "/oauth2-redirect.html", "/{path:str}"}
-OUTSIDE_OF_ROUTES = {DatasetDeclared, JobCreated, WorkFailed}
+OUTSIDE_OF_ROUTES: set[type[Message]] = {DatasetDeclared, JobCreated, WorkFailed}
 """Said at the ingestor's start, by the gateway when it accepts a job, and for whoever gives up."""
 SECONDS = 20.0
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -182,8 +183,8 @@ def test_what_handlers_need_is_given_to_them(tmp_path: Path) -> None:
     apps = {
         "gateway": gateway.build(told(GatewaySettings, tmp_path, catalog_dir=str(CATALOG))),
         "ingestor": ingestor.build(told(IngestorSettings, tmp_path)),
-        "indexer": indexer.build(ServiceSettings(database_url="", broker_url="amqp://nowhere")),
-        "analytics": analytics.build(ServiceSettings(database_url="", broker_url="amqp://nowhere")),
+        "indexer": indexer.build(IndexerSettings(database_url="", broker_url="amqp://nowhere")),
+        "analytics": analytics.build(AnalyticsSettings(database_url="", broker_url="amqp://nowhere")),
     }
     assert set(apps) == set(HEARD) == set(SERVICES)
     for service, app in apps.items():
@@ -195,6 +196,7 @@ def test_what_handlers_need_is_given_to_them(tmp_path: Path) -> None:
 
 def consumer_of(app: Litestar) -> Any:
     """The one whose `running` is the app's lifespan."""
+    running: Any
     (running,) = app._lifespan_managers
     return running.__self__
 
@@ -269,7 +271,8 @@ def _said() -> set[type[Message]]:
 def _messages(kind: type[Message] = Message) -> set[type[Message]]:
     """The contracts' messages that can be sent."""
     below = [one for one in kind.__subclasses__() if one.__module__.startswith("shared.contracts.")]
-    return set[type[Message]]().union(*map(_messages, below)) or ({kind} - {Message})
+    found = set[type[Message]]().union(*map(_messages, below))
+    return found or {kind}
 
 
 def _any_of(kinds: list[type[Message]]) -> Any:

@@ -24,11 +24,11 @@ from tests.unit.test_progress import queued
 GOLDEN = Path(__file__).with_name("wire.json")
 AT = dt.datetime(2021, 11, 7, 2, 48, 42, 123456, tzinfo=dt.UTC)
 JOB = UUID("01900000-0000-7000-8000-000000000001")
-ABOUT = {"dataset": "hired_employees", "job_id": JOB}
+ABOUT: dict[str, Any] = {"dataset": "hired_employees", "job_id": JOB}
 OUTCOME = Outcome(rows_read=15, inserted=5, updated=4, unchanged=3, duplicates=2, failed=1)
 PROBLEM = Problem(code="gave_up", detail="TimeoutError: it took too long", hint="Try again.")
 BODY: dict[str, Any] = msgspec.to_builtins(to_body(queued(1000), AT))
-PUBLIC = {**ABOUT, "sequence": 2, "job": BODY}
+PUBLIC: dict[str, Any] = {**ABOUT, "sequence": 2, "job": BODY}
 EXAMPLES: list[Message] = [
     commands.PlanImport(
         **ABOUT,
@@ -149,13 +149,8 @@ def _other(value: Any) -> Any:
             return value + 1
         case str():
             return value + "x"
-        case {"columns": _}:
-            return {**value, "delimiter": "|"}
-        case {"code": _}:
-            return {**value, "code": "other"}
-        case {"rows_read": int(rows)}:
-            return {**value, "rows_read": rows + 1}
-    return {"status": "other"}
+    name, part = next((name, part) for name, part in value.items() if isinstance(part, str | int))
+    return {**value, name: _other(part)}
 
 
 if __name__ == "__main__":

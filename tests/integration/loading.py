@@ -19,11 +19,13 @@ from shared.contracts.parts import Dialect, Outcome
 from shared.db import Connection, Pool, connect
 from shared.spool import Spool
 from tests.stack import ROOT
+from tests.waiting import eventually
 
 CATALOG = ROOT / "catalog"
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in read_datasets(CATALOG)}
 CHUNK_BYTES = 100
 ROUNDS = 100
+SECONDS = 20.0
 
 
 class Ingestor:
@@ -94,9 +96,9 @@ class Ingestor:
             waiting = again
         raise AssertionError(f"postponed for ever: {waiting}")
 
-    async def bring(self, dataset: str, text: str, **how: int) -> Outcome:
+    async def bring(self, dataset: str, text: str) -> Outcome:
         """Plans and loads all of it, and adds up what became of the rows."""
-        return total(await self.load_all(await self.plan(dataset, text, **how)))
+        return total(await self.load_all(await self.plan(dataset, text)))
 
     async def rows(self, dataset: str) -> list[asyncpg.Record]:
         """In the order of their key."""
@@ -134,6 +136,19 @@ async def forget(admin: asyncpg.Connection) -> None:
         " AND (schemaname, tablename) <> ('ingestor', 'datasets')"
     )
     await admin.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
+
+
+async def somebody_waits(pool: Pool) -> None:
+    """Until a session of this database waits for another one's lock."""
+
+    async def waits() -> bool:
+        return bool(
+            await pool.fetchval(
+                "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+
+    await eventually(waits, SECONDS)
 
 
 def key(dataset: str) -> str:

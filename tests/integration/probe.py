@@ -247,7 +247,7 @@ def to_envelope(message: Message, **changed: object) -> bytes:
 
 def count(message: type[Message], result: str) -> float:
     """How many messages of the type have ended so since this process began."""
-    return metrics.MESSAGES.labels(message.name(), result)._value.get()
+    return float(metrics.MESSAGES.labels(message.name(), result)._value.get())
 
 
 @contextlib.asynccontextmanager

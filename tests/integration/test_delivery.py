@@ -264,7 +264,7 @@ async def test_a_message_that_no_queue_takes_waits_in_the_outbox_until_one_does(
     await probe.say(probe.touch())
 
     async def came_back_often() -> bool:
-        return returned.get() >= before + 3
+        return bool(returned.get() >= before + 3)
 
     await eventually(came_back_often, SECONDS)
     assert [letter["id"] for letter in await probe.letters()] == [probe.touch().id]
@@ -415,11 +415,13 @@ async def terminate_sessions(probe: Probe) -> None:
     """Ends the sessions of the service that are in a transaction, and waits until they are gone."""
 
     async def ended() -> bool:
-        return await probe.consumer.pool.fetchval(
-            "SELECT coalesce(bool_and(pg_terminate_backend(pid, 5000)), false) FROM pg_stat_activity"
-            " WHERE application_name = $1 AND pid <> pg_backend_pid()"
-            " AND (state = 'idle in transaction' OR query LIKE '%pg_sleep%')",
-            f"millrace {probe.consumer.service}",
+        return bool(
+            await probe.consumer.pool.fetchval(
+                "SELECT bool_and(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+                " WHERE application_name = $1 AND pid <> pg_backend_pid()"
+                " AND (state = 'idle in transaction' OR query LIKE '%pg_sleep%')",
+                f"millrace {probe.consumer.service}",
+            )
         )
 
     await eventually(ended, SECONDS)

@@ -13,10 +13,7 @@ from shared.bus import inbox
 from shared.bus.failures import Permanent, Postponed
 from shared.contracts.commands import LoadChunk
 from shared.contracts.parts import Outcome
-from tests.integration.loading import Ingestor, total
-from tests.waiting import eventually
-
-SECONDS = 20.0
+from tests.integration.loading import Ingestor, somebody_waits, total
 
 
 def hired(*rows: tuple[int, str, str]) -> str:
@@ -195,24 +192,11 @@ async def test_a_chunk_waits_for_the_transaction_that_holds_its_keys(ingestor: I
     async with ingestor.transaction() as db:
         await ingestor.load_within(one, db)
         other = asyncio.create_task(ingestor.load(two))
-        await somebody_waits(ingestor)
+        await somebody_waits(ingestor.pool)
         assert not other.done()
     loaded = await other
     assert loaded.outcome == Outcome(rows_read=2, inserted=1, updated=1)
     assert await names(ingestor) == {1: "one", 2: "two", 3: "two"}
-
-
-async def somebody_waits(ingestor: Ingestor) -> None:
-    """Until a backend waits for another one's row."""
-
-    async def waits() -> bool:
-        return bool(
-            await ingestor.pool.fetchval(
-                "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-        )
-
-    await eventually(waits, SECONDS)
 
 
 async def test_failed_rows_have_their_line_their_text_and_all_their_errors(ingestor: Ingestor) -> None:
