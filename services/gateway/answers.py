@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from litestar.enums import MediaType as KnownMediaType
 T = TypeVar("T")
 
 ENCODER = msgspec.json.Encoder(decimal_format="number")
+NUMBER = re.compile(r"[+-]?[0-9.]+")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 
 
@@ -25,7 +27,10 @@ class Answer(Response[T]):
 
 
 class CsvAnswer(Response[bytes]):
-    """A CSV download called `name`.csv. Text that a spreadsheet would run as a formula gets a `'` before it."""
+    """A CSV download called `name`.csv. Text that a spreadsheet would run as a formula gets a `'` before it.
+
+    Numbers don't, whatever their sign, so that a download can be mended and imported.
+    """
 
     def __init__(
         self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], headers: Mapping[str, str]
@@ -58,4 +63,4 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         text = msgspec.to_builtins(value)
         return text if isinstance(text, str) else msgspec.json.encode(text).decode()
-    return f"'{value}" if value.startswith(FORMULA) else value
+    return f"'{value}" if value.startswith(FORMULA) and not NUMBER.fullmatch(value) else value
