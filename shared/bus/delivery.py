@@ -23,6 +23,7 @@ from shared.telemetry import metrics
 COLLISIONS = 5
 POSTPONED_SECONDS = 0.25
 AWAY_SECONDS = 1.0
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 log = structlog.get_logger()
 
 
@@ -60,7 +61,7 @@ class Delivery:
             message = self._route.message.decode(letter.data)
             if letter.type != message.name() or letter.id != message.id:
                 raise msgspec.ValidationError(f"{letter.type} {letter.id} is not what this queue takes")
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.warning("undecodable", queue=self._queue, error=str(error))
             metrics.MESSAGES.labels(self._route.message.name(), "dead").inc()
             await delivered.reject(requeue=False)

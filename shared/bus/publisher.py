@@ -38,17 +38,15 @@ class Publisher:
         """Raises Unroutable, or OSError, TimeoutError or an AMQP error when it is unknown whether it arrived."""
         # The timeout of `Exchange.publish` does not cover the wait for a lost connection.
         async with asyncio.timeout(CONFIRM_SECONDS):
-            channel = await self.channel()
-            if letter.queue:
-                exchange, key = channel.default_exchange, letter.queue
-            elif letter.command:
-                exchange, key = await channel.get_exchange(COMMANDS, ensure=False), letter.name
-            else:
-                exchange, key = await channel.get_exchange(EVENTS, ensure=False), f"{letter.name}.{letter.dataset}"
+            exchange_name, key = _address(letter)
             try:
+                channel = await self.channel()
+                exchange = await channel.get_exchange(exchange_name, ensure=False)
                 await exchange.publish(self._to_amqp(letter), routing_key=key, mandatory=letter.mandatory)
             except aio_pika.exceptions.PublishError as error:
                 raise Unroutable(f"no queue takes {letter.name} ({key})") from error
+            except RuntimeError as error:  # aiormq's word for a connection that closes under a call
+                raise ConnectionResetError(str(error)) from error
 
     async def channel(self) -> AbstractRobustChannel:
         """The open channel; connects when there is none."""
@@ -101,3 +99,10 @@ class Publisher:
             type=letter.name,
             app_id="millrace",
         )
+
+
+def _address(letter: Letter) -> tuple[str, str]:
+    """Exchange and routing key; the exchange without a name brings a message to the queue of that key."""
+    if letter.queue:
+        return "", letter.queue
+    return (COMMANDS, letter.name) if letter.command else (EVENTS, f"{letter.name}.{letter.dataset}")

@@ -16,7 +16,7 @@ from shared.contracts.envelope import LARGEST_BYTES
 from shared.contracts.parts import Problem
 from shared.db import Connection
 from shared.telemetry import metrics
-from tests.integration.probe import SECONDS, Probe, Step, Touch, count, running, to_envelope
+from tests.integration.probe import SECONDS, Probe, Step, Touch, count, running, to_envelope, to_letter
 from tests.integration.proxy import Proxy
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -141,6 +141,23 @@ async def test_a_handler_that_raises_is_tried_again_later_by_a_row_of_the_outbox
     await probe.deliver(probe.touch(2))  # and what comes next does not wait behind it
     await probe.handled(2)
     assert await probe.marks() == {2: 1}
+
+
+async def test_a_message_that_fails_again_while_its_next_try_waits_has_one_next_try(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "backoff", lambda attempt: 60.0 * (attempt + 1))
+    probe.script.steps = [failing(ValueError("not today"))]
+    await probe.deliver(probe.touch())
+    await eventually(probe.letters, SECONDS)
+    await probe.consumer.publisher.publish(to_letter(probe.touch(), attempt=2))
+
+    async def is_later() -> bool:
+        return any(letter["attempt"] == 3 for letter in await probe.letters())
+
+    await eventually(is_later, SECONDS)
+    (letter,) = await probe.letters()
+    assert 170 < letter["seconds"] <= 180
 
 
 def test_the_pauses_between_attempts_double_and_differ() -> None:

@@ -222,3 +222,8 @@ def test_a_file_without_rows_succeeds_as_soon_as_it_is_planned() -> None:
     planned = msgspec.structs.replace(queued(HEADER_BYTES), chunks=0, bytes_planned=0)
     job = progress.advance(planned, Tally(), START)
     assert (job.status, job.percent, job.bytes_done) == ("succeeded", 100.0, HEADER_BYTES)
+
+
+def test_the_percentage_does_not_fall_when_less_is_counted_than_before() -> None:
+    planned = msgspec.structs.replace(queued(10), chunks=2, bytes_planned=10, percent=50.0)
+    assert progress.advance(planned, Tally(loaded=1, bytes=1), START).percent == 50.0
