@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.gateway import queries
 from services.gateway.job import Job
-from services.gateway.problems import Problem
+from services.gateway.problems import not_found
 from shared.db import Pool
 
 LONGEST_SECONDS = 60
@@ -35,7 +35,7 @@ async def wait(pool: Pool, stopping: asyncio.Event, job_id: UUID, seconds: int |
         async with pool.acquire() as db:
             job = await queries.select_job(db, job_id)
         if job is None:
-            raise Problem(404, "not_found", f"There is no job {job_id}.")
+            raise not_found("job", str(job_id))
         left = until - time.monotonic()
         if job.ended or left <= 0 or stopping.is_set():
             return job

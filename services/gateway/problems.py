@@ -72,6 +72,14 @@ def not_found(what: str, name: str, *, hint: str = "") -> Problem:
     return Problem(404, "not_found", f"There is no {what} {name!r}.", hint=hint)
 
 
+def to_job_id(text: str) -> uuid.UUID:
+    """Raises Problem 404 for what can't be one."""
+    try:
+        return uuid.UUID(text)
+    except ValueError as error:
+        raise not_found("job", text, hint="GET /v1/jobs lists them.") from error
+
+
 def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
     """Whatever went wrong in a request, as a problem. Of an unexpected error only the request's id is told."""
     problem = _to_problem(request, error)

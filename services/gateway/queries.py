@@ -228,9 +228,7 @@ def _job(row: Any) -> Job:
     return msgspec.convert(values, Job)
 
 
-async def select_command(db: Connection, job_id: UUID) -> PlanImport:
-    """What the job asked of the ingestor. Raises LookupError."""
+async def select_command(db: Connection, job_id: UUID) -> PlanImport | None:
+    """What the job asked of the ingestor."""
     command = await db.fetchval("SELECT command FROM jobs WHERE id = $1", job_id)
-    if command is None:
-        raise LookupError(f"there is no job {job_id}")
-    return msgspec.convert(command, PlanImport)
+    return msgspec.convert(command, PlanImport) if command else None

@@ -67,7 +67,8 @@ def read(start: bytes, dataset: Dataset, *, delimiter: str, header: Literal["aut
     declared = [field.name for field in dataset.fields]
     if header == "present" or (header == "auto" and any(name in declared for name in names)):
         if errors := _misfits(cells, names, dataset):
-            detail = f"The header line doesn't fit the dataset {dataset.name}: " + " ".join(e.detail for e in errors)
+            columns = ", ".join(error.column for error in errors)
+            detail = f"The header line doesn't fit the dataset {dataset.name}; look at the columns {columns}."
             hint = _other_delimiter(cells, delimiter) or "If the first line is data and no header, say header=absent."
             raise HeaderMismatch(detail, hint=hint, errors=errors)
         return Dialect(columns=tuple(names), header=True, delimiter=delimiter)

@@ -5,12 +5,15 @@ import os
 from collections.abc import Callable
 from uuid import uuid4
 
+import aiormq
 import asyncpg
+import msgspec
 import pytest
 
 from shared.bus import delivery, failures, outbox, relay
 from shared.bus.failures import Permanent, Postponed
 from shared.bus.outbox import Letter
+from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
 from shared.contracts.envelope import LARGEST_BYTES
 from shared.contracts.parts import Problem
@@ -22,6 +25,8 @@ from tests.stack import Stack
 from tests.waiting import eventually
 
 QUICK = 0.02
+PUBLISHERS, CUTS = 20, 5
+WAITED_FOR = (type(None), OSError, TimeoutError, aiormq.exceptions.AMQPError)
 
 
 def failing(error: Exception) -> Step:
@@ -375,6 +380,33 @@ async def test_a_broker_that_goes_while_letters_are_sent_costs_none_of_them(
         await eventually(all_marked, 3 * SECONDS)
         await probe.is_idle()
         assert await probe.marks() == dict.fromkeys(range(500), 1)
+
+
+async def test_a_publisher_that_loses_its_connection_raises_nothing_but_what_its_relay_waits_for(stack: Stack) -> None:
+    strange: list[object] = []
+    ended = asyncio.Event()
+    letter = msgspec.structs.replace(to_letter(TOUCH), mandatory=False)
+    async with Proxy(stack.env["BROKER_URL"]).running() as proxy:
+
+        async def publish_on(publisher: Publisher) -> None:
+            while not ended.is_set():
+                results = await asyncio.gather(*(publisher.publish(letter) for _ in range(20)), return_exceptions=True)
+                strange.extend(result for result in results if not isinstance(result, WAITED_FOR))
+            await publisher.publish(letter)  # it is back
+            await publisher.close()
+
+        publishing = asyncio.gather(*(publish_on(Publisher(proxy.url, "tests")) for _ in range(PUBLISHERS)))
+        for _ in range(CUTS):
+            before = proxy.accepted
+
+            async def somebody_is_back(before: int = before) -> bool:
+                return proxy.accepted > before
+
+            await eventually(somebody_is_back, SECONDS)
+            proxy.cut()
+        ended.set()
+        await publishing
+    assert strange == []
 
 
 @pytest.mark.usefixtures("quick")

@@ -89,7 +89,7 @@ def test_each_column_that_does_not_fit_is_named() -> None:
         ColumnError("generated_column", "number", "Postgres numbers 'number', so a file must not bring it."),
         ColumnError("missing_column", "first_name", "The required column 'first_name' is missing."),
     ]
-    assert all(problem.detail in error.detail for problem in error.errors)
+    assert all(problem.column in error.detail for problem in error.errors)
     assert "header=absent" in error.hint
 
 

@@ -14,7 +14,7 @@ from litestar.response import Stream
 from services.gateway import queries
 from services.gateway.handlers import ENDS
 from services.gateway.preferences import pass_time
-from services.gateway.problems import Problem, responses
+from services.gateway.problems import not_found, responses, to_job_id
 from shared.db import Pool
 
 LOOK_SECONDS = 0.2
@@ -25,7 +25,7 @@ LAST = {kind.name() for kind in ENDS.values()}
 
 
 @get(
-    "/v1/jobs/{job:uuid}/events",
+    "/v1/jobs/{job:str}/events",
     tags=["events"],
     summary="Follow a job, as server-sent events",
     description="Begins with what has happened already; after a break, `Last-Event-ID` or `?after=` goes on from there."
@@ -37,16 +37,17 @@ LAST = {kind.name() for kind in ENDS.values()}
 async def follow_job(
     pool: Pool,
     stopping: asyncio.Event,
-    job: UUID,
+    job: str,
     after: Annotated[int, Parameter(ge=0, description="The id of the last event seen")] = 0,
     last_event_id: Annotated[int | None, Parameter(header="Last-Event-ID", ge=0)] = None,
 ) -> Stream:
     """Every event of the job, once and in order."""
+    job_id = to_job_id(job)
     async with pool.acquire() as db:
-        if await queries.select_job(db, job) is None:
-            raise Problem(404, "not_found", f"There is no job {job}.")
+        if await queries.select_job(db, job_id) is None:
+            raise not_found("job", job)
     return Stream(
-        _events(pool, stopping, job, last_event_id if last_event_id is not None else after),
+        _events(pool, stopping, job_id, last_event_id if last_event_id is not None else after),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

@@ -14,7 +14,7 @@ from litestar.params import Parameter
 from services.gateway import preferences, queries, rows
 from services.gateway.answers import Answer, CsvAnswer, wants_csv
 from services.gateway.job import JobBody, Status, to_body
-from services.gateway.problems import Problem, responses
+from services.gateway.problems import not_found, responses, to_job_id
 from services.gateway.routes.imports import RETRY_SECONDS
 from shared.db import Pool
 
@@ -50,7 +50,7 @@ async def list_jobs(
 
 
 @get(
-    "/v1/jobs/{job:uuid}",
+    "/v1/jobs/{job:str}",
     tags=["jobs"],
     summary="One job: its state, progress and outcome",
     description="With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds.",
@@ -60,12 +60,12 @@ async def list_jobs(
 async def read_job(
     pool: Pool,
     stopping: asyncio.Event,
-    job: UUID,
+    job: str,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N")] = None,
 ) -> Answer[JobBody]:
     """200 whatever the job has come to."""
     seconds = preferences.wait_seconds(prefer)
-    found = await preferences.wait(pool, stopping, job, seconds)
+    found = await preferences.wait(pool, stopping, to_job_id(job), seconds)
     async with pool.acquire() as db:
         body = to_body(found, await queries.select_now(db))
     headers = preferences.applied(seconds, found)
@@ -73,7 +73,7 @@ async def read_job(
 
 
 @get(
-    "/v1/jobs/{job:uuid}/failed-rows",
+    "/v1/jobs/{job:str}/failed-rows",
     tags=["jobs"],
     summary="The rows that a job refused, with line and reasons",
     description="As CSV: the original columns, then `_line` and `_errors`, so that it can be mended and sent again.",
@@ -82,7 +82,7 @@ async def read_job(
 )
 async def list_failed_rows(
     pool: Pool,
-    job: UUID,
+    job: str,
     code: Annotated[str | None, Parameter(description="Only rows with an error of this code")] = None,
     column: Annotated[str | None, Parameter(description="Only rows with an error in this column")] = None,
     limit: Annotated[int | None, Parameter(ge=1, le=100_000, description="100 as JSON, 100000 as CSV")] = None,
@@ -93,12 +93,12 @@ async def list_failed_rows(
     """JSON or CSV, by `format` or `Accept`."""
     as_csv = wants_csv(accept, form)
     most = limit or (100_000 if as_csv else 100)
+    job_id = to_job_id(job)
     async with pool.acquire() as db:
-        known = await queries.select_job(db, job)
-        if known is None:
-            raise Problem(404, "not_found", f"There is no job {job}.")
-        command = await queries.select_command(db, job)
-        found = await rows.select_failed_rows(db, job, after=after, limit=most + 1, code=code, column=column)
+        command = await queries.select_command(db, job_id)
+        if command is None:
+            raise not_found("job", job)
+        found = await rows.select_failed_rows(db, job_id, after=after, limit=most + 1, code=code, column=column)
     page = found[:most]
     following = page[-1].id if len(found) > most else None
     if not as_csv:

@@ -115,7 +115,7 @@ def _values(report: Report, given: dict[str, str]) -> list[Any]:
         raise Problem(
             422,
             "invalid_parameters",
-            " ".join(error.detail for error in wrong),
+            f"The report can't be computed with these parameters; look at {', '.join(e.column for e in wrong)}.",
             hint=f"Parameters: {', '.join(f'{p.name} ({p.type})' for p in report.parameters) or 'none'}.",
             errors=wrong,
         )
