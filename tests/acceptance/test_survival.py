@@ -69,6 +69,7 @@ async def test_a_large_import_survives_the_death_of_every_part(stack: Stack, tmp
     await eventually(lambda: past(40), ENDS_WITHIN)
     assert stack.millrace("down", "rabbitmq").returncode == 0
     assert stack.millrace("up", "rabbitmq").returncode == 0
+    stack.kill("postgres")
 
     async def ended() -> dict[str, Any]:
         found = await read_job(stack, job)

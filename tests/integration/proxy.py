@@ -39,9 +39,9 @@ class Proxy:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
         far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
         self._open |= {writer, far_writer}
+        self.accepted += 1
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._carry(source, sink))
             self._tasks.add(task)
