@@ -44,8 +44,9 @@ class Spool:
         unfinished = self._folder / f"{file}.part"
         digest = hashlib.sha256()
         size = 0
+        out = unfinished.open("xb", buffering=0)  # before the `try`: another upload's file is not ours to remove
         try:
-            with unfinished.open("xb", buffering=0) as out:
+            with out:
                 unfinished.chmod(0o600)
                 async for piece in _gathered(pieces):
                     size += len(piece)

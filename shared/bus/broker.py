@@ -25,7 +25,6 @@ def consumer(
     # FastStream's own acknowledgements, retries and parsing are all off: `Delivery` does these once, for every handler.
     broker = RabbitBroker(
         url,
-        fail_fast=False,
         reconnect_interval=1,
         graceful_timeout=GRACE_SECONDS,
         apply_types=False,

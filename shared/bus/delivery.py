@@ -16,7 +16,7 @@ from shared.bus.routes import Route
 from shared.contracts import envelope
 from shared.contracts.events import WorkFailed
 from shared.contracts.message import Message
-from shared.db import Connection, Pool
+from shared.db import Connection, Pool, transaction
 from shared.db.faults import AWAY, COLLIDED
 from shared.telemetry import metrics
 
@@ -100,7 +100,7 @@ class Delivery:
                 return await self._failed(message, attempt, error)
 
     async def _handle(self, message: Message) -> str:
-        async with self._pool.acquire() as db, db.transaction():
+        async with transaction(self._pool) as db:
             if not await inbox.claim(db, message):
                 return "duplicate"
             arguments = {
@@ -128,7 +128,7 @@ class Delivery:
         )
         while True:
             try:
-                async with self._pool.acquire() as db, db.transaction():
+                async with transaction(self._pool) as db:
                     if await inbox.claim(db, message):
                         await outbox.insert_messages(db, [told])
                 self._relay.wake()

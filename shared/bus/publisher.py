@@ -64,7 +64,8 @@ class Publisher:
     async def count(self, queue: str) -> tuple[int, int]:
         """Messages that wait in a queue, and its consumers. Raises an AMQP error for a queue that is not there."""
         async with asyncio.timeout(CONFIRM_SECONDS):
-            connection = await self._connected()
+            async with self._opening:
+                connection = await self._connected()
             # A passive declare that fails closes its channel, so it gets one of its own.
             async with await connection.channel() as channel:
                 declared = await channel.declare_queue(queue, passive=True)

@@ -8,7 +8,7 @@ import structlog
 from shared.bus import outbox
 from shared.bus.outbox import Letter
 from shared.bus.publisher import Publisher, Unroutable
-from shared.db import Pool
+from shared.db import Pool, transaction
 from shared.db.faults import AWAY, BROKEN
 from shared.telemetry import metrics
 
@@ -51,7 +51,7 @@ class Relay:
 
         A crash between confirm and commit sends the batch twice: the inbox of who hears it absorbs that.
         """
-        async with self._pool.acquire() as db, db.transaction():
+        async with transaction(self._pool) as db:
             letters = await outbox.select_due(db, BATCH)
             if not letters:
                 return 0

@@ -10,7 +10,7 @@ import structlog
 from shared.bus import inbox, outbox
 from shared.bus.relay import Relay
 from shared.contracts.message import Message
-from shared.db import Connection, Pool
+from shared.db import Connection, Pool, transaction
 from shared.telemetry import metrics
 
 EVERY_SECONDS = 5.0
@@ -47,7 +47,7 @@ class Sweeper:
 
     async def round(self) -> None:
         """One look at the state, in one transaction with what it sends."""
-        async with self._pool.acquire() as db, db.transaction():
+        async with transaction(self._pool) as db:
             found = await self._unanswered(db, await self._sweep(db))
             for queue, message in found:
                 await outbox.insert_messages(db, [message], queue=queue)

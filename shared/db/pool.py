@@ -1,5 +1,8 @@
 """The connection pool of a service."""
 
+import contextlib
+import re
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -14,6 +17,7 @@ else:
     Pool = asyncpg.Pool
 
 STATEMENT_SECONDS = 60.0
+LOST = re.compile("connection is closed|connection was closed|released back to the pool")
 JSONB_VERSION = b"\x01"
 
 
@@ -36,6 +40,22 @@ async def connect(url: str, *, name: str, connections: int) -> Pool:
     )
 
 
+@contextlib.asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection in a transaction. Raises ConnectionResetError if Postgres ended it meanwhile.
+
+    asyncpg says so with an InterfaceError of the rollback that it tries then, which hides the cause.
+    """
+    async with pool.acquire() as db:
+        try:
+            async with db.transaction():
+                yield db
+        except asyncpg.InterfaceError as error:
+            if LOST.search(str(error)):
+                raise ConnectionResetError(str(error)) from error
+            raise
+
+
 async def _speak_json(connection: Any) -> None:
     await connection.set_type_codec(
         "jsonb",
@@ -43,4 +63,10 @@ async def _speak_json(connection: Any) -> None:
         encoder=lambda value: JSONB_VERSION + msgspec.json.encode(value),
         decoder=lambda data: msgspec.json.decode(data[1:]),
         format="binary",  # COPY of records knows no other
+    )
+    await connection.set_type_codec(
+        "json",
+        schema="pg_catalog",
+        encoder=lambda value: msgspec.json.encode(value).decode(),
+        decoder=msgspec.json.decode,
     )

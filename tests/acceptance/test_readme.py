@@ -1,6 +1,7 @@
 """Every command of the README is run, as it stands there, against the test stack."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,10 +29,23 @@ def commands() -> list[str]:
     return found
 
 
+@pytest.fixture(scope="session")
+def curl() -> None:
+    """Installed on a bare machine, as anyone would who wants to follow the README."""
+    if shutil.which("curl"):
+        return
+    install = "apt-get install -y --no-install-recommends curl"
+    script = f"{install} || {{ apt-get update && {install}; }}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.fail(f"The README's examples need curl; install it (`sudo apt-get install curl`).\n{done.stderr}")
+
+
 def test_the_readme_has_commands() -> None:
     assert len(commands()) >= 10
 
 
+@pytest.mark.usefixtures("curl")
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_readme_works(stack: Stack, command: str) -> None:
     if command == "make check test":  # this is what runs: enough that make knows it

@@ -1,7 +1,7 @@
 -- Every dataset whose table stands, as declared last. `version` counts the committed changes of its rows.
 CREATE TABLE datasets (
     name        text        PRIMARY KEY,
-    declaration jsonb       NOT NULL,
+    declaration json        NOT NULL, -- not jsonb: the order of rollup columns is kept
     revision    integer     NOT NULL DEFAULT 1,
     version     bigint      NOT NULL DEFAULT 0,
     declared_at timestamptz NOT NULL DEFAULT now()
