@@ -85,16 +85,32 @@ async def test_a_header_that_does_not_fit_is_422_and_names_the_columns(stack: St
     assert [(error["code"], error["column"]) for error in body["errors"]] == [("missing_column", "email")]
 
 
-async def test_a_wrong_file_is_refused_after_kilobytes(stack: Stack) -> None:
+async def answered_early(stack: Stack, length: int, body: bytes) -> bytes:
+    """What the gateway says to an upload of which only the beginning has come."""
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(stack.url).port)
     writer.write(
         b"POST /v1/datasets/departments/imports HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n"
-        b"Content-Length: 1000000000\r\nAuthorization: Bearer " + stack.key.encode() + b"\r\n\r\n"
+        b"Content-Length: %d\r\nAuthorization: Bearer %s\r\n\r\n" % (length, stack.key.encode())
     )
-    writer.write(b"wrong,header\n" + b"x" * 70_000)
-    answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)
-    assert b" 422 " in answer
+    writer.write(body)
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+        answer = head + await reader.readuntil(b"}")
     writer.close()
+    return answer
+
+
+async def test_a_wrong_file_is_refused_after_kilobytes(stack: Stack) -> None:
+    answer = await answered_early(stack, 1_000_000_000, b"wrong,header\n" + b"x" * 70_000)
+    assert b" 422 " in answer.splitlines()[0]
+    assert b"header_mismatch" in answer
+
+
+async def test_too_large_a_file_is_refused_before_it_comes(stack: Stack) -> None:
+    answer = await answered_early(stack, 3_000_000_000, b"id,department\n")
+    assert b" 413 " in answer.splitlines()[0]
+    assert b'"limit_bytes":2147483648' in answer
+    assert b"3000000000" in answer
 
 
 async def test_who_sends_it_all_before_listening_hears_the_refusal_too(stack: Stack) -> None:
