@@ -4,7 +4,6 @@ The import checks every value, keeps the bad rows, makes documents and adds up r
 can't take a file with bad rows, so it gets the clean one. Needs the stack to be up; its rows stay in hired_employees.
 """
 
-import shlex
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import polars as pl
 
-from deploy.state import Home
+from deploy.state import Home, assignments
 
 ROWS = 2_000_000
 BAD_EVERY = 200
@@ -30,7 +29,7 @@ def main() -> None:
     home = Home.here()
     if not home.env.exists():
         sys.exit("The stack is not up: run `make up` first.")
-    env = dict(shlex.split(line)[0].split("=", 1) for line in home.env.read_text().splitlines())
+    env = assignments(home.env.read_text())
     with TemporaryDirectory() as folder:
         clean, mixed = Path(folder, "clean.csv"), Path(folder, "mixed.csv")
         _write(clean, mixed)

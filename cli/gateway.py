@@ -1,7 +1,6 @@
 """The connection to a gateway: where it is, and its routes as functions."""
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
@@ -14,7 +13,7 @@ import msgspec
 from cli import sse
 from cli.answers import Job
 from cli.refusals import NoGateway, refusal, unreachable
-from deploy.state import Home
+from deploy.state import Home, assignments
 
 T = TypeVar("T")
 Parameters = Mapping[str, str | int | None]
@@ -103,7 +102,7 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 
 def _address(home: Home) -> tuple[str, str]:
-    ours = dict(line.split("=", 1) for line in shlex.split(home.env.read_text())) if home.env.exists() else {}
+    ours = assignments(home.env.read_text()) if home.env.exists() else {}
     local = ours.get("GATEWAY_URL")
     url = os.environ.get("MILLRACE_URL") or local
     key = os.environ.get("MILLRACE_KEY")

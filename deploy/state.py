@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,3 +116,8 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w") as file:
         file.write(text)
     draft.replace(path)
+
+
+def assignments(env: str) -> dict[str, str]:
+    """The variables in the text of a state folder's file `env`."""
+    return dict(word.split("=", 1) for word in shlex.split(env))

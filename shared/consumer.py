@@ -19,7 +19,7 @@ from shared.bus.routes import Route
 from shared.bus.sweeper import Sweep, Sweeper
 from shared.bus.watch import watch
 from shared.contracts.message import Message
-from shared.db import Connection, Pool, connect
+from shared.db import Connection, Pool, connect, transaction
 from shared.db.faults import AWAY
 from shared.settings import ServiceSettings
 from shared.telemetry import operations
@@ -80,7 +80,7 @@ class Consumer:
         self._pool = await self._connect()
         self._relay = Relay(self._pool, self.publisher)
         if self._start is not None:
-            async with self._pool.acquire() as db, db.transaction():
+            async with transaction(self._pool) as db:
                 await outbox.insert_messages(db, await self._start(db))
         consuming, self.deliveries = broker.consumer(
             self.service, self._told.broker_url, self.routes, self._pool, self._relay, self._given

@@ -11,8 +11,9 @@ import asyncpg
 import httpx
 import pytest
 
+from deploy.state import assignments
 from shared.db.migrate import MigrationSettings, migrate
-from tests.stack import SERVICES, Stack, read_env, remove, run_millrace
+from tests.stack import SERVICES, Stack, remove, run_millrace
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ async def stack() -> AsyncIterator[Stack]:
     try:
         started = run_millrace(home, "up")
         assert started.returncode == 0, started.stdout + started.stderr
-        env = read_env(home)
+        env = assignments((home / "env").read_text())
         key = (home / "api-key").read_text().strip()
         async with httpx.AsyncClient(
             base_url=env["GATEWAY_URL"], headers={"Authorization": f"Bearer {key}"}, timeout=90

@@ -1,7 +1,6 @@
 """The stack that tests talk to: real servers and services, in a state folder and on ports of their own."""
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -55,12 +54,6 @@ def run_millrace(home: Path, *arguments: str) -> subprocess.CompletedProcess[str
         check=False,
         timeout=300,
     )
-
-
-def read_env(home: Path) -> dict[str, str]:
-    """The assignments in the `env` file of a state folder."""
-    lines = (home / "env").read_text().splitlines()
-    return dict(shlex.split(line)[0].split("=", 1) for line in lines if "=" in line)
 
 
 def remove(home: Path) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from deploy import ports
 from deploy.addresses import HOST, SERVICES
-from deploy.state import Home, write_private
+from deploy.state import Home, assignments, write_private
 
 RULES = Path(__file__).with_name("rules.yml")
 PORT = 9090
@@ -23,7 +23,7 @@ PORT = 9090
 
 def configuration(env: str) -> str:
     """From the text of the state folder's file `env`. In JSON, which is YAML that needs no library to write."""
-    urls = dict(shlex.split(line)[0].split("=", 1) for line in env.splitlines())
+    urls = assignments(env)
     scraped = {service: f"{urls[f'{service.upper()}_URL']}/metrics" for service in SERVICES}
     if "RABBITMQ_METRICS_URL" in urls:  # a broker that runs elsewhere has its own Prometheus
         scraped["rabbitmq"] = urls["RABBITMQ_METRICS_URL"]

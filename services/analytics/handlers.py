@@ -2,6 +2,7 @@
 
 from services.analytics import queries
 from shared import ledger
+from shared.bus.routes import queue
 from shared.contracts.events import ChunkCounted, ChunkLoaded, DatasetDeclared
 from shared.contracts.message import Message
 from shared.db import Connection
@@ -34,4 +35,4 @@ async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted:
 async def resend_uncounted(db: Connection) -> list[tuple[str, Message]]:
     """Chunks whose event is lost: the ingestor's ledger and ours tell."""
     events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
-    return [("analytics.chunk_loaded", event) for event in events]
+    return [(queue("analytics", ChunkLoaded), event) for event in events]

@@ -10,6 +10,7 @@ import structlog
 
 from services.gateway import progress, queries, unfinished
 from services.gateway.job import Job, to_body
+from shared.bus.routes import queue
 from shared.contracts.events import (
     ChunkCounted,
     ChunkIndexed,
@@ -49,7 +50,6 @@ async def follow_planned(event: ImportPlanned, db: Connection) -> Told:
     job = await queries.lock_job(db, event.job_id)
     if job is None:
         return []
-    await queries.update_planned(db, event)
     planned = msgspec.structs.replace(job, chunks=event.chunks, bytes_planned=event.bytes)
     return await _advance(db, job, planned)
 
@@ -85,9 +85,7 @@ async def follow_failure(event: WorkFailed, db: Connection) -> Told:
 
 async def announce_created(db: Connection, job: Job, now: dt.datetime) -> JobCreated:
     """The first event of a job, in the transaction that accepts it."""
-    told = msgspec.structs.replace(job, sequence=1)
-    await queries.update_job(db, told)
-    return await _announce(db, JobCreated, told, now)
+    return await _announce(db, JobCreated, job, now)
 
 
 def show_zeros() -> None:
@@ -108,7 +106,7 @@ async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
     unplanned = await unfinished.select_unplanned(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
     unheard = await unfinished.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
     found: list[tuple[str, Message]] = [("", command) for command in unplanned]
-    found += [(f"gateway.{event.name().replace('.', '_')}", event) for event in unheard]
+    found += [(queue("gateway", type(event)), event) for event in unheard]
     for job_id in await unfinished.select_stalled(db, seconds=STALLED_SECONDS, limit=AT_ONCE):
         problem = Problem(
             code="stalled",

@@ -9,7 +9,7 @@ import msgspec
 from services.gateway.job import Job
 from services.gateway.progress import Tally
 from shared.contracts.commands import PlanImport
-from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded, ImportPlanned
+from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
 
@@ -46,12 +46,12 @@ async def select_key(db: Connection, number: str) -> dict[str, Any] | None:
 async def insert_import(
     db: Connection, command: PlanImport, *, api_key: str, idempotency_key: str | None, fingerprint: str
 ) -> Job | None:
-    """None if this key has asked with this idempotency key before."""
+    """A job whose first event is about to be told; None if this key has asked with this idempotency key before."""
     row = await db.fetchrow(
         f"""
         INSERT INTO jobs (id, kind, dataset, status, phase, command, api_key, idempotency_key, fingerprint, bytes_total,
-                          outcome)
-        VALUES ($1, 'import', $2, 'queued', 'plan', $3, $4, $5, $6, $7, $8)
+                          outcome, sequence)
+        VALUES ($1, 'import', $2, 'queued', 'plan', $3, $4, $5, $6, $7, $8, 1)
         ON CONFLICT (api_key, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
         RETURNING {COLUMNS}
         """,
@@ -127,13 +127,6 @@ async def update_job(db: Connection, job: Job) -> None:
         job.started_at,
         job.finished_at,
         job.told_at,
-    )
-
-
-async def update_planned(db: Connection, event: ImportPlanned) -> None:
-    """How many chunks the job waits for."""
-    await db.execute(
-        "UPDATE jobs SET chunks = $2, bytes_planned = $3 WHERE id = $1", event.job_id, event.chunks, event.bytes
     )
 
 

@@ -2,6 +2,7 @@
 
 from services.indexer import queries
 from shared import ledger
+from shared.bus.routes import queue
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
 from shared.contracts.message import Message
 from shared.db import Connection
@@ -33,4 +34,4 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed:
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
     """Chunks whose event is lost: the ingestor's ledger and ours tell."""
     events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
-    return [("indexer.chunk_loaded", event) for event in events]
+    return [(queue("indexer", ChunkLoaded), event) for event in events]

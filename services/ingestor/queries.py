@@ -26,7 +26,6 @@ class Chunk(msgspec.Struct, frozen=True):
     file: str
     dialect: Dialect
     dataset: Dataset
-    version: int | None
 
 
 class KeyTaken(Exception):
@@ -113,7 +112,7 @@ async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
     """Raises LookupError for a chunk that was never planned."""
     row = await db.fetchrow(
         """
-        SELECT c.ledger, i.file, i.dialect, d.declaration AS dataset, c.version
+        SELECT c.ledger, i.file, i.dialect, d.declaration AS dataset
         FROM chunks c JOIN imports i USING (job_id) JOIN datasets d ON d.name = c.dataset
         WHERE c.job_id = $1 AND c.chunk = $2
         """,
@@ -204,14 +203,6 @@ async def update_loaded(db: Connection, ledger: int, dataset: str, outcome: Outc
         outcome.failed,
     )
     return version
-
-
-async def select_loaded(db: Connection, ledger: int) -> Outcome:
-    """What became of the rows of a loaded chunk."""
-    row = await db.fetchrow(
-        "SELECT rows_read, inserted, updated, unchanged, duplicates, failed FROM chunks WHERE ledger = $1", ledger
-    )
-    return Outcome(**row) if row else Outcome()
 
 
 async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[LoadChunk]:

@@ -23,13 +23,18 @@ class Route(msgspec.Struct, frozen=True):
     at_once: int
 
     def queue(self, service: str) -> str:
-        """`ingestor.load_chunk`, `indexer.chunk_loaded`."""
-        return f"{service}.{self.message.name().replace('.', '_')}"
+        """The queue that brings the message to the service."""
+        return queue(service, self.message)
 
     @property
     def binding(self) -> str:
         """The routing key that brings the message: commands by name, events of any dataset."""
         return self.message.name() if issubclass(self.message, Command) else f"{self.message.name()}.*"
+
+
+def queue(service: str, message: type[Message]) -> str:
+    """`ingestor.load_chunk`, `indexer.chunk_loaded`."""
+    return f"{service}.{message.name().replace('.', '_')}"
 
 
 class BadRoute(TypeError):

@@ -78,11 +78,6 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The columns that tell rows apart, declared or ours."""
         return self.primary_key or (ROW_KEY,)
 
-    @property
-    def appends(self) -> bool:
-        """Whether input can never meet a row that is there already."""
-        return not self.primary_key or any(self.field(name).generated for name in self.primary_key)
-
 
 def mistakes(dataset: Dataset) -> list[str]:
     """Everything wrong with a declaration, a sentence each; empty when it can be used."""

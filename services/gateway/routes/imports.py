@@ -27,8 +27,8 @@ from shared.catalog import header as csv_header
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import PlanImport
 from shared.contracts.parts import Dialect
-from shared.db import Pool
-from shared.spool import Spool, Stored, TooLarge
+from shared.db import Pool, transaction
+from shared.spool import Spool, TooLarge
 from shared.telemetry import metrics
 
 PEEK_BYTES = 1 << 16
@@ -94,9 +94,7 @@ async def import_file(
         bytes_total=stored.bytes_total,
         dialect=judged.dialect,
     )
-    job, replayed = await _accept(
-        pool, spool, command, request.user.id, idempotency_key, _fingerprint(command, stored, mode)
-    )
+    job, replayed = await _accept(pool, spool, command, request.user.id, idempotency_key, _fingerprint(command, mode))
     relay.wake()
     seconds = preferences.wait_seconds(prefer)
     job = await preferences.wait(pool, stopping, job.id, seconds) if seconds is not None else job
@@ -150,7 +148,7 @@ async def _accept(
     pool: Pool, spool: Spool, command: PlanImport, api_key: str, idempotency_key: str | None, fingerprint: str
 ) -> tuple[Job, dict[str, str]]:
     """The job, its first event and its command in one transaction; or the job that was asked for before."""
-    async with pool.acquire() as db, db.transaction():
+    async with transaction(pool) as db:
         job = await queries.insert_import(
             db, command, api_key=api_key, idempotency_key=idempotency_key, fingerprint=fingerprint
         )
@@ -170,9 +168,9 @@ async def _accept(
     return asked[0], {"Idempotency-Replayed": "true"}
 
 
-def _fingerprint(command: PlanImport, stored: Stored, mode: str) -> str:
+def _fingerprint(command: PlanImport, mode: str) -> str:
     """Of what is asked, not of how it was sent: a form and a raw body with the same file are the same."""
-    asked = f"{command.dataset}/{mode}/{command.dialect}/{stored.sha256}"
+    asked = f"{command.dataset}/{mode}/{command.dialect}/{command.sha256}"
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
