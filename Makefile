@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
+PEERS  := .bench-venv/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
 .DEFAULT_GOAL := help
@@ -38,8 +39,8 @@ check: $(DEV) ## format, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ## the measurements
-	@$(BIN)/python -m bench
+bench: $(STAMP) $(PEERS) ## the measurements, beside other tools; only="load again" for some of them
+	@$(BIN)/python -m bench $(only)
 
 $(STAMP): requirements.txt pyproject.toml
 	@deploy/environment.sh "$(PYTHON)" "$(VENV)"
@@ -50,4 +51,10 @@ $(STAMP): requirements.txt pyproject.toml
 
 $(DEV): $(STAMP) requirements-dev.txt
 	@$(PIP) install --require-hashes -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+$(PEERS): requirements-bench.txt
+	@deploy/environment.sh "$(PYTHON)" .bench-venv
+	@echo "Installing what is measured against into .bench-venv ..."
+	@.bench-venv/bin/python -m pip --disable-pip-version-check --no-input -qq install --require-hashes -r $<
 	@touch $@

@@ -31,6 +31,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
     outcome: Outcome
     error: Problem | None
+    warning: Problem | None = None
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
@@ -69,11 +70,54 @@ class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
     errors: list[RowError]
 
 
-class FailedRows(msgspec.Struct, frozen=True):
-    """A page of failed rows."""
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows have one kind of error."""
+
+    code: str
+    column: str
+    rows: int
+
+
+class FailedRows(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of failed rows; of the whole job, how many there are, how many of them are kept, and why they failed."""
 
     data: list[FailedRow]
     next: int | None
+    total: int
+    kept: int
+    counts: list[Count]
+
+
+class Discarded(msgspec.Struct, frozen=True):
+    """How many rows were given up; None if that is not known yet."""
+
+    discarded: int | None
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a tick of a schedule."""
+
+    due_at: dt.datetime
+    fate: str
+    job_id: str | None
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """When a source is pulled by itself; `ticks` are the last ones, newest first."""
+
+    dataset: str
+    source: str
+    cron: str
+    timezone: str
+    overlap: str
+    next_at: dt.datetime
+    ticks: list[Tick]
+
+
+class Schedules(msgspec.Struct, frozen=True):
+    """All schedules."""
+
+    data: list[Schedule]
 
 
 class Hit(msgspec.Struct, frozen=True):

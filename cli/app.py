@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from cli import client, stack
+from cli import client, failing, stack, syncing
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -11,5 +11,5 @@ def main() -> None:
     """Files in; checked rows, a search index and reports out."""
 
 
-for command in (*stack.COMMANDS, *client.COMMANDS):
+for command in (*stack.COMMANDS, *client.COMMANDS, *failing.COMMANDS, *syncing.COMMANDS):
     main.add_command(command)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli import importing, show
-from cli.answers import Dataset, Datasets, FailedRows, Found, Job, Jobs, Reports, Result
+from cli.answers import Dataset, Datasets, Found, Job, Jobs, Reports, Result
 from cli.gateway import Gateway, Parameters, decode, route
 
 dataset_option = click.option("-d", "--dataset", required=True, help="A name from `millrace datasets`.")
@@ -16,18 +16,29 @@ json_option = click.option("--json", "as_json", is_flag=True, help="The gateway'
 @click.command("import")
 @click.argument("file")
 @dataset_option
-@click.option("--delimiter", default=",", show_default=True, help="One character between the cells of a line.")
 @click.option(
-    "--header",
-    type=click.Choice(["auto", "present", "absent"]),
-    default="auto",
-    show_default=True,
-    help="Whether the first line names the columns.",
+    "--mode",
+    type=click.Choice(["upsert", "insert", "append", "replace"]),
+    help="By default upsert, or append if there is no key.",
 )
+@click.option("--delimiter", help="Between cells: one character, or comma, semicolon, tab, pipe.")
+@click.option("--quote", help="Around cells: one character.")
+@click.option(
+    "--header", type=click.Choice(["auto", "present", "absent"]), help="Whether the first line names the columns."
+)
+@click.option("--encoding", help="Like utf-16, latin-1, windows-1252; what the file's mark says, or UTF-8, by default.")
+@click.option("--validate-only", is_flag=True, flag_value="true", default=None, help="Check all and write nothing.")
+@click.option(
+    "--check-references", is_flag=True, flag_value="true", default=None, help="Refuse rows that refer to none."
+)
+@click.option("--max-errors", type=click.IntRange(0), help="More failed rows than this fail the job.")
+@click.option("--max-error-rate", type=click.FloatRange(0, 1), help="A larger share of failed rows fails the job.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as the file is accepted.")
 @json_option
-def import_file(file: str, dataset: str, delimiter: str, header: str, *, no_wait: bool, as_json: bool) -> None:
-    """Import a CSV file, or standard input (-), and follow it to its end.
+def import_file(file: str, dataset: str, *, no_wait: bool, as_json: bool, **parameters: str | float | None) -> None:
+    """Import a file, or standard input (-), and follow it to its end.
+
+    It is CSV unless its name ends in .tsv, .ndjson, .jsonl or .json; .gz and .zst go as they are.
 
     Exit code 0: all rows are in; 3: some rows failed; 4: the job failed; 1: it could not be asked for.
     """
@@ -36,7 +47,6 @@ def import_file(file: str, dataset: str, delimiter: str, header: str, *, no_wait
     except OSError as error:
         message = f"{file} can't be read: {error.strerror}."
         raise click.ClickException(message) from None
-    parameters = {"delimiter": delimiter, "header": header}
     with Gateway.find() as gateway, opened:
         job = importing.load(gateway, opened, Path(file).name, dataset, parameters, wait=not no_wait)
         if as_json:
@@ -115,29 +125,6 @@ def jobs(job: str | None, dataset: str | None, status: str | None, limit: int, *
 
 
 @click.command()
-@click.argument("job")
-@click.option("--limit", type=click.IntRange(1, 100_000), help="How many; 100 by default, with --csv all.")
-@click.option("--csv", "as_csv", is_flag=True, help="As a CSV file, to be mended and imported again.")
-@json_option
-def failed(job: str, limit: int | None, *, as_csv: bool, as_json: bool) -> None:
-    """Show the rows that a job refused, and why."""
-    here = route("jobs", job, "failed-rows")
-    with Gateway.find() as gateway:
-        if as_csv:
-            _write_csv(gateway, here, limit)
-            return
-        body = gateway.get(here, {"limit": limit}).content
-    if as_json:
-        show.answer(body)
-    elif (found := decode(body, FailedRows)).data:
-        show.failed_rows(found.data)
-        if found.next is not None:
-            click.echo("There are more: say --limit N, or --csv for all.")
-    else:
-        click.echo("No row failed.")
-
-
-@click.command()
 @click.argument("name", required=False)
 @json_option
 def datasets(name: str | None, *, as_json: bool) -> None:
@@ -163,13 +150,4 @@ def _list_reports(gateway: Gateway, *, as_json: bool) -> None:
     show.table(("NAME", "TITLE", "PARAMETERS"), rows)
 
 
-def _write_csv(gateway: Gateway, here: str, limit: int | None) -> None:
-    """All pages as one file."""
-    answer = gateway.get(here, {"format": "csv", "limit": limit})
-    click.echo(answer.content, nl=False)
-    while limit is None and "next" in answer.links:
-        answer = gateway.get(answer.links["next"]["url"])
-        click.echo(answer.content.partition(b"\n")[2], nl=False)
-
-
-COMMANDS: list[click.Command] = [import_file, search, report, jobs, failed, datasets]
+COMMANDS: list[click.Command] = [import_file, search, report, jobs, datasets]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -16,7 +16,7 @@ from cli.refusals import NoGateway, refusal, unreachable
 from deploy.state import Home, assignments
 
 T = TypeVar("T")
-Parameters = Mapping[str, str | int | None]
+Parameters = Mapping[str, str | float | None]
 
 TIMEOUT = httpx.Timeout(60, connect=10)
 DIRECT: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
@@ -54,16 +54,30 @@ class Gateway:
         """The answer as what it is."""
         return decode(self.get(path, parameters, wait=wait).content, kind)
 
+    def download(self, path: str, parameters: Parameters) -> Iterator[bytes]:
+        """The answer piece by piece, however large it is. Raises Away if it breaks off."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        with self._spoken(), self._client.stream("GET", path, params=given) as response:
+            if not response.is_success:
+                response.read()
+            yield from self._good(response).iter_bytes()
+
+    def post(self, path: str, body: Any, *, key: str) -> httpx.Response:
+        """Asks for something in JSON; with the same `key` it is done once, however often it is asked for."""
+        with self._spoken():
+            return self._good(self._client.post(path, json=body, headers={"Idempotency-Key": key}))
+
     def submit(
-        self, dataset: str, pieces: Iterable[bytes], size: int | None, parameters: Parameters, *, key: str
+        self, dataset: str, pieces: Iterable[bytes], size: int | None, kind: str, parameters: Parameters, *, key: str
     ) -> Job:
-        """A CSV file comes as an import; the same `key` asks for the same job, however often it is sent."""
-        headers = {"Content-Type": "text/csv", "Idempotency-Key": key}
+        """A file of content type `kind` is imported; the same `key` asks for the same job, however often it is sent."""
+        headers = {"Content-Type": kind, "Idempotency-Key": key}
         if size is not None:
             headers["Content-Length"] = str(size)
+        given = {name: value for name, value in parameters.items() if value is not None}
         with self._spoken():
             path = route("datasets", dataset, "imports")
-            response = self._client.post(path, params=parameters, headers=headers, content=pieces)
+            response = self._client.post(path, params=given, headers=headers, content=pieces)
             return decode(self._good(response).content, Job)
 
     def events(self, job: str, after: str) -> Iterator[sse.Event]:

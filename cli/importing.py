@@ -16,9 +16,9 @@ EXIT_CODES = {"succeeded": 0, "partial": 3, "failed": 4}
 
 
 def load(gateway: Gateway, file: IO[bytes], name: str, dataset: str, parameters: Parameters, *, wait: bool) -> Job:
-    """The job at its end, or as it was accepted; `name` is what the progress is told of."""
+    """The job at its end, or as it was accepted. The end of `name` says what kind of file it is."""
     with progress.display(show.printable(name)) as display:
-        job = upload(gateway, file, dataset, parameters, display)
+        job = upload(gateway, file, name, dataset, parameters, display)
         return follow(gateway, job, display) if wait else job
 
 

@@ -34,18 +34,22 @@ class Bars:
     def __init__(self, bars: Progress, rows: Text, name: str) -> None:
         self._bars = bars
         self._rows = rows
-        self._upload = bars.add_task(f"upload {name}", total=None, told="")
+        self._name = name
+        self._upload: TaskID | None = None
         self._job: TaskID | None = None
 
     def sent(self, done: int, total: int | None) -> None:
         self._rows.plain = ""
+        if self._upload is None:
+            self._upload = self._bars.add_task(f"upload {self._name}", total=None, told="")
         # An empty file is all there at once, but a bar of nothing would never be full.
         bar = None if total is None else max(total, 1)
         self._bars.update(self._upload, completed=bar if done == total else done, total=bar, told=_sent(done, total))
 
     def moved(self, job: Job) -> None:
         if self._job is None:
-            self._bars.update(self._upload, completed=1, total=1)
+            if self._upload is not None:
+                self._bars.update(self._upload, completed=1, total=1)
             self._job = self._bars.add_task("", total=100, told="")
         self._bars.update(self._job, description=_doing(job), completed=job.progress.percent, told=_loaded(job))
         self._rows.plain = _rows(job)

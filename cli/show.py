@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.answers import Dataset, FailedRow, Found, Job
+from cli.answers import Dataset, FailedRow, FailedRows, Found, Job, Schedule
 
 LONGEST_CELL = 160
 PIPE_WIDTH = 10_000
@@ -53,11 +53,12 @@ def outcome(job: Job) -> None:
         [name.replace("_", " ").upper() for name in COUNTS], [[Counted(getattr(job.outcome, name)) for name in COUNTS]]
     )
     counts = job.outcome
-    if job.error is not None:
-        click.echo(printable(job.error.detail))
-        if job.error.hint:
-            click.echo(f"Hint: {printable(job.error.hint)}")
-    elif counts.unchanged and not counts.inserted and not counts.updated:
+    for problem, label in ((job.error, ""), (job.warning, "Warning: ")):
+        if problem is not None:
+            click.echo(f"{label}{printable(problem.detail)}")
+            if problem.hint:
+                click.echo(f"Hint: {printable(problem.hint)}")
+    if job.error is None and counts.unchanged and not counts.inserted and not counts.updated:
         click.echo(f"Nothing changed: {job.dataset} had all these rows already.")
 
 
@@ -89,9 +90,36 @@ def jobs(found: Iterable[Job]) -> None:
     )
 
 
+def schedules(found: Iterable[Schedule]) -> None:
+    """A line each, with what became of its last ticks, the newest first."""
+    columns = ("DATASET", "SOURCE", "CRON", "TIME ZONE", "OVERLAP", "NEXT AT (UTC)", "LAST TICKS")
+    table(
+        columns,
+        (
+            [
+                one.dataset,
+                one.source,
+                one.cron,
+                one.timezone,
+                one.overlap,
+                f"{one.next_at:%Y-%m-%d %H:%M:%S}",
+                ", ".join(f"{tick.due_at:%m-%d %H:%M} {tick.fate}" for tick in one.ticks),
+            ]
+            for one in found
+        ),
+    )
+
+
 def reasons(rows: Iterable[FailedRow]) -> None:
     """Why rows were refused."""
     table(("LINE", "COLUMN", "REASON"), ([row.line, e.column, e.detail] for row in rows for e in row.errors))
+
+
+def failures(found: FailedRows) -> None:
+    """How many rows failed in which way."""
+    table(("ROWS", "CODE", "COLUMN"), ([Counted(count.rows), count.code, count.column] for count in found.counts))
+    kept = "all" if found.kept == found.total else f"{found.kept:,}"
+    click.echo(f"{found.total:,} rows failed, {kept} of them are kept.")
 
 
 def failed_rows(rows: Iterable[FailedRow]) -> None:

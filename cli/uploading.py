@@ -4,6 +4,7 @@ import io
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import IO
 
 from cli.answers import Job
@@ -13,6 +14,14 @@ from cli.refusals import Away
 
 PIECE_BYTES = 1 << 18
 PAUSES = (0.5, 1.0, 2.0, 4.0)
+CSV = "text/csv"
+TYPES = {
+    ".tsv": "text/tab-separated-values",
+    ".ndjson": "application/x-ndjson",
+    ".jsonl": "application/x-ndjson",
+    ".json": "application/json",
+}
+COMPRESSED = (".gz", ".zst")
 
 
 class Source:
@@ -43,16 +52,23 @@ class Source:
         return self._start is not None or not self._begun
 
 
-def upload(gateway: Gateway, file: IO[bytes], dataset: str, parameters: Parameters, display: Display) -> Job:
+def content_type(name: str) -> str:
+    """Of a file of that name; whether it is compressed shows in the file itself."""
+    path = PurePath(name.lower())
+    return TYPES.get((PurePath(path.stem) if path.suffix in COMPRESSED else path).suffix, CSV)
+
+
+def upload(gateway: Gateway, file: IO[bytes], name: str, dataset: str, parameters: Parameters, display: Display) -> Job:
     """The accepted job. An answer that was lost on the way is asked for again, under the same key."""
     source = Source(file)
+    kind = content_type(name)
     key = str(uuid.uuid4())
     for pause in PAUSES:
         try:
-            return gateway.submit(dataset, source.pieces(display), source.size, parameters, key=key)
+            return gateway.submit(dataset, source.pieces(display), source.size, kind, parameters, key=key)
         except Away:
             if not source.repeatable:
                 raise
             display.away()
             time.sleep(pause)
-    return gateway.submit(dataset, source.pieces(display), source.size, parameters, key=key)
+    return gateway.submit(dataset, source.pieces(display), source.size, kind, parameters, key=key)

@@ -8,6 +8,8 @@ from deploy.state import Facts, Home
 
 HOST = "127.0.0.1"
 SERVICES = ("gateway", "ingestor", "indexer", "analytics")
+SANDBOX = "sandbox"
+"""The outside world, played here."""
 MOVABLE = ("DATABASE_URL", "BROKER_URL", "SPOOL_URL")
 
 
@@ -48,9 +50,25 @@ def variables(home: Home, facts: Facts) -> dict[str, str]:
         **{f"{role.upper()}_DATABASE_URL": database_url(facts, role) for role in SERVICES},
         "BROKER_URL": broker_url(facts),
         "SPOOL_URL": spool_url(home, facts),
-        **{f"{service.upper()}_URL": service_url(facts, service) for service in SERVICES},
+        **{f"{service.upper()}_URL": service_url(facts, service) for service in (*SERVICES, SANDBOX)},
         **({"RABBITMQ_METRICS_URL": _metrics_url(facts)} if "BROKER_URL" not in facts.elsewhere else {}),
     }
+
+
+def sources(facts: Facts) -> dict[str, str]:
+    """Where the catalog's sources are, and what the ingestor needs to ask there: in the sandbox."""
+    names = ("CUSTOMERS", "CRM", "PARAGRAPHS", "DICTIONARY", "WAREHOUSE")
+    url = service_url(facts, SANDBOX)
+    return {
+        **{f"SOURCE_{name}": url for name in names},
+        "SOURCE_ALLOW": urlsplit(url).netloc,
+        "SECRET_CRM_TOKEN": crm_token(facts),
+    }
+
+
+def crm_token(facts: Facts) -> str:
+    """What the sandbox's CRM wants to be told."""
+    return f"crm-{facts.identity}"
 
 
 def _metrics_url(facts: Facts) -> str:

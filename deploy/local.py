@@ -68,7 +68,7 @@ async def up(home: Home, names: Iterable[str], say: Say) -> None:
             rabbitmq.configure(home, facts)
         if not supervised:
             await _start_supervisor(home)
-        await _start(home, facts, targets & set(SERVERS), say)
+        await _start(home, facts, targets - set(SERVICES), say)
         if services := targets & set(SERVICES):
             steps.migrate(home, facts, say)
             steps.declare_topology(home, facts, say)

@@ -8,14 +8,25 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from deploy import postgres, probes, rabbitmq
-from deploy.addresses import HOST, SERVICES, broker_url, database_url, place, service_url, spool_url
+from deploy.addresses import (
+    HOST,
+    SANDBOX,
+    SERVICES,
+    broker_url,
+    crm_token,
+    database_url,
+    place,
+    service_url,
+    sources,
+    spool_url,
+)
 from deploy.part import Part
 from deploy.state import REPOSITORY, Facts, Home
 
 SERVERS = ("postgres", "epmd", "rabbitmq")
-NAMES = (*SERVERS, *SERVICES)
+NAMES = (*SERVERS, SANDBOX, *SERVICES)
 # Told to stop together, and awaited, before the next ones are.
-STOP_ORDER = (frozenset(SERVICES), frozenset({"postgres", "rabbitmq"}), frozenset({"epmd"}))
+STOP_ORDER = (frozenset({*SERVICES, SANDBOX}), frozenset({"postgres", "rabbitmq"}), frozenset({"epmd"}))
 PORTS = {"postgres": ["postgres"], "epmd": ["epmd"], "rabbitmq": ["rabbitmq", "rabbitmq_dist", "rabbitmq_metrics"]}
 
 
@@ -29,7 +40,7 @@ def parts(home: Home, facts: Facts) -> dict[str, Part]:
     else:
         broker = [rabbitmq.epmd(home, facts), rabbitmq.part(home, facts)]
     services = [service(home, facts, name) for name in SERVICES]
-    return {part.name: part for part in [*database, *broker, *services]}
+    return {part.name: part for part in [*database, *broker, sandbox(facts), *services]}
 
 
 def local_names(facts: Facts) -> set[str]:
@@ -53,7 +64,8 @@ def service(home: Home, facts: Facts, name: str) -> Part:
         env={
             "CATALOG_DIR": str(REPOSITORY / "catalog"),
             "LOG_LEVEL": "info",
-            **os.environ,  # a spool in a cloud store needs its credentials
+            **(sources(facts) if name == "ingestor" else {}),
+            **os.environ,  # a spool in a cloud store needs its credentials, a source elsewhere its address and secret
             "DATABASE_URL": database_url(facts, name),
             "BROKER_URL": broker_url(facts),
             "SPOOL_URL": spool_url(home, facts),
@@ -61,6 +73,18 @@ def service(home: Home, facts: Facts, name: str) -> Part:
             "HTTP_PORT": str(port),
             "PYTHONUNBUFFERED": "1",
         },
+        folder=REPOSITORY,
+    )
+
+
+def sandbox(facts: Facts) -> Part:
+    port = facts.ports.get(SANDBOX, 0)
+    return Part(
+        name=SANDBOX,
+        address=service_url(facts, SANDBOX),
+        probe=partial(probes.http_ready, HOST, port),
+        command=[sys.executable, "-m", SANDBOX],
+        env={"HTTP_HOST": HOST, "HTTP_PORT": str(port), "CRM_TOKEN": crm_token(facts), "PYTHONUNBUFFERED": "1"},
         folder=REPOSITORY,
     )
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import aiormq
@@ -28,12 +28,14 @@ RETRY_SECONDS = 1.0
 log = structlog.get_logger()
 
 Start = Callable[[Connection], Awaitable[list[Message]]]
+Beside = Callable[[Pool, Relay], Coroutine[Any, Any, None]]
 
 
 class Consumer:
     """A service on the bus: pool, relay, subscribers and sweeper, from start to stop.
 
-    `start` runs once, in a transaction, before anything is heard; what it returns is said.
+    `start` runs once, in a transaction, before anything is heard; what it returns is said. `beside` runs all the while,
+    for a service that has something to do of its own accord.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Consumer:
         given: dict[Any, Any],
         sweep: Sweep,
         start: Start | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self.service = service
         self.routes = routes
@@ -56,6 +59,7 @@ class Consumer:
         self._given = given
         self._sweep = sweep
         self._start = start
+        self._beside = beside
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._hears = False
@@ -85,14 +89,14 @@ class Consumer:
         consuming, self.deliveries = broker.consumer(
             self.service, self._told.broker_url, self.routes, self._pool, self._relay, self._given
         )
-        tasks = [
-            asyncio.create_task(work, name=name)
-            for name, work in (
-                ("relay", self._relay.run()),
-                ("consume", self._consume(consuming)),
-                ("sweep", Sweeper(self._pool, self._relay, self._sweep).run()),
-            )
-        ]
+        works = {
+            "relay": self._relay.run(),
+            "consume": self._consume(consuming),
+            "sweep": Sweeper(self._pool, self._relay, self._sweep).run(),
+        }
+        if self._beside is not None:
+            works["beside"] = self._beside(self._pool, self._relay)
+        tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         for task in tasks:
             task.add_done_callback(_exit_on_bug)
         log.info("started", hears=[route.message.name() for route in self.routes])

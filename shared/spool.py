@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,23 +43,20 @@ class Spool:
     async def store(self, file: str, pieces: AsyncIterable[bytes], *, limit: int) -> Stored:
         """Writes in constant memory. Whatever goes wrong, cancellation too, leaves no file. Raises TooLarge."""
         unfinished = self._folder / f"{file}.part"
-        digest = hashlib.sha256()
-        size = 0
         out = unfinished.open("xb", buffering=0)  # before the `try`: another upload's file is not ours to remove
         try:
+            unfinished.chmod(0o600)
             with out:
-                unfinished.chmod(0o600)
-                async for piece in _gathered(pieces):
-                    size += len(piece)
-                    _limit(size, limit)
-                    await asyncio.to_thread(_write, out, digest, piece)
-                await asyncio.to_thread(os.fsync, out.fileno())
-            unfinished.rename(self._folder / file)
-            await asyncio.to_thread(self._sync_folder)
+                async with _Writer(out) as writer:
+                    async for piece in pieces:
+                        _limit(writer.size + len(piece), limit)
+                        await writer.take(piece)
+            await asyncio.to_thread(self._show, unfinished, file)
         except BaseException:
-            unfinished.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)  # first: a thread that was left behind can't rename it any more
+            self.delete(file)
             raise
-        return Stored(file, size, digest.hexdigest())
+        return Stored(file, writer.size, writer.digest.hexdigest())
 
     def open(self, file: str) -> BinaryIO:
         """Raises FileNotFoundError."""
@@ -82,7 +80,8 @@ class Spool:
         for entry in os.scandir(self._folder):
             yield entry.name, entry.stat().st_mtime
 
-    def _sync_folder(self) -> None:
+    def _show(self, unfinished: Path, file: str) -> None:
+        unfinished.rename(self._folder / file)
         descriptor = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -90,25 +89,62 @@ class Spool:
             os.close(descriptor)
 
 
-async def _gathered(pieces: AsyncIterable[bytes]) -> AsyncIterable[bytes]:
-    """Larger pieces, because each is handed to a thread."""
-    waiting = bytearray()
-    async for piece in pieces:
-        waiting += piece
-        if len(waiting) >= PIECE_BYTES:
-            yield bytes(waiting)
-            waiting.clear()
-    if waiting:
-        yield bytes(waiting)
+class _Writer:
+    """Writes in a thread what was taken before, while the next pieces come. At its end everything is on disk."""
+
+    def __init__(self, out: FileIO) -> None:
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self._out = out
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self._written = 0
+        self._writing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                await self._hand_over(last=True)
+                await self._settled()
+        finally:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])  # a thread can't be stopped, and must not find the file closed
+
+    async def take(self, piece: bytes) -> None:
+        """Small pieces wait for others, because a thread costs more than they do."""
+        self.size += len(piece)
+        self._gathered.append(piece)
+        self._gathered_bytes += len(piece)
+        if self._gathered_bytes >= PIECE_BYTES:
+            await self._hand_over()
+
+    async def _hand_over(self, *, last: bool = False) -> None:
+        await self._settled()
+        pieces, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        self._writing = asyncio.create_task(asyncio.to_thread(self._write, pieces, last=last))
+
+    async def _settled(self) -> None:
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+
+    def _write(self, pieces: list[bytes], *, last: bool) -> None:
+        began = self._written
+        for piece in pieces:
+            self.digest.update(piece)
+            view = memoryview(piece)
+            while view:
+                view = view[self._out.write(view) :]
+            self._written += len(piece)
+        if last:
+            os.fsync(self._out.fileno())
+        else:
+            # The kernel begins now to write to disk what it would otherwise keep until it is asked to be sure.
+            os.posix_fadvise(self._out.fileno(), began, self._written - began, os.POSIX_FADV_DONTNEED)
 
 
 def _limit(size: int, limit: int) -> None:
     if size > limit:
         raise TooLarge(limit)
-
-
-def _write(out: BinaryIO, digest: "hashlib._Hash", piece: bytes) -> None:
-    digest.update(piece)
-    view = memoryview(piece)
-    while view:
-        view = view[out.write(view) :]

@@ -57,10 +57,15 @@ def wants_csv(accept: str | None, form: str | None) -> bool:
     return False
 
 
+def defused(text: str) -> str:
+    """Text that a spreadsheet shows and doesn't run."""
+    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
+
+
 def _cell(value: Any) -> Any:
     if value is None or isinstance(value, int | float):
         return value
     if not isinstance(value, str):
         text = msgspec.to_builtins(value)
         return text if isinstance(text, str) else msgspec.json.encode(text).decode()
-    return f"'{value}" if value.startswith(FORMULA) and not NUMBER.fullmatch(value) else value
+    return defused(value)

@@ -7,7 +7,8 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from services.gateway import docs
+from services.gateway import docs, ticking
+from services.gateway.accepting import Accepting
 from services.gateway.access import Authentication, guard, refuse_unknown_parameters
 from services.gateway.catalog import Catalog
 from services.gateway.handlers import (
@@ -16,14 +17,29 @@ from services.gateway.handlers import (
     follow_indexed,
     follow_loaded,
     follow_planned,
+    follow_pulled,
     follow_rejected,
+    follow_stopped,
     show_zeros,
     sweep,
 )
 from services.gateway.lingering import linger
 from services.gateway.measures import measure
 from services.gateway.problems import to_response
-from services.gateway.routes import datasets, events, imports, jobs, reports, rows, search
+from services.gateway.routes import (
+    batches,
+    datasets,
+    events,
+    failed_rows,
+    imports,
+    jobs,
+    replays,
+    reports,
+    rows,
+    schedules,
+    search,
+    syncs,
+)
 from services.gateway.settings import GatewaySettings
 from shared.bus.routes import on
 from shared.catalog.files import read_reports
@@ -34,11 +50,13 @@ from shared.contracts.events import (
     ChunkLoaded,
     ImportPlanned,
     ImportRejected,
+    ImportStopped,
     JobFailed,
     JobPartial,
     JobProgress,
     JobStarted,
     JobSucceeded,
+    SourcePulled,
     WorkFailed,
 )
 from shared.spool import Spool
@@ -49,6 +67,8 @@ TOLD = JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed
 ROUTES = (
     on(ImportPlanned, follow_planned, then=TOLD),
     on(ImportRejected, follow_rejected, then=TOLD),
+    on(ImportStopped, follow_stopped, then=TOLD),
+    on(SourcePulled, follow_pulled, then=TOLD),
     on(ChunkLoaded, follow_loaded, then=TOLD, at_once=4),
     on(ChunkIndexed, follow_indexed, then=TOLD, at_once=4),
     on(ChunkCounted, follow_counted, then=TOLD, at_once=4),
@@ -57,7 +77,13 @@ ROUTES = (
 HANDLERS = [
     datasets.list_datasets,
     datasets.read_dataset,
+    datasets.declare_dataset,
+    datasets.infer,
     imports.import_file,
+    batches.load_rows,
+    syncs.start_sync,
+    syncs.list_sources,
+    schedules.list_schedules,
     rows.list_rows,
     rows.read_row,
     search.search,
@@ -65,7 +91,9 @@ HANDLERS = [
     reports.read_report,
     jobs.list_jobs,
     jobs.read_job,
-    jobs.list_failed_rows,
+    failed_rows.list_failed_rows,
+    replays.replay_job,
+    failed_rows.discard_failed_rows,
     events.follow_job,
 ]
 
@@ -75,7 +103,8 @@ def build(told: GatewaySettings) -> Litestar:
     show_zeros()
     spool = Spool(told.spool_url)
     catalog = Catalog(read_reports(Path(told.catalog_dir)))
-    consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool))
+    consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool), beside=ticking.run)
+    accepting = Accepting(consumer, catalog)
     app = Litestar(
         [*HANDLERS, *operations.routes(consumer.check_database), docs.assets],
         lifespan=[consumer.running],
@@ -85,6 +114,7 @@ def build(told: GatewaySettings) -> Litestar:
         dependencies={
             "pool": Provide(lambda: consumer.pool, sync_to_thread=False),
             "relay": Provide(lambda: consumer.relay, sync_to_thread=False),
+            "accepting": Provide(lambda: accepting, sync_to_thread=False),
             "spool": Provide(lambda: spool, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
             "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),

@@ -18,6 +18,8 @@ from litestar.openapi.spec import (
 )
 from litestar.static_files import create_static_files_router
 
+from services.gateway.media import ACCEPTED, FORM
+
 ASSETS = "/docs/assets"
 TAGS = {
     "import": "Files come in and become jobs.",
@@ -56,12 +58,10 @@ class Upload(Operation):
 
     def __post_init__(self) -> None:
         """The description of the body."""
-        file = Schema(type=OpenAPIType.STRING, content_media_type="text/csv")
-        form = Schema(type=OpenAPIType.OBJECT, properties={"file": file}, required=["file"])
-        self.request_body = RequestBody(
-            content={"text/csv": OpenAPIMediaType(schema=file), "multipart/form-data": OpenAPIMediaType(schema=form)},
-            required=True,
-        )
+        files = {kind: Schema(type=OpenAPIType.STRING, content_media_type=kind) for kind in ACCEPTED if kind != FORM}
+        form = Schema(type=OpenAPIType.OBJECT, properties={"file": files["text/csv"]}, required=["file"])
+        content = {kind: OpenAPIMediaType(schema=schema) for kind, schema in {**files, FORM: form}.items()}
+        self.request_body = RequestBody(content=content, required=True)
 
 
 assets = create_static_files_router(

@@ -2,14 +2,13 @@
 
 import datetime as dt
 import time
-from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from services.gateway import progress, queries, unfinished
-from services.gateway.job import Job, to_body
+from services.gateway import eventlog, progress, queries, unfinished
+from services.gateway.job import COMMANDS, Job, to_body
 from shared.bus.routes import queue
 from shared.contracts.events import (
     ChunkCounted,
@@ -17,17 +16,17 @@ from shared.contracts.events import (
     ChunkLoaded,
     ImportPlanned,
     ImportRejected,
-    JobCreated,
-    JobEvent,
+    ImportStopped,
     JobFailed,
     JobPartial,
     JobProgress,
     JobStarted,
     JobSucceeded,
+    SourcePulled,
     WorkFailed,
 )
 from shared.contracts.message import Message
-from shared.contracts.parts import Problem
+from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
 from shared.spool import Spool
 from shared.telemetry import metrics
@@ -41,7 +40,6 @@ End = JobSucceeded | JobPartial | JobFailed
 ENDS: dict[str, type[End]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
 log = structlog.get_logger()
 
-Kind = TypeVar("Kind", bound=JobEvent)
 Told = list[JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed]
 
 
@@ -50,13 +48,31 @@ async def follow_planned(event: ImportPlanned, db: Connection) -> Told:
     job = await queries.lock_job(db, event.job_id)
     if job is None:
         return []
-    planned = msgspec.structs.replace(job, chunks=event.chunks, bytes_planned=event.bytes)
+    planned = msgspec.structs.replace(
+        job, chunks=event.chunks, bytes_planned=event.bytes, bytes_total=job.bytes_total or event.bytes
+    )
     return await _advance(db, job, planned)
 
 
 async def follow_rejected(event: ImportRejected, db: Connection) -> Told:
     """The file could not be read as what it was said to be."""
     return await _fail(db, event.job_id, event.problem)
+
+
+async def follow_stopped(event: ImportStopped, db: Connection) -> Told:
+    """Too many rows failed, or the rows would replace too many others."""
+    return await _fail(db, event.job_id, event.problem, event.outcome)
+
+
+async def follow_pulled(event: SourcePulled, db: Connection) -> Told:
+    """The source has no more pages: now it is known what the job waits for."""
+    job = await queries.lock_job(db, event.job_id)
+    if job is None:
+        return []
+    pulled = msgspec.structs.replace(
+        job, chunks=event.chunks, bytes_planned=event.bytes, bytes_total=event.bytes, warning=event.warning
+    )
+    return await _advance(db, job, pulled)
 
 
 async def follow_loaded(event: ChunkLoaded, db: Connection) -> Told:
@@ -83,15 +99,11 @@ async def follow_failure(event: WorkFailed, db: Connection) -> Told:
     return await _fail(db, event.job_id, event.problem)
 
 
-async def announce_created(db: Connection, job: Job, now: dt.datetime) -> JobCreated:
-    """The first event of a job, in the transaction that accepts it."""
-    return await _announce(db, JobCreated, job, now)
-
-
 def show_zeros() -> None:
     """So that the first job is an increase for those who watch, and not the beginning of a series."""
-    for status in ENDS:
-        metrics.JOBS_ENDED.labels("import", status)
+    for kind in COMMANDS:
+        for status in ENDS:
+            metrics.JOBS_ENDED.labels(kind, status)
 
 
 async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
@@ -130,12 +142,13 @@ async def _advance(db: Connection, before: Job, known: Job) -> Told:
     return await _move(db, before, progress.advance(known, await queries.select_tally(db, before.id), now), now)
 
 
-async def _fail(db: Connection, job_id: UUID, problem: Problem) -> Told:
+async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> Told:
     job = await queries.lock_job(db, job_id)
     if job is None:
         return []
     now = await queries.select_now(db)
-    return await _move(db, job, progress.fail(job, problem, now), now)
+    counted = job if outcome is None or job.ended else msgspec.structs.replace(job, outcome=outcome)
+    return await _move(db, job, progress.fail(counted, problem, now), now)
 
 
 async def _move(db: Connection, before: Job, after: Job, now: dt.datetime) -> Told:
@@ -153,17 +166,14 @@ async def _move(db: Connection, before: Job, after: Job, now: dt.datetime) -> To
     job = after
     for kind in kinds:
         job = msgspec.structs.replace(job, sequence=job.sequence + 1, told_at=now)
-        told.append(await _announce(db, kind, job, now))
+        body = msgspec.to_builtins(to_body(job, now))
+        told.append(kind(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body))
+    if told:
+        await eventlog.insert_events(db, told)
     await queries.update_job(db, job)
     if job.ended:
         _measure(job)
     return told
-
-
-async def _announce(db: Connection, kind: type[Kind], job: Job, now: dt.datetime) -> Kind:
-    body = msgspec.to_builtins(to_body(job, now))
-    await queries.insert_event(db, name=kind.name(), job=job, data=body)
-    return kind(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body)
 
 
 async def _tidy(db: Connection, spool: Spool) -> None:

@@ -6,19 +6,34 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.parts import Outcome, Problem
+from shared.contracts.commands import LoadRows, PlanImport, PlanReplay, PullPage
+from shared.contracts.parts import Mode, Outcome, Problem
 
 Status = Literal["queued", "running", "succeeded", "partial", "failed"]
 Phase = Literal["plan", "load", "index", "done"]
+Kind = Literal["import", "rows", "sync", "replay"]
 ENDED = ("succeeded", "partial", "failed")
+COMMANDS: dict[Kind, type[PlanImport | LoadRows | PullPage | PlanReplay]] = {
+    "import": PlanImport,
+    "rows": LoadRows,
+    "sync": PullPage,
+    "replay": PlanReplay,
+}
+"""What each kind of job asks of the ingestor first."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `gateway.jobs`. Sizes in bytes; `chunks` and `bytes_planned` are null until the file is cut."""
+    """A row of `gateway.jobs`. Sizes in bytes; `chunks` and `bytes_planned` are null until they are known.
+
+    `warning`: what the job ran into without failing.
+    """
 
     id: UUID
-    kind: Literal["import"]
+    kind: Kind
     dataset: str
+    mode: Mode
+    source: str | None
+    replay_of: UUID | None
     status: Status
     phase: Phase
     bytes_total: int
@@ -28,6 +43,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     percent: float
     outcome: Outcome
     error: Problem | None
+    warning: Problem | None
     sequence: int
     created_at: dt.datetime
     started_at: dt.datetime | None
@@ -38,6 +54,25 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def ended(self) -> bool:
         """Whether nothing about the job will change any more."""
         return self.status in ENDED
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be accepted. `chunks` is given if it is known beforehand; `fingerprint` tells equal requests.
+
+    A schedule has no `api_key`. Of syncs of one source only one is under way, but for those that may run `beside`.
+    """
+
+    kind: Kind
+    command: PlanImport | LoadRows | PullPage | PlanReplay
+    mode: Mode
+    api_key: str | None
+    idempotency_key: str | None
+    fingerprint: str
+    bytes_total: int = 0
+    chunks: int | None = None
+    source: str | None = None
+    replay_of: UUID | None = None
+    beside: bool = False
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,13 +101,17 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     """What `GET /v1/jobs/{id}` answers. `outcome` is final once the job has ended."""
 
     id: UUID
-    kind: str
+    kind: Kind
     dataset: str
+    mode: Mode
+    source: str | None
+    replay_of: UUID | None
     status: Status
     phase: Phase
     progress: Progress
     outcome: Outcome
     error: Problem | None
+    warning: Problem | None
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
@@ -88,6 +127,9 @@ def to_body(job: Job, now: dt.datetime) -> JobBody:
         id=job.id,
         kind=job.kind,
         dataset=job.dataset,
+        mode=job.mode,
+        source=job.source,
+        replay_of=job.replay_of,
         status=job.status,
         phase=job.phase,
         progress=Progress(
@@ -102,6 +144,7 @@ def to_body(job: Job, now: dt.datetime) -> JobBody:
         ),
         outcome=outcome,
         error=job.error,
+        warning=job.warning,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -1,29 +1,21 @@
 """What the gateway remembers: keys, jobs, the chunks they wait for, and the public event log."""
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from services.gateway.job import Job
+from services.gateway.job import Asked, Job
 from services.gateway.progress import Tally
-from shared.contracts.commands import PlanImport
 from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
 
 COLUMNS = ", ".join(Job.__struct_fields__)
 COUNTS = Outcome.__struct_fields__
-
-
-class StoredEvent(msgspec.Struct, frozen=True):
-    """A line of the event log."""
-
-    id: int
-    type: str
-    time: dt.datetime
-    data: dict[str, Any]
+NOTHING = msgspec.to_builtins(Outcome())
 
 
 async def insert_key(db: Connection, number: str, name: str, digest: bytes, scope: str) -> None:
@@ -43,28 +35,37 @@ async def select_key(db: Connection, number: str) -> dict[str, Any] | None:
     return dict(row) if row else None
 
 
-async def insert_import(
-    db: Connection, command: PlanImport, *, api_key: str, idempotency_key: str | None, fingerprint: str
-) -> Job | None:
-    """A job whose first event is about to be told; None if this key has asked with this idempotency key before."""
-    row = await db.fetchrow(
+async def insert_jobs(db: Connection, asked: Sequence[Asked]) -> list[Job]:
+    """Jobs whose first event is about to be told; none for what is there already, or under way for another."""
+    rows = await db.fetch(
         f"""
-        INSERT INTO jobs (id, kind, dataset, status, phase, command, api_key, idempotency_key, fingerprint, bytes_total,
-                          outcome, sequence)
-        VALUES ($1, 'import', $2, 'queued', 'plan', $3, $4, $5, $6, $7, $8, 1)
-        ON CONFLICT (api_key, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+        INSERT INTO jobs (id, kind, dataset, mode, source, replay_of, status, phase, command, api_key, idempotency_key,
+                          fingerprint, bytes_total, bytes_planned, chunks, beside, outcome, sequence)
+        SELECT id, kind, dataset, mode, source, replay_of, 'queued', 'plan', command, api_key, idempotency_key,
+               fingerprint, bytes_total, CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, beside, $14, 1
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::json[], $8::text[],
+                    $9::text[], $10::text[], $11::bigint[], $12::int[], $13::bool[])
+             AS a (id, kind, dataset, mode, source, replay_of, command, api_key, idempotency_key, fingerprint,
+                   bytes_total, chunks, beside)
+        ON CONFLICT DO NOTHING
         RETURNING {COLUMNS}
         """,
-        command.job_id,
-        command.dataset,
-        msgspec.to_builtins(command),
-        api_key,
-        idempotency_key,
-        fingerprint,
-        command.bytes_total,
-        msgspec.to_builtins(Outcome()),
+        [one.command.job_id for one in asked],
+        [one.kind for one in asked],
+        [one.command.dataset for one in asked],
+        [one.mode for one in asked],
+        [one.source for one in asked],
+        [one.replay_of for one in asked],
+        [one.command for one in asked],
+        [one.api_key for one in asked],
+        [one.idempotency_key for one in asked],
+        [one.fingerprint for one in asked],
+        [one.bytes_total for one in asked],
+        [one.chunks for one in asked],
+        [one.beside for one in asked],
+        NOTHING,
     )
-    return _job(row) if row else None
+    return [_job(row) for row in rows]
 
 
 async def select_asked(db: Connection, api_key: str, idempotency_key: str) -> tuple[Job, str] | None:
@@ -75,10 +76,10 @@ async def select_asked(db: Connection, api_key: str, idempotency_key: str) -> tu
     return (_job(row), row["fingerprint"]) if row else None
 
 
-async def select_job(db: Connection, job_id: UUID) -> Job | None:
-    """As it stands."""
-    row = await db.fetchrow(f"SELECT {COLUMNS} FROM jobs WHERE id = $1", job_id)
-    return _job(row) if row else None
+async def select_job(db: Connection, job_id: UUID) -> tuple[Job, dt.datetime] | None:
+    """As it stands, and when that was."""
+    row = await db.fetchrow(f"SELECT {COLUMNS}, now() FROM jobs WHERE id = $1", job_id)
+    return (_job(row), row["now"]) if row else None
 
 
 async def select_jobs(
@@ -110,8 +111,9 @@ async def update_job(db: Connection, job: Job) -> None:
     await db.execute(
         """
         UPDATE jobs SET status = $2, phase = $3, bytes_planned = $4, bytes_done = $5, chunks = $6, percent = $7,
-               outcome = $8, error = $9, sequence = $10, started_at = $11, finished_at = $12, told_at = $13,
-               updated_at = now()
+               outcome = $8, error = $9, warning = $10, sequence = $11, started_at = $12, finished_at = $13,
+               told_at = $14, bytes_total = $15, updated_at = now(),
+               command = CASE WHEN kind = 'rows' AND $13::timestamptz IS NOT NULL THEN '{}' ELSE command END
         WHERE id = $1
         """,
         job.id,
@@ -123,10 +125,12 @@ async def update_job(db: Connection, job: Job) -> None:
         job.percent,
         msgspec.to_builtins(job.outcome),
         msgspec.to_builtins(job.error) if job.error else None,
+        msgspec.to_builtins(job.warning) if job.warning else None,
         job.sequence,
         job.started_at,
         job.finished_at,
         job.told_at,
+        job.bytes_total,
     )
 
 
@@ -135,7 +139,7 @@ async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
     await db.execute(
         f"""
         INSERT INTO chunks (job_id, chunk, loaded, bytes, {", ".join(COUNTS)})
-        VALUES ($1, $2, true, $3, $4, $5, $6, $7, $8, $9)
+        VALUES ($1, $2, true, $3, {", ".join(f"${number}" for number in range(4, 4 + len(COUNTS)))})
         ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes,
                {", ".join(f"{word} = excluded.{word}" for word in COUNTS)}
         """,
@@ -172,32 +176,6 @@ async def select_tally(db: Connection, job_id: UUID) -> Tally:
     return Tally(outcome=Outcome(**{word: counts.pop(word, 0) for word in COUNTS}), **counts)
 
 
-async def insert_event(db: Connection, *, name: str, job: Job, data: dict[str, Any]) -> None:
-    """The next line of the log; its number is taken under a lock that lasts until the commit."""
-    await db.execute(
-        """
-        WITH next AS (UPDATE counters SET value = value + 1 WHERE name = 'events' RETURNING value)
-        INSERT INTO events (id, type, dataset, job_id, sequence, data) SELECT value, $1, $2, $3, $4, $5 FROM next
-        """,
-        name,
-        job.dataset,
-        job.id,
-        job.sequence,
-        data,
-    )
-
-
-async def select_events(db: Connection, job_id: UUID, after: int, limit: int) -> list[StoredEvent]:
-    """A job's events behind the one numbered `after`, in order."""
-    rows = await db.fetch(
-        "SELECT id, type, time, data FROM events WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        job_id,
-        after,
-        limit,
-    )
-    return [StoredEvent(**row) for row in rows]
-
-
 async def select_now(db: Connection) -> dt.datetime:
     """The only clock: Postgres', at the beginning of the transaction."""
     now: dt.datetime = await db.fetchval("SELECT now()")
@@ -219,9 +197,3 @@ def _job(row: Any) -> Job:
     """Postgres' types are the struct's already, but for the two that are kept as JSON."""
     values = {name: row[name] for name in Job.__struct_fields__}
     return msgspec.convert(values, Job)
-
-
-async def select_command(db: Connection, job_id: UUID) -> PlanImport | None:
-    """What the job asked of the ingestor."""
-    command = await db.fetchval("SELECT command FROM jobs WHERE id = $1", job_id)
-    return msgspec.convert(command, PlanImport) if command else None

@@ -1,4 +1,4 @@
-"""Queries of what others have written: the rows of a dataset, its documents, failed rows, reports."""
+"""Queries of what others have written: the rows of a dataset, its documents, reports."""
 
 import datetime as dt
 from decimal import Decimal, InvalidOperation
@@ -38,16 +38,6 @@ class Hit(msgspec.Struct, frozen=True):
 
     row: dict[str, Any]
     score: float
-
-
-class FailedRow(msgspec.Struct, frozen=True):
-    """A refused row: where it stood, what it said, and everything that is wrong about it."""
-
-    id: int
-    line: int
-    raw: str
-    errors: list[dict[str, Any]]
-    state: str
 
 
 async def select_rows(db: Connection, dataset: Dataset, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -120,28 +110,6 @@ async def search(db: Connection, dataset: Dataset, language: str, q: str, *, lim
         return [], 0  # declared a moment ago, and not a row loaded
     hits = [Hit({name: value for name, value in row.items() if name[0] != "_"}, row["_score"]) for row in rows]
     return hits, rows[0]["_total"] if rows else 0
-
-
-async def select_failed_rows(
-    db: Connection, job_id: UUID, *, after: int, limit: int, code: str | None, column: str | None
-) -> list[FailedRow]:
-    """In the order of the file's lines; `after` is the last id of the page before."""
-    rows = await db.fetch(
-        """
-        SELECT id, line, raw, errors, state FROM ingestor.failed_rows f
-        WHERE job_id = $1
-          AND (line, id) > (SELECT coalesce(max(line), 0), coalesce(max(id), 0) FROM ingestor.failed_rows WHERE id = $2)
-          AND ($4::text IS NULL OR EXISTS (SELECT FROM jsonb_array_elements(errors) e WHERE e->>'code' = $4))
-          AND ($5::text IS NULL OR EXISTS (SELECT FROM jsonb_array_elements(errors) e WHERE e->>'column' = $5))
-        ORDER BY line, id LIMIT $3
-        """,
-        job_id,
-        after,
-        limit,
-        code,
-        column,
-    )
-    return [FailedRow(**row) for row in rows]
 
 
 async def select_report(

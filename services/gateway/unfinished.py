@@ -1,22 +1,26 @@
 """Queries of the sweeper: what the ledgers of the other services say and the gateway has not heard."""
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from services.gateway.job import COMMANDS
 from shared import ledger
-from shared.contracts.commands import PlanImport
-from shared.contracts.events import ChunkCounted, ChunkIndexed, ImportPlanned
+from shared.contracts.events import ChunkCounted, ChunkIndexed, ImportPlanned, ImportStopped, SourcePulled
 from shared.contracts.message import Message
+from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
 
+COUNTS = Outcome.__struct_fields__
 
-async def select_unplanned(db: Connection, *, seconds: float, limit: int) -> list[PlanImport]:
+
+async def select_unplanned(db: Connection, *, seconds: float, limit: int) -> list[Message]:
     """Jobs that the ingestor knows nothing of, though it has planned no other job for so long."""
     rows = await db.fetch(
         """
-        SELECT j.command FROM jobs j
-        WHERE j.finished_at IS NULL AND j.chunks IS NULL AND j.created_at < now() - $1 * interval '1 second'
+        SELECT j.kind, j.command::text AS command FROM jobs j
+        WHERE j.finished_at IS NULL AND j.status = 'queued' AND j.created_at < now() - $1 * interval '1 second'
           AND NOT EXISTS (SELECT FROM ingestor.imports i WHERE i.job_id = j.id)
           AND NOT EXISTS (SELECT FROM ingestor.imports WHERE planned_at > now() - $1 * interval '1 second')
           AND NOT EXISTS (SELECT FROM ingestor.chunks WHERE loaded_at > now() - $1 * interval '1 second')
@@ -25,18 +29,23 @@ async def select_unplanned(db: Connection, *, seconds: float, limit: int) -> lis
         seconds,
         limit,
     )
-    return [msgspec.convert(row["command"], PlanImport) for row in rows]
+    return [msgspec.json.decode(row["command"], type=COMMANDS[row["kind"]]) for row in rows]
 
 
 async def select_unheard(db: Connection, *, seconds: float, limit: int) -> list[Message]:
     """Events that happened so long ago according to the ledgers, and that we have not heard."""
     plans = await db.fetch(
-        """
-        SELECT i.dataset, i.job_id, i.chunks,
-               (SELECT coalesce(sum(end_byte - start_byte), 0)::bigint
-                FROM ingestor.chunks c WHERE c.job_id = i.job_id) AS bytes
-        FROM jobs j JOIN ingestor.imports i ON i.job_id = j.id
-        WHERE j.finished_at IS NULL AND j.chunks IS NULL AND i.planned_at < now() - $1 * interval '1 second' LIMIT $2
+        f"""
+        SELECT i.dataset, i.job_id, i.chunks, i.source, i.warning, i.stopped, s.*
+        FROM jobs j JOIN ingestor.imports i ON i.job_id = j.id, LATERAL (
+            SELECT coalesce(sum(end_byte - start_byte), 0)::bigint AS bytes, max(loaded_at) AS loaded_at,
+                   {", ".join(f"coalesce(sum({word}), 0)::bigint AS {word}" for word in COUNTS)}
+            FROM ingestor.chunks c WHERE c.job_id = i.job_id
+        ) s
+        WHERE j.finished_at IS NULL
+          AND (i.stopped IS NOT NULL OR j.chunks IS NULL AND i.chunks IS NOT NULL)
+          AND coalesce(s.loaded_at, i.planned_at) < now() - $1 * interval '1 second'
+        LIMIT $2
         """,
         seconds,
         limit,
@@ -59,7 +68,7 @@ async def select_unheard(db: Connection, *, seconds: float, limit: int) -> list[
         seconds,
         limit,
     )
-    found: list[Message] = [ImportPlanned(**plan) for plan in plans]
+    found: list[Message] = [_of_import(plan) for plan in plans]
     for row in rows:
         about = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
         if not row["heard_loaded"]:
@@ -69,6 +78,17 @@ async def select_unheard(db: Connection, *, seconds: float, limit: int) -> list[
         if row["unheard_counted"]:
             found.append(ChunkCounted(**about, groups=row["groups"]))
     return found
+
+
+def _of_import(row: Any) -> ImportPlanned | SourcePulled | ImportStopped:
+    about: dict[str, Any] = {"dataset": row["dataset"], "job_id": row["job_id"]}
+    if row["stopped"] is not None:
+        outcome = Outcome(**{word: row[word] for word in COUNTS})
+        return ImportStopped(**about, problem=msgspec.convert(row["stopped"], Problem), outcome=outcome)
+    if row["source"] is None:
+        return ImportPlanned(**about, chunks=row["chunks"], bytes=row["bytes"])
+    warning = msgspec.convert(row["warning"], Problem) if row["warning"] else None
+    return SourcePulled(**about, chunks=row["chunks"], bytes=row["bytes"], warning=warning)
 
 
 async def select_stalled(db: Connection, *, seconds: float, limit: int) -> list[UUID]:
@@ -105,3 +125,4 @@ async def forget_idempotency_keys(db: Connection) -> None:
         "UPDATE jobs SET idempotency_key = NULL"
         " WHERE idempotency_key IS NOT NULL AND created_at < now() - interval '24 hours'"
     )
+    await db.execute("DELETE FROM attached WHERE attached_at < now() - interval '24 hours'")

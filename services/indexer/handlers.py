@@ -23,9 +23,12 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed:
     """Makes the chunk's rows searchable; a dataset without search has nothing to wait for."""
     dataset = await ledger.select_dataset(db, event.dataset)
     documents = 0
-    if dataset.search is not None and event.outcome.inserted + event.outcome.updated + event.outcome.duplicates:
+    wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
+    if dataset.search is not None and wrote + event.outcome.deleted:
         await queries.create_documents(db, dataset)
         documents = await queries.insert_documents(db, dataset, dataset.search, event)
+        if event.outcome.deleted:
+            await queries.delete_documents(db, dataset, event.ledger)
     await queries.insert_indexed(db, event.ledger, documents)
     metrics.DOCUMENTS.labels(event.dataset).inc(documents)
     return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=documents)

@@ -7,6 +7,7 @@ from shared.db import Connection
 
 INDEX_SECONDS = 600.0
 MAKING = 0x646F6373
+DELETING = 0x676F6E65
 
 
 async def create_documents(db: Connection, dataset: Dataset) -> None:
@@ -27,6 +28,8 @@ async def create_documents(db: Connection, dataset: Dataset) -> None:
 
 async def insert_documents(db: Connection, dataset: Dataset, search: Search, event: ChunkLoaded) -> int:
     """Documents of the rows that the chunk wrote and nobody has rewritten since. A newer document is left alone."""
+    # Shared with others that insert, not with one that deletes: it must see all documents of rows that are gone.
+    await db.execute("SELECT pg_advisory_xact_lock_shared($1, hashtext($2))", DELETING, dataset.name)
     keys = ", ".join(f'"{name}"' for name in dataset.key)
     text = " || ' ' || ".join(f"coalesce(\"{name}\", '')" for name in search.fields)
     status = await db.execute(
@@ -40,6 +43,23 @@ async def insert_documents(db: Connection, dataset: Dataset, search: Search, eve
         event.version,
         search.language,
         event.ledger,
+        timeout=INDEX_SECONDS,
+    )
+    return int(status.split()[-1])
+
+
+async def delete_documents(db: Connection, dataset: Dataset, ledger: int) -> int:
+    """Documents of rows that the chunk deleted and that nobody has brought back since."""
+    await db.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", DELETING, dataset.name)
+    table = f'data."{dataset.name}"'
+    same = {name: " AND ".join(f'{name}."{key}" = d."{key}"' for key in dataset.key) for name in ("old", "t")}
+    status = await db.execute(
+        f"""
+        DELETE FROM documents."{dataset.name}" d
+        USING ingestor.replaced r, jsonb_populate_record(NULL::{table}, r.row) old
+        WHERE r.ledger = $1 AND {same["old"]} AND NOT EXISTS (SELECT FROM {table} t WHERE {same["t"]})
+        """,
+        ledger,
         timeout=INDEX_SECONDS,
     )
     return int(status.split()[-1])

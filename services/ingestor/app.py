@@ -1,21 +1,52 @@
 """The ingestor: files become checked rows, and rows that can't be become failed rows."""
 
+import os
 from functools import partial
 from pathlib import Path
 
 from litestar import Litestar
 
-from services.ingestor.handlers import declare_catalog, load_chunk, plan_import, resend_overdue
+from services.ingestor.declaring import declare_catalog, declare_dataset
+from services.ingestor.handlers import load_chunk, load_rows, plan_import, resend_overdue
+from services.ingestor.outgoing import Outgoing
+from services.ingestor.pulling import pull_page
+from services.ingestor.replacing import swap_stage
+from services.ingestor.replaying import discard_rows, plan_replay
 from services.ingestor.settings import IngestorSettings
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
-from shared.contracts.commands import LoadChunk, PlanImport
-from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportRejected
+from shared.contracts.commands import (
+    DeclareDataset,
+    DiscardRows,
+    LoadChunk,
+    LoadRows,
+    PlanImport,
+    PlanReplay,
+    PullPage,
+    SwapStage,
+)
+from shared.contracts.events import (
+    ChunkLoaded,
+    DatasetDeclared,
+    ImportPlanned,
+    ImportRejected,
+    ImportStopped,
+    SourcePulled,
+)
 from shared.spool import Spool
 
+AT_ONCE = max(2, os.cpu_count() or 1)
+"""Chunks, each with a connection of its own: Postgres works on one while the next is read."""
+
 ROUTES = (
-    on(PlanImport, plan_import, then=LoadChunk | ImportPlanned | ImportRejected),
-    on(LoadChunk, load_chunk, then=ChunkLoaded, at_once=2),
+    on(DeclareDataset, declare_dataset, then=DatasetDeclared),
+    on(PlanImport, plan_import, then=LoadChunk | SwapStage | ImportPlanned | ImportRejected),
+    on(LoadChunk, load_chunk, then=ChunkLoaded | SwapStage | ImportStopped, at_once=AT_ONCE),
+    on(SwapStage, swap_stage, then=ChunkLoaded | ImportStopped),
+    on(LoadRows, load_rows, then=ChunkLoaded | SwapStage | ImportStopped, at_once=AT_ONCE),
+    on(PullPage, pull_page, then=PullPage | ChunkLoaded | SourcePulled | ImportStopped, at_once=2),
+    on(PlanReplay, plan_replay, then=LoadChunk | ImportPlanned),
+    on(DiscardRows, discard_rows),
 )
 
 
@@ -26,7 +57,11 @@ def build(told: IngestorSettings) -> Litestar:
             "ingestor",
             ROUTES,
             told=told,
-            given={Spool: Spool(told.spool_url), IngestorSettings: told},
+            given={
+                Spool: Spool(told.spool_url),
+                Outgoing: Outgoing(told.source_allow, os.environ),
+                IngestorSettings: told,
+            },
             start=partial(declare_catalog, catalog=Path(told.catalog_dir)),
             sweep=resend_overdue,
         )

@@ -1,4 +1,4 @@
-"""Cuts a CSV file into ranges of whole records, in one pass and in the memory of one range."""
+"""Cuts a file into ranges of whole records, in one pass and in the memory of one range."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -6,7 +6,7 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from services.ingestor import records
+from services.ingestor import elements, records
 from shared.contracts.parts import Dialect
 
 SIZE = 8 << 20
@@ -22,59 +22,116 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 def cut(file: BinaryIO, dialect: Dialect, *, size: int = SIZE, start: int = 0, line: int = 1) -> Iterator[Cut]:
-    """Ranges of about `size` bytes that cover the file after its BOM and header line. With `start`, which must be the
-    end of an earlier cut, the file stands there and goes on with physical line `line`.
+    """Ranges of about `size` bytes with all rows of the file: what follows its BOM and header line, or its elements.
+
+    With `start`, which must be the end of an earlier cut, the file stands there and goes on with physical line `line`.
 
     A cut longer than `max(size, LARGEST_RECORD + 2)` is one record that is too large. Its first `LARGEST_RECORD + 2`
     bytes parse to the same failed row, so nobody needs to hold more of it in memory.
     """
-    reach = size + records.LARGEST_RECORD + 2
-    ahead = file.read(reach)
+    ahead = _Ahead(file, size + records.LARGEST_RECORD + 2, start, line)
     if start == 0:
-        start, lines = _preface(ahead, dialect)
-        ahead, line = ahead[start:], line + lines
-    while True:
-        ahead += file.read(reach - len(ahead))
-        if not ahead:
-            return
-        length = _length(ahead, dialect.delimiter, size, whole=len(ahead) < reach)
-        lines = int(np.count_nonzero(np.frombuffer(ahead, np.uint8, length) == records.LF))
-        ahead = ahead[length:]
-        end = start + length
-        if lines == 0:
-            ahead, skipped = _skip_line(file, ahead)
-            end, lines = end + skipped, 1
-        yield Cut(start, end, line)
-        start, line = end, line + lines
+        ahead.pass_by(len(BOM) if ahead.data.startswith(BOM) else 0)
+        ahead.pass_by(_preface(ahead.data, dialect))
+    return _cut_array(ahead, size) if dialect.format == "json" else _cut_lines(ahead, records.marks(dialect), size)
 
 
-def _preface(ahead: bytes, dialect: Dialect) -> tuple[int, int]:
-    """Bytes and physical lines before the first row of data."""
-    bom = len(BOM) if ahead.startswith(BOM) else 0
+class _Ahead:
+    """What has been read of a file and not been passed by: `data`, from byte `at` and physical line `line` on."""
+
+    def __init__(self, file: BinaryIO, reach: int, at: int, line: int) -> None:
+        self._file = file
+        self._reach = reach
+        self.at = at
+        self.line = line
+        self.data = file.read(reach)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the file ends with `data`."""
+        return len(self.data) < self._reach
+
+    def pass_by(self, length: int) -> None:
+        self.line += int(np.count_nonzero(np.frombuffer(self.data, np.uint8, length) == records.LF))
+        self.at += length
+        self.data = self.data[length:]
+        self.data += self._file.read(self._reach - len(self.data))
+
+    def pieces(self) -> Iterator[bytes]:
+        """All that follows, each piece passed by when the next is asked for."""
+        while self.data:
+            yield self.data
+            self.pass_by(len(self.data))
+
+
+def _preface(data: bytes, dialect: Dialect) -> int:
+    """Bytes before the first row."""
+    if dialect.format == "json":
+        blank = len(data) - len(data.lstrip(elements.SPACE))
+        return blank + data.startswith(b"[", blank)
     if not dialect.header:
-        return bom, 0
-    found = records.find(ahead[bom:], dialect.delimiter)
-    end = bom + int(found.ends[0]) if len(found.ends) else len(ahead)
-    return end, ahead.count(b"\n", 0, end)
+        return 0
+    found = records.find(data, records.marks(dialect))
+    return int(found.ends[0]) if len(found.ends) else len(data)
 
 
-def _length(ahead: bytes, delimiter: str, size: int, *, whole: bool) -> int:
+def _cut_lines(ahead: _Ahead, marks: records.Marks | None, size: int) -> Iterator[Cut]:
+    while ahead.data:
+        start, line = ahead.at, ahead.line
+        ahead.pass_by(_length(ahead.data, marks, size, whole=ahead.whole))
+        if ahead.line == line:
+            _pass_line(ahead)
+        yield Cut(start, ahead.at, line)
+
+
+def _length(data: bytes, marks: records.Marks | None, size: int, *, whole: bool) -> int:
     """Bytes of the records that fit into `size`, or of the first one if it doesn't."""
-    if whole and len(ahead) <= size:
-        return len(ahead)
-    if ahead.find(b'"', 0, size) < 0 and (newline := ahead.rfind(b"\n", 0, size)) >= 0:
+    if whole and len(data) <= size:
+        return len(data)
+    quoted = marks is not None and data.find(marks.quote, 0, size) >= 0
+    if not quoted and (newline := data.rfind(b"\n", 0, size)) >= 0:
         return newline + 1
-    lines, last, _ = records.ends(ahead, delimiter)
+    lines, last, _ = records.ends(data, marks)
     ends = lines[last]
     fitting = int(np.searchsorted(ends, size, side="right"))
     return int(ends[max(0, fitting - 1)])
 
 
-def _skip_line(file: BinaryIO, ahead: bytes) -> tuple[bytes, int]:
-    """Reads on until after the next newline; how many bytes were passed. Nothing if the file is at its end."""
-    skipped = 0
-    while ahead or (ahead := file.read(records.LARGEST_RECORD)):
-        if newline := ahead.find(b"\n") + 1:
-            return ahead[newline:], skipped + newline
-        skipped, ahead = skipped + len(ahead), b""
-    return b"", skipped
+def _pass_line(ahead: _Ahead) -> None:
+    for piece in ahead.pieces():
+        if newline := piece.find(b"\n") + 1:
+            ahead.pass_by(newline)
+            return
+
+
+def _cut_array(ahead: _Ahead, size: int) -> Iterator[Cut]:
+    """If more than blanks follow the array's end, the last cut is that, and begins with the `]`, which is also in the
+    cut before. If there is no end, no cut has what follows the last element, which shows that this one may be torn.
+    """
+    last: Cut | None = None
+    stop = 0
+    while True:
+        while blank := elements.skip(ahead.data):
+            ahead.pass_by(blank)
+        if last:
+            yield last if ahead.data else msgspec.structs.replace(last, end=stop)
+        start, line = ahead.at, ahead.line
+        if not ahead.data:
+            return
+        if ahead.data.startswith(b"]"):
+            ahead.pass_by(1)
+            if any([piece.strip(elements.SPACE) for piece in ahead.pieces()]):  # noqa: C419 - to the file's end
+                yield Cut(start, ahead.at, line)
+            return
+        found = elements.find(ahead.data)
+        place = max(0, int(np.searchsorted(found.ends[found.flaws != records.Flaw.AFTER_END], size, side="right")) - 1)
+        length = int(found.ends[place])
+        # An array is no row, and looks like the end if it comes last.
+        sound = not found.flaws[place] and not ahead.data.endswith(b"]", 0, int(found.stops[place]))
+        stop = start + (int(found.stops[place]) if sound else length)
+        if place == 0 and found.flaws[0] == records.Flaw.TOO_LARGE:
+            stop = start + elements.skip_large(ahead.pieces())
+            length = stop - ahead.at
+        closed = ahead.data.startswith(b"]", length - 1)
+        ahead.pass_by(length - closed)
+        last = Cut(start, ahead.at + closed, line)

@@ -1,87 +1,165 @@
-"""SQL that brings a chunk into a table where some of its keys are already. Nothing is rewritten that is the same.
+"""SQL that brings rows into a table where some of their keys are already. Nothing is rewritten that is the same.
 
-The chunk waits in the temporary table `stage`, in file order by `_n`; each step takes the rows out of it that it has
-dealt with, so what is left at the end has met someone else's uncommitted row and goes round again.
+The rows wait in a stage, numbered by `_n` in the order of the input, no key twice. They are compared with the table
+first, and only what is new or differs is written. $1 is always the ledger number of the chunk, $2 those of all chunks
+of its job: of two rows of one input with the same key the later one wins, whichever chunk comes first.
 """
 
+import hashlib
+
+from services.ingestor.copying import CHUNK, ROW
 from services.ingestor.tables import quoted
+from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
 
-
-def create_stage(dataset: Dataset, columns: tuple[str, ...]) -> list[str]:
-    """The stage, with the columns that the file brings."""
-    source = f"SELECT {quoted(*columns)}, _chunk FROM data.{quoted(dataset.name)}"
-    return [
-        f"CREATE TEMP TABLE stage ON COMMIT DROP AS {source} WITH NO DATA",
-        "ALTER TABLE stage ADD COLUMN _n bigint GENERATED ALWAYS AS IDENTITY",
-    ]
+RANGED = ("integer", "number", "decimal", "date", "datetime")
+"""Types that Postgres and polars order alike."""
 
 
-def drop_repeats(dataset: Dataset) -> str:
-    """Keys that occur again later in the chunk: the last one wins."""
-    keys = quoted(*dataset.key)
-    return (
-        f"DELETE FROM stage s USING (SELECT {keys}, max(_n) AS last FROM stage GROUP BY {keys} HAVING count(*) > 1) r"
-        f" WHERE {_same_key(dataset, 's', 'r')} AND s._n < r.last"
-    )
+def stage_name(dataset: Dataset, columns: tuple[str, ...]) -> str:
+    """Of the temporary table that a connection keeps for such rows."""
+    return f"stage_{hashlib.sha256(repr((dataset.name, columns)).encode()).hexdigest()[:16]}"
 
 
-def drop_unchanged(dataset: Dataset, columns: tuple[str, ...]) -> str:
-    """$1: ledger numbers of the job's chunks, $2: this chunk's. Returns the counts `unchanged` and `duplicates`.
+def create_stage(dataset: Dataset, columns: tuple[str, ...]) -> str:
+    """Kept by the connection and emptied by each commit: making tables for every batch would bloat the catalog."""
+    source = f"SELECT 0::bigint AS {ROW}, {quoted(*columns)} FROM data.{quoted(dataset.name)}"
+    name = stage_name(dataset, columns)
+    return f"CREATE TEMP TABLE IF NOT EXISTS {name} ON COMMIT DELETE ROWS AS {source} WITH NO DATA"
 
-    A row that another chunk of the same file has written is a duplicate; a later chunk's stays.
+
+def ranged(dataset: Dataset) -> bool:
+    """Whether the first field of the key can be bounded, so that comparing costs what the chunk has, not the table."""
+    return kinds.base(dataset.field(dataset.key[0]).type) in RANGED
+
+
+def compare(dataset: Dataset, columns: tuple[str, ...]) -> str:
+    """$3: whether a key that another job has written is refused; $4 and $5: least and greatest first field of the key.
+
+    Counts `unchanged` and `duplicates` (a later chunk of the job has that key, or an earlier one the same row), and
+    lists the numbers of the rows that are `fresh`, `changed` or `taken`.
     """
+    first = quoted(dataset.key[0])
+    bounds = f" AND t.{first} BETWEEN $4 AND $5" if ranged(dataset) else ""
     return f"""
-        WITH done AS (
-            DELETE FROM stage s USING data.{quoted(dataset.name)} t
-            WHERE {_same_key(dataset, "s", "t")}
-              AND (NOT {_differs(dataset, columns)} OR (t._chunk = ANY($1::bigint[]) AND t._chunk > $2))
-            RETURNING t._chunk = ANY($1::bigint[]) AS duplicate
+        WITH met AS (
+            SELECT s.{ROW}, t.{CHUNK}, {_differs(dataset, columns)} AS differs,
+                   t.{CHUNK} = ANY($2::bigint[]) AS ours, t.{CHUNK} > $1 AS later
+            FROM {stage_name(dataset, columns)} s LEFT JOIN data.{quoted(dataset.name)} t
+              ON {_same_key(dataset, "s", "t")}{bounds}
         )
-        SELECT count(*) FILTER (WHERE NOT duplicate) AS unchanged, count(*) FILTER (WHERE duplicate) AS duplicates
-        FROM done
+        SELECT count(*) FILTER (WHERE NOT differs AND NOT ours AND NOT $3) AS unchanged,
+               count(*) FILTER (WHERE ours AND {CHUNK} <> $1 AND (later OR NOT differs)) AS duplicates,
+               array_agg({ROW}) FILTER (WHERE {CHUNK} IS NULL) AS fresh,
+               array_agg({ROW}) FILTER (WHERE differs AND {CHUNK} <> $1 AND CASE WHEN ours THEN NOT later ELSE NOT $3 END)
+                   AS changed,
+               array_agg({ROW}) FILTER (WHERE $3 AND NOT ours) AS taken
+        FROM met
     """
 
 
 def update_changed(dataset: Dataset, columns: tuple[str, ...]) -> str:
-    """$1 and $2 as above, $3: the dataset. Returns the counts `updated` and `duplicates`; keeps what was there."""
+    """$3: numbers of the rows. Returns the counts `updated` and `duplicates`; keeps what was there, if anyone needs it."""
     table = f"data.{quoted(dataset.name)}"
-    values = [name for name in columns if name not in dataset.key]
-    changes = "".join(f", {quoted(name)} = s.{quoted(name)}" for name in values)
     return f"""
         WITH old AS (
-            SELECT t.* FROM {table} t JOIN stage s ON {_same_key(dataset, "s", "t")}
-            WHERE {_differs(dataset, columns)} AND NOT (t._chunk = ANY($1::bigint[]) AND t._chunk > $2)
+            SELECT t.*, s.{ROW} FROM {stage_name(dataset, columns)} s JOIN unnest($3::bigint[]) AS p ({ROW}) USING ({ROW})
+            JOIN {table} t ON {_same_key(dataset, "s", "t")}
+            WHERE NOT (t.{CHUNK} = ANY($2::bigint[]) AND t.{CHUNK} > $1)
             ORDER BY {_keys(dataset, "t")}
             FOR UPDATE OF t
-        ), kept AS (
-            INSERT INTO replaced (ledger, was, dataset, row) SELECT $2, old._chunk, $3, to_jsonb(old) FROM old
-        ), new AS (
-            UPDATE {table} t SET _chunk = $2{changes}
-            FROM stage s, old
-            WHERE {_same_key(dataset, "s", "t")} AND {_same_key(dataset, "old", "t")}
-            RETURNING s._n, old._chunk = ANY($1::bigint[]) AS duplicate
-        ), done AS (
-            DELETE FROM stage s USING new WHERE s._n = new._n RETURNING new.duplicate
+        ), {_kept(dataset, "old")} new AS (
+            UPDATE {table} t SET {CHUNK} = $1{_changes(dataset, columns)}
+            FROM {stage_name(dataset, columns)} s, old
+            WHERE s.{ROW} = old.{ROW} AND {_same_key(dataset, "old", "t")}
+            RETURNING old.{CHUNK} = ANY($2::bigint[]) AS duplicate
         )
-        SELECT count(*) FILTER (WHERE NOT duplicate) AS updated, count(*) FILTER (WHERE duplicate) AS duplicates
-        FROM done
+        SELECT count(*) FILTER (WHERE NOT duplicate) AS updated, count(*) FILTER (WHERE duplicate) AS duplicates FROM new
     """
 
 
-def insert_new(dataset: Dataset, columns: tuple[str, ...]) -> str:
-    """Returns the count of inserted rows; a key that someone else has just inserted stays in the stage."""
+def insert_fresh(dataset: Dataset, columns: tuple[str, ...]) -> str:
+    """$2: numbers of the rows. A key that someone else has just inserted is left out."""
+    return f"""
+        INSERT INTO data.{quoted(dataset.name)} ({quoted(*columns)}, {CHUNK})
+        SELECT {quoted(*columns)}, $1::bigint
+        FROM {stage_name(dataset, columns)} s JOIN unnest($2::bigint[]) AS p ({ROW}) USING ({ROW})
+        ORDER BY {_keys(dataset, "s")}
+        ON CONFLICT ({quoted(*dataset.key)}) DO NOTHING
+    """
+
+
+def count_met(dataset: Dataset, source: str) -> str:
+    """How many rows of the table have their key in `source`."""
+    table = f"data.{quoted(dataset.name)}"
+    return f"SELECT count(*) FROM {table} t JOIN {source} s ON {_same_key(dataset, 's', 't')}"
+
+
+def delete_missing(dataset: Dataset, source: str) -> str:
+    """Rows whose key `source` lacks; of a table without a key, all. Counts them."""
+    absent = "true"
+    if dataset.primary_key:
+        absent = f"NOT EXISTS (SELECT FROM {source} s WHERE {_same_key(dataset, 's', 't')})"
+    return _delete(dataset, absent)
+
+
+def delete_unseen(dataset: Dataset, field: str) -> str:
+    """$2: the job. Rows with an id in `field` that the job's source did not have. Counts them."""
+    seen = f"SELECT FROM seen s WHERE s.job_id = $2 AND s.id = t.{quoted(field)}::text"
+    return _delete(dataset, f"t.{quoted(field)} IS NOT NULL AND NOT EXISTS ({seen})")
+
+
+def _delete(dataset: Dataset, which: str) -> str:
+    return f"""
+        WITH gone AS (DELETE FROM data.{quoted(dataset.name)} t WHERE {which} RETURNING t.*), {_kept(dataset, "gone")}
+             counted AS (SELECT count(*), $1::bigint FROM gone)
+        SELECT count FROM counted
+    """
+
+
+def update_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
+    """Rows that differ from those in `source`. Counts them. The table is locked."""
+    if not dataset.primary_key:
+        return "SELECT 0::bigint WHERE $1::bigint IS NOT NULL"
+    table = f"data.{quoted(dataset.name)}"
+    return f"""
+        WITH old AS (
+            SELECT t.* FROM {table} t JOIN {source} s ON {_same_key(dataset, "s", "t")} WHERE {_differs(dataset, columns)}
+        ), {_kept(dataset, "old")} new AS (
+            UPDATE {table} t SET {CHUNK} = $1{_changes(dataset, columns)} FROM {source} s
+            WHERE {_same_key(dataset, "s", "t")} AND {_differs(dataset, columns)} RETURNING 1
+        )
+        SELECT count(*) FROM new
+    """
+
+
+def insert_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
+    """Rows of `source` whose key is not there. Counts them. The table is locked."""
+    absent = "true"
+    if dataset.primary_key:
+        absent = f"NOT EXISTS (SELECT FROM data.{quoted(dataset.name)} t WHERE {_same_key(dataset, 's', 't')})"
+    order = f" ORDER BY {_keys(dataset, 's')}" if dataset.primary_key else f" ORDER BY s.{CHUNK}, s.{ROW}"
     return f"""
         WITH new AS (
-            INSERT INTO data.{quoted(dataset.name)} ({quoted(*columns)}, _chunk)
-            SELECT {quoted(*columns)}, _chunk FROM stage ORDER BY {quoted(*dataset.key)}
-            ON CONFLICT ({quoted(*dataset.key)}) DO NOTHING
-            RETURNING {quoted(*dataset.key)}
-        ), done AS (
-            DELETE FROM stage s USING new WHERE {_same_key(dataset, "s", "new")} RETURNING 1
+            INSERT INTO data.{quoted(dataset.name)} ({quoted(*columns)}, {CHUNK})
+            SELECT {quoted(*columns)}, $1::bigint FROM {source} s WHERE {absent}{order} RETURNING 1
         )
-        SELECT count(*) FROM done
+        SELECT count(*) FROM new
     """
+
+
+def _kept(dataset: Dataset, old: str) -> str:
+    """A part of a WITH clause that keeps rows as they were, for those who must take them away again."""
+    if not dataset.has_readers:
+        return ""
+    return (
+        f"kept AS (INSERT INTO replaced (ledger, was, dataset, row)"
+        f" SELECT $1, {old}.{CHUNK}, '{dataset.name}', to_jsonb({old}) - '{ROW}' FROM {old}),"
+    )
+
+
+def _changes(dataset: Dataset, columns: tuple[str, ...]) -> str:
+    return "".join(f", {quoted(name)} = s.{quoted(name)}" for name in columns if name not in dataset.key)
 
 
 def _same_key(dataset: Dataset, left: str, right: str) -> str:
@@ -95,7 +173,7 @@ def _keys(dataset: Dataset, table: str) -> str:
 def _differs(dataset: Dataset, columns: tuple[str, ...]) -> str:
     values = [name for name in columns if name not in dataset.key]
     if not values:
-        return "false"
+        return f"t.{CHUNK} IS NULL"
     left = ", ".join(f"t.{quoted(name)}" for name in values)
     right = ", ".join(f"s.{quoted(name)}" for name in values)
     return f"(({left}) IS DISTINCT FROM ({right}))"

@@ -1,31 +1,24 @@
-"""What the ingestor remembers: declarations, the chunk ledger, failed rows. And the rows themselves."""
+"""What the ingestor remembers: declarations, rows, failed rows. Its ledger is in `chunks`."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import msgspec
+import polars as pl
 
 from services.ingestor import tables
-from services.ingestor.parsing import FailedRow
+from services.ingestor.chunks import Chunk
+from services.ingestor.parsing import Batch, counts
+from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
-from shared.contracts.commands import LoadChunk, PlanImport
-from shared.contracts.parts import Dialect, Outcome
 from shared.db import Connection
 
 COPY_SECONDS = 300.0
+ALTER_SECONDS = 600.0
+LOCK_SECONDS = 2
 DECLARING = 0x64617461
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """A line of the ledger with what is needed to load it."""
-
-    ledger: int
-    file: str
-    dialect: Dialect
-    dataset: Dataset
 
 
 class KeyTaken(Exception):
@@ -37,6 +30,11 @@ async def lock_declarations(db: Connection) -> None:
     await db.execute("SELECT pg_advisory_xact_lock($1)", DECLARING)
 
 
+async def wait_briefly(db: Connection) -> None:
+    """For locks, until the transaction ends: behind one who waits to change a table, all wait who read or load it."""
+    await db.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+
+
 async def select_dataset(db: Connection, name: str) -> tuple[Dataset, int] | None:
     """The declaration and its revision."""
     row = await db.fetchrow("SELECT declaration, revision FROM datasets WHERE name = $1", name)
@@ -46,7 +44,7 @@ async def select_dataset(db: Connection, name: str) -> tuple[Dataset, int] | Non
 async def upsert_dataset(db: Connection, dataset: Dataset, revision: int, statements: Sequence[str]) -> None:
     """Changes the table and remembers the declaration that it follows now."""
     for statement in statements:
-        await db.execute(statement)
+        await db.execute(statement, timeout=ALTER_SECONDS)
     await db.execute(
         """
         INSERT INTO datasets (name, declaration, revision) VALUES ($1, $2, $3)
@@ -57,6 +55,16 @@ async def upsert_dataset(db: Connection, dataset: Dataset, revision: int, statem
         msgspec.to_builtins(dataset),
         revision,
     )
+
+
+async def select_filed(db: Connection) -> dict[str, Any]:
+    """All datasets by name, each with the declaration that the catalog folder had for it last; None if it had none."""
+    return {row["name"]: row["filed"] for row in await db.fetch("SELECT name, filed FROM datasets")}
+
+
+async def update_filed(db: Connection, name: str, declaration: Any) -> None:
+    """That the catalog folder has this declaration."""
+    await db.execute("UPDATE datasets SET filed = $2 WHERE name = $1", name, declaration)
 
 
 async def select_missing_years(db: Connection, dataset: Dataset, years: Sequence[int]) -> list[int]:
@@ -81,70 +89,8 @@ async def create_partition(db: Connection, dataset: Dataset, year: int) -> None:
         await db.execute(statement)
 
 
-async def insert_plan(db: Connection, command: PlanImport, loads: Sequence[LoadChunk]) -> None:
-    """The import and a line of the ledger for each chunk, in the order of the file."""
-    await db.execute(
-        "INSERT INTO imports (job_id, dataset, file, dialect, chunks) VALUES ($1, $2, $3, $4, $5)",
-        command.job_id,
-        command.dataset,
-        command.file,
-        msgspec.to_builtins(command.dialect),
-        len(loads),
-    )
-    await db.execute(
-        """
-        INSERT INTO chunks (job_id, dataset, chunk, message_id, start_byte, end_byte, line, overlong)
-        SELECT $1, $2, *
-        FROM unnest($3::int[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bool[])
-        """,
-        command.job_id,
-        command.dataset,
-        [load.chunk for load in loads],
-        [load.id for load in loads],
-        [load.start for load in loads],
-        [load.end for load in loads],
-        [load.line for load in loads],
-        [load.overlong for load in loads],
-    )
-
-
-async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
-    """Raises LookupError for a chunk that was never planned."""
-    row = await db.fetchrow(
-        """
-        SELECT c.ledger, i.file, i.dialect, d.declaration AS dataset
-        FROM chunks c JOIN imports i USING (job_id) JOIN datasets d ON d.name = c.dataset
-        WHERE c.job_id = $1 AND c.chunk = $2
-        """,
-        job_id,
-        chunk,
-    )
-    if row is None:
-        raise LookupError(f"chunk {chunk} of job {job_id} is not in the ledger")
-    return msgspec.convert(dict(row), Chunk)
-
-
-async def select_siblings(db: Connection, job_id: UUID) -> list[int]:
-    """The ledger numbers of all chunks of a job."""
-    rows = await db.fetch("SELECT ledger FROM chunks WHERE job_id = $1", job_id)
-    return [row["ledger"] for row in rows]
-
-
-async def select_earlier(db: Connection, job_id: UUID, chunk: int) -> tuple[int, int]:
-    """How many earlier chunks of the file are not loaded yet, and how many of them never will be."""
-    row = await db.fetchrow(
-        """
-        SELECT count(*) AS waiting, count(*) FILTER (WHERE EXISTS (SELECT FROM inbox i WHERE i.id = message_id)) AS lost
-        FROM chunks WHERE job_id = $1 AND chunk < $2 AND loaded_at IS NULL
-        """,
-        job_id,
-        chunk,
-    )
-    return (row["waiting"], row["lost"]) if row else (0, 0)
-
-
 async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: bytes, *, schema: str | None) -> None:
-    """Raises KeyTaken, and leaves nothing behind then: the transaction goes on."""
+    """Binary rows. Raises KeyTaken, and leaves nothing behind then: the transaction goes on."""
     try:
         async with db.transaction():
             await db.copy_to_table(
@@ -152,75 +98,73 @@ async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: by
                 source=io.BytesIO(data),
                 schema_name=schema,
                 columns=list(columns),
-                format="csv",
+                format="binary",
                 timeout=COPY_SECONDS,
             )
     except asyncpg.UniqueViolationError as error:
         raise KeyTaken from error
 
 
-async def merge_step(db: Connection, statement: str, *arguments: Any) -> tuple[int, int]:
-    """Runs one of the steps of `merging`: the rows that it dealt with, and the duplicates among them apart."""
-    row = await db.fetchrow(statement, *arguments, timeout=COPY_SECONDS)
-    return (row[0], row[1]) if row else (0, 0)
+async def has_any(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether one of these keys is in the table already."""
+    types = ", ".join(f"${number}::{kinds.sql(dataset.field(name).type)}[]" for number, name in enumerate(keys, 1))
+    names = tables.quoted(*keys)
+    found: bool = await db.fetchval(
+        f"SELECT EXISTS (SELECT FROM data.{tables.quoted(dataset.name)} JOIN unnest({types}) AS k ({names}) USING ({names}))",
+        *keys.values(),
+    )
+    return found
 
 
-async def insert_failed_rows(db: Connection, command: LoadChunk, rows: Sequence[FailedRow]) -> None:
-    """Kept with their physical line and all their errors."""
+async def select_unknown(db: Connection, references: str, values: pl.Series) -> pl.Series:
+    """Those of the values that `references`, a `dataset.field`, does not have."""
+    dataset, _, field = references.partition(".")
+    kind = await db.fetchval(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2",
+        f"data.{tables.quoted(dataset)}",
+        field,
+    )
+    if kind is None:
+        return values
+    rows = await db.fetch(
+        f"SELECT v FROM unnest($1::{kind}[]) AS v WHERE NOT EXISTS"
+        f" (SELECT FROM data.{tables.quoted(dataset)} r WHERE r.{tables.quoted(field)} = v)",
+        values.to_list(),
+        timeout=COPY_SECONDS,
+    )
+    return pl.Series([row["v"] for row in rows], dtype=values.dtype)
+
+
+async def insert_failed_rows(db: Connection, chunk: Chunk, batch: Batch) -> None:
+    """Counts every error; keeps the rows with their lines and all their errors, up to what the job allows."""
+    counted = counts(batch)
+    await db.execute(
+        """
+        INSERT INTO failures (job_id, chunk, code, "column", rows)
+        SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bigint[])
+        """,
+        chunk.job_id,
+        chunk.chunk,
+        [code for code, _ in counted],
+        [column for _, column in counted],
+        list(counted.values()),
+    )
+    room = await db.fetchval(
+        """
+        UPDATE imports SET failed_kept = least(failed_kept + $2, $3) FROM
+            (SELECT failed_kept AS before FROM imports WHERE job_id = $1 FOR UPDATE) b
+        WHERE job_id = $1 RETURNING failed_kept - before
+        """,
+        chunk.job_id,
+        len(batch.failed),
+        chunk.terms.max_failed_rows,
+    )
     await db.copy_records_to_table(
         "failed_rows",
         columns=["job_id", "dataset", "chunk", "line", "raw", "errors"],
         records=[
-            (command.job_id, command.dataset, command.chunk, row.line, row.raw, msgspec.to_builtins(row.errors))
-            for row in rows
+            (chunk.job_id, chunk.dataset.name, chunk.chunk, row.line, row.raw, msgspec.to_builtins(row.errors))
+            for row in batch.failed[:room]
         ],
         timeout=COPY_SECONDS,
     )
-
-
-async def update_loaded(db: Connection, ledger: int, dataset: str, outcome: Outcome) -> int:
-    """Closes the ledger's line and returns the dataset's new version.
-
-    The last statement before the commit: whoever changed a row later has a higher version, since this row is locked
-    until then.
-    """
-    version: int = await db.fetchval(
-        "UPDATE datasets SET version = version + 1 WHERE name = $1 RETURNING version", dataset
-    )
-    await db.execute(
-        """
-        UPDATE chunks SET loaded_at = clock_timestamp(), version = $2, rows_read = $3, inserted = $4, updated = $5,
-               unchanged = $6, duplicates = $7, failed = $8
-        WHERE ledger = $1 AND loaded_at IS NULL
-        """,
-        ledger,
-        version,
-        outcome.rows_read,
-        outcome.inserted,
-        outcome.updated,
-        outcome.unchanged,
-        outcome.duplicates,
-        outcome.failed,
-    )
-    return version
-
-
-async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[LoadChunk]:
-    """Chunks that nobody loads: none was finished for so long, and these were sent before that. Marks them as sent."""
-    rows = await db.fetch(
-        """
-        UPDATE chunks SET sent_at = now()
-        WHERE ledger IN (
-            SELECT ledger FROM chunks c
-            WHERE loaded_at IS NULL AND sent_at < now() - $1 * interval '1 second'
-              AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = c.message_id)
-              AND NOT EXISTS (SELECT FROM chunks WHERE loaded_at > now() - $1 * interval '1 second')
-              AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = c.message_id)
-            ORDER BY ledger LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-        RETURNING job_id, dataset, chunk, start_byte AS start, end_byte AS "end", line, overlong
-        """,
-        seconds,
-        limit,
-    )
-    return [LoadChunk(**row) for row in rows]

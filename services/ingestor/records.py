@@ -1,6 +1,6 @@
 """Where the records of CSV bytes begin and end (RFC 4180). Cutting and parsing both ask here, so they can't disagree.
 
-A row whose quotes are wrong is its first line and nothing more: reading resumes on the next one, so a stray quote
+In NDJSON each line is a record. In CSV, a row whose quotes are wrong is its first line and nothing more: reading resumes on the next one, so a stray quote
 can't swallow the rest of a file.
 """
 
@@ -12,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from shared.contracts.parts import Dialect
+
 LARGEST_RECORD = 1 << 20
 """Bytes of a record without its line end. How far to look for the quote that closes one."""
 
-LF, CR, QUOTE = b'\n\r"'
+LF, CR = b"\n\r"
 
 Symbols = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.intp]
@@ -23,12 +25,21 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Flaw(IntEnum):
-    """Why the cells of a record can't be told apart."""
+    """Why the cells of a record can't be told apart; the last two only occur in JSON arrays."""
 
     NONE = 0
     STRAY_QUOTE = 1
     UNCLOSED_QUOTE = 2
     TOO_LARGE = 3
+    NOT_CLOSED = 4
+    AFTER_END = 5
+
+
+class Marks(NamedTuple):
+    """The bytes that separate and enclose cells."""
+
+    delimiter: int
+    quote: int
 
 
 class Ends(NamedTuple):
@@ -52,21 +63,26 @@ class Records(NamedTuple):
     flaws: Symbols
 
 
-def find(data: bytes, delimiter: str) -> Records:
+def marks(dialect: Dialect) -> Marks | None:
+    """None if every line is a record."""
+    return Marks(ord(dialect.delimiter), ord(dialect.quote)) if dialect.format == "csv" else None
+
+
+def find(data: bytes, marks: Marks | None) -> Records:
     """The records of whole lines; only the very last may lack its line end."""
     symbols = np.frombuffer(data, np.uint8)
-    lines, last, flaws = ends(data, delimiter)
+    lines, last, flaws = ends(data, marks)
     after = lines[last]
     starts, numbers = _begin(after), _begin(last + 1)
     stops = _stops(symbols, starts, after)
-    fields = _fields(symbols, starts, after, ord(delimiter), paired=not flaws.any())
+    fields = _fields(symbols, starts, after, marks, paired=not flaws.any()) if marks else np.zeros_like(starts)
     some = stops > starts
     if some.all():
         return Records(starts, stops, after, numbers, fields, flaws)
     return Records(starts[some], stops[some], after[some], numbers[some], fields[some], flaws[some])
 
 
-def ends(data: bytes, delimiter: str) -> Ends:
+def ends(data: bytes, marks: Marks | None) -> Ends:
     """Blank lines count as records here.
 
     What a record is depends on no more than `LARGEST_RECORD + 2` bytes from its start, except that a flawed one lasts
@@ -76,8 +92,8 @@ def ends(data: bytes, delimiter: str) -> Ends:
     lines = np.flatnonzero(symbols == LF) + 1
     if data and symbols[-1] != LF:
         lines = np.append(lines, len(data))
-    if b'"' in data:
-        last, flaws = _follow(symbols, lines, ord(delimiter))
+    if marks and marks.quote in data:
+        last, flaws = _follow(symbols, lines, marks)
     else:
         last, flaws = np.arange(len(lines)), np.zeros(len(lines), np.uint8)
     after = lines[last]
@@ -97,18 +113,18 @@ class _Reading(NamedTuple):
     """Lines where a record begins that isn't well-formed."""
 
 
-def _follow(symbols: Symbols, lines: Positions, delimiter: int) -> tuple[Positions, Symbols]:
+def _follow(symbols: Symbols, lines: Positions, marks: Marks) -> tuple[Positions, Symbols]:
     """The lines that end a record, and the flaws of those records.
 
     As long as all quotes are in their places, a byte is inside a cell when the number of quotes before it is odd. After
     a flawed record it may be the other way round. So both readings are made, and this follows the one that holds.
     """
-    quotes = np.flatnonzero(symbols == QUOTE)
+    quotes = np.flatnonzero(symbols == marks.quote)
     before = np.searchsorted(quotes, lines)
-    even = _read(symbols, lines, quotes, before, delimiter, 0)
+    even = _read(symbols, lines, quotes, before, marks, 0)
     if len(even.wrong) == 0:
         return even.last, np.zeros(len(even.last), np.uint8)
-    odd = _read(symbols, lines, quotes, before, delimiter, 1)
+    odd = _read(symbols, lines, quotes, before, marks, 1)
     wrong = list(_flawed(before, (even.wrong.tolist(), odd.wrong.tolist())))
     # The line after a flawed record begins outside a cell, so the quotes before it tell which reading holds from there.
     begin = np.array([0, *(line + 1 for line in wrong)])
@@ -133,11 +149,11 @@ def _flawed(before: Positions, wrong: tuple[list[int], list[int]]) -> Iterator[i
 
 
 def _read(
-    symbols: Symbols, lines: Positions, quotes: Positions, before: Positions, delimiter: int, phase: int
+    symbols: Symbols, lines: Positions, quotes: Positions, before: Positions, marks: Marks, phase: int
 ) -> _Reading:
     last = np.flatnonzero((before & 1) == phase)
     stray = np.zeros(len(lines), np.bool_)
-    stray[np.searchsorted(lines, quotes[~_placed(symbols, quotes, delimiter, phase)], side="right")] = True
+    stray[np.searchsorted(lines, quotes[~_placed(symbols, quotes, marks, phase)], side="right")] = True
     # A record begins on the line after the one that ended the record before it.
     begin = np.concatenate([[0], last + 1])
     wrong = np.zeros(len(lines) + 1, np.bool_)
@@ -150,13 +166,13 @@ def _read(
     return _Reading(last, stray, np.flatnonzero(wrong[:-1]))
 
 
-def _placed(symbols: Symbols, quotes: Positions, delimiter: int, phase: int) -> Mask:
+def _placed(symbols: Symbols, quotes: Positions, marks: Marks, phase: int) -> Mask:
     """Which quotes stand where an opening or a closing one may: a doubled quote closes the cell and opens it again."""
     padded = np.concatenate([np.array([LF], np.uint8), symbols, np.array([LF, LF], np.uint8)])
     neighbour = np.empty(len(quotes), np.uint8)
     neighbour[phase::2] = padded[quotes[phase::2]]
     neighbour[1 - phase :: 2] = padded[quotes[1 - phase :: 2] + 2]
-    fits: Mask = (neighbour == delimiter) | (neighbour == LF) | (neighbour == QUOTE)
+    fits: Mask = (neighbour == marks.delimiter) | (neighbour == LF) | (neighbour == marks.quote)
     other = np.flatnonzero(~fits)
     fits[other] = (other % 2 != phase) & (neighbour[other] == CR) & (padded[quotes[other] + 3] == LF)
     return fits
@@ -180,10 +196,10 @@ def _stops(symbols: Symbols, starts: Positions, after: Positions) -> Positions:
     return stops
 
 
-def _fields(symbols: Symbols, starts: Positions, after: Positions, delimiter: int, *, paired: bool) -> Positions:
+def _fields(symbols: Symbols, starts: Positions, after: Positions, marks: Marks, *, paired: bool) -> Positions:
     """How many cells the records have. Unless all quotes are paired, they must be counted from a record's start."""
-    delimiters = np.flatnonzero(symbols == delimiter)
-    quotes = np.flatnonzero(symbols == QUOTE)
+    delimiters = np.flatnonzero(symbols == marks.delimiter)
+    quotes = np.flatnonzero(symbols == marks.quote)
     if len(quotes):
         inside = np.searchsorted(quotes, delimiters)
         if not paired:

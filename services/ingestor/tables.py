@@ -1,5 +1,7 @@
 """The Postgres table that a declaration asks for, as SQL. Pure."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from shared.catalog import kinds
@@ -23,7 +25,8 @@ def create(dataset: Dataset) -> list[str]:
     partitioning = f" PARTITION BY RANGE ({quoted(dataset.partition_by.field)})" if dataset.partition_by else ""
     return [
         f"CREATE TABLE {table} ({', '.join(columns)}){partitioning}",
-        f'CREATE INDEX ON {table} ("_chunk")',
+        # Only those who index or sum up a chunk look for its rows.
+        *([f'CREATE INDEX ON {table} ("_chunk")'] if dataset.has_readers else []),
         *(f"CREATE INDEX ON {table} ({quoted(*index)})" for index in dataset.indexes),
     ]
 
@@ -42,40 +45,53 @@ def partition_name(dataset: Dataset, year: int) -> str:
     return f"{dataset.name}__{year}"
 
 
-def evolve(old: Dataset, new: Dataset) -> tuple[list[str], list[str]]:
-    """Statements that take the table from one declaration to the next, and why it can't be done where it can't."""
+def evolve(old: Dataset, new: Dataset) -> list[str]:
+    """Statements that take the table from one declaration to a next one that `evolution.refusals` has let through."""
     table = f"data.{quoted(new.name)}"
     before = {field.name: field for field in old.fields}
-    statements, refused = [], []
+    statements = []
     for field in new.fields:
         if field.name not in before:
-            if field.required or field.generated:
-                refused.append(f"field {field.name!r} can't be added as required: rows without it are there already")
-            statements.append(f"ALTER TABLE {table} ADD COLUMN {_column(field)}")
+            statements += _add(table, field)
         else:
-            refused += _refused(before[field.name], field)
-            if before[field.name].required and not field.required:
-                statements.append(f"ALTER TABLE {table} ALTER COLUMN {quoted(field.name)} DROP NOT NULL")
-    refused += [
-        f"field {name!r} can't be removed: its values would be lost"
-        for name in before.keys() - {field.name for field in new.fields}
-    ]
-    refused += [
-        f"{word} can't change: import into a dataset of another name"
-        for word in ("primary_key", "partition_by", "rollups", "search")
-        if getattr(old, word) != getattr(new, word)
-    ]
-    fresh = [index for index in new.indexes if index not in old.indexes]
-    statements += [f"CREATE INDEX ON {table} ({quoted(*index)})" for index in fresh]
-    return statements, refused
+            statements += _alter(table, before[field.name], field)
+    statements += [_drop_index(table, index) for index in old.indexes if index not in new.indexes]
+    statements += [f"CREATE INDEX ON {table} ({quoted(*i)})" for i in new.indexes if i not in old.indexes]
+    return statements
 
 
-def _refused(old: Field, new: Field) -> list[str]:
-    if (new.type, new.generated) != (old.type, old.generated):
-        return [f"field {new.name!r} can't become {new.type}: its values are {old.type}"]
-    if new.required and not old.required:
-        return [f"field {new.name!r} can't become required: rows without it may be there already"]
-    return []
+def _add(table: str, field: Field) -> list[str]:
+    """Rows that are there get the default, as if they came now; but they didn't come now."""
+    if not field.defaults_to_now:
+        return [f"ALTER TABLE {table} ADD COLUMN {_column(field)}"]
+    plain = msgspec.structs.replace(field, default=None)
+    return [f"ALTER TABLE {table} ADD COLUMN {_column(plain)}", *_alter(table, plain, field)]
+
+
+def _alter(table: str, old: Field, new: Field) -> list[str]:
+    column = f"ALTER TABLE {table} ALTER COLUMN {quoted(new.name)}"
+    statements = []
+    if old.required and not new.required:
+        statements.append(f"{column} DROP NOT NULL")
+    if new.default != old.default:
+        statements.append(f"{column} SET {_default(new)}" if _default(new) else f"{column} DROP DEFAULT")
+    return statements
+
+
+def _drop_index(table: str, index: Sequence[str]) -> str:
+    """Postgres has named it, so it is found by its columns."""
+    columns = ", ".join(f"'{name}'" for name in index)
+    return f"""
+        DO $$ DECLARE found regclass; BEGIN
+            SELECT indexrelid INTO STRICT found FROM pg_index i
+            WHERE indrelid = '{table}'::regclass AND NOT indisunique AND ARRAY[{columns}] = (
+                SELECT array_agg(attname::text ORDER BY place)
+                FROM unnest(i.indkey) WITH ORDINALITY k (attnum, place)
+                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+            ) LIMIT 1;
+            EXECUTE format('DROP INDEX %s', found);
+        END $$
+    """
 
 
 def _column(field: Field) -> str:
@@ -84,10 +100,14 @@ def _column(field: Field) -> str:
         words.append("GENERATED ALWAYS AS IDENTITY")
     elif field.required:
         words.append("NOT NULL")
-    if field.default == "now" and field.type in ("date", "datetime"):
-        words.append("DEFAULT now()")
-    elif field.default is not None:
-        text = field.default if isinstance(field.default, str) else msgspec.json.encode(field.default).decode()
-        literal = text.replace("'", "''")
-        words.append(f"DEFAULT '{literal}'")
-    return " ".join(words)
+    return " ".join([*words, _default(field)]).rstrip()
+
+
+def _default(field: Field) -> str:
+    if field.default is None:
+        return ""
+    if field.defaults_to_now:
+        return "DEFAULT now()"
+    text = field.default if isinstance(field.default, str) else msgspec.json.encode(field.default).decode()
+    literal = text.replace("'", "''")
+    return f"DEFAULT '{literal}'"

@@ -114,7 +114,7 @@ class Delivery:
         attempts = attempt + 1
         if not isinstance(error, failures.Permanent) and attempts < failures.ATTEMPTS:
             log.warning("failed", attempts=attempts, error=repr(error), exc_info=error)
-            return await self._again(message, attempts, failures.backoff(attempt), "retried")
+            return await self._again(message, attempts, failures.pause(error, attempt), "retried")
         log.error("gave up", attempts=attempts, error=repr(error), exc_info=error)
         job_id = getattr(message, "job_id", None)
         if job_id is None:

@@ -6,6 +6,7 @@ from shared.contracts.parts import Problem
 
 ATTEMPTS = 6
 LONGEST_SECONDS = 60.0
+LONGEST_ASKED_SECONDS = 900.0
 
 
 class Postponed(Exception):
@@ -20,6 +21,21 @@ class Permanent(Exception):
         self.problem = problem
 
 
+class Later(Exception):
+    """Somebody outside is away, or wants us back in `seconds`. Counts as an attempt; the job fails with the problem."""
+
+    def __init__(self, seconds: float | None, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.seconds = seconds
+        self.problem = problem
+
+
+def pause(error: Exception, attempt: int) -> float:
+    """Seconds until attempt `attempt` + 1: the usual ones, or more if somebody outside has asked for more."""
+    asked = error.seconds if isinstance(error, Later) and error.seconds is not None else 0.0
+    return max(backoff(attempt), min(asked, LONGEST_ASKED_SECONDS))
+
+
 def backoff(attempt: int) -> float:
     """Seconds until attempt `attempt` + 1: doubling from one second, 20 % of jitter."""
     return float(min(2.0**attempt, LONGEST_SECONDS)) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load only
@@ -27,7 +43,7 @@ def backoff(attempt: int) -> float:
 
 def problem(error: Exception, attempts: int) -> Problem:
     """What a job is told when its work is given up. The cause stands first, never the number of attempts."""
-    if isinstance(error, Permanent):
+    if isinstance(error, Permanent | Later):
         return error.problem
     return Problem(
         code="gave_up",

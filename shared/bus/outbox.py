@@ -52,12 +52,13 @@ async def insert_messages(db: Connection, messages: Sequence[Message], *, queue:
 
 
 async def insert_retry(db: Connection, message: Message, *, queue: str, attempt: int, seconds: float) -> None:
-    """The same message again, to this queue alone, due in `seconds`."""
+    """The same message again, to this queue alone, due in `seconds`. A copy of it never takes attempts back."""
     await db.execute(
         """
         INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, attempt, data, due_at)
         VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, now() + $9 * interval '1 second')
-        ON CONFLICT (id, queue) DO UPDATE SET attempt = excluded.attempt, due_at = excluded.due_at
+        ON CONFLICT (id, queue) DO UPDATE
+        SET attempt = greatest(outbox.attempt, excluded.attempt), due_at = excluded.due_at
         """,
         message.id,
         queue,

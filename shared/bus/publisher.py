@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import aio_pika
 import aiormq
@@ -13,6 +14,7 @@ from shared.bus.topology import COMMANDS, EVENTS
 from shared.contracts.envelope import CONTENT_TYPE, Envelope
 
 CONFIRM_SECONDS = 10
+PERSISTENT = 2
 
 
 class Unroutable(Exception):
@@ -38,12 +40,19 @@ class Publisher:
         """Raises Unroutable, or OSError, TimeoutError or an AMQP error when it is unknown whether it arrived."""
         # The timeout of `Exchange.publish` does not cover the wait for a lost connection.
         async with asyncio.timeout(CONFIRM_SECONDS):
-            exchange_name, key = _address(letter)
+            exchange, key = _address(letter)
             try:
-                channel = await self.channel()
-                exchange = await channel.get_exchange(exchange_name, ensure=False)
-                await exchange.publish(self._to_amqp(letter), routing_key=key, mandatory=letter.mandatory)
-            except aio_pika.exceptions.PublishError as error:
+                channel: Any = await (await self.channel()).get_underlay_channel()  # whose stub lacks `wait`
+                # Not through aio-pika's exchange, which awaits the socket's buffer for each message by itself.
+                await channel.basic_publish(
+                    encode(letter, self._service),
+                    exchange=exchange,
+                    routing_key=key,
+                    properties=_properties(letter),
+                    mandatory=letter.mandatory,
+                    wait=False,
+                )
+            except aiormq.exceptions.PublishError as error:
                 raise Unroutable(f"no queue takes {letter.name} ({key})") from error
             except RuntimeError as error:  # aiormq's word for a connection that closes under a call
                 raise ConnectionResetError(str(error)) from error
@@ -78,11 +87,14 @@ class Publisher:
             with contextlib.suppress(OSError, TimeoutError, aiormq.exceptions.AMQPError):
                 await self._connection.close()
 
-    def _to_amqp(self, letter: Letter) -> aio_pika.Message:
-        envelope = Envelope(
+
+def encode(letter: Letter, service: str) -> bytes:
+    """The letter as a CloudEvent."""
+    return msgspec.json.encode(
+        Envelope(
             specversion="1.0",
             id=letter.id,
-            source=f"/millrace/{self._service}",
+            source=f"/millrace/{service}",
             type=letter.name,
             subject=letter.subject,
             time=letter.created_at,
@@ -90,16 +102,19 @@ class Publisher:
             attempt=letter.attempt,
             data=msgspec.Raw(letter.data),
         )
-        return aio_pika.Message(
-            msgspec.json.encode(envelope),
-            content_type=CONTENT_TYPE,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=str(letter.id),
-            correlation_id=letter.subject,
-            timestamp=letter.created_at,
-            type=letter.name,
-            app_id="millrace",
-        )
+    )
+
+
+def _properties(letter: Letter) -> aiormq.spec.Basic.Properties:
+    return aiormq.spec.Basic.Properties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=PERSISTENT,
+        message_id=str(letter.id),
+        correlation_id=letter.subject,
+        timestamp=letter.created_at,
+        message_type=letter.name,
+        app_id="millrace",
+    )
 
 
 def _address(letter: Letter) -> tuple[str, str]:

@@ -60,7 +60,8 @@ class Relay:
             sent = [letter for letter, result in outcome if result is None]
             lost = [letter for letter, result in outcome if isinstance(result, Unroutable)]
             await outbox.delete_sent(db, sent)
-            await outbox.postpone(db, lost, seconds=UNROUTABLE_SECONDS)
+            if lost:
+                await outbox.postpone(db, lost, seconds=UNROUTABLE_SECONDS)
         _tell(sent, lost)
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, Unroutable):

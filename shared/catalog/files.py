@@ -1,59 +1,82 @@
 """The declarations in a catalog folder: `datasets/*.toml` and `reports/*.toml`, each named like what it declares."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from shared.catalog.dataset import Dataset, mistakes
+from shared.catalog.dataset import Dataset
+from shared.catalog.mistakes import mistakes
 from shared.catalog.report import Report
+from shared.catalog.shape import Mistake, misfits
 
 Declaration = TypeVar("Declaration", Dataset, Report)
 
 
 class BadDeclaration(Exception):
-    """The catalog can't be used: one line for each mistake, with its file."""
+    """A declaration, or the catalog, can't be used: one line for each mistake, with its file if it is from one."""
+
+    def __init__(self, text: str, mistakes: Sequence[Mistake] = ()) -> None:
+        super().__init__(text)
+        self.mistakes = tuple(mistakes)
 
 
 def read_datasets(catalog: Path) -> tuple[Dataset, ...]:
     """All datasets, by name. Raises BadDeclaration with every mistake of every file."""
-    return _read(catalog / "datasets", Dataset, mistakes)
+    return _read(catalog / "datasets", to_dataset)
 
 
 def read_reports(catalog: Path) -> tuple[Report, ...]:
     """All reports, by name. Raises BadDeclaration with every mistake of every file."""
-    return _read(catalog / "reports", Report, Report.mistakes)
+    return _read(catalog / "reports", _to_report)
 
 
-def to_dataset(name: str, declaration: dict[str, Any]) -> Dataset:
-    """The dataset that a declaration without its name describes. Raises BadDeclaration."""
+def to_dataset(name: str, declaration: Any) -> Dataset:
+    """The dataset that a declaration without its name describes. Raises BadDeclaration with every mistake."""
     dataset = _convert(name, declaration, Dataset)
     if found := mistakes(dataset):
-        raise BadDeclaration("\n".join(found))
+        raise _bad(found)
     return dataset
 
 
-def _convert(name: str, declaration: dict[str, Any], kind: type[Declaration]) -> Declaration:
+def _to_report(name: str, declaration: Any) -> Report:
+    report = _convert(name, declaration, Report)
+    if found := report.mistakes():
+        raise _bad([Mistake("#", detail) for detail in found])
+    return report
+
+
+def _convert(name: str, declaration: Any, kind: type[Declaration]) -> Declaration:
+    if not isinstance(declaration, dict):
+        raise _bad([Mistake("#", "a declaration is an object of keys and values")])
+    if "name" in declaration:
+        raise _bad(
+            [Mistake("#/name", "a declaration does not name itself: its file does, or the address it is put to")]
+        )
+    # TOML has dates of its own; JSON, which the declaration is kept in, has not.
+    value = msgspec.to_builtins({**declaration, "name": name})
+    if found := list(misfits(value, kind)):
+        raise _bad(found)
     try:
-        return msgspec.convert({**declaration, "name": name}, kind)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise BadDeclaration(str(error)) from error
+        raise _bad([Mistake("#", str(error))]) from error
 
 
-def _read(folder: Path, kind: type[Declaration], check: Callable[[Declaration], list[str]]) -> tuple[Declaration, ...]:
+def _bad(found: Sequence[Mistake]) -> BadDeclaration:
+    return BadDeclaration("\n".join(mistake.detail for mistake in found), found)
+
+
+def _read(folder: Path, read: Callable[[str, Any], Declaration]) -> tuple[Declaration, ...]:
     declarations: list[Declaration] = []
     wrong: list[str] = []
     for path in sorted(folder.glob("*.toml")):
         try:
-            declaration = _convert(path.stem, tomllib.loads(path.read_text()), kind)
-        except (tomllib.TOMLDecodeError, BadDeclaration) as error:
-            wrong.append(f"{path}: {error}")
-            continue
-        found = check(declaration)
-        wrong += [f"{path}: {mistake}" for mistake in found]
-        declarations.append(declaration)
+            declarations.append(read(path.stem, tomllib.loads(path.read_text())))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, BadDeclaration) as error:
+            wrong += [f"{path}: {line}" for line in str(error).splitlines()]
     if wrong:
         raise BadDeclaration("\n".join(wrong))
     return tuple(declarations)

@@ -3,7 +3,7 @@
 import re
 
 MOST_DIGITS = 38
-DECIMAL = re.compile(r"^decimal\((\d{1,3}),(\d{1,3})\)$")
+DECIMAL = re.compile(r"^decimal\(([0-9]{1,3}),([0-9]{1,3})\)\Z")
 SQL = {
     "integer": "bigint",
     "number": "double precision",

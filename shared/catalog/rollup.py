@@ -7,8 +7,9 @@ import msgspec
 
 from shared.catalog import kinds
 
-GROUP = re.compile(r"^(?:(year|quarter|month|date)\(([a-z][a-z0-9_]*)\)|([a-z][a-z0-9_]*))$")
-MEASURE = re.compile(r"^(?:count|sum\(([a-z][a-z0-9_]*)\))$")
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}\Z")
+GROUP = re.compile(r"^(?:(year|quarter|month|date)\(([a-z][a-z0-9_]*)\)|([a-z][a-z0-9_]*))\Z")
+MEASURE = re.compile(r"^(?:count|sum\(([a-z][a-z0-9_]*)\))\Z")
 ROWS = "_rows"
 """Rows in a group; a group without rows is removed."""
 
@@ -61,7 +62,7 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def mistakes(self, types: dict[str, str]) -> list[str]:
         """What is wrong with the rollup of a dataset whose fields have these types, a sentence each."""
         place = f"rollup {self.name!r}"
-        found = [] if GROUP.match(self.name) else [f"{place}: the name must be of a-z, 0-9 and _"]
+        found = [] if NAME.match(self.name) else [f"{place}: the name must be of a-z, 0-9 and _"]
         if not self.group_by or not self.measures:
             found.append(f"{place} needs group_by and measures")
         found += [
@@ -85,5 +86,6 @@ class Rollup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if measure.field is not None and kinds.base(types.get(measure.field, "")) not in kinds.NUMERIC:
                 found.append(f"{place}: sum({measure.field}) needs a number field")
         columns = [group.column for group in self.groups] + list(self.measures)
+        found += [f"{place}: {column!r} is no name for a column" for column in columns if not NAME.match(column)]
         found += [f"{place}: column {c!r} occurs twice" for c in sorted({c for c in columns if columns.count(c) > 1})]
         return found

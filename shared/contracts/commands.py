@@ -1,10 +1,12 @@
 """Orders. Each is addressed to one service and asks for one thing."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
+import msgspec
+
 from shared.contracts.message import Command
-from shared.contracts.parts import Dialect
+from shared.contracts.parts import Dialect, Terms
 
 
 class PlanImport(Command, frozen=True, kw_only=True, omit_defaults=True):
@@ -17,6 +19,7 @@ class PlanImport(Command, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
     bytes_total: int
     dialect: Dialect
+    terms: Terms = Terms()
 
 
 class LoadChunk(Command, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,3 +36,67 @@ class LoadChunk(Command, frozen=True, kw_only=True, omit_defaults=True):
     end: int
     line: int
     overlong: bool = False
+
+
+class SwapStage(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Make the table equal to the rows that a replacing job has staged, as its last chunk."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    chunk: int
+
+
+class LoadRows(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Load a batch: JSON objects, each on one line. `columns` are the fields that some of them names."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    rows: tuple[msgspec.Raw, ...]
+    columns: tuple[str, ...]
+    terms: Terms
+
+
+class PullPage(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Pull the next pages of a declared source, as chunk `chunk` of the job; `at` is where its paginator stands."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id", "chunk")
+
+    job_id: UUID
+    source: str
+    chunk: int
+    at: dict[str, Any] = {}
+
+
+class PlanReplay(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Load failed rows of the job `replay_of` again, as they are: those with this error, or all that are open."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    replay_of: UUID
+    terms: Terms
+    code: str | None = None
+    column: str | None = None
+
+
+class DiscardRows(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Mark open failed rows of a job as not worth keeping; `request_id` tells one such request from the next."""
+
+    identity: ClassVar[tuple[str, ...]] = ("request_id",)
+
+    request_id: UUID
+    failed_in: UUID
+    code: str | None = None
+    column: str | None = None
+
+
+class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Make the table of a declaration, or change the one that follows revision `follows` (0: there is none)."""
+
+    identity: ClassVar[tuple[str, ...]] = ("dataset", "follows", "digest")
+
+    follows: int
+    digest: str
+    declaration: dict[str, Any]

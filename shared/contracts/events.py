@@ -34,6 +34,33 @@ class ImportRejected(Event, frozen=True, kw_only=True, omit_defaults=True):
     problem: Problem
 
 
+class ImportStopped(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A job must not go on, for example because more rows failed than it allows.
+
+    What was loaded until then stays, and `outcome` counts it; the rest is left alone.
+    """
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    problem: Problem
+    outcome: Outcome
+
+
+class SourcePulled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A source has no more pages: its rows came in `chunks` chunks of `bytes` bytes together.
+
+    `warning` says why it ended before the source said so.
+    """
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    chunks: int
+    bytes: int
+    warning: Problem | None = None
+
+
 class ChunkLoaded(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The good rows of a chunk are in the table, its bad ones among the failed rows.
 

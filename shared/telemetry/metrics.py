@@ -18,6 +18,7 @@ JOB_SECONDS = Histogram(
 )
 OLDEST_JOB_SECONDS = Gauge("millrace_oldest_unfinished_job_seconds", "Age of the oldest job that has not ended")
 ACCOUNTING_VIOLATIONS = Counter("millrace_accounting_violations", "Jobs whose rows did not add up")
+TICKS = Gauge("millrace_ticks", "Ticks of schedules within the last hour, by what became of them", ["fate"])
 ROWS = Counter("millrace_rows", "Rows by what became of them", ["dataset", "outcome"])
 FAILED_ROWS = Counter("millrace_failed_rows", "Errors in failed rows by code", ["dataset", "code"])
 DOCUMENTS = Counter("millrace_documents", "Documents written to the search index", ["dataset"])

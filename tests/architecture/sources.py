@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tests.stack import ROOT
 
-FOLDERS = ("services", "shared", "cli", "deploy")
+FOLDERS = ("services", "shared", "cli", "deploy", "sandbox")
 
 
 def sources(*folders: str) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.ingestor import writing
 from tests.integration.loading import Ingestor, ingesting
 from tests.integration.probe import Probe, running
 from tests.stack import Stack
@@ -18,7 +19,11 @@ async def probe(stack: Stack, database: dict[str, str]) -> AsyncIterator[Probe]:
 
 
 @pytest.fixture
-async def ingestor(database: dict[str, str], tmp_path: Path) -> AsyncIterator[Ingestor]:
+async def ingestor(
+    database: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Ingestor]:
     """The ingestor's handlers on a database of their own, with the catalog declared."""
+    # Here chunks are most often loaded one after the other: waiting for an earlier one would be in vain.
+    monkeypatch.setattr(writing, "PATIENCE_SECONDS", 0.0)
     async with ingesting(database, tmp_path) as started:
         yield started

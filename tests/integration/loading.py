@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from services.ingestor.handlers import declare_catalog, load_chunk, plan_import
+from services.ingestor.declaring import declare_catalog
+from services.ingestor.handlers import load_chunk, plan_import
 from services.ingestor.settings import IngestorSettings
 from shared.bus.failures import Postponed
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import read_datasets
-from shared.contracts.commands import LoadChunk, PlanImport
-from shared.contracts.events import ChunkLoaded, ImportPlanned
+from shared.contracts.commands import LoadChunk, PlanImport, SwapStage
+from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped
 from shared.contracts.parts import Dialect, Outcome
 from shared.db import Connection, Pool, connect
 from shared.spool import Spool
@@ -72,11 +73,11 @@ class Ingestor:
     async def load(self, chunk: LoadChunk) -> ChunkLoaded:
         """Commits, or raises whatever the handler raises."""
         async with self.transaction() as db:
-            return await load_chunk(chunk, db, self._spool)
+            return _event(await load_chunk(chunk, db, self._spool))
 
     async def load_within(self, chunk: LoadChunk, db: Connection) -> ChunkLoaded:
         """In a transaction that the caller ends."""
-        return await load_chunk(chunk, db, self._spool)
+        return _event(await load_chunk(chunk, db, self._spool))
 
     async def load_all(self, chunks: Iterable[LoadChunk], chance: random.Random | None = None) -> list[ChunkLoaded]:
         """Each chunk until it is loaded, in the order in which they come or by chance; postponed ones come again."""
@@ -107,6 +108,12 @@ class Ingestor:
     async def failed_rows(self, job_id: UUID) -> list[asyncpg.Record]:
         """In the order of the file."""
         return await self.pool.fetch("SELECT * FROM failed_rows WHERE job_id = $1 ORDER BY line, id", job_id)
+
+
+def _event(said: list[ChunkLoaded | SwapStage | ImportStopped]) -> ChunkLoaded:
+    (event,) = said
+    assert isinstance(event, ChunkLoaded)
+    return event
 
 
 @contextlib.asynccontextmanager

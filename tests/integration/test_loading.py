@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.ingestor import queries
+from services.ingestor import chunks, writing
 from shared.bus import inbox
 from shared.bus.failures import Permanent, Postponed
 from shared.contracts.commands import LoadChunk
@@ -80,27 +80,48 @@ async def test_the_last_row_of_a_key_wins_in_whatever_order_the_chunks_are_loade
     assert outcome.balanced()
 
 
-async def test_a_chunk_whose_keys_are_there_waits_for_the_earlier_chunks(ingestor: Ingestor) -> None:
-    chunks = await ingestor.plan("departments", departments((1, "first"), (2, "last")) * 2, chunk_bytes=16)
-    assert len(chunks) == 2
-    first, last = chunks
-    await ingestor.bring("departments", departments((1, "before")))
+async def test_a_chunk_with_unchanged_rows_waits_for_the_earlier_chunks(ingestor: Ingestor) -> None:
+    await ingestor.bring("departments", departments((1, "stays")))
+    text = departments((1, "first"), (2, "last")) + departments((1, "stays"), (2, "last"))
+    first, last = await ingestor.plan("departments", text, chunk_bytes=16)
     with pytest.raises(Postponed):
         await ingestor.load(last)
-    assert await names(ingestor) == {1: "before"}
+    assert await names(ingestor) == {1: "stays"}
     await ingestor.load(first)
-    await ingestor.load(last)
+    assert await names(ingestor) == {1: "first", 2: "last"}
+    assert (await ingestor.load(last)).outcome == Outcome(rows_read=2, duplicates=2)
+    assert await names(ingestor) == {1: "stays", 2: "last"}
+
+
+async def test_a_waiting_chunk_goes_on_when_the_earlier_one_is_in(
+    ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "PATIENCE_SECONDS", 20.0)
+    await ingestor.bring("departments", departments((1, "stays")))
+    text = departments((1, "first"), (2, "last")) + departments((1, "stays"), (2, "last"))
+    first, last = await ingestor.plan("departments", text, chunk_bytes=16)
+    waiting = asyncio.create_task(ingestor.load(last))
+    await ingestor.load(first)
+    assert (await waiting).outcome == Outcome(rows_read=2, duplicates=2)
+    assert await names(ingestor) == {1: "stays", 2: "last"}
+
+
+async def test_a_chunk_without_unchanged_rows_waits_for_nobody(ingestor: Ingestor) -> None:
+    await ingestor.bring("departments", departments((1, "before")))
+    first, last = await ingestor.plan("departments", departments((1, "first"), (2, "last")) * 2, chunk_bytes=16)
+    assert (await ingestor.load(last)).outcome == Outcome(rows_read=2, inserted=1, updated=1)
+    assert (await ingestor.load(first)).outcome == Outcome(rows_read=2, duplicates=2)
     assert await names(ingestor) == {1: "first", 2: "last"}
 
 
 async def test_a_chunk_does_not_wait_for_one_that_was_given_up(ingestor: Ingestor) -> None:
+    await ingestor.bring("departments", departments((1, "first")))
     first, last = await ingestor.plan("departments", departments((1, "first"), (2, "last")) * 2, chunk_bytes=16)
-    await ingestor.bring("departments", departments((1, "before")))
     async with ingestor.transaction() as db:
         assert await inbox.claim(db, first)
     with pytest.raises(Permanent, match="earlier part of the file"):
         await ingestor.load(last)
-    assert await names(ingestor) == {1: "before"}
+    assert await names(ingestor) == {1: "first"}
 
 
 async def test_rows_that_stay_the_same_are_not_rewritten(ingestor: Ingestor) -> None:
@@ -251,10 +272,10 @@ async def everything(ingestor: Ingestor) -> list[Any]:
 async def test_an_outcome_that_does_not_add_up_is_refused_by_the_ledger(ingestor: Ingestor) -> None:
     (chunk,) = await ingestor.plan("departments", departments((1, "one")))
     async with ingestor.transaction() as db:
-        ledger = (await queries.select_chunk(db, chunk.job_id, chunk.chunk)).ledger
+        line = await chunks.select_chunk(db, chunk.job_id, chunk.chunk)
     with pytest.raises(asyncpg.CheckViolationError):
         async with ingestor.transaction() as db:
-            await queries.update_loaded(db, ledger, "departments", Outcome(rows_read=2, inserted=1))
+            await chunks.update_loaded(db, line, Outcome(rows_read=2, inserted=1))
 
 
 async def test_a_file_that_is_gone_ends_the_import_and_says_so(ingestor: Ingestor) -> None:

@@ -1,11 +1,11 @@
 """Declarations: the catalog's own are good, and what is wrong with others is said, all of it, with its file."""
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.ingestor import tables
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import BadDeclaration, read_datasets, read_reports, to_dataset
 from tests.stack import ROOT
@@ -20,6 +20,11 @@ SIMPLE: dict[str, Any] = {
         {"name": "at", "type": "datetime", "required": True},
     ],
 }
+
+
+def of(name: str, **keys: Any) -> dict[str, Any]:
+    """The changes that leave a single field."""
+    return {"fields": [{"name": name, **keys}], "primary_key": []}
 
 
 def declared(**changes: Any) -> Dataset:
@@ -65,10 +70,56 @@ def test_the_seven_datasets_and_two_reports_are_there() -> None:
         ({"rollups": [{"name": "r", "group_by": ["year(name)"], "measures": {"n": "count"}}]}, "needs a date"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "median(id)"}}]}, "use count or sum(field)"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "sum(name)"}}]}, "needs a number field"),
+        ({"rollups": [{"name": "year(r)", "group_by": ["id"], "measures": {"n": "count"}}]}, "the name must be"),
+        ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {'n" int': "count"}}]}, "no name for a column"),
+        ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "count"}}] * 2}, "declared twice"),
+        ({"name": "others"}, "does not name itself"),
+        (
+            {"title": 5, "fields": [{"name": "id", "tpye": "integer"}]},
+            "fields[0].tpye: unknown key; did you mean 'type'",
+        ),
+        ({"indexes": [["name"]]}, "'name' must have a max_length"),
+        ({"indexes": [["id"], ["id"]]}, "indexes[1] is declared twice"),
+        ({"indexes": [[]]}, "indexes[0] names no field"),
+        ({"indexes": [["id", "id"]]}, "indexes[0] names 'id' more than once"),
+        ({"search": {"fields": []}}, "search.fields is empty"),
+        ({"search": {"fields": ["name"], "language": "klingon"}}, "not a name of a Postgres text search language"),
         ({"fields": [{"name": "Id", "type": "integer"}]}, "is not a name"),
         ({"fields": [{"name": "id", "type": "int"}], "primary_key": []}, "known are integer"),
         ({"fields": [{"name": "id", "type": "string", "pattern": "("}], "primary_key": []}, "no regular expression"),
-        ({"colour": "red"}, "unknown field `colour`"),
+        (of("id", type="integer\n"), "known are integer"),
+        (of("id\n", type="integer"), "is not a name"),
+        (of("xmin", type="integer"), "keeps for itself"),
+        (of("a", type="decimal(39,2)"), "known are integer"),
+        (of("a", type="string", generated=True), "its type must be integer"),
+        (of("a", type="integer", generated=True, default=1), "can't have a default"),
+        (of("a", type="integer", max_length=5), "only string fields have"),
+        (of("a", type="string", max_length=0), "no text can keep"),
+        (of("a", type="string", minimum=5), "has minimum, which a string does not"),
+        (of("a", type="integer", minimum="x"), "has the minimum 'x', which is no integer"),
+        (of("a", type="integer", maximum=1e30), "has the maximum 1e+30"),
+        (of("a", type="date", minimum="2021-02-30"), "has the minimum '2021-02-30'"),
+        (of("a", type="integer", minimum=5, maximum=4), "a minimum above its maximum"),
+        (of("a", type="date", minimum="2021-02-03", maximum="2021-02-02"), "a minimum above its maximum"),
+        (of("a", type="string", enum=[]), "without a value"),
+        (of("a", type="string", enum=["x", "x"]), "occurs twice"),
+        (of("a", type="integer", enum=["x"]), "has 'x' in its enum"),
+        (of("a", type="string", references="things"), "not of the form dataset.field"),
+        (of("a", type="integer", default="x"), "has the default 'x', which is no integer"),
+        (of("a", type="integer", default="now"), "has the default 'now'"),
+        (of("a", type="string", default=5), "which is not text"),
+        (of("a", type="string", default="x\0"), "which is no string"),
+        (of("a", type="string", enum=["x"], default="y"), "not in its enum"),
+        (of("a", type="string", max_length=1, default="yy"), "longer than its max_length"),
+        (of("a", type="object", default="{"), "which is no object"),
+        ({**of("a", type="object", required=True), "primary_key": ["a"]}, "which is an object"),
+        ({**of("a", type="string", required=True), "primary_key": ["a"]}, "'a' must have a max_length"),
+        (
+            {**of("a", type="string", required=True, max_length=601), "primary_key": ["a"]},
+            "'a' must have a max_length, of 600 together",
+        ),
+        ({"fields": [{"name": f"a{n}", "type": "date"} for n in range(401)], "primary_key": []}, "room for"),
+        ({"colour": "red"}, "colour: unknown key; known are"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, Any], said: str) -> None:
@@ -78,6 +129,60 @@ def test_a_mistake_is_named(changes: dict[str, Any], said: str) -> None:
 def test_all_mistakes_are_named_at_once() -> None:
     lines = refused(primary_key=["x"], indexes=[["y"]], search={"fields": ["z"]}).splitlines()
     assert len(lines) == 3
+
+
+def test_mistakes_of_the_shape_are_named_all_at_once_with_their_places() -> None:
+    with pytest.raises(BadDeclaration) as caught:
+        declared(title=None, fields=[{"name": 1}, "id"], partition_by={"every": "month"}, colour="red", search=None)
+    assert [mistake.pointer for mistake in caught.value.mistakes] == [
+        "#/colour",
+        "#/title",
+        "#/fields/0/name",
+        "#/fields/0/type",
+        "#/fields/1",
+        "#/partition_by/field",
+        "#/partition_by/every",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        (of("a", type="integer", default="x"), "#/fields/0/default"),
+        ({"primary_key": ["nothing"]}, "#/primary_key"),
+        ({"indexes": [["id"], ["at", "nothing"]]}, "#/indexes/1"),
+        ({"search": {"fields": ["name"], "language": "klingon"}}, "#/search/language"),
+        ({"partition_by": {"field": "name", "every": "year"}, "primary_key": []}, "#/partition_by/field"),
+        ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {}}]}, "#/rollups/0"),
+    ],
+)
+def test_a_mistake_has_its_place(changes: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(BadDeclaration) as caught:
+        declared(**changes)
+    assert caught.value.mistakes[0].pointer == pointer
+
+
+def test_dates_of_toml_are_those_of_json() -> None:
+    field = {"name": "at", "type": "datetime", "minimum": date(2020, 1, 1), "default": datetime(2021, 1, 1, tzinfo=UTC)}
+    assert declared(fields=[field], primary_key=[]) == declared(
+        fields=[{**field, "minimum": "2020-01-01", "default": "2021-01-01T00:00:00Z"}], primary_key=[]
+    )
+
+
+def test_whole_numbers_stay_exact() -> None:
+    assert declared(**of("a", type="integer", minimum=9007199254740993)).fields[0].minimum == 9007199254740993
+
+
+@pytest.mark.parametrize("name", ["infer", "Things", "a" * 58, "things\n", "1st"])
+def test_not_every_name_can_be_that_of_a_dataset(name: str) -> None:
+    with pytest.raises(BadDeclaration):
+        to_dataset(name, SIMPLE)
+
+
+@pytest.mark.parametrize("declaration", [None, [], "x", 1])
+def test_a_declaration_is_an_object(declaration: Any) -> None:
+    with pytest.raises(BadDeclaration, match="is an object"):
+        to_dataset("things", declaration)
 
 
 def test_a_name_that_would_collide_with_partitions_is_refused() -> None:
@@ -114,16 +219,3 @@ def test_a_cast_is_no_parameter() -> None:
     report = next(report for report in read_reports(CATALOG) if report.name == "hires_by_quarter")
     assert "$1" in report.statement()
     assert ":year" not in report.statement()
-
-
-def test_a_change_that_loses_nothing_is_made_and_another_refused_with_its_reason() -> None:
-    wider = declared(fields=[*SIMPLE["fields"], {"name": "note", "type": "string", "default": "it's"}])
-    assert tables.evolve(declared(), wider) == (
-        ["ALTER TABLE data.\"things\" ADD COLUMN \"note\" text DEFAULT 'it''s'"],
-        [],
-    )
-    fields = [{**field, "type": "number"} if field["name"] == "id" else field for field in SIMPLE["fields"]]
-    assert tables.evolve(declared(), declared(fields=fields))[1] == [
-        "field 'id' can't become number: its values are integer"
-    ]
-    assert "can't be removed" in tables.evolve(wider, declared())[1][0]

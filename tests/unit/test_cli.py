@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cli import following, show, sse, uploading
-from cli.client import COMMANDS
+from cli.app import main
 from cli.gateway import Gateway
 from cli.progress import Lines
 from cli.refusals import Away
@@ -43,16 +44,20 @@ def people(tmp_path: Path) -> str:
 
 
 def run(*arguments: str, **given: Any) -> Result:
-    commands = {command.name: command for command in COMMANDS}
-    return CliRunner().invoke(commands[arguments[0]], arguments[1:], **given)
+    return CliRunner().invoke(main, arguments, **given)
 
 
 def accepts(fake: Fake, *, ends: dict[str, Any]) -> None:
     fake.answers[SUBMIT] = [Answer(job("queued", percent=0.0), 202)]
     fake.answers[f"/v1/jobs/{JOB}/events"] = [events(job("running", percent=50.0), ends)]
     fake.answers[f"/v1/jobs/{JOB}"] = [Answer(ends)]
-    rows = [{"id": 1, "line": 7, "raw": "6,", "errors": [ROW_ERROR], "state": "failed"}]
-    fake.answers[f"/v1/jobs/{JOB}/failed-rows"] = [Answer({"data": rows, "next": None})]
+    rows = [{"id": 1, "line": 7, "raw": "6,", "errors": [ROW_ERROR], "state": "open"}]
+    fake.answers[f"/v1/jobs/{JOB}/failed-rows"] = [failed_rows(rows)]
+
+
+def failed_rows(rows: list[dict[str, Any]], following: int | None = None) -> Answer:
+    counts = [{"code": "required", "column": "name", "rows": 1200}, {"code": "row_length", "column": "", "rows": 34}]
+    return Answer({"data": rows, "next": following, "total": 1234, "kept": 1000, "counts": counts})
 
 
 @pytest.mark.parametrize(
@@ -78,6 +83,45 @@ def test_file_goes_as_it_is_with_key_and_choices(fake: Fake, people: str) -> Non
     assert asked.headers["content-type"] == "text/csv"
     assert asked.headers["authorization"] == "Bearer secret"
     assert asked.headers["content-length"] == str(len(asked.body))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.csv", "text/csv"),
+        ("a.csv.gz", "text/csv"),
+        ("A.TSV.ZST", "text/tab-separated-values"),
+        ("a.ndjson", "application/x-ndjson"),
+        ("a.b.jsonl.gz", "application/x-ndjson"),
+        ("a.json", "application/json"),
+        ("a", "text/csv"),
+    ],
+)
+def test_a_file_is_what_its_name_says_and_goes_as_it_is(fake: Fake, tmp_path: Path, name: str, kind: str) -> None:
+    accepts(fake, ends=job("succeeded"))
+    (tmp_path / name).write_bytes(b"\x1f\x8b\x08 whatever")
+    run("import", str(tmp_path / name), "-d", "people")
+    (asked,) = fake.to(SUBMIT)
+    assert (asked.path, asked.body) == (SUBMIT, b"\x1f\x8b\x08 whatever")
+    assert asked.headers["content-type"] == kind
+    assert "content-encoding" not in asked.headers
+
+
+def test_choices_about_rows_go_along(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("succeeded"))
+    flags = ["--validate-only", "--check-references"]
+    values = ["--mode", "replace", "--encoding", "latin-1", "--quote", "'", "--max-errors", "0"]
+    assert run("import", people, "-d", "people", *flags, *values, "--max-error-rate", "0.05").exit_code == 0
+    (asked,) = fake.to(SUBMIT)
+    assert dict(parse_qsl(urlsplit(asked.path).query)) == {
+        "validate_only": "true",
+        "check_references": "true",
+        "mode": "replace",
+        "encoding": "latin-1",
+        "quote": "'",
+        "max_errors": "0",
+        "max_error_rate": "0.05",
+    }
 
 
 def test_partial_shows_outcome_failed_rows_and_where_all_are(fake: Fake, people: str) -> None:
@@ -193,7 +237,7 @@ def test_pipe_is_not_sent_twice(fake: Fake) -> None:
     os.write(start, b"1,Ada\n")
     os.close(start)
     with os.fdopen(end, "rb") as file, Gateway.find() as gateway, pytest.raises(Away):
-        uploading.upload(gateway, file, "people", {}, Lines("-"))
+        uploading.upload(gateway, file, "-", "people", {}, Lines("-"))
     assert [asked.body for asked in fake.to(SUBMIT)] == [b"1,Ada\n"]
 
 
@@ -243,20 +287,88 @@ def test_gives_up_in_the_end_and_says_that_the_job_goes_on(
     assert f"The job goes on: `millrace jobs {JOB}`" in done.stderr
 
 
-def test_pages_of_failed_rows_are_one_csv(fake: Fake) -> None:
-    here = f"/v1/jobs/{JOB}/failed-rows"
-    link = {"Link": f'<{here}?format=csv&after=9>; rel="next"'}
-    fake.answers[f"{here}?format=csv"] = [Answer(b"id,_line\r\n1,2\r\n", headers=link)]
-    fake.answers[f"{here}?format=csv&after=9"] = [Answer(b"id,_line\r\n3,4\r\n")]
-    assert run("failed", JOB, "--csv").stdout_bytes == b"id,_line\r\n1,2\r\n3,4\r\n"
+HERE = f"/v1/jobs/{JOB}/failed-rows"
 
 
-def test_failed_rows_show_no_control_characters(fake: Fake) -> None:
-    rows = [{"line": 2, "raw": "\x1b[31m,[red]\n", "errors": [ROW_ERROR]}]
-    fake.answers[f"/v1/jobs/{JOB}/failed-rows"] = [Answer({"data": rows, "next": 5})]
-    shown = run("failed", JOB).stdout
-    assert r"\x1b[31m,[red]\n" in shown
-    assert "There are more" in shown
+def test_failed_rows_are_one_csv(fake: Fake) -> None:
+    fake.answers[f"{HERE}?code=type&state=open&format=csv"] = [Answer(b"id,_line\r\n1,2\r\n3,4\r\n")]
+    done = run("failed", JOB, "--csv", "--code", "type", "--state", "open")
+    assert done.stdout_bytes == b"id,_line\r\n1,2\r\n3,4\r\n"
+
+
+def test_a_csv_that_breaks_off_is_no_success(fake: Fake) -> None:
+    fake.answers[f"{HERE}?format=csv"] = [Answer(b"id,_line\r\n1,2\r\n", headers={"Content-Length": "1000"})]
+    done = run("failed", JOB, "--csv")
+    assert done.exit_code == 1
+    assert "does not answer" in done.stderr
+
+
+def test_failed_rows_come_after_their_counts(fake: Fake) -> None:
+    fake.answers[HERE] = [failed_rows([{"line": 2, "raw": "\x1b[31m,[red]\n", "errors": [ROW_ERROR]}], 5)]
+    shown = run("failed", JOB, "--limit", "1", "--column", "name").stdout.splitlines()
+    assert [line.split() for line in shown[:3]] == [
+        ["ROWS", "CODE", "COLUMN"],
+        ["1,200", "required", "name"],
+        ["34", "row_length"],
+    ]
+    assert shown[3] == "1,234 rows failed, 1,000 of them are kept."
+    assert shown[6].endswith(r"A value is required.  \x1b[31m,[red]\n")
+    assert "There are more" in shown[7]
+    assert fake.asked[0].path == f"{HERE}?column=name&limit=1"
+
+
+def test_more_failed_rows_than_a_page(fake: Fake) -> None:
+    rows = [{"line": number, "raw": "6,", "errors": [ROW_ERROR]} for number in range(1000)]
+    fake.answers[f"{HERE}?limit=1000"] = [failed_rows(rows, 77)]
+    fake.answers[f"{HERE}?after=77&limit=500"] = [failed_rows(rows[:500])]
+    shown = run("failed", JOB, "--limit", "1500").stdout
+    assert shown.count("A value is required.") == 1500
+    assert "There are more" not in shown
+
+
+def test_no_failed_row(fake: Fake) -> None:
+    fake.answers[HERE] = [Answer({"data": [], "next": None, "total": 0, "kept": 0, "counts": []})]
+    assert run("failed", JOB).stdout == "No row failed.\n"
+
+
+def test_replay_follows_the_new_job(fake: Fake) -> None:
+    ends = job("partial", rows_read=3, inserted=2, failed=1)
+    accepts(fake, ends={**ends, "warning": {"code": "rows_left_out", "detail": "4 failed rows stay open."}})
+    fake.answers["/v1/jobs/old/replay"] = [Answer(lost=True), Answer(job("queued", percent=0.0), 202)]
+    done = run("replay", "old", "--code", "reference")
+    assert done.exit_code == 3
+    lost, asked = fake.to("/v1/jobs/old/replay")
+    assert json.loads(asked.body) == {"code": "reference", "column": None}
+    assert asked.headers["idempotency-key"] == lost.headers["idempotency-key"]
+    assert "Warning: 4 failed rows stay open." in done.stdout
+    assert "partial 100.0 %" in done.stderr
+    assert "upload" not in done.stderr
+
+
+def test_bars_of_a_replay_have_no_upload(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    accepts(fake, ends=job("succeeded", rows_read=2, inserted=2))
+    fake.answers["/v1/jobs/old/replay"] = [Answer(job("queued", percent=0.0), 202)]
+    shown = run("replay", "old").stderr
+    assert "2 rows read, 2 written, 0 failed" in shown
+    assert "upload" not in shown
+
+
+def test_nothing_to_replay(fake: Fake) -> None:
+    problem = {"status": 409, "code": "nothing_to_replay", "detail": "No open failed row of this job fits."}
+    fake.answers[f"/v1/jobs/{JOB}/replay"] = [Answer(problem, 409)]
+    done = run("replay", JOB)
+    assert (done.exit_code, done.stderr) == (1, "Error: No open failed row of this job fits.\n")
+
+
+@pytest.mark.parametrize(("discarded", "said"), [(1234, "1,234 rows are discarded."), (None, "but not yet")])
+def test_discard(fake: Fake, discarded: int | None, said: str) -> None:
+    fake.answers[f"{HERE}/discard"] = [Answer({"discarded": discarded}, 200 if discarded else 202)]
+    done = run("discard", JOB, "--column", "name")
+    assert done.exit_code == 0
+    assert said in done.stdout
+    assert json.loads(fake.asked[0].body) == {"code": None, "column": "name"}
 
 
 def test_search(fake: Fake) -> None:

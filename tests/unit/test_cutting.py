@@ -82,7 +82,7 @@ def _cell(data: bytes, delimiter: bytes, at: int) -> tuple[int, bool]:
 
 
 def found(data: bytes, delimiter: str = ",") -> list[Record]:
-    rows = zip(*records.find(data, delimiter), strict=True)
+    rows = zip(*records.find(data, records.Marks(ord(delimiter), ord('"'))), strict=True)
     return [
         Record(int(start), int(stop), int(end), int(line), int(fields), Flaw(flaw))
         for start, stop, end, line, fields, flaw in rows

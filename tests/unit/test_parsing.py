@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from services.ingestor import parsing, records
 from services.ingestor.constraints import BadConstraint
 from services.ingestor.cutting import cut
-from services.ingestor.parsing import Batch, Miscounted, parse
+from services.ingestor.parsing import Batch
+from services.ingestor.verdicts import LONGEST_RAW, Miscounted
 from shared.catalog.dataset import Dataset, Field, Partition
 from shared.contracts.parts import Dialect
 
@@ -37,7 +38,11 @@ def table(*fields: Field, **more: Any) -> Dataset:
 def read(data: bytes | str, *fields: Field, delimiter: str = ",", line: int = 1, **more: Any) -> Batch:
     dialect = Dialect(columns=tuple(field.name for field in fields), header=False, delimiter=delimiter)
     data = data.encode() if isinstance(data, str) else data
-    return parse(data, table(*fields, **more), dialect, line=line, now=NOW)
+    return parse(data, table(*fields, **more), dialect, line=line)
+
+
+def parse(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int) -> Batch:
+    return parsing.judge(parsing.read(data, dataset, dialect, line=line), now=NOW)
 
 
 def string(name: str, **more: Any) -> Field:
@@ -110,7 +115,7 @@ def test_reads_a_dataset_of_one_column(data: str, expected: list[str | None]) ->
 
 def test_the_columns_are_those_of_the_file_in_its_order() -> None:
     dialect = Dialect(columns=("b", "id"), header=True, delimiter=";")
-    batch = parse(b"x;1\n", table(ID, A, B), dialect, line=2, now=NOW)
+    batch = parse(b"x;1\n", table(ID, A, B), dialect, line=2)
     assert batch.rows.to_dicts() == [{"b": "x", "id": 1}]
     assert batch.rows.columns == ["b", "id"]
     assert batch.lines.tolist() == [2]
@@ -201,7 +206,7 @@ def test_a_row_of_more_than_a_mebibyte_is_too_large() -> None:
         (4, "too_large"),
     ]
     assert values(batch) == [fits.decode(), "z"]
-    assert batch.failed[0].raw == "x" * parsing.LONGEST_RAW
+    assert batch.failed[0].raw == "x" * LONGEST_RAW
 
 
 def test_the_beginning_of_a_too_large_row_is_enough() -> None:
@@ -211,7 +216,7 @@ def test_the_beginning_of_a_too_large_row_is_enough() -> None:
     beginning = read(data[large.start : large.start + records.LARGEST_RECORD + 2], A, line=large.line)
     assert beginning.failed == whole.failed
     assert [failed.errors[0].code for failed in whole.failed] == ["too_large"]
-    assert whole.failed[0].raw == "é" * (parsing.LONGEST_RAW // 2)
+    assert whole.failed[0].raw == "é" * (LONGEST_RAW // 2)
 
 
 def test_a_shown_value_is_capped() -> None:
@@ -318,7 +323,7 @@ def test_the_chunks_of_a_file_give_what_the_whole_gives(data: bytes, size: int, 
         patch.setattr(records, "LARGEST_RECORD", largest)
         whole = read(data, *fields)
         parts = [
-            parse(data[piece.start : piece.end], table(*fields), dialect, line=piece.line, now=NOW)
+            parse(data[piece.start : piece.end], table(*fields), dialect, line=piece.line)
             for piece in cut(io.BytesIO(data), dialect, size=size)
         ]
     assert [row for part in parts for row in part.rows.rows()] == whole.rows.rows()

@@ -11,7 +11,7 @@ from litestar import get
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from services.gateway import queries
+from services.gateway import eventlog, queries
 from services.gateway.handlers import ENDS
 from services.gateway.preferences import pass_time
 from services.gateway.problems import not_found, responses, to_job_id
@@ -58,7 +58,7 @@ async def _events(pool: Pool, stopping: asyncio.Event, job: UUID, after: int) ->
     yield b"retry: 1000\n\n"
     while time.monotonic() - began < LONGEST_SECONDS and not stopping.is_set():
         async with pool.acquire() as db:
-            events = await queries.select_events(db, job, after, BATCH)
+            events = await eventlog.select_events(db, job, after, BATCH)
         for event in events:
             after = event.id
             told = time.monotonic()

@@ -1,22 +1,18 @@
-"""GET /v1/jobs, /v1/jobs/{id} and /v1/jobs/{id}/failed-rows: the job and everything one wants to know of it."""
+"""GET /v1/jobs and /v1/jobs/{id}: what was accepted, and what has become of it."""
 
 import asyncio
-import csv
-import io
-from typing import Annotated, Any, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from litestar import Response, get
-from litestar.openapi.datastructures import ResponseSpec
+from litestar import get
 from litestar.params import Parameter
 
-from services.gateway import preferences, queries, rows
-from services.gateway.answers import Answer, CsvAnswer, wants_csv
-from services.gateway.job import JobBody, Status, to_body
+from services.gateway import preferences, queries
+from services.gateway.answers import Answer
+from services.gateway.job import Job, JobBody, Status, to_body
 from services.gateway.problems import not_found, responses, to_job_id
-from services.gateway.routes.imports import RETRY_SECONDS
-from shared.db import Pool
+from shared.db import Connection, Pool
 
 
 class Jobs(msgspec.Struct, frozen=True):
@@ -24,13 +20,6 @@ class Jobs(msgspec.Struct, frozen=True):
 
     data: list[JobBody]
     next: UUID | None
-
-
-class FailedRows(msgspec.Struct, frozen=True):
-    """In the order of the file; `next` is the `after` of the next page, or null at the end."""
-
-    data: list[rows.FailedRow]
-    next: int | None
 
 
 @get("/v1/jobs", tags=["jobs"], summary="List jobs, newest first", opt={"scope": "read"}, responses=responses(422))
@@ -65,60 +54,15 @@ async def read_job(
 ) -> Answer[JobBody]:
     """200 whatever the job has come to."""
     seconds = preferences.wait_seconds(prefer)
-    found = await preferences.wait(pool, stopping, to_job_id(job), seconds)
-    async with pool.acquire() as db:
-        body = to_body(found, await queries.select_now(db))
+    found, now = await preferences.wait(pool, stopping, to_job_id(job), seconds)
+    body = to_body(found, now)
     headers = preferences.applied(seconds, found)
-    return Answer(body, headers=headers if found.ended else {**headers, "Retry-After": str(RETRY_SECONDS)})
+    return Answer(body, headers=headers if found.ended else {**headers, "Retry-After": str(preferences.RETRY_SECONDS)})
 
 
-@get(
-    "/v1/jobs/{job:str}/failed-rows",
-    tags=["jobs"],
-    summary="The rows that a job refused, with line and reasons",
-    description="As CSV: the original columns, then `_line` and `_errors`, so that it can be mended and sent again.",
-    opt={"scope": "read"},
-    responses={**responses(404, 422), 200: ResponseSpec(data_container=FailedRows, description="JSON or CSV")},
-)
-async def list_failed_rows(
-    pool: Pool,
-    job: str,
-    code: Annotated[str | None, Parameter(description="Only rows with an error of this code")] = None,
-    column: Annotated[str | None, Parameter(description="Only rows with an error in this column")] = None,
-    limit: Annotated[int | None, Parameter(ge=1, le=100_000, description="100 as JSON, 100000 as CSV")] = None,
-    after: Annotated[int, Parameter(ge=0, description="The `next` of the page before")] = 0,
-    form: Annotated[Literal["json", "csv"] | None, Parameter(query="format")] = None,
-    accept: Annotated[str | None, Parameter(header="Accept")] = None,
-) -> Response[Any]:
-    """JSON or CSV, by `format` or `Accept`."""
-    as_csv = wants_csv(accept, form)
-    most = limit or (100_000 if as_csv else 100)
-    job_id = to_job_id(job)
-    async with pool.acquire() as db:
-        command = await queries.select_command(db, job_id)
-        if command is None:
-            raise not_found("job", job)
-        found = await rows.select_failed_rows(db, job_id, after=after, limit=most + 1, code=code, column=column)
-    page = found[:most]
-    following = page[-1].id if len(found) > most else None
-    if not as_csv:
-        return Answer(FailedRows(page, following))
-    columns = command.dialect.columns
-    headers = {"Link": f'</v1/jobs/{job}/failed-rows?format=csv&after={following}>; rel="next"'} if following else {}
-    return CsvAnswer(
-        f"failed-rows-{job}",
-        [*columns, "_line", "_errors"],
-        [_cells(row, len(columns), command.dialect.delimiter) for row in page],
-        headers,
-    )
-
-
-def _cells(row: rows.FailedRow, columns: int, delimiter: str) -> list[Any]:
-    """The row's own cells as far as they can be told apart, filled up to the columns that there are."""
-    try:
-        cells = next(csv.reader(io.StringIO(row.raw, newline=""), delimiter=delimiter), [])
-    except csv.Error:
-        cells = [row.raw]
-    cells = [*cells[: columns - 1], delimiter.join(cells[columns - 1 :])] if len(cells) > columns else cells
-    reasons = "; ".join(f"{e['column'] or 'row'}: {e['detail']}" for e in row.errors)
-    return [*cells, *[""] * (columns - len(cells)), row.line, reasons]
+async def find(db: Connection, text: str) -> Job:
+    """Raises Problem 404."""
+    found = await queries.select_job(db, to_job_id(text))
+    if found is None:
+        raise not_found("job", text)
+    return found[0]

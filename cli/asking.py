@@ -1,0 +1,41 @@
+"""Asking for a job that brings its own rows, and what becomes of it."""
+
+import sys
+import time
+import uuid
+from typing import Any, NoReturn
+
+import click
+import httpx
+
+from cli import importing, progress, show
+from cli.answers import Job
+from cli.following import follow
+from cli.gateway import Gateway, route
+from cli.refusals import Away
+from cli.uploading import PAUSES
+
+
+def ask(gateway: Gateway, path: str, body: Any) -> httpx.Response:
+    """An answer that was lost on the way is asked for again, under the same key."""
+    key = str(uuid.uuid4())
+    for pause in PAUSES:
+        try:
+            return gateway.post(path, body, key=key)
+        except Away:
+            time.sleep(pause)
+    return gateway.post(path, body, key=key)
+
+
+def conclude(gateway: Gateway, job: Job, name: str, *, no_wait: bool, as_json: bool) -> NoReturn:
+    """Follows the job, tells what became of it, and ends the command with the exit code that says so."""
+    if not no_wait:
+        with progress.display(name) as display:
+            job = follow(gateway, job, display)
+    if as_json:
+        show.answer(gateway.get(route("jobs", job.id)).content)
+    elif no_wait:
+        click.echo(f"Accepted as job {job.id}: `millrace jobs {job.id}` tells how it goes.")
+    else:
+        importing.tell(gateway, job)
+    sys.exit(0 if no_wait else importing.EXIT_CODES.get(job.status, 4))

@@ -1,0 +1,231 @@
+"""The chunk ledger: what is to be loaded, and once it is, what became of its rows."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from shared.catalog.dataset import Dataset
+from shared.contracts.commands import LoadChunk, PlanImport, PlanReplay, SwapStage
+from shared.contracts.message import Command
+from shared.contracts.parts import Dialect, Outcome, Problem, Terms
+from shared.db import Connection
+
+COUNTS = Outcome.__struct_fields__
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the ledger with what is needed to load it."""
+
+    ledger: int
+    job_id: UUID
+    chunk: int
+    dataset: Dataset
+    dialect: Dialect
+    terms: Terms
+    file: str | None = None
+    replay_of: UUID | None = None
+    stopped: Problem | None = None
+
+
+async def insert_plan(
+    db: Connection,
+    command: PlanImport | PlanReplay,
+    dialect: Dialect,
+    planned: Sequence[LoadChunk | SwapStage],
+    *,
+    bytes_total: int,
+) -> None:
+    """The import and a line of the ledger for each chunk, in the order of the input; the swap of a stage comes last."""
+    await db.execute(
+        "INSERT INTO imports (job_id, dataset, file, replay_of, dialect, terms, chunks)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        command.job_id,
+        command.dataset,
+        command.file if isinstance(command, PlanImport) else None,
+        command.replay_of if isinstance(command, PlanReplay) else None,
+        msgspec.to_builtins(dialect),
+        msgspec.to_builtins(command.terms),
+        len(planned),
+    )
+    await db.execute(
+        """
+        INSERT INTO chunks (job_id, dataset, chunk, message_id, start_byte, end_byte, line, overlong)
+        SELECT $1, $2, *
+        FROM unnest($3::int[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bool[])
+        """,
+        command.job_id,
+        command.dataset,
+        [one.chunk for one in planned],
+        [one.id for one in planned],
+        [one.start if isinstance(one, LoadChunk) else bytes_total for one in planned],
+        [one.end if isinstance(one, LoadChunk) else bytes_total for one in planned],
+        [one.line if isinstance(one, LoadChunk) else 0 for one in planned],
+        [isinstance(one, LoadChunk) and one.overlong for one in planned],
+    )
+
+
+async def insert_chunk(
+    db: Connection,
+    command: Command,
+    *,
+    job_id: UUID,
+    chunk: int,
+    size: int,
+    dialect: Dialect,
+    terms: Terms,
+    source: str | None = None,
+) -> Chunk:
+    """A chunk that was not planned but came with its message, of `size` bytes. Raises LookupError."""
+    row = await db.fetchrow(
+        """
+        WITH import AS (
+            INSERT INTO imports (job_id, dataset, dialect, terms, source, chunks)
+            VALUES ($1, $2, $6, $7, $8, CASE WHEN $8::text IS NULL THEN 1 END) ON CONFLICT (job_id) DO NOTHING
+        ), line AS (
+            INSERT INTO chunks (job_id, dataset, chunk, message_id, start_byte, end_byte, line, overlong)
+            VALUES ($1, $2, $3, $4, 0, $5, 1, false) RETURNING ledger
+        )
+        SELECT ledger, declaration FROM line, datasets WHERE name = $2
+        """,
+        job_id,
+        command.dataset,
+        chunk,
+        command.id,
+        size,
+        msgspec.to_builtins(dialect),
+        msgspec.to_builtins(terms),
+        source,
+    )
+    if row is None:
+        raise LookupError(f"dataset {command.dataset} is not declared")
+    dataset = msgspec.convert(row["declaration"], Dataset)
+    return Chunk(ledger=row["ledger"], job_id=job_id, chunk=chunk, dataset=dataset, dialect=dialect, terms=terms)
+
+
+async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
+    """Raises LookupError for a chunk that was never planned."""
+    row = await db.fetchrow(
+        """
+        SELECT c.ledger, c.job_id, c.chunk, d.declaration AS dataset, i.dialect, i.terms, i.file, i.replay_of, i.stopped
+        FROM chunks c JOIN imports i USING (job_id) JOIN datasets d ON d.name = c.dataset
+        WHERE c.job_id = $1 AND c.chunk = $2
+        """,
+        job_id,
+        chunk,
+    )
+    if row is None:
+        raise LookupError(f"chunk {chunk} of job {job_id} is not in the ledger")
+    return msgspec.convert(dict(row), Chunk)
+
+
+async def select_siblings(db: Connection, job_id: UUID) -> list[int]:
+    """The ledger numbers of all chunks of a job."""
+    rows = await db.fetch("SELECT ledger FROM chunks WHERE job_id = $1", job_id)
+    return [row["ledger"] for row in rows]
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """The chunks before one: how many are not loaded yet, how many never will be, how many rows the others wrote."""
+
+    waiting: int
+    lost: int
+    written: int
+
+
+async def select_earlier(db: Connection, job_id: UUID, chunk: int) -> Earlier:
+    """As far as they have committed."""
+    row = await db.fetchrow(
+        """
+        SELECT count(*) FILTER (WHERE loaded_at IS NULL) AS waiting,
+               count(*) FILTER (WHERE loaded_at IS NULL AND EXISTS (SELECT FROM inbox i WHERE i.id = message_id))
+                   AS lost,
+               coalesce(sum(inserted + updated), 0)::bigint AS written
+        FROM chunks WHERE job_id = $1 AND chunk < $2
+        """,
+        job_id,
+        chunk,
+    )
+    return Earlier(**row) if row else Earlier(0, 0, 0)
+
+
+async def update_loaded(db: Connection, chunk: Chunk, outcome: Outcome) -> int:
+    """Closes the ledger's line and returns the dataset's new version.
+
+    The last thing before the commit: whoever changed a row later has a higher version, since the dataset's row is
+    locked until then; and of a job's chunks one at a time passes here.
+    """
+    version: int = await db.fetchval(
+        "UPDATE datasets SET version = version + 1 WHERE name = $1 RETURNING version", chunk.dataset.name
+    )
+    await db.execute(
+        f"""
+        UPDATE chunks SET loaded_at = clock_timestamp(), version = $2,
+               {", ".join(f"{word} = ${number}" for number, word in enumerate(COUNTS, 3))}
+        WHERE ledger = $1 AND loaded_at IS NULL
+        """,
+        chunk.ledger,
+        version,
+        *(getattr(outcome, word) for word in COUNTS),
+    )
+    return version
+
+
+async def select_outcome(db: Connection, job_id: UUID) -> tuple[Outcome, int, Problem | None]:
+    """What has become of a job's rows so far, how many chunks are not loaded yet, and whether it was stopped."""
+    row = await db.fetchrow(
+        f"""
+        SELECT {", ".join(f"coalesce(sum({word}), 0)::bigint AS {word}" for word in COUNTS)},
+               count(*) FILTER (WHERE loaded_at IS NULL AND start_byte < end_byte) AS _waiting,
+               (SELECT stopped FROM imports WHERE job_id = $1) AS _stopped
+        FROM chunks WHERE job_id = $1
+        """,
+        job_id,
+    )
+    if row is None:
+        raise LookupError(f"job {job_id} is not in the ledger")
+    stopped = msgspec.convert(row["_stopped"], Problem) if row["_stopped"] else None
+    return Outcome(**{word: row[word] for word in COUNTS}), row["_waiting"], stopped
+
+
+async def update_stopped(db: Connection, job_id: UUID, problem: Problem) -> None:
+    """No further chunk of the job is to be loaded."""
+    await db.execute("UPDATE imports SET stopped = $2 WHERE job_id = $1", job_id, msgspec.to_builtins(problem))
+
+
+async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[LoadChunk | SwapStage]:
+    """Chunks that nobody loads: none was finished for so long, and these were sent before that. Marks them as sent."""
+    rows = await db.fetch(
+        """
+        UPDATE chunks SET sent_at = now()
+        WHERE ledger IN (
+            SELECT ledger FROM chunks c
+            WHERE loaded_at IS NULL AND sent_at < now() - $1 * interval '1 second'
+              AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = c.message_id)
+              AND NOT EXISTS (SELECT FROM chunks WHERE loaded_at > now() - $1 * interval '1 second')
+              AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = c.message_id)
+              AND NOT EXISTS (SELECT FROM imports i WHERE i.job_id = c.job_id AND i.stopped IS NOT NULL)
+              AND (start_byte < end_byte
+                   OR NOT EXISTS (SELECT FROM chunks o WHERE o.job_id = c.job_id AND o.loaded_at IS NULL
+                                                         AND o.start_byte < o.end_byte))
+            ORDER BY ledger LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
+        RETURNING job_id, dataset, chunk, start_byte, end_byte, line, overlong
+        """,
+        seconds,
+        limit,
+    )
+    return [
+        LoadChunk(
+            dataset=row["dataset"],
+            job_id=row["job_id"],
+            chunk=row["chunk"],
+            start=row["start_byte"],
+            end=row["end_byte"],
+            line=row["line"],
+            overlong=row["overlong"],
+        )
+        if row["start_byte"] < row["end_byte"]
+        else SwapStage(dataset=row["dataset"], job_id=row["job_id"], chunk=row["chunk"])
+        for row in rows
+    ]

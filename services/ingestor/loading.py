@@ -1,0 +1,137 @@
+"""From the bytes of a chunk to rows, failed rows and a closed line of the ledger: the same for files, batches and pages."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from services.ingestor import chunks, parsing, queries, replacing, writing
+from services.ingestor.chunks import Chunk
+from services.ingestor.constraints import BadConstraint
+from services.ingestor.parsing import Batch, Miscounted
+from shared.bus.failures import Permanent
+from shared.contracts.commands import SwapStage
+from shared.contracts.events import ChunkLoaded, ImportStopped
+from shared.contracts.parts import Outcome, Problem
+from shared.db import Connection
+from shared.telemetry import metrics
+
+Loaded = list[ChunkLoaded | SwapStage | ImportStopped]
+FATES = Outcome.__struct_fields__[1:]
+RATED_ROWS = 1000
+"""So many rows must have been read before the share of failed ones means anything."""
+
+
+class Stopped(Exception):
+    """The job has been stopped meanwhile: whatever was done for the chunk is taken back."""
+
+
+async def load(db: Connection, chunk: Chunk, data: bytes, *, line: int, size: int, lines: Sequence[int] = ()) -> Loaded:
+    """Loads a chunk of `size` bytes, whose data begins on physical line `line`, or whose rows stood on `lines`.
+
+    All in the caller's transaction. Nothing is left of it, and nothing said, if the job was stopped meanwhile.
+    Raises Permanent, and Postponed as `writing.write` does.
+    """
+    if chunk.stopped is not None:
+        return []
+    try:
+        async with db.transaction():
+            batch = await _judge(db, chunk, data, line, lines)
+            written, batch = await _write(db, chunk, batch)
+            if batch.failed:
+                await queries.insert_failed_rows(db, chunk, batch)
+            outcome = msgspec.structs.replace(written, rows_read=batch.rows_read, failed=len(batch.failed))
+            return await _close(db, chunk, outcome, batch, size)
+    except Stopped:
+        return []
+
+
+async def _judge(db: Connection, chunk: Chunk, data: bytes, line: int, lines: Sequence[int]) -> Batch:
+    dataset = chunk.dataset
+    now = await db.fetchval("SELECT now()")
+    try:
+        reading = await asyncio.to_thread(parsing.read, data, dataset, chunk.dialect, line=line)
+        unknown: dict[str, pl.Series] = {}
+        if chunk.terms.check_references:
+            for field in (dataset.field(name) for name in chunk.dialect.fields):
+                if field.references:
+                    unknown[field.name] = await queries.select_unknown(db, field.references, reading.values(field.name))
+        batch = await asyncio.to_thread(parsing.judge, reading, now=now, unknown=unknown)
+    except BadConstraint as error:
+        raise Permanent(Problem(code="bad_declaration", detail=f"Dataset {dataset.name}: {error}")) from error
+    return _relined(batch, lines) if lines else batch
+
+
+def _relined(batch: Batch, lines: Sequence[int]) -> Batch:
+    """With the lines on which the rows stood once, in an input that is gone."""
+    here = (batch.records.lines + 1).tolist()
+    if len(here) != len(lines):
+        raise Miscounted(f"{len(lines)} rows, {len(here)} records")
+    there = dict(zip(here, lines, strict=True))
+    failed = [msgspec.structs.replace(row, line=there[row.line]) for row in batch.failed]
+    return batch._replace(lines=np.array([there[line] for line in batch.lines.tolist()], np.int64), failed=failed)
+
+
+async def _write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Batch]:
+    terms = chunk.terms
+    if terms.validate_only or (terms.strict and batch.failed):
+        return Outcome(checked=batch.rows.height), batch
+    if terms.mode == "replace":
+        await replacing.stage(db, chunk, batch.rows)
+        return Outcome(checked=batch.rows.height), batch
+    written, left = await writing.write(db, chunk, batch)
+    return written, left
+
+
+async def _close(db: Connection, chunk: Chunk, outcome: Outcome, batch: Batch, size: int) -> Loaded:
+    version = await chunks.update_loaded(db, chunk, outcome)
+    total, waiting, stopped = await chunks.select_outcome(db, chunk.job_id)
+    if stopped is not None:
+        raise Stopped
+    _tell(chunk.dataset.name, outcome, batch)
+    about: dict[str, Any] = {"dataset": chunk.dataset.name, "job_id": chunk.job_id}
+    loaded: Loaded = [
+        ChunkLoaded(**about, chunk=chunk.chunk, ledger=chunk.ledger, version=version, bytes=size, outcome=outcome)
+    ]
+    if problem := _exceeded(chunk, total):
+        await chunks.update_stopped(db, chunk.job_id, problem)
+        await replacing.drop_stage(db, chunk.job_id)
+        loaded.append(ImportStopped(**about, problem=problem, outcome=total))
+    elif chunk.terms.mode == "replace" and not chunk.terms.validate_only and not waiting:
+        loaded.append(SwapStage(**about, chunk=await replacing.select_swap(db, chunk.job_id)))
+    return loaded
+
+
+def _exceeded(chunk: Chunk, total: Outcome) -> Problem | None:
+    """Why the job must not go on."""
+    terms = chunk.terms
+    if terms.strict and total.failed:
+        detail = f"{total.failed} of {total.rows_read} rows can't be loaded, so none was."
+        return Problem(code="rows_refused", detail=detail, hint="Mend them, or send handling=lenient.")
+    hint = "What was loaded stays. The failed rows say why; allow more errors, or mend the input and send it again."
+    if terms.mode == "replace":
+        hint = "Nothing was replaced. The failed rows say why; mend the input, or allow errors with max_errors."
+    if terms.max_errors is not None and total.failed > terms.max_errors:
+        detail = f"{total.failed} of {total.rows_read} rows failed; {terms.max_errors} are allowed."
+        return Problem(code="too_many_errors", detail=detail, hint=hint)
+    rate = terms.max_error_rate
+    if rate is not None and total.rows_read >= RATED_ROWS and total.failed > rate * total.rows_read:
+        detail = f"{total.failed} of {total.rows_read} rows failed; a share of {rate} is allowed."
+        return Problem(code="too_many_errors", detail=detail, hint=hint)
+    return None
+
+
+def show_zeros(dataset: str) -> None:
+    """So that the first rows are an increase for those who watch, and not the beginning of a series."""
+    for word in FATES:
+        metrics.ROWS.labels(dataset, word)
+
+
+def _tell(dataset: str, outcome: Outcome, batch: Batch) -> None:
+    for word in FATES:
+        metrics.ROWS.labels(dataset, word).inc(getattr(outcome, word))
+    for (code, _), rows in parsing.counts(batch).items():
+        metrics.FAILED_ROWS.labels(dataset, code).inc(rows)

@@ -1,0 +1,57 @@
+"""What becomes of refused rows later: a job takes them up again, or somebody gives them up."""
+
+import msgspec
+
+from services.ingestor import chunks, failures
+from shared.catalog.dataset import Dataset
+from shared.contracts.commands import DiscardRows, LoadChunk, PlanReplay
+from shared.contracts.events import ImportPlanned
+from shared.contracts.parts import Dialect, Problem
+from shared.db import Connection
+
+
+async def plan_replay(command: PlanReplay, db: Connection) -> list[LoadChunk | ImportPlanned]:
+    """Takes up the rows that can be read again; what is left stays open, and the job's warning says so."""
+    written, dataset = await failures.select_written(db, command.replay_of)
+    claimed = await failures.claim_rows(db, command)
+    loads: list[LoadChunk] = []
+    end = 0
+    for piece in claimed:
+        start, end = end, end + piece.bytes
+        loads.append(
+            LoadChunk(
+                dataset=command.dataset,
+                job_id=command.job_id,
+                chunk=piece.chunk,
+                start=start,
+                end=end,
+                line=piece.line,
+            )
+        )
+    unknown = await failures.select_unknown_fields(db, command.job_id)
+    await chunks.insert_plan(db, command, _dialect(written, dataset, unknown), loads, bytes_total=end)
+    if left := await failures.count_left(db, command):
+        await failures.update_warning(db, command.job_id, _left_out(left))
+    return [*loads, ImportPlanned(dataset=command.dataset, job_id=command.job_id, chunks=len(loads), bytes=end)]
+
+
+async def discard_rows(command: DiscardRows, db: Connection) -> None:
+    """A second time it finds nothing to do."""
+    await failures.discard_rows(db, command)
+
+
+def _dialect(written: Dialect, dataset: Dataset, unknown: set[str]) -> Dialect:
+    """Of rows as they are kept, one after the other. JSON may name fields that have been declared meanwhile."""
+    if written.format == "csv":
+        return msgspec.structs.replace(written, header=False)
+    known = {*written.columns, *unknown}
+    columns = tuple(field.name for field in dataset.input_fields if field.name in known)
+    return Dialect(columns=columns, header=False, format="ndjson")
+
+
+def _left_out(rows: int) -> Problem:
+    return Problem(
+        code="rows_left_out",
+        detail=f"{rows} failed rows stay open: they can't be read again as they are.",
+        hint="Download the failed rows as CSV, mend them and import the file.",
+    )

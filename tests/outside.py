@@ -1,0 +1,80 @@
+"""The outside world for one test: the sandbox, in this process and on a port of its own."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from sandbox.app import build
+from sandbox.misbehaviour import Habit, Habits
+from sandbox.world import World
+from services.ingestor.outgoing import Outgoing
+from tests.waiting import eventually
+
+HOST = "127.0.0.1"
+TOKEN = "the-crm's-own-token"
+SECONDS = 20.0
+
+
+class Outside:
+    """The sandbox as tests direct it."""
+
+    def __init__(self, port: int, world: World, habits: Habits) -> None:
+        self.place = f"{HOST}:{port}"
+        self.url = f"http://{self.place}"
+        self.world = world
+        self._habits = habits
+
+    def misbehave(self, **habit: Any) -> None:
+        """See sandbox.misbehaviour.Habit."""
+        self._habits.take_up(Habit(**habit))
+
+    def behave(self) -> None:
+        """Again."""
+        self._habits.drop()
+
+    def asked(self) -> list[str]:
+        """The requests since the last time."""
+        asked = list(self.world.asked)
+        self.world.asked.clear()
+        return asked
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What an ingestor is told that pulls from here."""
+        names = ("CUSTOMERS", "CRM", "PARAGRAPHS", "WAREHOUSE", "DICTIONARY")
+        return {**{f"SOURCE_{name}": self.url for name in names}, "SECRET_CRM_TOKEN": TOKEN}
+
+    def outgoing(self) -> Outgoing:
+        """A way out that leads here."""
+        return Outgoing(self.place, self.environment)
+
+
+@contextlib.asynccontextmanager
+async def sandboxed() -> AsyncIterator[Outside]:
+    """Until the end of the block."""
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    app = build(TOKEN)
+    server = Server(app, address=HOST, port=port, interface=Interfaces.ASGI, log_enabled=False)
+    serving = asyncio.create_task(server.serve())
+    outside = Outside(port, app.state.world, app.state.habits)
+
+    async def answers() -> bool:
+        async with httpx.AsyncClient() as client:
+            with contextlib.suppress(httpx.ConnectError):
+                return (await client.get(f"{outside.url}/health/ready")).is_success
+        return False
+
+    try:
+        await eventually(answers, SECONDS)
+        yield outside
+    finally:
+        server.stop()
+        await serving

@@ -1,0 +1,154 @@
+"""Elements of JSON arrays, against a scanner that reads byte by byte, and against Python's json."""
+
+import io
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ingestor import elements, records
+from services.ingestor.cutting import cut
+from services.ingestor.records import Flaw
+from shared.contracts.parts import Dialect
+
+TORTURE = st.lists(
+    st.sampled_from(
+        [
+            b'"',
+            b"\\",
+            b'\\"',
+            b",",
+            b",",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b"\n",
+            b"\r",
+            b" ",
+            b"1",
+            b'"a"',
+            b"{}",
+            b'{"a":1}',
+            b"\xc3\xa9",
+            b"\0",
+        ]
+    ),
+    max_size=60,
+).map(b"".join)
+LIMITS = st.sampled_from([3, 7, 20, 1 << 20])
+SPACE = b" \t\r\n"
+
+
+class Element(NamedTuple):
+    start: int
+    stop: int
+    end: int
+    line: int
+    flaw: Flaw
+
+
+def scan(data: bytes, largest: int) -> list[Element]:
+    """The rules once more, as slow and plain as can be."""
+    found: list[Element] = []
+    at = blanks(data, 0, SPACE + b",")
+    rest = closed = data[at : at + 1] == b"]"
+    at += closed
+    while not closed and (at := blanks(data, at, SPACE + b",")) < len(data):
+        if data[at : at + 1] == b"]":
+            closed, at = True, at + 1
+            continue
+        stop, end, flaw, closed = one(data, at, largest)
+        content = data[at:stop] if flaw == Flaw.TOO_LARGE else data[at:stop].rstrip(SPACE)
+        found.append(Element(at, at + len(content), end, data.count(b"\n", 0, at), flaw))
+        at = end
+    if rest or (closed and data[at:].strip(SPACE)):
+        at = blanks(data, at, SPACE)
+        found.append(Element(at, len(data), len(data), data.count(b"\n", 0, at), Flaw.AFTER_END))
+    return found
+
+
+def blanks(data: bytes, at: int, which: bytes) -> int:
+    while at < len(data) and data[at] in which:
+        at += 1
+    return at
+
+
+def one(data: bytes, at: int, largest: int) -> tuple[int, int, Flaw, bool]:
+    """Where the element stops, where the next may begin, what is wrong, and whether the array is closed there."""
+    place, kind = walk(data, at)
+    newline = data.find(b"\n", at)
+    if kind in (",", "\n", "]") and place - at <= largest:
+        return place, place + 1, Flaw.NONE, kind == "]"
+    if kind == "torn" and place - at <= largest:
+        return place, place + 1, Flaw.NOT_CLOSED, False
+    if kind == "end" and place - at <= largest:
+        return place, place, Flaw.NOT_CLOSED, False
+    if 0 <= newline <= at + largest:
+        return newline, newline + 1, Flaw.NOT_CLOSED, False
+    if len(data) - at <= largest:
+        return len(data), len(data), Flaw.NOT_CLOSED, False
+    if kind in (",", "\n", "]", "torn") and (newline < 0 or place <= newline):
+        return place + 1, place + 1, Flaw.TOO_LARGE, kind == "]"
+    end = len(data) if newline < 0 else newline + 1
+    return end, end, Flaw.TOO_LARGE, False
+
+
+def walk(data: bytes, at: int) -> tuple[int, str]:
+    """Where an element ends, as if it could be of any length, and by what."""
+    depth, inside, escaped = 0, False, False
+    for place in range(at, len(data)):
+        symbol = chr(data[place])
+        if symbol == "\n":
+            if inside or depth == 0:
+                return place, "torn" if inside else "\n"
+        elif symbol == '"' and not escaped:
+            inside = not inside
+        elif not inside and symbol in "{[":
+            depth += 1
+        elif not inside and symbol in "}]":
+            if symbol == "]" and depth == 0:
+                return place, "]"
+            depth = max(0, depth - 1)
+        elif symbol == "," and not inside and depth == 0:
+            return place, ","
+        escaped = symbol == "\\" and not escaped
+    return len(data), "end" if depth == 0 and not inside and data[-1:] != b"]" else "open"
+
+
+def found(data: bytes) -> list[Element]:
+    return [
+        Element(int(start), int(stop), int(end), int(line), Flaw(flaw))
+        for start, stop, end, line, _, flaw in zip(*elements.find(data), strict=True)
+    ]
+
+
+@settings(max_examples=30000, deadline=None)
+@given(TORTURE, LIMITS, st.sampled_from([5, 11, 1 << 18]))
+def test_finds_the_elements_that_a_plain_scanner_finds(data: bytes, largest: int, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "LARGEST_RECORD", largest)
+        patch.setattr(elements, "BLOCK", block)
+        assert found(data) == scan(data, largest)
+
+
+@settings(max_examples=30000, deadline=None)
+@given(TORTURE, LIMITS, st.integers(1, 50), st.sampled_from([b"[", b"\xef\xbb\xbf\r\n ["]))
+def test_cuts_have_all_elements_of_the_file(data: bytes, largest: int, size: int, before: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "LARGEST_RECORD", largest)
+        parts = cut_up(before + data, size)
+        assert parts == cut_up(before + data, 1 << 20)
+        file = scan(data, largest)
+    whole = [data[element.start : element.stop] for element in file if element.start < len(data)]
+    assert [text for _, text, _ in parts] == whole
+
+
+def cut_up(data: bytes, size: int) -> list[tuple[int, bytes, Flaw]]:
+    pieces = cut(io.BytesIO(data), Dialect(columns=("a",), header=False, format="json"), size=size)
+    return [
+        (piece.line + element.line, data[piece.start : piece.end][element.start : element.stop], element.flaw)
+        for piece in pieces
+        for element in found(data[piece.start : piece.end])
+    ]

@@ -1,0 +1,394 @@
+"""Paginators against sources as they are met: endless, repeating, capping, null, lying about their totals."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+import pytest
+
+from services.ingestor import paginators, progress, selecting
+from services.ingestor.paginators import BadPage, Page, Place, Trail
+from services.ingestor.progress import Progress, Step
+from shared.catalog.source import (
+    Cursor,
+    HeaderLink,
+    Incremental,
+    JsonLink,
+    Offset,
+    PageNumber,
+    Paginator,
+    SinglePage,
+    Source,
+)
+
+ROWS = [{"id": number} for number in range(1, 8)]
+MOST = 60
+BASE = "https://there.example/rows"
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+"""From query parameters to a document, whose `link` is the header's."""
+
+
+def source(paginator: Paginator, **told: Any) -> Source:
+    return Source(**{"name": "there", "url": BASE, "data_selector": "rows", "paginator": paginator, **told})
+
+
+class Synced(NamedTuple):
+    """What came of a sync: ids in their order, what was asked for, and why it ended early."""
+
+    ids: list[int]
+    asked: list[dict[str, Any]]
+    warning: str
+
+
+def sync(declared: Source, answer: Answer, *, seconds: Sequence[float] = (0.0,)) -> Synced:
+    """All pages, as `pull_page` asks for them; progress is written down after each, as between two messages."""
+    now = progress.begin(declared, None)
+    ids: list[int] = []
+    asked: list[dict[str, Any]] = []
+    for number in range(MOST):
+        link = paginators.link(declared.paginator, now.place)
+        params: dict[str, Any] = dict(paginators.parameters(declared.paginator, now.place))
+        if link is not None:
+            assert params == {}
+            params = dict(httpx.URL(BASE).join(link).params)
+        asked.append(params)
+        document = answer({name: int(text) if str(text).isdecimal() else text for name, text in params.items()})
+        links = {"next": document.pop("link")} if "link" in document else {}
+        page = Page(selecting.rows(document, declared), document, links)
+        step = progress.advance(declared, now, page, seconds=seconds[min(number, len(seconds) - 1)])
+        ids += [row["id"] for row in step.rows]
+        if step.ended:
+            return Synced(ids, asked, step.warning.code if step.warning else "")
+        now = msgspec.json.decode(msgspec.json.encode(step.progress), type=Progress)
+    raise AssertionError("nothing ends it")
+
+
+def numbered(size: int = 3, *, base: int = 1, rows: Sequence[Any] = ROWS, **told: Any) -> Answer:
+    """A source whose pages have numbers."""
+
+    def answer(params: dict[str, Any]) -> dict[str, Any]:
+        start = (params["page"] - base) * size
+        return {"rows": rows[start : start + size], **told}
+
+    return answer
+
+
+def sliced(*, most: int = 100, rows: Sequence[Any] = ROWS, **told: Any) -> Answer:
+    """A source that is read by offset and limit, of which it takes `most` at most."""
+
+    def answer(params: dict[str, Any]) -> dict[str, Any]:
+        return {"rows": rows[params["offset"] : params["offset"] + min(most, params["limit"])], **told}
+
+    return answer
+
+
+def pages(*documents: dict[str, Any]) -> Answer:
+    """One after the other, whatever is asked; the last one again and again."""
+    waiting = list(documents)
+    return lambda _params: dict(waiting.pop(0) if len(waiting) > 1 else waiting[0])
+
+
+def rows(*ids: int) -> list[dict[str, int]]:
+    return [{"id": number} for number in ids]
+
+
+ALL = [row["id"] for row in ROWS]
+PAGES = PageNumber(base_page=1)
+
+
+@pytest.mark.parametrize(
+    ("paginator", "answer", "ids", "requests", "warning"),
+    [
+        pytest.param(SinglePage(), pages({"rows": ROWS}), ALL, 1, "", id="a single page"),
+        pytest.param(SinglePage(), pages({"rows": ROWS, "next": "/more"}), ALL, 1, "", id="a single page alone"),
+        # page_number
+        pytest.param(PAGES, numbered(), ALL, 4, "", id="pages until an empty one"),
+        pytest.param(PAGES, numbered(7), ALL, 2, "", id="a full last page is not known to be the last"),
+        pytest.param(PAGES, numbered(rows=[]), [], 1, "", id="nothing at all"),
+        pytest.param(PageNumber(), numbered(base=0), ALL, 4, "", id="pages from 0"),
+        pytest.param(PageNumber(base_page=1, total_path="n"), numbered(n=3), ALL, 3, "", id="a total of pages"),
+        pytest.param(PageNumber(total_path="n"), numbered(base=0, n=3), ALL, 3, "", id="a total of pages from 0"),
+        pytest.param(PageNumber(base_page=1, total_path="m.n"), numbered(m={"n": "3"}), ALL, 3, "", id="total as text"),
+        pytest.param(
+            PageNumber(base_page=1, total_path="n", total_of="rows"), numbered(n=7), ALL, 3, "", id="a total of rows"
+        ),
+        pytest.param(PageNumber(base_page=1, total_path="n"), numbered(n=None), ALL, 4, "", id="a total that is null"),
+        pytest.param(PageNumber(base_page=1, total_path="n"), numbered(), ALL, 4, "", id="a total that is not there"),
+        pytest.param(PageNumber(base_page=1, maximum_page=2), numbered(), ALL[:6], 2, "", id="a last page"),
+        pytest.param(
+            PageNumber(base_page=1, maximum_page=2, has_more_path="more"),
+            numbered(more=True),
+            ALL[:6],
+            2,
+            "",
+            id="has_more does not override the maximum",
+        ),
+        pytest.param(
+            PageNumber(base_page=1, has_more_path="more"), numbered(more=False), ALL[:3], 1, "", id="has_more is false"
+        ),
+        pytest.param(
+            PageNumber(base_page=1, has_more_path="more"),
+            pages({"rows": rows(1, 2), "more": True}, {"rows": [], "more": True}, {"rows": rows(3), "more": "false"}),
+            [1, 2, 3],
+            3,
+            "",
+            id="an empty page in the middle, and has_more as text",
+        ),
+        pytest.param(
+            PageNumber(base_page=1, has_more_path="more"), numbered(), ALL, 4, "", id="has_more that is not there"
+        ),
+        pytest.param(
+            PAGES,
+            pages({"rows": rows(1, 2, 3)}, {"rows": rows(4)}, {"rows": rows(5, 6, 7)}, {"rows": []}),
+            ALL,
+            4,
+            "",
+            id="a short page is not the end",
+        ),
+        pytest.param(PAGES, pages({"rows": rows(1, 2)}, {"rows": None}), [1, 2], 2, "", id="a page that is null"),
+        pytest.param(PAGES, pages({"rows": rows(1, 2)}, {}), [1, 2], 2, "", id="a page without rows"),
+        pytest.param(PAGES, pages({"rows": rows(1, None or 2)}, {"rows": [None]}), [1, 2], 2, "", id="a row of null"),
+        pytest.param(
+            PageNumber(base_page=1, stop_after_empty_page=False, total_path="n"),
+            pages({"rows": rows(1), "n": 3}, {"rows": None, "n": 3}, {"rows": rows(2), "n": 3}),
+            [1, 2],
+            3,
+            "",
+            id="a null page in the middle of a known number",
+        ),
+        pytest.param(
+            PAGES,
+            pages({"rows": rows(1, 2)}, {"rows": rows(3)}),
+            [1, 2, 3],
+            3,
+            "pagination_loop",
+            id="the last page for ever",
+        ),
+        pytest.param(
+            PAGES,
+            lambda params: {"rows": rows(params["page"])},
+            list(range(1, 11)),
+            10,
+            "max_pages",
+            id="new pages for ever",
+        ),
+        pytest.param(
+            PageNumber(base_page=1, stop_after_empty_page=False, has_more_path="more"),
+            pages({"rows": rows(1), "more": True}, {"rows": [], "more": True}),
+            [1],
+            10,
+            "max_pages",
+            id="empty pages for ever",
+        ),
+        # offset
+        pytest.param(Offset(limit=3), sliced(), ALL, 4, "", id="offsets until an empty page"),
+        pytest.param(Offset(limit=3, total_path="n"), sliced(n=7), ALL, 3, "", id="offsets with a total"),
+        pytest.param(Offset(limit=7, total_path="n"), sliced(n=7), ALL, 1, "", id="as many as there are"),
+        pytest.param(Offset(limit=5, total_path="n"), sliced(most=2, n=7), ALL, 4, "", id="a limit that is capped"),
+        pytest.param(Offset(limit=3, offset=4), sliced(), ALL[4:], 2, "", id="from an offset on"),
+        pytest.param(Offset(limit=3, maximum_offset=3), sliced(), ALL[:6], 2, "", id="up to an offset"),
+        pytest.param(
+            Offset(limit=2, has_more_path="more", maximum_offset=3),
+            sliced(more=True),
+            ALL[:4],
+            2,
+            "",
+            id="has_more does not override the greatest offset",
+        ),
+        pytest.param(
+            Offset(limit=3),
+            lambda params: {"rows": ROWS[min(params["offset"], 4) :][:3]},
+            [1, 2, 3, 4, 5, 6, 5, 6, 7],
+            4,
+            "pagination_loop",
+            id="an offset beyond the end gives the last rows",
+        ),
+        pytest.param(
+            Offset(limit=2, stop_after_empty_page=False, total_path="n"),
+            pages({"rows": rows(1, 2), "n": 6}, {"rows": [], "n": 6}, {"rows": rows(5, 6), "n": 6}),
+            [1, 2, 5, 6],
+            3,
+            "",
+            id="an empty page is passed by its limit",
+        ),
+        # cursor
+        pytest.param(
+            Cursor(cursor_path="next"),
+            pages({"rows": rows(1), "next": "b"}, {"rows": rows(2), "next": "c"}, {"rows": rows(3), "next": None}),
+            [1, 2, 3],
+            3,
+            "",
+            id="cursors until null",
+        ),
+        pytest.param(
+            Cursor(), pages({"rows": rows(1), "cursors": {"next": 7}}, {"rows": rows(2)}), [1, 2], 2, "", id="a number"
+        ),
+        pytest.param(
+            Cursor(cursor_path="next"), pages({"rows": rows(1), "next": ""}), [1], 1, "", id="an empty text ends"
+        ),
+        pytest.param(
+            Cursor(cursor_path="next", has_more_path="more"),
+            pages({"rows": rows(1), "next": "b", "more": True}, {"rows": rows(2), "next": "b", "more": False}),
+            [1, 2],
+            2,
+            "",
+            id="a cursor on the last page, and has_more",
+        ),
+        pytest.param(
+            Cursor(cursor_path="next"),
+            pages({"rows": rows(1), "next": "b"}, {"rows": rows(2), "next": "b"}),
+            [1, 2],
+            2,
+            "pagination_loop",
+            id="the same cursor again",
+        ),
+        pytest.param(
+            Cursor(cursor_path="next"),
+            pages({"rows": rows(1), "next": "b"}, {"rows": rows(2), "next": "c"}, {"rows": rows(2), "next": "d"}),
+            [1, 2],
+            3,
+            "pagination_loop",
+            id="new cursors, the same rows",
+        ),
+        pytest.param(
+            Cursor(cursor_path="next"),
+            pages({"rows": rows(1), "next": "b"}, {"rows": [], "next": "c"}, {"rows": rows(2)}),
+            [1, 2],
+            3,
+            "",
+            id="an empty page is not the end of cursors",
+        ),
+        pytest.param(
+            Cursor(cursor_path="next"),
+            pages({"rows": [], "next": "b"}, {"rows": None, "next": "c"}, {"next": "d"}, {"rows": rows(1)}),
+            [1],
+            4,
+            "",
+            id="empty pages may follow each other",
+        ),
+        # links
+        pytest.param(
+            JsonLink(next_url_path="links.next"),
+            pages(
+                {"rows": rows(1), "links": {"next": f"{BASE}?p=2"}},
+                {"rows": rows(2), "links": {"next": "/rows?p=3"}},
+                {"rows": rows(3), "links": {}},
+            ),
+            [1, 2, 3],
+            3,
+            "",
+            id="links, whole and relative",
+        ),
+        pytest.param(
+            JsonLink(has_more_path="more"),
+            pages({"rows": rows(1), "next": "?p=2", "more": False}),
+            [1],
+            1,
+            "",
+            id="a link after which there is no more",
+        ),
+        pytest.param(
+            JsonLink(),
+            pages({"rows": rows(1), "next": "?p=2"}, {"rows": rows(2), "next": "?p=2"}),
+            [1, 2],
+            2,
+            "pagination_loop",
+            id="a link to itself",
+        ),
+        pytest.param(
+            HeaderLink(),
+            pages({"rows": rows(1), "link": "?p=2"}, {"rows": rows(2)}),
+            [1, 2],
+            2,
+            "",
+            id="links in the header",
+        ),
+    ],
+)  # fmt: skip
+def test_a_source_is_read_to_its_end_or_is_said_not_to_be(
+    paginator: Paginator, answer: Answer, ids: list[int], requests: int, warning: str
+) -> None:
+    synced = sync(source(paginator, max_pages=10), answer)
+    assert (synced.ids, len(synced.asked), synced.warning) == (ids, requests, warning)
+
+
+@pytest.mark.parametrize("period", range(1, 9))
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_a_circle_of_cursors_of_any_length_is_noticed_soon(period: int, before: int) -> None:
+    def answer(params: dict[str, Any]) -> dict[str, Any]:
+        here = params.get("after", 0)
+        following = here + 1 if here < before + period else before + 1
+        return {"rows": rows(here), "cursors": {"next": following}}
+
+    synced = sync(source(Cursor()), answer)
+    assert synced.warning == "pagination_loop"
+    assert set(synced.ids) == set(range(before + period + 1))
+    assert len(synced.asked) <= 3 * (before + period) + 3
+
+
+def test_what_is_asked_for() -> None:
+    assert sync(source(PageNumber(base_page=1, limit=3, limit_param="size")), numbered()).asked == [
+        {"page": number, "size": 3} for number in (1, 2, 3, 4)
+    ]
+    asked = sync(source(Offset(limit=4)), sliced()).asked
+    assert asked == [{"offset": offset, "limit": 4} for offset in (0, 4, 7)]
+    cursors = pages({"rows": rows(1), "at": {"next": "b"}}, {"rows": []})
+    assert sync(source(Cursor(cursor_path="at.next", cursor_param="from", limit=2)), cursors).asked == [
+        {"limit": 2},
+        {"limit": 2, "from": "b"},
+    ]
+
+
+def test_hard_stops_win_over_whatever_the_source_says() -> None:
+    def endless(params: dict[str, Any]) -> dict[str, Any]:
+        return {"rows": rows(*range(params["page"] * 10, params["page"] * 10 + 10)), "total": 10**9, "more": True}
+
+    told = PageNumber(total_path="total", has_more_path="more")
+    synced = sync(source(told, max_pages=4), endless)
+    assert (len(synced.ids), len(synced.asked), synced.warning) == (40, 4, "max_pages")
+    synced = sync(source(told, max_rows=25), endless)
+    assert (len(synced.ids), len(synced.asked), synced.warning) == (25, 3, "max_rows")
+    synced = sync(source(told, max_seconds=60), endless, seconds=(0, 30, 61))
+    assert (len(synced.ids), len(synced.asked), synced.warning) == (30, 3, "max_seconds")
+
+
+def test_a_limit_that_is_just_reached_at_the_end_is_no_reason_to_worry() -> None:
+    assert sync(source(PageNumber(base_page=1, total_path="n"), max_pages=3), numbered(n=3)) == Synced(
+        ALL, [{"page": 1}, {"page": 2}, {"page": 3}], ""
+    )
+    assert sync(source(SinglePage(), max_rows=7), pages({"rows": ROWS})).warning == ""
+    assert sync(source(SinglePage(), max_rows=6), pages({"rows": ROWS})) == Synced(ALL[:6], [{}], "max_rows")
+
+
+@pytest.mark.parametrize(
+    ("paginator", "document"),
+    [
+        (Offset(limit=3, total_path="n"), {"rows": ROWS, "n": "many"}),
+        (PageNumber(total_path="n"), {"rows": ROWS, "n": {"of": 3}}),
+        (Cursor(cursor_path="next"), {"rows": ROWS, "next": {"id": 3}}),
+        (Cursor(cursor_path="next"), {"rows": ROWS, "next": True}),
+        (JsonLink(), {"rows": ROWS, "next": ["?p=2"]}),
+    ],
+)
+def test_an_answer_that_a_paginator_cannot_follow_is_no_end(paginator: Paginator, document: dict[str, Any]) -> None:
+    with pytest.raises(BadPage, match="should be"):
+        sync(source(paginator), pages(document))
+
+
+def test_the_highest_value_is_kept_and_the_one_that_was_asked_for_stays() -> None:
+    declared = source(SinglePage(), incremental=Incremental(cursor_path="at", start_param="since", initial_value=5))
+    assert (progress.begin(declared, None).since, progress.begin(declared, None).highest) == ("5", None)
+    before = progress.begin(declared, "9")
+    assert (before.since, before.highest) == ("9", "9")
+    page = Page([{"at": 8}, {"at": 11}, {"at": None}, {}, {"at": True}, {"at": 10}], None, {})
+    step: Step = progress.advance(declared, before, page, seconds=0)
+    assert (step.progress.since, step.progress.highest) == ("9", "11")
+
+
+def test_a_trail_stays_small() -> None:
+    trail: Trail | None = Trail()
+    for number in range(1000):
+        assert trail is not None
+        trail = trail.over(Page(rows(number), None, {}), Place(token=f"cursor {number}"))
+    assert len(msgspec.json.encode(trail)) < 200

@@ -1,0 +1,48 @@
+"""What a job is to do with its rows when nothing is said, and what can't be said of which dataset."""
+
+from typing import Any
+
+import pytest
+
+from services.gateway.problems import Problem
+from services.gateway.terms import to_terms
+from shared.catalog.dataset import Dataset, Field
+from shared.contracts.parts import Mode, Terms
+
+FIELDS = (Field(name="id", type="integer", required=True),)
+KEYED = Dataset(name="people", title="People", fields=FIELDS, primary_key=("id",))
+KEYLESS = Dataset(name="visits", title="Visits", fields=FIELDS)
+
+
+def test_by_default_rows_are_updated_where_there_is_a_key_and_added_where_there_is_none() -> None:
+    assert to_terms(KEYED, None) == Terms(mode="upsert")
+    assert to_terms(KEYLESS, None) == Terms(mode="append")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "mode", "code"),
+    [(KEYLESS, "upsert", "mode_needs_key"), (KEYLESS, "insert", "mode_needs_key"), (KEYED, "append", "mode_refused")],
+)
+def test_a_mode_that_does_not_fit_is_refused_with_what_to_use_instead(dataset: Dataset, mode: Mode, code: str) -> None:
+    with pytest.raises(Problem) as problem:
+        to_terms(dataset, mode)
+    assert (problem.value.status, problem.value.code) == (422, code)
+    assert problem.value.hint.startswith("Use ")
+    assert dataset.name in problem.value.detail
+
+
+@pytest.mark.parametrize(
+    ("dataset", "mode"),
+    [(KEYED, "upsert"), (KEYED, "insert"), (KEYED, "replace"), (KEYLESS, "append"), (KEYLESS, "replace")],
+)
+def test_a_mode_that_fits_is_taken(dataset: Dataset, mode: Mode) -> None:
+    assert to_terms(dataset, mode).mode == mode
+
+
+@pytest.mark.parametrize(
+    ("said", "max_errors"),
+    [({}, 0), ({"max_errors": 3}, 3), ({"max_error_rate": 0.1}, None), ({"max_errors": None}, 0)],
+)
+def test_a_replacement_takes_no_bad_row_unless_it_is_told_to(said: dict[str, Any], max_errors: int | None) -> None:
+    assert to_terms(KEYED, "replace", **said).max_errors == max_errors
+    assert to_terms(KEYED, "upsert", **said).max_errors == said.get("max_errors")
