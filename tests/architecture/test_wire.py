@@ -51,7 +51,7 @@ EXAMPLES: list[Message] = [
     ),
     commands.LoadChunk(**ABOUT, chunk=2, start=100, end=1000, line=11, overlong=True),
     commands.SwapStage(**ABOUT, chunk=3),
-    commands.LoadRows(**ABOUT, rows=(msgspec.Raw(b'{"id":1.50}'),), columns=("id",), terms=TERMS),
+    commands.LoadRows(**ABOUT, rows=(msgspec.Raw(b'{"id":15}'),), columns=("id",), terms=TERMS),
     commands.PullPage(**ABOUT, source="crm", chunk=2, at={"page": 3}),
     commands.PlanReplay(**ABOUT, replay_of=UUID(int=7), terms=TERMS, **FILTER),
     commands.DiscardRows(dataset="hired_employees", request_id=UUID(int=6), failed_in=JOB, **FILTER),
