@@ -194,8 +194,26 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     title: str
+    revision: int
     version: int
     declaration: Declaration
+
+
+class Warned(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to look at in a draft."""
+
+    code: str
+    detail: str
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A declaration to start from; `parameters` are those with which to import the file."""
+
+    name: str
+    toml: str
+    warnings: list[Warned]
+    rows: int
+    parameters: dict[str, str]
 
 
 class Datasets(msgspec.Struct, frozen=True):

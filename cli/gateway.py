@@ -67,6 +67,15 @@ class Gateway:
         with self._spoken():
             return self._good(self._client.post(path, json=body, headers={"Idempotency-Key": key}))
 
+    def send(
+        self, method: str, path: str, content: bytes, kind: str, parameters: Parameters | None = None
+    ) -> httpx.Response:
+        """Content of the type `kind`, to where it does no harm to send it twice."""
+        given = {name: value for name, value in (parameters or {}).items() if value is not None}
+        with self._spoken():
+            headers = {"Content-Type": kind}
+            return self._good(self._client.request(method, path, params=given, content=content, headers=headers))
+
     def submit(
         self, dataset: str, pieces: Iterable[bytes], size: int | None, kind: str, parameters: Parameters, *, key: str
     ) -> Job:

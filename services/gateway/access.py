@@ -57,7 +57,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
 async def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Raises Problem 422: a misspelt parameter that is ignored gives a wrong answer. A route may take `any_query`."""
-    if handler.opt.get("public") or handler.opt.get("any_query"):
+    if not connection.scope["query_string"] or handler.opt.get("public") or handler.opt.get("any_query"):
         return
     parameters = handler.parsed_fn_signature.parameters
     known = {getattr(field.kwarg_definition, "query", None) or name for name, field in parameters.items()}

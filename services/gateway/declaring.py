@@ -52,7 +52,7 @@ async def send(pool: Pool, relay: Relay, dataset: Dataset, follows: int) -> None
 async def follow(
     pool: Pool, catalog: Catalog, stopping: asyncio.Event, dataset: Dataset, follows: int
 ) -> Declared | None:
-    """As it stands once it does; None if it takes too long. Raises Problem 409 if another declaration came first."""
+    """As it stands once it does; None if it takes too long. Raises Problem 409 if another declaration does."""
     until = time.monotonic() + PATIENCE_SECONDS
     pause = FIRST_LOOK
     while True:
@@ -60,7 +60,7 @@ async def follow(
         if standing is not None and standing.revision > follows:
             if standing.dataset == dataset:
                 return standing
-            detail = f"Another declaration of {dataset.name} came first: revision {standing.revision}."
+            detail = f"Another declaration of {dataset.name} stands now: revision {standing.revision}."
             raise Problem(409, "conflict", detail, hint="Read it, and put your change to what it says now.")
         left = until - time.monotonic()
         if left <= 0 or stopping.is_set():

@@ -33,7 +33,7 @@ class Column(NamedTuple):
 
 def of_texts(texts: Sequence[str]) -> Column:
     """Of the cells that have something in them; spaces around them count for text only."""
-    values = [text.strip(" ") for text in texts]
+    values = list(dict.fromkeys(text.strip(" ") for text in texts))
     if not values:
         return Column("string", "empty_column", "has no value in the sample, so it is text")
     if (number := of_numbers(values)) is not None:
@@ -121,7 +121,8 @@ def _mixed(values: Sequence[str]) -> Column:
     for kind in ("integer", "number", *SORTS):
         others = [value for value in values if not literals.holds(kind, value)]
         if len(others) < (1 - MOST) * len(values):
-            detail = f"is {kind} but for {len(others)} of {len(values)} values, as {others[0][:SHOWN]!r}, so it is text"
+            share = f"{len(others)} of {len(values)} different values, as {others[0][:SHOWN]!r}"
+            detail = f"is {kind} but for {share}, so it is text"
             return Column("string", "mixed_types", detail)
     return Column("string")
 

@@ -1,6 +1,6 @@
 """Queries of the rows that jobs have refused, as the ingestor keeps them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -10,13 +10,15 @@ from shared.contracts.parts import Dialect, Terms
 from shared.db import Connection
 
 State = Literal["open", "replayed", "discarded"]
+SAYABLE = r"^[^\0]*$"
+"""Postgres can't be asked for a NUL."""
 
 
 class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows that have an error of this code, in this column; all without either. The column "" is the row as a whole."""
 
-    code: str | None = None
-    column: str | None = None
+    code: Annotated[str, msgspec.Meta(pattern=SAYABLE)] | None = None
+    column: Annotated[str, msgspec.Meta(pattern=SAYABLE)] | None = None
 
     @property
     def error(self) -> list[dict[str, str]]:
@@ -108,10 +110,10 @@ async def select_counts(db: Connection, job_id: UUID) -> tuple[int, list[Count]]
 async def count_open(db: Connection, job_id: UUID, chosen: Chosen) -> tuple[int, int]:
     """How many open rows can be taken up again as they are, and how many have to be mended first."""
     row = await db.fetchrow(
-        """
+        r"""
         SELECT count(*) FILTER (WHERE NOT unreadable), count(*) FILTER (WHERE unreadable)
         FROM ingestor.failed_rows, LATERAL (
-            SELECT octet_length(raw) >= $3
+            SELECT octet_length(raw) >= $3 OR raw !~ '[^ \t\r\n]'
                    OR EXISTS (SELECT FROM jsonb_array_elements(errors) e WHERE e->>'code' = ANY($4)) AS unreadable
         ) u
         WHERE job_id = $1 AND state = 'open' AND errors @> $2

@@ -12,12 +12,13 @@ from services.gateway.samples import Sample, Unreadable
 from shared.catalog import fields
 from shared.catalog import header as judge
 from shared.catalog.dataset import Dataset, Field
-from shared.catalog.mistakes import LONGEST_KEY, LONGEST_NAME, MOST_FIELDS, RESERVED
+from shared.catalog.mistakes import LONGEST_KEY, LONGEST_NAME, RESERVED
 from shared.contracts.parts import Format
 
 FEW_ROWS = 10
 USUAL_LENGTH = 255
 LIKE_A_KEY = re.compile(r"(?:.*_)?(?:id|key|code|uuid|guid|number|nr|sku|isbn|ean|iban)|(?:.*_)?e?_?mail(?:_address)?")
+RENAMED = ("renamed_column", "duplicate_header")
 KEY_TYPES = ("integer", "string", "uuid")
 
 
@@ -48,27 +49,31 @@ def infer(
     """From the beginning of a file, in UTF-8. Raises Unreadable if there is nothing to learn from."""
     sample = samples.read(data, form, delimiter, header)
     drafted = _draft(name, sample)
-    try:
-        if form == "csv":
-            judge.read(
-                data[: judge.WINDOW], drafted.dataset, delimiter=sample.delimiter, header=sample.header or "auto"
-            )
-        else:
-            judge.read_json(data[: judge.WINDOW], drafted.dataset, form)
-    except judge.HeaderMismatch as error:
-        columns = ", ".join(wrong.column for wrong in error.errors)
-        detail = (
-            f"An import refuses this file until its columns have the names of the fields: {columns or error.detail}"
-        )
+    if refused := _refused(data[: judge.WINDOW], form, drafted):
+        detail = f"An import refuses this file until its columns have the names of the fields: {refused}"
         drafted.warnings.append(Warned("header_mismatch", "", detail))
     return drafted
 
 
+def _refused(start: bytes, form: Format, drafted: Draft) -> str:
+    """What an import says against the columns of the sample."""
+    dataset, sample = drafted.dataset, drafted.sample
+    try:
+        if form == "csv":
+            judge.read(start, dataset, delimiter=sample.delimiter, header=sample.header or "auto")
+        else:
+            judge.read_json(start, dataset, form)
+    except judge.HeaderMismatch as error:
+        return ", ".join(wrong.column for wrong in error.errors) or error.detail
+    # Only the first keys of JSON are judged at once.
+    renamed = {warned.detail for warned in drafted.warnings if warned.code in RENAMED and not sample.header}
+    return " ".join(sorted(renamed))
+
+
 def _draft(name: str, sample: Sample) -> Draft:
     places = [place for place, text in enumerate(sample.names) if not text.strip().startswith("_")]
-    if not 0 < len(places) <= MOST_FIELDS:
-        detail = f"The sample has {len(places)} columns, and 1 to {MOST_FIELDS} can be declared."
-        raise Unreadable("too_many_columns" if places else "no_columns", detail)
+    if not places:
+        raise Unreadable("no_columns", "The sample has no columns that an import would not pass over.")
     warnings = [*_of_sample(sample), *_of_names(sample)]
     found = []
     for place, field_name in zip(places, _names([sample.names[place] for place in places]), strict=True):

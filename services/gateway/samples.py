@@ -13,13 +13,14 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from shared.catalog import literals
+from shared.catalog.mistakes import MOST_FIELDS
 from shared.contracts.parts import Format
 
 BOM = "\ufeff"
 DELIMITERS = ("\t", ";", "|", ",")
 """Commas come last: they stand in numbers and texts as well."""
 LOOKED_AT = 200
-"""Records that tell the delimiter."""
+"""Records that tell the delimiter, and whether there is a header."""
 LONGEST_NAME = 63
 TYPED = ("integer", "number", "date", "datetime", "time", "uuid")
 DECODER = msgspec.json.Decoder(float_hook=Decimal)
@@ -57,18 +58,26 @@ def read(data: bytes, form: Format, delimiter: str | None, header: Literal["auto
 
 
 def _read_csv(text: str, delimiter: str | None, header: Literal["auto", "present", "absent"]) -> Sample:
+    if delimiter and (len(delimiter) > 1 or not delimiter.isascii() or delimiter in '"\r\n'):
+        raise Unreadable("bad_delimiter", f"{delimiter!r} can't separate cells.")
     mark = delimiter or _delimiter(text)
     records = list(_records(text, mark))
     sound = [record for record in records if record]
     if not sound:
         raise Unreadable("no_rows", "No line of the sample can be read as cells.")
-    width = len(sound[0])
+    width = _checked(len(sound[0]))
     rows = [record for record in sound if len(record) == width]
     told, sure = _header(rows) if header == "auto" else (header, True)
     names = rows[0] if told == "present" else [f"column {number}" for number in range(1, width + 1)]
     # The ingestor takes a lone carriage return for nothing, too.
     found: list[list[Any]] = [[cell if cell.strip("\r") else None for cell in row] for row in rows[told == "present" :]]
     return Sample(names, found, len(records) - len(rows), told, mark, guessed=not sure)
+
+
+def _checked(width: int) -> int:
+    if width > MOST_FIELDS:
+        raise Unreadable("too_many_columns", f"The sample has {width} columns, and {MOST_FIELDS} can be declared.")
+    return width
 
 
 def _records(text: str, delimiter: str) -> Iterator[list[str] | None]:
@@ -105,7 +114,7 @@ def _delimiter(text: str) -> str:
 
 def _header(rows: Sequence[Sequence[str]]) -> tuple[Literal["present", "absent"], bool]:
     """Whether the first row names the columns, and whether that is sure."""
-    first, others = rows[0], rows[1:]
+    first, others = rows[0], rows[1:LOOKED_AT]
     for name, column in zip(first, zip(*others, strict=True), strict=False):
         values = [value.strip(" ") for value in column if value]
         for kind in TYPED if values else ():
@@ -124,6 +133,7 @@ def _read_json(text: str, form: Format) -> Sample:
     names = list(dict.fromkeys(name for one in objects for name in one))
     if found and not names:
         raise Unreadable("not_json", "The sample has no JSON objects with keys.")
+    _checked(len(names))
     rows = [[one.get(name) for name in names] for one in objects]
     return Sample(names, rows, len(found) - len(objects))
 

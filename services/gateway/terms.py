@@ -9,15 +9,15 @@ from shared.contracts.parts import Mode, Terms
 
 def to_terms(dataset: Dataset, mode: Mode | None, *, max_errors: int | None = None, **others: Any) -> Terms:
     """Raises Problem 422."""
-    mode = mode or ("upsert" if dataset.primary_key else "append")
-    if mode in ("upsert", "insert") and not dataset.primary_key:
+    mode = mode or ("upsert" if dataset.keyed else "append")
+    if mode in ("upsert", "insert") and not dataset.keyed:
         raise Problem(
             422,
             "mode_needs_key",
             f"mode={mode} tells rows by their key, and {dataset.name} has none.",
             hint="Use append to add the rows, or replace to have only them.",
         )
-    if mode == "append" and dataset.primary_key:
+    if mode == "append" and dataset.keyed:
         raise Problem(
             422,
             "mode_refused",

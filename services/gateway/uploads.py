@@ -142,8 +142,7 @@ async def _changed(pieces: AsyncIterator[bytes], by: Inflater | Transcoder) -> A
 
 async def _in_threads(steps: Iterator[bytes]) -> AsyncIterator[bytes]:
     while (made := await asyncio.to_thread(next, steps, None)) is not None:
-        if made:
-            yield made
+        yield made
 
 
 async def _limited(pieces: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -52,7 +52,7 @@ async def permitted(scheme: str, host: str, port: int | None, allow: frozenset[s
     if scheme not in PORTS:
         raise Forbidden(f"{scheme} is neither https nor http")
     port = port or PORTS[scheme]
-    trusted = f"{host}:{port}" in allow
+    trusted = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") in allow
     if not trusted and (scheme, port) != ("https", PORTS["https"]):
         raise Forbidden(f"only https on port 443 is open; {scheme} to {host}:{port} must be allowed by SOURCE_ALLOW")
     if not trusted and LIKE_A_NUMBER.search(host) and not _is_written_plainly(host):

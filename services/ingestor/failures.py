@@ -43,10 +43,10 @@ async def claim_rows(db: Connection, command: PlanReplay) -> list[Claimed]:
     it any more, and none waits for the other for ever.
     """
     rows = await db.fetch(
-        """
+        r"""
         WITH mine AS (
             SELECT id, line, octet_length(raw) AS size FROM failed_rows
-            WHERE job_id = $1 AND state = 'open' AND errors @> $2 AND octet_length(raw) < $3
+            WHERE job_id = $1 AND state = 'open' AND errors @> $2 AND octet_length(raw) < $3 AND raw ~ '[^ \t\r\n]'
               AND NOT EXISTS (SELECT FROM jsonb_array_elements(errors) e WHERE e->>'code' = ANY($4))
             ORDER BY line, id FOR UPDATE
         ), placed AS (
@@ -75,10 +75,10 @@ async def claim_rows(db: Connection, command: PlanReplay) -> list[Claimed]:
 async def count_left(db: Connection, command: PlanReplay) -> int:
     """Of the rows that were asked for, those that can't be read again."""
     count: int = await db.fetchval(
-        """
+        r"""
         SELECT count(*) FROM failed_rows
         WHERE job_id = $1 AND state = 'open' AND errors @> $2
-          AND (octet_length(raw) >= $3
+          AND (octet_length(raw) >= $3 OR raw !~ '[^ \t\r\n]'
                OR EXISTS (SELECT FROM jsonb_array_elements(errors) e WHERE e->>'code' = ANY($4)))
         """,
         command.replay_of,

@@ -36,8 +36,9 @@ def ranged(dataset: Dataset) -> bool:
 def compare(dataset: Dataset, columns: tuple[str, ...]) -> str:
     """$3: whether a key that another job has written is refused; $4 and $5: least and greatest first field of the key.
 
-    Counts `unchanged` and `duplicates` (a later chunk of the job has that key, or an earlier one the same row), and
-    lists the numbers of the rows that are `fresh`, `changed` or `taken`.
+    Counts `unchanged` and `duplicates` (a later chunk of the job has that key), and lists the numbers of the rows that
+    are `fresh`, `changed` or `taken`. What an earlier chunk of the job has written counts as changed even if it is the
+    same: a chunk between the two must see that it was beaten.
     """
     first = quoted(dataset.key[0])
     bounds = f" AND t.{first} BETWEEN $4 AND $5" if ranged(dataset) else ""
@@ -49,10 +50,11 @@ def compare(dataset: Dataset, columns: tuple[str, ...]) -> str:
               ON {_same_key(dataset, "s", "t")}{bounds}
         )
         SELECT count(*) FILTER (WHERE NOT differs AND NOT ours AND NOT $3) AS unchanged,
-               count(*) FILTER (WHERE ours AND {CHUNK} <> $1 AND (later OR NOT differs)) AS duplicates,
+               count(*) FILTER (WHERE ours AND later) AS duplicates,
                array_agg({ROW}) FILTER (WHERE {CHUNK} IS NULL) AS fresh,
-               array_agg({ROW}) FILTER (WHERE differs AND {CHUNK} <> $1 AND CASE WHEN ours THEN NOT later ELSE NOT $3 END)
-                   AS changed,
+               array_agg({ROW}) FILTER (
+                   WHERE {CHUNK} <> $1 AND CASE WHEN ours THEN NOT later ELSE differs AND NOT $3 END
+               ) AS changed,
                array_agg({ROW}) FILTER (WHERE $3 AND NOT ours) AS taken
         FROM met
     """
@@ -98,7 +100,7 @@ def count_met(dataset: Dataset, source: str) -> str:
 def delete_missing(dataset: Dataset, source: str) -> str:
     """Rows whose key `source` lacks; of a table without a key, all. Counts them."""
     absent = "true"
-    if dataset.primary_key:
+    if dataset.keyed:
         absent = f"NOT EXISTS (SELECT FROM {source} s WHERE {_same_key(dataset, 's', 't')})"
     return _delete(dataset, absent)
 
@@ -119,7 +121,7 @@ def _delete(dataset: Dataset, which: str) -> str:
 
 def update_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
     """Rows that differ from those in `source`. Counts them. The table is locked."""
-    if not dataset.primary_key:
+    if not dataset.keyed:
         return "SELECT 0::bigint WHERE $1::bigint IS NOT NULL"
     table = f"data.{quoted(dataset.name)}"
     return f"""
@@ -136,9 +138,9 @@ def update_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
 def insert_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
     """Rows of `source` whose key is not there. Counts them. The table is locked."""
     absent = "true"
-    if dataset.primary_key:
+    if dataset.keyed:
         absent = f"NOT EXISTS (SELECT FROM data.{quoted(dataset.name)} t WHERE {_same_key(dataset, 's', 't')})"
-    order = f" ORDER BY {_keys(dataset, 's')}" if dataset.primary_key else f" ORDER BY s.{CHUNK}, s.{ROW}"
+    order = f" ORDER BY {_keys(dataset, 's')}" if dataset.keyed else f" ORDER BY s.{CHUNK}, s.{ROW}"
     return f"""
         WITH new AS (
             INSERT INTO data.{quoted(dataset.name)} ({quoted(*columns)}, {CHUNK})

@@ -45,12 +45,7 @@ class Outgoing:
         """For the pages of one source: its connections are its own, so that none is trusted for another host."""
         connections = httpx.AsyncHTTPTransport(verify=self._context, trust_env=False)
         guarded = Guarded(connections, self._allow, self._resolve)
-        headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
-        # The time for a whole answer is limited where it is asked for.
-        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
-        async with httpx.AsyncClient(
-            transport=guarded, headers=headers, timeout=timeout, trust_env=False, follow_redirects=False
-        ) as client:
+        async with httpx.AsyncClient(transport=guarded, trust_env=False, follow_redirects=False) as client:
             yield Visit(client, self._turns)
 
 
@@ -71,6 +66,9 @@ class Visit:
     async def get(self, request: httpx.Request, *, seconds: float, limit: int, secrets: tuple[str, ...]) -> Answer:
         """The answer, of `limit` bytes at most. Raises Later or Permanent, with problems in which no secret stands."""
         shown = place(request.url)
+        request.headers.setdefault("User-Agent", AGENT)
+        request.headers["Accept-Encoding"] = "identity"  # or a small answer could become a large one here
+        request.extensions = {"timeout": {"connect": CONNECT_SECONDS}}
         try:
             async with asyncio.timeout(seconds):
                 return await self._get(request, limit, secrets)

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from services.ingestor import cells, constraints, values
-from services.ingestor.cells import Cells
+from services.ingestor import cells, constraints, objects, values
 from services.ingestor.records import Positions, Records
-from services.ingestor.verdicts import LONGEST_VALUE, FailedRow, Miscounted, RowError, raw_text
+from services.ingestor.texts import Texts
+from services.ingestor.verdicts import FailedRow, Miscounted, RowError, raw_text, shown
 from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Dialect
 
@@ -25,9 +25,9 @@ class Reading(NamedTuple):
     data: bytes
     line: int
     dataset: Dataset
-    cells: Cells
+    texts: Texts
     typed: pl.DataFrame
-    """The values beside `cells.texts`; null where one is missing or not of its type."""
+    """The values beside `texts.columns`; null where one is missing or not of its type."""
 
     def values(self, field: str) -> pl.Series:
         """The different values of a field, of good rows and bad ones."""
@@ -53,11 +53,14 @@ def read(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int) -> Readi
     Raises Miscounted, and BadConstraint for a field whose declaration can't be applied.
     """
     fields = [dataset.field(name) for name in dialect.fields]
-    found = cells.read(data, dialect)
-    typed = values.read(found.texts, fields)
-    for row, error in _valued(found.texts, typed, constraints.checks(dataset, fields)):
-        found.wrong.setdefault(int(found.numbers[row]), []).append(error)
-    return Reading(data, line, dataset, found, typed)
+    texts = cells.read(data, dialect) if dialect.format == "csv" else objects.read(data, dataset, dialect)
+    typed = values.read(texts.columns, fields)
+    for row, error in _valued(texts.columns, typed, constraints.checks(dataset, fields)):
+        errors = texts.wrong.setdefault(int(texts.numbers[row]), [])
+        # What was no text at all is not missing.
+        if error.code != "required" or error.column not in [other.column for other in errors]:
+            errors.append(error)
+    return Reading(data, line, dataset, texts, typed)
 
 
 def judge(reading: Reading, *, now: datetime, unknown: Mapping[str, pl.Series] | None = None) -> Batch:
@@ -65,14 +68,13 @@ def judge(reading: Reading, *, now: datetime, unknown: Mapping[str, pl.Series] |
 
     Missing values get their defaults, in which "now" is `now` (with a time zone). Raises Miscounted and BadConstraint.
     """
-    records, numbers, texts, wrong = reading.cells
+    records, numbers, texts, wrong = reading.texts
     wrong = {number: list(errors) for number, errors in wrong.items()}
     for name, strangers in (unknown or {}).items():
         lost = reading.typed[name].is_in(strangers.implode()).fill_null(value=False).arg_true()
         referred = reading.dataset.field(name).references
         for row, text in zip(lost, texts[name].gather(lost), strict=True):
-            shown = text[:LONGEST_VALUE]
-            error = RowError("reference", name, shown, f"There is no {referred} {shown}.")
+            error = RowError("reference", name, shown(text), f"There is no {referred} {shown(text)}.")
             wrong.setdefault(int(numbers[row]), []).append(error)
     fields = [reading.dataset.field(name) for name in texts.columns]
     good = ~np.isin(numbers, list(wrong))
@@ -87,11 +89,6 @@ def judge(reading: Reading, *, now: datetime, unknown: Mapping[str, pl.Series] |
         raise Miscounted(message)
     numbers = numbers[good]
     return Batch(rows, lines[numbers], failed, len(records.starts), reading.data, records, numbers)
-
-
-def parse(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int, now: datetime) -> Batch:
-    """Until handlers.py reads and judges."""
-    return judge(read(data, dataset, dialect, line=line), now=now)
 
 
 def refuse(batch: Batch, errors: Mapping[int, RowError]) -> Batch:
@@ -125,8 +122,7 @@ def _valued(
     for check, mask in zip(checks, bad, strict=True):
         rows = mask.arg_true()
         for row, value in zip(rows, texts[check.field].gather(rows), strict=True):
-            shown = value if value is None else value[:LONGEST_VALUE]
-            yield row, RowError(check.code, check.field, shown, check.detail)
+            yield row, RowError(check.code, check.field, value if value is None else shown(value), check.detail)
 
 
 def _raw(data: bytes, found: Records, number: int) -> str:

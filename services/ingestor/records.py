@@ -1,7 +1,7 @@
 """Where the records of CSV bytes begin and end (RFC 4180). Cutting and parsing both ask here, so they can't disagree.
 
-In NDJSON each line is a record. In CSV, a row whose quotes are wrong is its first line and nothing more: reading resumes on the next one, so a stray quote
-can't swallow the rest of a file.
+A row whose quotes are wrong is its first line and nothing more: reading resumes on the next one, so a stray quote
+can't swallow the rest of a file. In NDJSON every line is a record.
 """
 
 from bisect import bisect_left
@@ -76,10 +76,15 @@ def find(data: bytes, marks: Marks | None) -> Records:
     starts, numbers = _begin(after), _begin(last + 1)
     stops = _stops(symbols, starts, after)
     fields = _fields(symbols, starts, after, marks, paired=not flaws.any()) if marks else np.zeros_like(starts)
-    some = stops > starts
+    return only(Records(starts, stops, after, numbers, fields, flaws), stops > starts)
+
+
+def only(found: Records, some: Mask) -> Records:
+    """Without the others, which are blank."""
     if some.all():
-        return Records(starts, stops, after, numbers, fields, flaws)
-    return Records(starts[some], stops[some], after[some], numbers[some], fields[some], flaws[some])
+        return found
+    starts, stops, after, lines, fields, flaws = found
+    return Records(starts[some], stops[some], after[some], lines[some], fields[some], flaws[some])
 
 
 def ends(data: bytes, marks: Marks | None) -> Ends:

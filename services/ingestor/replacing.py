@@ -86,7 +86,7 @@ async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | I
 
 async def _survey(db: Connection, job_id: UUID, dataset: Dataset) -> tuple[int, int, int]:
     """Makes the table `final`, with each key once; rows in it, rows that stand, rows that would go."""
-    if dataset.primary_key:
+    if dataset.keyed:
         keys = quoted(*dataset.primary_key)
         source = f"SELECT DISTINCT ON ({keys}) * FROM {_name(job_id)} ORDER BY {keys}, {CHUNK} DESC, {ROW} DESC"
     else:
@@ -95,7 +95,7 @@ async def _survey(db: Connection, job_id: UUID, dataset: Dataset) -> tuple[int, 
     await db.execute("ANALYZE final")
     staged: int = await db.fetchval("SELECT count(*) FROM final")
     stands: int = await db.fetchval(f"SELECT count(*) FROM data.{quoted(dataset.name)}", timeout=SWAP_SECONDS)
-    if not dataset.primary_key:
+    if not dataset.keyed:
         return staged, stands, max(0, stands - staged)
     kept: int = await db.fetchval(merging.count_met(dataset, "final"), timeout=SWAP_SECONDS)
     return staged, stands, stands - kept

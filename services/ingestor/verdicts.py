@@ -36,3 +36,8 @@ def raw_text(row: bytes) -> str:
     """A refused row as the text that is kept of it."""
     raw = row[:LONGEST_RAW]
     return codecs.utf_8_decode(raw, "replace", len(raw) == len(row))[0].replace("\0", "\u2400")
+
+
+def shown(value: str) -> str:
+    """A wrong value, as much of it as is told."""
+    return value[:LONGEST_VALUE].replace("\0", "\u2400")

@@ -33,7 +33,7 @@ async def write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Ba
         return Outcome(), batch
     dataset = chunk.dataset
     await make_partitions(db, dataset, batch.rows)
-    if not dataset.primary_key:
+    if not dataset.keyed:
         await _copy(db, chunk, batch.rows)
         return Outcome(inserted=batch.rows.height), batch
     if batch.rows.height > PROBES and not await queries.has_any(db, dataset, _probes(dataset, batch.rows)):

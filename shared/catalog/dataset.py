@@ -86,6 +86,11 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.primary_key or (ROW_KEY,)
 
     @property
+    def keyed(self) -> bool:
+        """Whether a row that comes in can be one that is there: it brings its key. Otherwise rows are only added."""
+        return bool(self.primary_key) and not any(self.field(name).generated for name in self.primary_key)
+
+    @property
     def has_readers(self) -> bool:
         """Whether anyone wants to know which rows a chunk changed: search or rollups."""
         return self.search is not None or bool(self.rollups)

@@ -66,6 +66,10 @@ def _of_limits(source: Source) -> Iterator[tuple[str, str]]:
         yield "timeout_seconds", f"must be {LONGEST_TIMEOUT} at most"
     if source.requests_per_second is not None and source.requests_per_second < 1 / LONGEST_TIMEOUT:
         yield "requests_per_second", f"must be at least one in {LONGEST_TIMEOUT} seconds"
+    if source.max_errors is not None and source.max_errors < 0:
+        yield "max_errors", "must be 0 or more"
+    if source.max_error_rate is not None and not 0 <= source.max_error_rate <= 1:
+        yield "max_error_rate", "is a share, from 0 to 1"
     if source.delete_missing and not 0 <= source.delete_missing.max_shrink <= 1:
         yield "delete_missing/max_shrink", "is a share, from 0 to 1"
 

@@ -1,4 +1,4 @@
-"""Refused rows that can't be read again from what is kept of them: they have to be mended."""
+"""Refused rows that can't be read again from what is kept of them: they have to be mended. So have blank ones."""
 
 UNREADABLE = ("encoding", "nul_byte", "stray_quote", "unclosed_quote", "too_large")
 """Codes of errors: characters of the row are missing, or where it ends is a guess."""

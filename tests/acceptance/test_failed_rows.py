@@ -137,9 +137,15 @@ async def test_a_download_has_every_row_once_and_in_order(stack: Stack) -> None:
     rest = await page(stack, job, limit=1000, after=first["next"])
     assert (len(rest["data"]), rest["next"]) == (200, None)
     assert [int(row["_line"]) for row in await download(stack, job, after=first["next"])] == list(range(1002, 1202))
-    for limit in (0, 1001):
-        answer = await stack.client.get(job["links"]["failed_rows"], params={"limit": limit})
-        problem(answer, 422, "invalid_request")
+    for wrong in (
+        {"limit": 0},
+        {"limit": 1001},
+        {"state": "mended"},
+        {"code": "\0"},
+        {"after": -1},
+        {"after": 1 << 63},
+    ):
+        problem(await stack.client.get(job["links"]["failed_rows"], params=wrong), 422, "invalid_request")
 
 
 AWKWARD = (
@@ -209,6 +215,37 @@ async def test_formulas_are_defused_only_if_that_is_asked_for(stack: Stack) -> N
     assert (row["name"], row["category"]) == ("=1+1", "-7")
     (row,) = await download(stack, job, spreadsheet_safe="true")
     assert (row["name"], row["category"], row["price"]) == ("'=1+1", "-7", "-1")
+
+
+async def test_refused_rows_of_a_batch_come_as_csv_too(stack: Stack) -> None:
+    rows: list[dict[str, Any]] = [
+        {"id": 717_001, "name": name, "price": -1, "quantity": None, "description": "1"} for name in AWKWARD
+    ]
+    extra = {"id": 717_900, "nmae": "Chair", "price": 1}
+    await imported(stack, "items", f"id,name,price,category\n{rows[0]['id']},Old,1,kept\n")
+    for number, row in enumerate(rows):
+        row["id"] += number
+    answer = await stack.client.post(
+        "/v1/datasets/items/rows", json={"rows": [*rows, extra]}, headers={"Prefer": "wait=60"}
+    )
+    job = answer.json()
+    assert job["outcome"]["failed"] == len(rows) + 1
+    found = await download(stack, job)
+    assert "category" not in found[0]
+    assert [row["name"] for row in found] == [*AWKWARD, ""]
+    # Of a row that names what is no field, nothing is left out: it stands as it was written.
+    assert '"nmae":"Chair"' in found[-1]["quantity"] + found[-1]["description"]
+    for row in found:
+        row["price"] = "1"
+    found[-1] |= {"id": "717900", "name": "Chair", "quantity": "", "description": ""}
+    mended = await imported(stack, "items", as_csv(found))
+    assert (mended["status"], mended["outcome"]["inserted"], mended["outcome"]["updated"]) == (
+        "succeeded",
+        len(rows),
+        1,
+    )
+    first = await get(stack, f"/v1/datasets/items/rows/{rows[0]['id']}")
+    assert (first["name"], first["category"], first["description"]) == (AWKWARD[0], "kept", "1")
 
 
 def hired(first: int, *departments: int, name: str = "Ada") -> str:
@@ -336,7 +373,7 @@ async def test_what_cannot_be_asked_for(stack: Stack, bad: dict[str, Any], path:
     problem(await stack.client.post(f"/v1/jobs/{NOBODY}/{path}"), 404, "not_found")
     problem(await stack.client.post(f"/v1/jobs/nobody/{path}"), 404, "not_found")
     here = f"/v1/jobs/{bad['id']}/{path}"
-    for body in ({"line": 3}, {"code": 3}, [], "required"):
+    for body in ({"line": 3}, {"code": 3}, {"column": "\0"}, [], "required"):
         problem(await stack.client.post(here, json=body), 422, "invalid_request")
     answer = await stack.client.post(here, content=b"{", headers={"Content-Type": "application/json"})
     assert answer.status_code == 400, answer.text

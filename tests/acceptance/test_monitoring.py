@@ -125,6 +125,7 @@ FIRES: dict[str, dict[str, str]] = {
     "OutboxLag": {'millrace_outbox_oldest_seconds{service="gateway"}': "0+1x60"},
     "AccountingViolation": {"millrace_accounting_violations_total": "0x40 1x20"},
     "DeadLetters": {"millrace_dead_letters": "0x40 1x20"},
+    "TicksMissed": {'millrace_ticks{fate="missed"}': "0x40 1x20"},
     "Unroutable": {'millrace_unroutable_total{message="plan_import"}': "_x40 1x20"},
     "MessagesResent": {'millrace_resent_total{message="plan_import"}': "_x40 1x20"},
     "GatewayErrors": {

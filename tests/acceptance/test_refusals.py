@@ -68,8 +68,8 @@ async def test_what_is_not_there_is_404(stack: Stack) -> None:
         )
 
 
-async def test_another_type_than_csv_is_415(stack: Stack) -> None:
-    for headers in ({"Content-Type": "application/json"}, {}, {"Content-Type": "text/csv", "Content-Encoding": "br"}):
+async def test_what_is_no_table_is_415(stack: Stack) -> None:
+    for headers in ({"Content-Type": "text/html"}, {}, {"Content-Type": "text/csv", "Content-Encoding": "br"}):
         answer = await stack.client.post("/v1/datasets/departments/imports", content=b"1,A\n", headers=headers)
         assert answer.status_code == 415, answer.text
 

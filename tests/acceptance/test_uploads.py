@@ -6,8 +6,10 @@ import gzip
 import io
 import json
 import random
+import re
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -103,7 +105,7 @@ async def test_each_format_however_it_is_sent_ends_in_the_same_rows(
         told = {"Content-Encoding": CODINGS.get(compressed, "identity")} if sent == "told" else {}
         answer = await post(stack, content, TYPES[ending], headers=told)
     job = ended(answer)
-    assert (job["status"], job["outcome"]["inserted"]) == ("succeeded", 3), job
+    assert (job["status"], job["outcome"]["inserted"], job["error"]) == ("succeeded", 3, None)
     assert await stored(stack, first) == rows(first)
 
 
@@ -124,7 +126,7 @@ async def test_text_of_two_bytes_a_character(
     first = next(FIRSTS)
     content = COMPRESS[compressed](written(".csv", first).decode().encode(codec))
     job = ended(await post(stack, content, "text/csv", **parameters))
-    assert (job["status"], job["outcome"]["inserted"]) == ("succeeded", 3), job
+    assert (job["status"], job["outcome"]["inserted"], job["error"]) == ("succeeded", 3, None)
     assert await stored(stack, first) == rows(first)
 
 
@@ -193,7 +195,7 @@ async def test_a_bomb_is_refused_and_fills_neither_memory_nor_spool(
         answer = await post(stack, content, "text/csv", headers={"Content-Encoding": coding})
     refused(answer, 413, "compression_ratio")
     assert spooled(stack) <= before
-    status = (stack.home.parent / f"/proc/{stack.pid('gateway')}/status").read_text()
+    status = Path(f"/proc/{stack.pid('gateway')}/status").read_text()
     most = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     assert most * 1024 < LARGEST_RESIDENT
 
@@ -268,19 +270,33 @@ def bodies() -> Iterator[tuple[str, bytes]]:
         yield FORM, in_form(f"items.csv{ending}", content)
 
 
+async def uploads_told(stack: Stack) -> dict[str, int]:
+    """How many ended with which status."""
+    text = (await stack.client.get("/metrics")).text
+    counted = re.compile(
+        r'^millrace_http_request_seconds_count\{(?=.*/imports")(?=.*status="(\d+)").*\} ([\d.]+)$', re.MULTILINE
+    )
+    return {status: int(float(count)) for status, count in counted.findall(text)}
+
+
 async def test_an_upload_that_is_cut_off_anywhere_leaves_no_job_and_no_file(stack: Stack) -> None:
     before = await jobs(stack), spooled(stack)
+    told = await uploads_told(stack)
+    sent = 0
     at = random.Random(7)
     for kind, body in bodies():
         for chunked in (False, True):
-            sent = Sent(stack, body, kind, chunked=chunked)
-            places = [0, 1, len(sent.body) - 1, *(at.randrange(len(sent.body)) for _ in range(12))]
-            await asyncio.gather(*(sent.cut_off(place) for place in places))
+            request = Sent(stack, body, kind, chunked=chunked)
+            places = [0, 1, len(request.body) - 1, *(at.randrange(len(request.body)) for _ in range(12))]
+            await asyncio.gather(*(request.cut_off(place) for place in places))
+            sent += len(places)
 
-    async def as_before() -> bool:
-        return (await jobs(stack), spooled(stack)) == before
+    async def all_told() -> bool:
+        return sum((await uploads_told(stack)).values()) == sum(told.values()) + sent
 
-    await eventually(as_before, SECONDS)
+    await eventually(all_told, SECONDS)
+    assert (await uploads_told(stack))["400"] == told.get("400", 0) + sent
+    assert (await jobs(stack), spooled(stack)) == before
 
 
 @pytest.mark.parametrize("compressed", COMPRESS)
@@ -309,7 +325,7 @@ async def test_an_answer_names_what_can_be_sent(stack: Stack) -> None:
 
 async def test_validate_only_tells_everything_and_writes_nothing(stack: Stack) -> None:
     first = next(FIRSTS)
-    content = written(".csv", first) + f"{first + 3},bad,no price\n".encode()
+    content = written(".csv", first) + f"{first + 3},bad,no price,\n".encode()
     job = ended(await post(stack, content, "text/csv", validate_only="true"))
     outcome = job["outcome"]
     assert (outcome["rows_read"], outcome["checked"], outcome["failed"], outcome["inserted"]) == (4, 3, 1, 0), job

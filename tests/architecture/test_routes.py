@@ -47,6 +47,8 @@ from tests.waiting import eventually
 SCOPES = ("read", "write", "admin")
 OPERATIONS = {"/health/live", "/health/ready", "/metrics"}
 DOCUMENTATION = {"/", "/docs", "/docs/assets/{file_path:path}", "/openapi.json", "/oauth2-redirect.html", "/{path:str}"}
+LOOKED_AT_ONLY = "/v1/datasets/infer"
+"""A POST because of the sample that it takes; it keeps nothing."""
 OUTSIDE_OF_ROUTES: set[type[Message]] = {DatasetDeclared, JobCreated, WorkFailed}
 """Said at the ingestor's start, by the gateway when it accepts a job, and for whoever gives up."""
 SECONDS = 20.0
@@ -98,7 +100,8 @@ def test_every_route_has_a_scope_or_is_public(gateway_app: Litestar) -> None:
 
 def test_whatever_changes_something_needs_more_than_to_read(gateway_app: Litestar) -> None:
     for asked in handlers(gateway_app):
-        assert asked.method in ("GET", "HEAD") or asked.scope in ("write", "admin"), asked
+        looks_only = asked.method in ("GET", "HEAD") or asked.path == LOOKED_AT_ONLY
+        assert looks_only or asked.scope in ("write", "admin"), asked
 
 
 async def test_anonymous_is_refused_everywhere_but_in_public(stack: Stack, gateway_app: Litestar) -> None:

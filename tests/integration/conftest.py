@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from services.ingestor import writing
-from tests.integration.loading import Ingestor, ingesting
+from tests.integration.loading import Ingestor, connected, ingesting
 from tests.integration.probe import Probe, running
+from tests.integration.readers import Analytics, Indexer
 from tests.stack import Stack
 
 
@@ -27,3 +29,21 @@ async def ingestor(
     monkeypatch.setattr(writing, "PATIENCE_SECONDS", 0.0)
     async with ingesting(database, tmp_path) as started:
         yield started
+
+
+@pytest.fixture
+async def analytics(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator[Analytics]:
+    del ingestor  # which has declared the catalog
+    admin = await asyncpg.connect(database["admin"])
+    async with connected(database["analytics"], "analytics") as pool:
+        yield Analytics(pool, admin)
+    await admin.close()
+
+
+@pytest.fixture
+async def indexer(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator[Indexer]:
+    del ingestor  # which has declared the catalog
+    admin = await asyncpg.connect(database["admin"])
+    async with connected(database["indexer"], "indexer") as pool:
+        yield Indexer(pool, admin)
+    await admin.close()

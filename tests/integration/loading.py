@@ -7,16 +7,20 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 
 from services.ingestor.declaring import declare_catalog
-from services.ingestor.handlers import load_chunk, plan_import
+from services.ingestor.handlers import load_chunk, load_rows, plan_import, resend_overdue
+from services.ingestor.replacing import swap_stage
 from services.ingestor.settings import IngestorSettings
+from shared.bus import inbox
 from shared.bus.failures import Postponed
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import read_datasets
-from shared.contracts.commands import LoadChunk, PlanImport, SwapStage
+from shared.contracts.commands import LoadChunk, LoadRows, PlanImport, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped
-from shared.contracts.parts import Dialect, Outcome
+from shared.contracts.message import Message
+from shared.contracts.parts import Dialect, Outcome, Terms
 from shared.db import Connection, Pool, connect
 from shared.spool import Spool
 from tests.stack import ROOT
@@ -27,6 +31,21 @@ DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in read_datase
 CHUNK_BYTES = 100
 ROUNDS = 100
 SECONDS = 20.0
+UPSERT = Terms()
+Asked = LoadChunk | LoadRows | SwapStage
+Said = ChunkLoaded | SwapStage | ImportStopped
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """What was said of a job until nothing more was asked."""
+
+    loaded: list[ChunkLoaded]
+    stopped: ImportStopped | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """As the gateway would tell it."""
+        return self.stopped.outcome if self.stopped else total(self.loaded)
 
 
 class Ingestor:
@@ -46,6 +65,19 @@ class Ingestor:
         self, dataset: str, text: str, *, columns: tuple[str, ...] = (), chunk_bytes: int = CHUNK_BYTES
     ) -> list[LoadChunk]:
         """The chunks of a text without a header line."""
+        asked = await self.begin(dataset, text, columns=columns, chunk_bytes=chunk_bytes)
+        return [message for message in asked if isinstance(message, LoadChunk)]
+
+    async def begin(
+        self,
+        dataset: str,
+        text: str,
+        terms: Terms = UPSERT,
+        *,
+        columns: tuple[str, ...] = (),
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> list[LoadChunk | SwapStage]:
+        """What is asked first of a job that brings a text without a header line."""
         job_id = uuid4()
         (self._folder / str(job_id)).write_text(text)
         names = columns or tuple(field.name for field in DATASETS[dataset].input_fields)
@@ -56,15 +88,81 @@ class Ingestor:
             sha256="",
             bytes_total=len(text.encode()),
             dialect=Dialect(columns=names, header=False),
+            terms=terms,
         )
         told = IngestorSettings(database_url="", broker_url="", spool_url="", chunk_bytes=chunk_bytes)
         async with self.transaction() as db:
             said = await plan_import(command, db, self._spool, told)
         assert isinstance(said, list)
-        loads = [message for message in said if isinstance(message, LoadChunk)]
+        asked = [message for message in said if not isinstance(message, ImportPlanned)]
         (planned,) = (message for message in said if isinstance(message, ImportPlanned))
-        assert (planned.chunks, planned.bytes) == (len(loads), command.bytes_total)
-        return loads
+        loads = [message for message in asked if isinstance(message, LoadChunk)]
+        swaps = terms.mode == "replace" and not terms.validate_only
+        assert (planned.chunks, planned.bytes) == (len(loads) + swaps, command.bytes_total)
+        return asked
+
+    async def hear(self, message: Asked) -> list[Said]:
+        """As `Delivery` has it: once, however often it comes, and all or nothing."""
+        async with self.transaction() as db:
+            return await self.handle(message, db) if await inbox.claim(db, message) else []
+
+    async def handle(self, message: Asked, db: Connection) -> list[Said]:
+        """In a transaction that the caller ends."""
+        match message:
+            case LoadChunk():
+                return [*await load_chunk(message, db, self._spool)]
+            case LoadRows():
+                return [*await load_rows(message, db)]
+            case SwapStage():
+                return [*await swap_stage(message, db)]
+
+    async def follow(self, asked: Iterable[Asked], chance: random.Random | None = None) -> Ended:
+        """Everything that is asked and what follows from it, in this order or by chance, and then some of it twice."""
+        waiting: list[Asked] = [*asked]
+        loaded: list[ChunkLoaded] = []
+        stopped: ImportStopped | None = None
+        for _ in range(ROUNDS):
+            if not waiting:
+                return Ended(loaded, stopped)
+            if chance is not None:
+                chance.shuffle(waiting)
+                waiting += chance.sample(waiting, len(waiting) // 3)
+            now, waiting = waiting, []
+            for message in now:
+                try:
+                    said = await self.hear(message)
+                except Postponed:
+                    waiting.append(message)
+                    continue
+                loaded += [event for event in said if isinstance(event, ChunkLoaded)]
+                waiting += [command for command in said if isinstance(command, SwapStage)]
+                stopped = next((event for event in said if isinstance(event, ImportStopped)), stopped)
+        raise AssertionError(f"postponed for ever: {waiting}")
+
+    async def do(
+        self,
+        dataset: str,
+        text: str,
+        terms: Terms = UPSERT,
+        *,
+        chance: random.Random | None = None,
+        columns: tuple[str, ...] = (),
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> Ended:
+        """A whole job."""
+        return await self.follow(
+            await self.begin(dataset, text, terms, columns=columns, chunk_bytes=chunk_bytes), chance
+        )
+
+    async def give_up(self, message: Asked) -> None:
+        """As `Delivery` does after the last attempt."""
+        async with self.transaction() as db:
+            assert await inbox.claim(db, message)
+
+    async def sweep(self) -> list[Message]:
+        """What is sent again."""
+        async with self.transaction() as db:
+            return [message for _, message in await resend_overdue(db)]
 
     def lose(self, job_id: UUID) -> None:
         """The file is gone from the spool."""

@@ -2,74 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.indexer.handlers import index_chunk, prepare_documents
-from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
-from shared.db import Pool
-from tests.integration.loading import DATASETS, Ingestor, connected, forget, key, somebody_waits
+from tests.integration.loading import DATASETS, Ingestor, forget, somebody_waits
+from tests.integration.readers import Indexer
 from tests.integration.story import EXAMPLES, LINES, Story, line_of_items, stories, tell, tell_at_once
-
-TEXTS = {
-    "hired_employees": "to_tsvector('simple', name)",
-    "customers": "to_tsvector('simple', concat_ws(' ', first_name, last_name, email, address))",
-    "items": "to_tsvector('english', concat_ws(' ', name, category, description))",
-}
-
-
-class Indexer:
-    """The handlers of the indexer, as its own role."""
-
-    def __init__(self, pool: Pool, admin: asyncpg.Connection) -> None:
-        self.pool = pool
-        self.admin = admin
-
-    async def index(self, event: ChunkLoaded) -> ChunkIndexed:
-        async with self.pool.acquire() as db, db.transaction():
-            return await index_chunk(event, db)
-
-    async def hear(self, event: ChunkLoaded) -> None:
-        await self.index(event)
-
-    async def bring(self, ingestor: Ingestor, text: str) -> None:
-        """Items that are loaded and indexed."""
-        for event in await ingestor.load_all(await ingestor.plan("items", text)):
-            await self.index(event)
-
-    async def prepare(self, dataset: str) -> None:
-        async with self.pool.acquire() as db, db.transaction():
-            await prepare_documents(DatasetDeclared(dataset=dataset, revision=1), db)
-
-    async def documents(self, dataset: str) -> list[tuple[Any, ...]]:
-        return await self._rows(f'SELECT {key(dataset)}, _words::text FROM documents."{dataset}"')
-
-    async def recomputed(self, dataset: str) -> list[tuple[Any, ...]]:
-        return await self._rows(f'SELECT {key(dataset)}, ({TEXTS[dataset]})::text FROM data."{dataset}"')
-
-    async def found(self, word: str) -> list[int]:
-        """Ids of the items with the word, stemmed."""
-        rows = await self.pool.fetch(
-            "SELECT id FROM documents.items WHERE _words @@ to_tsquery('english', $1) ORDER BY id", word
-        )
-        return [row["id"] for row in rows]
-
-    async def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        return sorted(map(tuple, await self.pool.fetch(query)), key=repr)
-
-
-@pytest.fixture
-async def indexer(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator[Indexer]:
-    del ingestor  # which has declared the catalog
-    admin = await asyncpg.connect(database["admin"])
-    async with connected(database["indexer"], "indexer") as pool:
-        yield Indexer(pool, admin)
-    await admin.close()
 
 
 @pytest.mark.parametrize("dataset", LINES)

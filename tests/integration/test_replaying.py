@@ -103,11 +103,11 @@ async def test_only_the_rows_that_were_asked_for_are_taken_up(ingestor: Ingestor
 
 async def test_rows_that_cannot_be_read_again_stay_open_and_the_job_says_so(ingestor: Ingestor) -> None:
     long = f"9,{'x' * 70_000},2021-11-07T00:00:00Z,7,1\n"
-    job_id = await hire(ingestor, HIRED + '"open,2021\n' + "8,A\0,2021-11-07T00:00:00Z,1,1\n" + long)
+    job_id = await hire(ingestor, HIRED + '"open,2021\n' + "8,A\0,2021-11-07T00:00:00Z,1,1\n" + long + " \t\n")
     (load,) = await replay(ingestor, job_id)
-    assert {line for line, state in (await states(ingestor, job_id)).items() if state == "open"} == {6, 7, 8, 9}
+    assert {line for line, state in (await states(ingestor, job_id)).items() if state == "open"} == {6, 7, 8, 9, 10}
     warning = await ingestor.pool.fetchval("SELECT warning FROM imports WHERE job_id = $1", load.job_id)
-    assert (warning["code"], warning["detail"].split()[0]) == ("rows_left_out", "4")
+    assert (warning["code"], warning["detail"].split()[0]) == ("rows_left_out", "5")
     assert await ingestor.load_all([load])
 
 

@@ -1,75 +1,14 @@
 """Rollups are what a query over the table would give, whatever came in which order and how often."""
 
 import random
-from collections.abc import AsyncIterator
-from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.analytics.handlers import count_chunk, prepare_rollups
-from shared.contracts.events import ChunkCounted, ChunkLoaded, DatasetDeclared
-from shared.db import Pool
-from tests.integration.loading import DATASETS, Ingestor, connected, forget
+from tests.integration.loading import DATASETS, Ingestor, forget
+from tests.integration.readers import KEPT, RECOMPUTED, Analytics
 from tests.integration.story import EXAMPLES, Story, line_of_items, stories, tell, tell_at_once
-
-RECOMPUTED = {
-    "hired_employees": """
-        SELECT date_part('year', hired_at)::int, date_part('quarter', hired_at)::int, department_id, job_id,
-               count(*), count(*)
-        FROM data.hired_employees GROUP BY 1, 2, 3, 4
-    """,
-    "customers": """
-        SELECT date_trunc('month', created_at)::date, count(*), coalesce(sum(account_balance), 0), count(*)
-        FROM data.customers GROUP BY 1
-    """,
-    "items": "SELECT category, count(*), coalesce(sum(quantity), 0), count(*) FROM data.items GROUP BY 1",
-}
-KEPT = {
-    "hired_employees": "SELECT hired_at_year, hired_at_quarter, department_id, job_id, hires, _rows"
-    " FROM rollups.hired_employees__hires",
-    "customers": "SELECT created_at_month, customers, balance, _rows FROM rollups.customers__joined",
-    "items": "SELECT category, items, quantity, _rows FROM rollups.items__stock",
-}
-
-
-class Analytics:
-    """The handlers of analytics, as its own role."""
-
-    def __init__(self, pool: Pool, admin: asyncpg.Connection) -> None:
-        self.pool = pool
-        self.admin = admin
-
-    async def count(self, event: ChunkLoaded) -> ChunkCounted:
-        async with self.pool.acquire() as db, db.transaction():
-            return await count_chunk(event, db)
-
-    async def hear(self, event: ChunkLoaded) -> None:
-        await self.count(event)
-
-    async def prepare(self, dataset: str) -> None:
-        async with self.pool.acquire() as db, db.transaction():
-            await prepare_rollups(DatasetDeclared(dataset=dataset, revision=1), db)
-
-    async def rollup(self, dataset: str) -> list[tuple[Any, ...]]:
-        return await self._rows(KEPT[dataset])
-
-    async def recomputed(self, dataset: str) -> list[tuple[Any, ...]]:
-        return await self._rows(RECOMPUTED[dataset])
-
-    async def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        return sorted(map(tuple, await self.pool.fetch(query)), key=repr)
-
-
-@pytest.fixture
-async def analytics(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator[Analytics]:
-    del ingestor  # which has declared the catalog
-    admin = await asyncpg.connect(database["admin"])
-    async with connected(database["analytics"], "analytics") as pool:
-        yield Analytics(pool, admin)
-    await admin.close()
 
 
 @pytest.mark.parametrize("dataset", RECOMPUTED)

@@ -2,15 +2,17 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import spool as spools
-from shared.spool import Spool, TooLarge
+from shared.spool import Spool, Stored, TooLarge
 
 ANY_LIMIT = 1 << 30
 QUICKLY = settings(
@@ -91,6 +93,86 @@ async def test_an_upload_that_is_cancelled_leaves_no_file(spool: Spool) -> None:
     with pytest.raises(asyncio.CancelledError):
         await storing
     assert names(spool) == []
+
+
+class Held:
+    """Something that happens in a thread, held back until it is let go."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begun = asyncio.Event()
+        self._go = threading.Event()
+
+    def hold(self) -> None:
+        self._loop.call_soon_threadsafe(self._begun.set)
+        assert self._go.wait(10)
+
+    def let_go(self) -> None:
+        self._go.set()
+
+    async def begun(self) -> None:
+        await self._begun.wait()
+
+
+async def cancelled(storing: asyncio.Task[Stored], held: Held) -> bool:
+    """Whether it has ended before the thread had."""
+    await held.begun()
+    storing.cancel()
+    early, _ = await asyncio.wait([storing], timeout=0.1)
+    held.let_go()
+    with pytest.raises(asyncio.CancelledError):
+        await storing
+    return bool(early)
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_a_file_is_not_closed_while_a_thread_still_writes(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, write = Held(), spools._Writer._write
+
+    def slowly(self: Any, *pieces: Any, **last: Any) -> None:
+        held.hold()
+        write(self, *pieces, **last)
+
+    monkeypatch.setattr(spools._Writer, "_write", slowly)
+    storing = asyncio.create_task(spool.store("a", pieces(bytes(100), [20]), limit=ANY_LIMIT))
+    assert not await cancelled(storing, held)
+    assert names(spool) == []
+
+
+async def test_an_upload_that_is_cancelled_at_the_very_end_leaves_no_file(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, show = Held(), Spool._show
+
+    def slowly(self: Any, *paths: Any) -> None:
+        show(self, *paths)
+        held.hold()
+
+    monkeypatch.setattr(Spool, "_show", slowly)
+    storing = asyncio.create_task(spool.store("a", pieces(bytes(100), [20]), limit=ANY_LIMIT))
+    await cancelled(storing, held)
+    assert names(spool) == []
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_pieces_are_written_one_after_another(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, second = spools._Writer._write, threading.Event()
+    begun: list[int] = []
+
+    def first_waits(self: Any, *pieces: Any, **last: Any) -> None:
+        begun.append(self._written)
+        if len(begun) > 1:
+            second.set()
+        elif second.wait(0.2):
+            message = "the second piece was written before the first"
+            raise AssertionError(message)
+        write(self, *pieces, **last)
+
+    monkeypatch.setattr(spools._Writer, "_write", first_waits)
+    data = bytes(range(100))
+    await spool.store("a", pieces(data, [20]), limit=ANY_LIMIT)
+    assert spool.read("a", 0, len(data)) == data
+    assert begun == sorted(set(begun))
 
 
 @pytest.mark.parametrize("limit", [0, 1, 15, 16, 17, 100])

@@ -46,6 +46,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer(self._body())
 
+    def do_PUT(self) -> None:
+        self._answer(self._body())
+
     def log_message(self, *_: object) -> None:
         pass
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import following, show, sse, uploading
+from cli import asking, following, show, sse, uploading
 from cli.app import main
 from cli.gateway import Gateway
 from cli.progress import Lines
@@ -431,3 +431,74 @@ def test_events_are_read_across_pieces() -> None:
 
 def test_printable() -> None:
     assert show.printable("Zoë\t\x1b[0m\u2028") == "Zoë\\t\\x1b[0m\\u2028"
+
+
+SYNCS = "/v1/datasets/people/syncs"
+
+
+def pulls(fake: Fake, *, ends: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    accepts(fake, ends=ends)
+    fake.answers[SYNCS] = [Answer(job("queued", percent=0.0), 202, headers or {})]
+
+
+def test_a_source_is_pulled_and_followed_to_its_end(fake: Fake) -> None:
+    for ends, code in ((job("succeeded", rows_read=2, inserted=2), 0), (job("partial", rows_read=2, failed=1), 3)):
+        pulls(fake, ends=ends)
+        done = run("sync", "-d", "people", "crm")
+        assert (done.exit_code, ends["status"] in done.stdout) == (code, True)
+    assert [json.loads(asked.body) for asked in fake.to(SYNCS)] == [{"source": "crm"}] * 2
+    assert len({asked.headers["idempotency-key"] for asked in fake.to(SYNCS)}) == 2
+
+
+def test_the_only_source_need_not_be_named_and_need_not_be_waited_for(fake: Fake) -> None:
+    pulls(fake, ends=job("succeeded"))
+    done = run("sync", "-d", "people", "--no-wait")
+    assert (done.exit_code, done.stdout) == (0, f"Accepted as job {JOB}: `millrace jobs {JOB}` tells how it goes.\n")
+    assert fake.to(f"/v1/jobs/{JOB}/events") == []
+    assert [json.loads(asked.body) for asked in fake.to(SYNCS)] == [{}]
+
+
+def test_an_answer_to_a_sync_that_was_lost_is_asked_for_again_under_the_same_key(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0))
+    pulls(fake, ends=job("succeeded"))
+    fake.answers[SYNCS].insert(0, Answer(lost=True))
+    assert run("sync", "-d", "people").exit_code == 0
+    assert len(fake.to(SYNCS)) == 2
+    assert len({asked.headers["idempotency-key"] for asked in fake.to(SYNCS)}) == 1
+
+
+def test_a_sync_that_ran_already_is_said_to_have(fake: Fake) -> None:
+    pulls(fake, ends=job("succeeded"), headers={"Millrace-Attached": "true"})
+    told = run("sync", "-d", "people", "--json")
+    assert "under way" in told.stderr
+    assert json.loads(told.stdout)["id"] == JOB
+    pulls(fake, ends=job("succeeded"))
+    assert "under way" not in run("sync", "-d", "people").stderr
+
+
+def test_schedules_are_listed_with_what_became_of_their_last_ticks(fake: Fake) -> None:
+    ticks = [
+        {"due_at": "2024-05-07T00:00:00Z", "fate": "skipped", "job_id": JOB, "links": {}},
+        {"due_at": "2024-05-06T00:00:00Z", "fate": "missed", "job_id": None, "links": {}},
+    ]
+    nightly = {
+        "dataset": "people",
+        "source": "crm",
+        "cron": "0 0 * * *",
+        "timezone": "Europe/Berlin",
+        "overlap": "skip",
+        "catch_up_seconds": 3600,
+        "next_at": "2024-05-08T22:00:00Z",
+        "ticks": ticks,
+        "links": {},
+    }
+    fake.answers["/v1/schedules"] = [Answer({"data": [nightly]})]
+    shown = run("schedules").stdout.splitlines()[-1]
+    assert shown.split("  ")[0] == "people"
+    for part in ("crm", "0 0 * * *", "Europe/Berlin", "2024-05-08 22:00:00", "05-07 00:00 skipped, 05-06 00:00 missed"):
+        assert part in shown
+    assert json.loads(run("schedules", "--json").stdout) == {"data": [nightly]}
+    fake.answers["/v1/schedules"] = [Answer({"data": []})]
+    assert "Nothing is scheduled" in run("schedules").stdout

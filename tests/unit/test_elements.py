@@ -124,7 +124,7 @@ def found(data: bytes) -> list[Element]:
     ]
 
 
-@settings(max_examples=30000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(TORTURE, LIMITS, st.sampled_from([5, 11, 1 << 18]))
 def test_finds_the_elements_that_a_plain_scanner_finds(data: bytes, largest: int, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -133,7 +133,7 @@ def test_finds_the_elements_that_a_plain_scanner_finds(data: bytes, largest: int
         assert found(data) == scan(data, largest)
 
 
-@settings(max_examples=30000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(TORTURE, LIMITS, st.integers(1, 50), st.sampled_from([b"[", b"\xef\xbb\xbf\r\n ["]))
 def test_cuts_have_all_elements_of_the_file(data: bytes, largest: int, size: int, before: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:

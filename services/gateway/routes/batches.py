@@ -79,7 +79,7 @@ async def load_rows(
     declared = await accepting.catalog.dataset(accepting.pool, dataset)
     body = await request.body()
     strict = preferences.is_strict(prefer)
-    terms = Terms(mode="upsert" if declared.primary_key else "append", strict=strict)
+    terms = Terms(mode="upsert" if declared.keyed else "append", strict=strict)
     found = _read(body)
     command = LoadRows(dataset=dataset, job_id=uuid7(), rows=found, columns=_columns(declared, found), terms=terms)
     accepted = await accepting.accept(

@@ -86,7 +86,7 @@ def _terms(dataset: Dataset, before: Terms) -> Terms:
 
     `insert` stays what it is: who wanted no row to change does not want it now.
     """
-    mode = before.mode if before.mode == "insert" else "upsert" if dataset.primary_key else "append"
+    mode = before.mode if before.mode == "insert" else "upsert" if dataset.keyed else "append"
     return msgspec.structs.replace(before, mode=mode, max_errors=None, max_error_rate=None, strict=False)
 
 

@@ -91,7 +91,7 @@ async def start_sync(
     declared = await catalog.dataset(pool, dataset)
     source = _source(declared, _read(await request.body()))
     command = PullPage(dataset=dataset, job_id=uuid7(), source=source, chunk=1)
-    mode: Mode = "upsert" if declared.primary_key else "append"
+    mode: Mode = "upsert" if declared.keyed else "append"
     asked = syncs.to_asked(command, mode, api_key=request.user.id, idempotency_key=idempotency_key)
     return await preferences.accepted(pool, stopping, await accepting.accept(asked), prefer)
 
