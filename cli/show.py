@@ -18,6 +18,8 @@ LONGEST_CELL = 160
 PIPE_WIDTH = 10_000
 COLOURS = {"succeeded": "green", "partial": "yellow", "failed": "red"}
 COUNTS = ("rows_read", "inserted", "updated", "unchanged", "duplicates", "failed")
+RARE_COUNTS = ("checked", "deleted")
+"""Of jobs that only check, or that replace."""
 
 
 def answer(body: bytes) -> None:
@@ -49,10 +51,9 @@ def outcome(job: Job) -> None:
     seconds = ((job.finished_at or job.created_at) - job.created_at).total_seconds()
     colour = COLOURS.get(job.status, "red")
     click.echo(f"Job {job.id}: {click.style(job.status, fg=colour)} after {seconds:.1f} s")
-    table(
-        [name.replace("_", " ").upper() for name in COUNTS], [[Counted(getattr(job.outcome, name)) for name in COUNTS]]
-    )
     counts = job.outcome
+    names = [*COUNTS, *(name for name in RARE_COUNTS if getattr(counts, name))]
+    table([name.replace("_", " ").upper() for name in names], [[Counted(getattr(counts, name)) for name in names]])
     for problem, label in ((job.error, ""), (job.warning, "Warning: ")):
         if problem is not None:
             click.echo(f"{label}{printable(problem.detail)}")

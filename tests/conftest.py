@@ -13,6 +13,7 @@ import pytest
 
 from deploy.state import assignments
 from shared.db.migrate import MigrationSettings, migrate
+from tests.outside import Outside, sandboxed
 from tests.stack import SERVICES, Stack, remove, run_millrace
 
 
@@ -53,6 +54,13 @@ async def database(stack: Stack) -> AsyncIterator[dict[str, str]]:
         with contextlib.suppress(asyncpg.PostgresError):
             await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
+
+
+@pytest.fixture
+async def outside() -> AsyncIterator[Outside]:
+    """The outside world, on its first day."""
+    async with sandboxed() as started:
+        yield started
 
 
 def _in_database(url: str, name: str) -> str:

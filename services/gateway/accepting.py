@@ -22,6 +22,8 @@ from shared.contracts.events import JobCreated
 from shared.db import Connection, Pool, transaction
 
 AT_ONCE = 500
+ROUNDS = 10
+"""How often in a row what is in the way may be gone before it is looked at."""
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -96,7 +98,9 @@ async def accept(db: Connection, asked: Sequence[Asked]) -> list[Accepted | Prob
     for one in asked:
         if (before := await _attached_before(db, one)) is not None:
             settled[one.command.job_id] = before
-    while waiting := [one for one in asked if one.command.job_id not in settled]:
+    for _ in range(ROUNDS):
+        if not (waiting := [one for one in asked if one.command.job_id not in settled]):
+            break
         inserted = {job.id: job for job in await queries.insert_jobs(db, waiting)}
         created |= inserted
         settled |= {number: Accepted(job) for number, job in inserted.items()}

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 from shared.catalog import kinds, literals
@@ -21,6 +20,12 @@ ROOM = 3
 MOST = 0.5
 """The share of values of one type that makes the others remarkable."""
 SHOWN = 40
+
+
+class Written(str):
+    """A number of JSON with a fraction or an exponent, as it is written: its type depends on that."""
+
+    __slots__ = ()
 
 
 class Column(NamedTuple):
@@ -51,7 +56,8 @@ def of_values(values: Sequence[Any]) -> Column:
     sorts = {_sort(value) for value in values}
     if len(sorts) > 1:
         told = " and ".join(sorted(sorts))
-        return Column("string", "mixed_types", f"has values of different sorts ({told}), so it is text")
+        refused = ", which objects can't become" if "object" in sorts else ""
+        return Column("string", "mixed_types", f"has values of different sorts ({told}), so it is text{refused}")
     match sorts.pop() if sorts else "":
         case "string":
             texts = [value for value in values if value]
@@ -67,7 +73,7 @@ def _sort(value: Any) -> str:
     match value:
         case bool():
             return "boolean"
-        case int() | Decimal():
+        case int() | Written():
             return "number"
         case str():
             return "string"

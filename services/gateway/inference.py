@@ -165,10 +165,10 @@ def _keyed(plain: Dataset, columns: dict[str, list[Any]]) -> Dataset:
     return plain
 
 
-def _comparable(kind: str, value: Any) -> Any:
+def _comparable(kind: str, value: Any) -> int | str:
     if kind == "integer":
         return int(value)
-    return str(value).strip(" ").lower() if kind == "uuid" else value
+    return str(value).strip(" ").lower() if kind == "uuid" else str(value)
 
 
 def _of_key(dataset: Dataset, count: int) -> Iterator[Warned]:

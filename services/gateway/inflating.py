@@ -15,7 +15,6 @@ else:
 Coding = Literal["gzip", "zstd"]
 
 MAGICS: dict[bytes, Coding] = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-MAGIC_BYTES = 4
 GIVEN_BYTES = 1 << 14
 MADE_BYTES = 1 << 20
 RATIO = 200

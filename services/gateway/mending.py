@@ -71,7 +71,7 @@ class Sheet:
         try:
             values = OBJECTS.decode(raw)
             return [_text(values[name]) if name in values else "" for name in self._dialect.fields]
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
 
 

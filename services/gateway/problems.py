@@ -16,6 +16,7 @@ log = structlog.get_logger()
 
 OUR_FAULT = 500
 PROBLEM_TYPE = "application/problem+json"
+PARAMETERS = "What each parameter may be is told at /docs."
 CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -120,7 +121,7 @@ def _of_parameters(error: ValidationException) -> Problem:
         if isinstance(wrong, dict)
     ] or [Detail(code="missing_parameter", detail=error.detail)]
     names = ", ".join(wrong.column for wrong in errors if wrong.column) or error.detail
-    return Problem(422, "invalid_request", f"These parameters can't be used: {names}.", errors=errors)
+    return Problem(422, "invalid_request", f"These parameters can't be used: {names}.", hint=PARAMETERS, errors=errors)
 
 
 def _of_fault(error: Exception) -> Problem:

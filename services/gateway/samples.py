@@ -6,12 +6,12 @@ What keeps the ingestor from reading a row keeps it out of here too.
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from services.gateway.evidence import Written
 from shared.catalog import literals
 from shared.catalog.mistakes import MOST_FIELDS
 from shared.contracts.parts import Format
@@ -23,7 +23,7 @@ LOOKED_AT = 200
 """Records that tell the delimiter, and whether there is a header."""
 LONGEST_NAME = 63
 TYPED = ("integer", "number", "date", "datetime", "time", "uuid")
-DECODER = msgspec.json.Decoder(float_hook=Decimal)
+DECODER = msgspec.json.Decoder(float_hook=Written)
 
 
 class Unreadable(Exception):
@@ -152,7 +152,7 @@ def _objects(text: str, form: Format) -> Iterator[dict[str, Any] | None]:
     if not isinstance(elements, list):
         raise Unreadable("not_json", "The sample is no JSON array of objects.")
     for one in elements:
-        yield one if isinstance(one, dict) else None
+        yield one if isinstance(one, dict) and not _has_nul(one) else None
 
 
 def _object(line: str) -> dict[str, Any] | None:
@@ -160,4 +160,16 @@ def _object(line: str) -> dict[str, Any] | None:
         one = DECODER.decode(line.encode(errors="surrogateescape"))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return one if isinstance(one, dict) else None
+    return one if isinstance(one, dict) and not _has_nul(one) else None
+
+
+def _has_nul(value: Any) -> bool:
+    """Which Postgres can keep neither in text nor in jsonb."""
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any(_has_nul(key) or _has_nul(one) for key, one in value.items())
+        case list():
+            return any(map(_has_nul, value))
+    return False

@@ -13,7 +13,6 @@ MARKS: dict[bytes, Encoding] = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-MARK_BYTES = 3
 CHARSETS: dict[str, Encoding] = {
     "utf-8": "auto",
     "utf8": "auto",
@@ -31,10 +30,10 @@ codecs.register_error(UNDECODABLE, lambda error: ("\udcff", error.end))  # type:
 
 
 def encoding_of(start: bytes, told: Encoding) -> Encoding:
-    """Of a file that begins so: never `auto` or `utf-16`. Raises Problem 422 if it contradicts what was told."""
+    """Of a file with these first four bytes: never `auto` or `utf-16`. Raises Problem 422 if they contradict it."""
     marked = next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), None)
     if told == "auto":
-        return marked or "utf-8"
+        return marked or _unmarked(start)
     if told == "utf-16" and marked != "utf-8":
         return marked or "utf-16-le"
     if marked not in (None, told):
@@ -45,6 +44,18 @@ def encoding_of(start: bytes, told: Encoding) -> Encoding:
             hint="Leave out `encoding` (and any charset), and the mark decides.",
         )
     return told
+
+
+def _unmarked(start: bytes) -> Encoding:
+    for encoding, zeros, letters in (("utf-16-le", start[1::2], start[::2]), ("utf-16-be", start[::2], start[1::2])):
+        if zeros == b"\0\0" and b"\0" not in letters:
+            raise Problem(
+                422,
+                "encoding_mismatch",
+                "The file has no byte order mark and looks like UTF-16.",
+                hint=f"Say encoding={encoding}.",
+            )
+    return "utf-8"
 
 
 class Transcoder:

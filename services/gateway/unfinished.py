@@ -29,7 +29,12 @@ async def select_unplanned(db: Connection, *, seconds: float, limit: int) -> lis
         seconds,
         limit,
     )
-    return [msgspec.json.decode(row["command"], type=COMMANDS[row["kind"]]) for row in rows]
+    commands: list[Message] = [msgspec.json.decode(row["command"], type=COMMANDS[row["kind"]]) for row in rows]
+    # What the ingestor has put off is not lost.
+    waiting = await db.fetch(
+        "SELECT id FROM ingestor.outbox WHERE id = ANY($1::uuid[])", [command.id for command in commands]
+    )
+    return [command for command in commands if command.id not in {row["id"] for row in waiting}]
 
 
 async def select_unheard(db: Connection, *, seconds: float, limit: int) -> list[Message]:

@@ -10,12 +10,14 @@ from litestar.types import HTTPReceiveMessage
 from multipart import MultipartSegment, parse_options_header
 
 from services.gateway.forms import open_form
-from services.gateway.inflating import MAGIC_BYTES, Coding, Inflater, coding_of
+from services.gateway.inflating import Coding, Inflater, coding_of
 from services.gateway.media import ACCEPTED, FORM, Media, media_of_name, media_of_type
 from services.gateway.problems import Problem
-from services.gateway.transcoding import CHARSETS, MARK_BYTES, Encoding, Transcoder, encoding_of
+from services.gateway.transcoding import CHARSETS, Encoding, Transcoder, encoding_of
 
 STALLED_SECONDS = 60.0
+START_BYTES = 4
+"""So many tell how a file is compressed and encoded."""
 AROUND_FILE_BYTES = 1 << 16
 """What a form may have besides its file."""
 CODINGS: dict[str, Coding | None] = {"": None, "identity": None, "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
@@ -106,13 +108,13 @@ async def _text(
     pieces: AsyncIterator[bytes], coding: Coding | None, encoding: Encoding, limit: int
 ) -> AsyncIterator[bytes]:
     """Inflated, also if the file itself is compressed and nothing was said; and in UTF-8."""
-    start, pieces = await _begun(pieces, MAGIC_BYTES)
+    start, pieces = await _begun(pieces, START_BYTES)
     if coding := coding or coding_of(start):
         pieces = _limited(_changed(pieces, Inflater(coding)), limit)
-        start, pieces = await _begun(pieces, MAGIC_BYTES)
+        start, pieces = await _begun(pieces, START_BYTES)
         if coding_of(start):
             raise Problem(422, "compressed_twice", "The file is compressed twice.", hint="Compress it once.")
-    found = encoding_of(start[:MARK_BYTES], encoding)
+    found = encoding_of(start[:START_BYTES], encoding)
     return pieces if found == "utf-8" else _changed(pieces, Transcoder(found))
 
 

@@ -35,9 +35,9 @@ def _columns(data: bytes, found: Records, whole: Mask, dialect: Dialect) -> pl.D
     gaps = np.flatnonzero(starts[1:] != ends[:-1]) + 1
     begins, stops = starts[np.r_[0, gaps]].tolist(), ends[np.r_[gaps - 1, -1]].tolist()
     text = b"".join(data[begin:stop] for begin, stop in zip(begins, stops, strict=True))
-    empty = 2 * dialect.quote.encode()
+    quote = dialect.quote.encode()
     # At the start of a file a BOM is no data, and polars thinks that every text is a file.
-    guard = dialect.delimiter.encode() * (len(names) - 1) + empty + b"\n" if text.startswith(BOM) else b""
+    guard = dialect.delimiter.encode() * (len(names) - 1) + quote + quote + b"\n" if text.startswith(BOM) else b""
     columns = pl.read_csv(
         guard + text,
         has_header=False,
@@ -50,5 +50,6 @@ def _columns(data: bytes, found: Records, whole: Mask, dialect: Dialect) -> pl.D
         message = f"{len(starts)} records, {columns.height} rows of cells"
         raise Miscounted(message)
     columns = columns.select(dialect.fields)
-    # A cell of nothing but quotes is as missing as one of nothing at all.
-    return columns.with_columns(pl.when(pl.all() != "").then(pl.all())) if empty in text else columns
+    # A cell of nothing but quotes is as missing as one of nothing at all. Two bytes take long to find, one doesn't.
+    empty = quote in text and quote + quote in text
+    return columns.with_columns(pl.when(pl.all() != "").then(pl.all())) if empty else columns

@@ -104,12 +104,14 @@ async def insert_chunk(
 
 
 async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
-    """Raises LookupError for a chunk that was never planned."""
+    """Locked until the transaction ends, so that a sweeper sees that it is under way. Raises LookupError for a chunk
+    that was never planned.
+    """
     row = await db.fetchrow(
         """
         SELECT c.ledger, c.job_id, c.chunk, d.declaration AS dataset, i.dialect, i.terms, i.file, i.replay_of, i.stopped
         FROM chunks c JOIN imports i USING (job_id) JOIN datasets d ON d.name = c.dataset
-        WHERE c.job_id = $1 AND c.chunk = $2
+        WHERE c.job_id = $1 AND c.chunk = $2 FOR UPDATE OF c
         """,
         job_id,
         chunk,

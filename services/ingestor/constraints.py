@@ -74,8 +74,8 @@ def _checks(field: Field, *, partitioned: bool) -> Iterator[Check]:
         yield Check(name, "maximum", value > _bound(field, field.maximum, ROUND_FLOOR), detail)
     if partitioned:
         detail = f"Expected a year from {FIRST_YEAR} to {LAST_YEAR}, because each year is a table."
-        yield Check(name, "minimum", value.dt.year() < FIRST_YEAR, detail)
-        yield Check(name, "maximum", value.dt.year() > LAST_YEAR, detail)
+        yield Check(name, "minimum", value < _start(field, FIRST_YEAR), detail)
+        yield Check(name, "maximum", value >= _start(field, LAST_YEAR + 1), detail)
     if field.enum is not None:
         yield Check(name, "enum", ~text.is_in(list(field.enum)), f"Expected one of: {', '.join(field.enum)}.")
     if field.pattern is not None:
@@ -131,6 +131,10 @@ def _default(field: Field, now: datetime) -> pl.Expr:
     if isinstance(default, float):
         return _constant(field, format(Decimal(repr(default)), "f"))
     return _constant(field, str(default))
+
+
+def _start(field: Field, year: int) -> datetime | date:
+    return datetime(year, 1, 1, tzinfo=UTC) if field.type == "datetime" else date(year, 1, 1)
 
 
 def _constant(field: Field, text: str) -> pl.Expr:

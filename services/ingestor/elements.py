@@ -23,8 +23,6 @@ QUOTE, BACKSLASH, COMMA, CLOSING, OBJECT_END = b'"\\,]}'
 SPACE = b" \t\r\n"
 BLANK = re.compile(rb"[ \t\r\n,]*")
 TOKEN = re.compile(rb'\\[\\"]|["{}\[\],\n]')
-IS_TOKEN = np.isin(np.arange(256), list(b'"\\,{}[]\n'))
-IS_SPACE = np.isin(np.arange(256), list(SPACE))
 STEPS = np.zeros(256, np.int8)
 STEPS[list(b"{[")] = 1
 STEPS[list(b"}]")] = -1
@@ -132,7 +130,7 @@ def _sound(block: bytes) -> Part:
     ends = places[ending]
     begins = np.concatenate([[0], ends[:-1] + 1])
     # From the first to the last byte that is no space.
-    shown = np.flatnonzero(~IS_SPACE[symbols])
+    shown = np.flatnonzero(~_among(symbols, SPACE))
     first, after = np.searchsorted(shown, begins), np.searchsorted(shown, ends)
     some = after > first
     flaws = np.where(torn[ending[some]], Flaw.NOT_CLOSED, Flaw.NONE)
@@ -141,7 +139,7 @@ def _sound(block: bytes) -> Part:
 
 
 def _tokens(symbols: Symbols) -> Tokens:
-    places = np.flatnonzero(IS_TOKEN[symbols])
+    places = np.flatnonzero(_among(symbols, b'"\\,{}[]\n'))
     kinds = symbols[places]
     quotes = kinds == QUOTE
     slashes = kinds == BACKSLASH
@@ -155,6 +153,14 @@ def _tokens(symbols: Symbols) -> Tokens:
     kept = np.flatnonzero(newlines | ~(inside | (kinds == QUOTE) | slashes))
     is_open = len(count) > 0 and (count[-1] - until[-1]) & 1 == 1
     return Tokens(places[kept], kinds[kept], (newlines & inside)[kept], is_open)
+
+
+def _among(symbols: Symbols, these: bytes) -> Mask:
+    """Where one of a few bytes stands; much faster than to look each one up."""
+    among: Mask = symbols == these[0]
+    for symbol in these[1:]:
+        among |= symbols == symbol
+    return among
 
 
 def _escaped(places: Positions, slashes: Mask) -> Mask:

@@ -94,6 +94,7 @@ async def load_rows(command: LoadRows, db: Connection) -> list[ChunkLoaded | Swa
 
 async def resend_overdue(db: Connection) -> list[tuple[str, Message]]:
     """Chunks whose message is lost: the ledger is the truth, the message was only a hint."""
+    await replacing.drop_abandoned(db)
     return [("", load) for load in await chunks.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)]
 
 

@@ -77,7 +77,9 @@ def judge(reading: Reading, *, now: datetime, unknown: Mapping[str, pl.Series] |
             error = RowError("reference", name, shown(text), f"There is no {referred} {shown(text)}.")
             wrong.setdefault(int(numbers[row]), []).append(error)
     fields = [reading.dataset.field(name) for name in texts.columns]
-    good = ~np.isin(numbers, list(wrong))
+    good = np.ones(len(records.starts), np.bool_)
+    good[list(wrong)] = False
+    good = good[numbers]
     rows = constraints.fill(reading.typed.filter(pl.Series(good)), fields, now)
     lines = records.lines + reading.line
     failed = [
@@ -118,10 +120,12 @@ def _valued(
 ) -> Iterator[tuple[int, RowError]]:
     """Every wrong value with its row, column after column."""
     wide = typed.hstack(texts.rename(lambda name: f":{name}"))
-    bad = wide.select(check.bad.alias(str(number)) for number, check in enumerate(checks))
+    bad = wide.lazy().select([check.bad.alias(str(number)) for number, check in enumerate(checks)]).collect()
     for check, mask in zip(checks, bad, strict=True):
+        if not mask.any():
+            continue
         rows = mask.arg_true()
-        for row, value in zip(rows, texts[check.field].gather(rows), strict=True):
+        for row, value in zip(rows.to_list(), texts[check.field].gather(rows).to_list(), strict=True):
             yield row, RowError(check.code, check.field, value if value is None else shown(value), check.detail)
 
 

@@ -35,6 +35,11 @@ async def wait_briefly(db: Connection) -> None:
     await db.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
 
 
+async def lock_rows(db: Connection, dataset: str) -> None:
+    """Against a swap, until the transaction ends: what was compared with the table must not be gone then."""
+    await db.execute(f"LOCK TABLE ONLY data.{tables.quoted(dataset)} IN ROW EXCLUSIVE MODE", timeout=COPY_SECONDS)
+
+
 async def select_dataset(db: Connection, name: str) -> tuple[Dataset, int] | None:
     """The declaration and its revision."""
     row = await db.fetchrow("SELECT declaration, revision FROM datasets WHERE name = $1", name)
@@ -127,12 +132,12 @@ async def select_unknown(db: Connection, references: str, values: pl.Series) -> 
     if kind is None:
         return values
     rows = await db.fetch(
-        f"SELECT v FROM unnest($1::{kind}[]) AS v WHERE NOT EXISTS"
+        f"SELECT n FROM unnest($1::{kind}[]) WITH ORDINALITY AS u (v, n) WHERE NOT EXISTS"
         f" (SELECT FROM data.{tables.quoted(dataset)} r WHERE r.{tables.quoted(field)} = v)",
         values.to_list(),
         timeout=COPY_SECONDS,
     )
-    return pl.Series([row["v"] for row in rows], dtype=values.dtype)
+    return values.gather([row["n"] - 1 for row in rows])
 
 
 async def insert_failed_rows(db: Connection, chunk: Chunk, batch: Batch) -> None:

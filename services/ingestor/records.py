@@ -203,12 +203,16 @@ def _stops(symbols: Symbols, starts: Positions, after: Positions) -> Positions:
 
 def _fields(symbols: Symbols, starts: Positions, after: Positions, marks: Marks, *, paired: bool) -> Positions:
     """How many cells the records have. Unless all quotes are paired, they must be counted from a record's start."""
-    delimiters = np.flatnonzero(symbols == marks.delimiter)
-    quotes = np.flatnonzero(symbols == marks.quote)
-    if len(quotes):
-        inside = np.searchsorted(quotes, delimiters)
-        if not paired:
-            inside -= np.searchsorted(quotes, starts)[np.searchsorted(after, delimiters, side="right")]
-        delimiters = delimiters[(inside & 1) == 0]
+    delimiting = symbols == marks.delimiter
+    quoting = symbols == marks.quote
+    if len(starts) and not quoting.any():
+        # Bytes add up twice as fast as larger numbers, where they are large enough.
+        count = np.uint8 if (after - starts).max() <= np.iinfo(np.uint8).max else np.uint32
+        return np.add.reduceat(delimiting.view(np.uint8), starts, dtype=count).astype(np.intp) + 1
+    delimiters, quotes = np.flatnonzero(delimiting), np.flatnonzero(quoting)
+    inside = np.searchsorted(quotes, delimiters)
+    if not paired:
+        inside -= np.searchsorted(quotes, starts)[np.searchsorted(after, delimiters, side="right")]
+    delimiters = delimiters[(inside & 1) == 0]
     fields: Positions = np.diff(np.searchsorted(delimiters, after), prepend=0) + 1
     return fields

@@ -18,6 +18,7 @@ from shared.db import Connection
 from shared.telemetry import metrics
 
 SWAP_SECONDS = 1800.0
+ABANDONED = Problem(code="chunk_failed", detail="A part of the input could not be loaded, so nothing was replaced.")
 
 
 async def create_stage(db: Connection, job_id: UUID, dataset: Dataset, columns: tuple[str, ...]) -> None:
@@ -29,6 +30,19 @@ async def create_stage(db: Connection, job_id: UUID, dataset: Dataset, columns: 
 async def drop_stage(db: Connection, job_id: UUID) -> None:
     """Nothing happens if there is none."""
     await db.execute(f"DROP TABLE IF EXISTS {_name(job_id)}")
+
+
+async def drop_abandoned(db: Connection) -> None:
+    """Stages of jobs that will never come to their swap, because one of their chunks was given up."""
+    rows = await db.fetch(
+        """
+        SELECT DISTINCT c.job_id FROM chunks c JOIN imports i USING (job_id) JOIN inbox h ON h.id = c.message_id
+        WHERE c.loaded_at IS NULL AND i.stopped IS NULL AND i.terms->>'mode' = 'replace'
+        """
+    )
+    for row in rows:
+        await drop_stage(db, row["job_id"])
+        await chunks.update_stopped(db, row["job_id"], ABANDONED)
 
 
 async def stage(db: Connection, chunk: Chunk, rows: pl.DataFrame) -> None:

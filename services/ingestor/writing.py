@@ -73,6 +73,7 @@ async def _merge(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, B
     dataset, columns = chunk.dataset, tuple(batch.rows.columns)
     staged = batch.rows.with_row_index(ROW).cast({ROW: pl.Int64})
     staged = staged.unique(subset=list(dataset.key), keep="last", maintain_order=True)
+    await queries.lock_rows(db, dataset.name)
     await _stage(db, dataset, columns, staged)
     repeats = batch.rows.height - staged.height
     siblings = await chunks.select_siblings(db, chunk.job_id)

@@ -14,6 +14,8 @@ WRITTEN_OUT = re.compile(r"^https?://[^/?#@\s$]+(?:[/?][^#\s$]*)?$")
 TOKEN = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 OURS = frozenset(("authorization", "host", "connection", "content-length", "transfer-encoding", "accept-encoding"))
 IDS = ("string", "integer", "uuid")
+LARGEST_PAGE = 64 << 20
+"""Bytes: pages are held in memory."""
 LONGEST_TIMEOUT = 120
 """A page is pulled within a transaction, which the server ends after ten idle minutes."""
 
@@ -62,6 +64,8 @@ def _of_limits(source: Source) -> Iterator[tuple[str, str]]:
         value = getattr(source, key)
         if value is not None and value <= 0:
             yield key, "must be more than 0"
+    if source.max_bytes > LARGEST_PAGE:
+        yield "max_bytes", f"must be {LARGEST_PAGE} at most"
     if source.timeout_seconds > LONGEST_TIMEOUT:
         yield "timeout_seconds", f"must be {LONGEST_TIMEOUT} at most"
     if source.requests_per_second is not None and source.requests_per_second < 1 / LONGEST_TIMEOUT:

@@ -4,12 +4,13 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
 
-from services.ingestor.declaring import declare_catalog
+from services.ingestor.declaring import declare_catalog, declare_dataset
 from services.ingestor.handlers import load_chunk, load_rows, plan_import, resend_overdue
 from services.ingestor.replacing import swap_stage
 from services.ingestor.settings import IngestorSettings
@@ -17,7 +18,7 @@ from shared.bus import inbox
 from shared.bus.failures import Postponed
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import read_datasets
-from shared.contracts.commands import LoadChunk, LoadRows, PlanImport, SwapStage
+from shared.contracts.commands import DeclareDataset, LoadChunk, LoadRows, PlanImport, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped
 from shared.contracts.message import Message
 from shared.contracts.parts import Dialect, Outcome, Terms
@@ -29,6 +30,7 @@ from tests.waiting import eventually
 CATALOG = ROOT / "catalog"
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in read_datasets(CATALOG)}
 CHUNK_BYTES = 100
+CONNECTIONS = 8
 ROUNDS = 100
 SECONDS = 20.0
 UPSERT = Terms()
@@ -154,6 +156,12 @@ class Ingestor:
             await self.begin(dataset, text, terms, columns=columns, chunk_bytes=chunk_bytes), chance
         )
 
+    async def declare(self, name: str, declaration: dict[str, Any]) -> None:
+        """A dataset that the catalog does not have."""
+        command = DeclareDataset(dataset=name, follows=0, digest="", declaration=declaration)
+        async with self.transaction() as db:
+            assert await declare_dataset(command, db) is not None
+
     async def give_up(self, message: Asked) -> None:
         """As `Delivery` does after the last attempt."""
         async with self.transaction() as db:
@@ -227,7 +235,7 @@ async def connected(url: str, name: str, connections: int = 4) -> AsyncIterator[
 @contextlib.asynccontextmanager
 async def ingesting(urls: dict[str, str], folder: Path) -> AsyncIterator[Ingestor]:
     """An ingestor that has declared the catalog of this repository."""
-    async with connected(urls["ingestor"], "ingestor") as pool:
+    async with connected(urls["ingestor"], "ingestor", CONNECTIONS) as pool:
         async with pool.acquire() as db, db.transaction():
             await declare_catalog(db, CATALOG)
         yield Ingestor(pool, folder)

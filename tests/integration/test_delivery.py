@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from shared.bus import delivery, failures, outbox, relay
-from shared.bus.failures import Permanent, Postponed
+from shared.bus.failures import Later, Permanent, Postponed
 from shared.bus.outbox import Letter
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
@@ -207,6 +207,46 @@ async def test_permanent_gives_up_at_once_with_its_own_problem(probe: Probe) -> 
     await probe.is_idle()
     assert probe.script.calls == 1
     assert await probe.marks() == {}
+
+
+AWAY_OUTSIDE = Problem(code="source_unavailable", detail="It answered 503.")
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(None, 60), (0, 60), (45, 60), (300, 300), (86_400, 900)])
+async def test_who_outside_asks_to_come_later_is_not_come_to_before(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch, asked: float | None, waits: float
+) -> None:
+    monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
+    probe.script.steps = [failing(Later(asked, AWAY_OUTSIDE))]
+    await probe.deliver(probe.touch())
+    (letter,) = await eventually(probe.letters, SECONDS)
+    assert (letter["id"], letter["queue"], letter["attempt"]) == (probe.touch().id, probe.queue, 1)
+    assert waits - 10 < letter["seconds"] <= waits
+    assert await probe.marks() == {}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_coming_later_counts_as_an_attempt_and_ends_with_what_was_said_outside(probe: Probe) -> None:
+    probe.script.steps = [failing(Later(0, AWAY_OUTSIDE))]
+    await probe.say(probe.touch())
+    assert await probe.gave_up() == AWAY_OUTSIDE
+    await probe.is_idle()
+    assert probe.script.calls == failures.ATTEMPTS
+
+
+async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
+    probe.script.steps = [failing(Later(None, AWAY_OUTSIDE))]
+    await probe.consumer.publisher.publish(to_letter(probe.touch(), attempt=3))
+    await eventually(probe.letters, SECONDS)
+    await probe.deliver(probe.touch())  # as a sweeper sends it, which knows nothing of attempts
+    await probe.called(2)
+
+    async def is_settled() -> bool:
+        return not any(delivery.under_way for delivery in probe.consumer.deliveries)
+
+    await eventually(is_settled, SECONDS)
+    assert [letter["attempt"] for letter in await probe.letters()] == [4]
 
 
 @pytest.mark.usefixtures("quick")

@@ -17,16 +17,10 @@ import pytest
 from services.ingestor.outgoing import SHOWN, Answer, Outgoing
 from shared.bus.failures import Later, Permanent
 from shared.contracts.parts import Problem
-from tests.outside import HOST, Outside, sandboxed
+from tests.outside import HOST, Outside
 
 SECRET = "the-secret"
 BOMB = gzip.compress(b"0" * 10**6)
-
-
-@pytest.fixture
-async def outside() -> AsyncIterator[Outside]:
-    async with sandboxed() as started:
-        yield started
 
 
 async def get(

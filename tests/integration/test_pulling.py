@@ -1,7 +1,6 @@
 """Syncs from the sandbox into real tables: complete, or said not to be, whatever the outside world does."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -15,17 +14,11 @@ from shared.contracts.commands import PullPage
 from shared.contracts.parts import Outcome
 from tests.integration.loading import DATASETS, Ingestor
 from tests.integration.pulling import Sync, redeclare
-from tests.outside import TOKEN, Outside, sandboxed
+from tests.outside import TOKEN, Outside
 
 CONTACTS = DATASETS["contacts"]
 CHANGED = Incremental(cursor_path="updated_at", start_param="updated_since")
 ON_THE_WAY = Incremental(cursor_path="updated_at", start_param="updated_since", row_order="asc")
-
-
-@pytest.fixture
-async def outside() -> AsyncIterator[Outside]:
-    async with sandboxed() as started:
-        yield started
 
 
 @pytest.fixture

@@ -137,6 +137,16 @@ def test_says_that_nothing_changed(fake: Fake, people: str) -> None:
     assert "Nothing changed" in run("import", people, "-d", "people").stdout
 
 
+def test_rows_that_were_only_checked_or_deleted_are_told(fake: Fake, people: str) -> None:
+    accepts(fake, ends=job("succeeded", rows_read=5, checked=5))
+    assert "0       0        5\n" in run("import", people, "-d", "people").stdout
+    accepts(fake, ends=job("succeeded", rows_read=5, inserted=5, deleted=1_234))
+    shown = run("import", people, "-d", "people").stdout
+    assert "DELETED" in shown
+    assert "0    1,234\n" in shown
+    assert "CHECKED" not in shown
+
+
 def test_failed_job_tells_its_cause(fake: Fake, people: str) -> None:
     cause = {"code": "file_missing", "detail": "The file is gone.", "hint": "Import it again."}
     accepts(fake, ends=job("failed", error=cause))

@@ -144,6 +144,7 @@ def test_what_may_be_said(told: dict[str, Any]) -> None:
         ),
         ({"max_pages": 0}, "max_pages", "more than 0"),
         ({"max_rows": -1}, "max_rows", "more than 0"),
+        ({"max_bytes": 1 << 30}, "max_bytes", "67108864 at most"),
         ({"max_errors": -1}, "max_errors", "0 or more"),
         ({"max_error_rate": 1.5}, "max_error_rate", "share"),
         ({"timeout_seconds": 600}, "timeout_seconds", "120 at most"),

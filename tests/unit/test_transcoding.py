@@ -120,6 +120,18 @@ def test_a_mark_that_contradicts_what_was_said_is_refused_with_a_hint(start: byt
     assert "encoding" in problem.value.hint
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_two_bytes_a_character_without_a_mark_are_recognised(encoding: Encoding) -> None:
+    with pytest.raises(Problem) as problem:
+        encoding_of("id".encode(encoding), "auto")
+    assert problem.value.hint == f"Say encoding={encoding}."
+
+
+@pytest.mark.parametrize("start", [b"\0\0\0\0", b"a\0,b", b"a\0", b"\0", b"\0a\0\0"])
+def test_zeros_alone_are_no_reason_to_refuse_a_file(start: bytes) -> None:
+    assert encoding_of(start, "auto") == "utf-8"
+
+
 def test_a_mark_stays_at_the_beginning() -> None:
     assert transcoded("\ufeffid\n".encode("utf-16-le"), "utf-16-le") == b"\xef\xbb\xbfid\n"
 

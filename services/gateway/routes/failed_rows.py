@@ -73,7 +73,7 @@ async def list_failed_rows(
     ] = None,
     in_state: Annotated[State | None, Parameter(query="state", description="Only rows that are in this state")] = None,
     limit: Annotated[int | None, Parameter(ge=1, le=1000, description="100 as JSON, no limit as CSV")] = None,
-    after: Annotated[int, Parameter(ge=0, lt=1 << 63, description="The `next` of the page before")] = 0,
+    after: Annotated[int, Parameter(ge=0, le=(1 << 63) - 1, description="The `next` of the page before")] = 0,
     form: Annotated[Literal["json", "csv"] | None, Parameter(query="format")] = None,
     spreadsheet_safe: Annotated[bool, Parameter(description="Of CSV: no cell is a formula")] = False,  # noqa: FBT002
     accept: Annotated[str | None, Parameter(header="Accept")] = None,

@@ -1,0 +1,26 @@
+"""Asking no more often than a source allows, without a clock."""
+
+import asyncio
+
+import pytest
+
+from services.ingestor import outgoing
+from services.ingestor.outgoing import Outgoing
+
+
+async def test_each_host_is_asked_so_often_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(outgoing.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    out = Outgoing("", {})
+    for _ in range(2):  # two syncs of the same source
+        async with out.visit() as visit:
+            for _ in range(2):
+                await visit.wait("there.example", 0.5)
+    async with out.visit() as visit:
+        await visit.wait("elsewhere.example", 0.5)
+    assert slept == [0, 2, 4, 6, 0]
