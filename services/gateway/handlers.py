@@ -49,7 +49,11 @@ async def follow_planned(event: ImportPlanned, db: Connection) -> Told:
     if job is None:
         return []
     planned = msgspec.structs.replace(
-        job, chunks=event.chunks, bytes_planned=event.bytes, bytes_total=job.bytes_total or event.bytes
+        job,
+        chunks=event.chunks,
+        bytes_planned=event.bytes,
+        bytes_total=job.bytes_total or event.bytes,
+        warning=event.warning,
     )
     return await _advance(db, job, planned)
 

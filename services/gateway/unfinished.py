@@ -90,10 +90,9 @@ def _of_import(row: Any) -> ImportPlanned | SourcePulled | ImportStopped:
     if row["stopped"] is not None:
         outcome = Outcome(**{word: row[word] for word in COUNTS})
         return ImportStopped(**about, problem=msgspec.convert(row["stopped"], Problem), outcome=outcome)
-    if row["source"] is None:
-        return ImportPlanned(**about, chunks=row["chunks"], bytes=row["bytes"])
     warning = msgspec.convert(row["warning"], Problem) if row["warning"] else None
-    return SourcePulled(**about, chunks=row["chunks"], bytes=row["bytes"], warning=warning)
+    kind = ImportPlanned if row["source"] is None else SourcePulled
+    return kind(**about, chunks=row["chunks"], bytes=row["bytes"], warning=warning)
 
 
 async def select_stalled(db: Connection, *, seconds: float, limit: int) -> list[UUID]:

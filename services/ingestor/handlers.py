@@ -66,7 +66,7 @@ async def load_chunk(command: LoadChunk, db: Connection, spool: Spool) -> list[C
     size = command.end - command.start
     if chunk.replay_of is not None:
         kept = await failures.read_raw(db, command.job_id, command.chunk)
-        data = "\n".join(raw for _, raw in kept).encode()
+        data = "".join(f"{raw}\r\n" for _, raw in kept).encode()  # a bare newline would take a cell's CR with it
         return await loading.load(db, chunk, data, line=1, size=size, lines=[line for line, _ in kept])
     try:
         end = min(command.end, command.start + OVERLONG_BYTES) if command.overlong else command.end

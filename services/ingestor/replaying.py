@@ -1,5 +1,7 @@
 """What becomes of refused rows later: a job takes them up again, or somebody gives them up."""
 
+from typing import Any
+
 import msgspec
 
 from services.ingestor import chunks, failures
@@ -30,9 +32,12 @@ async def plan_replay(command: PlanReplay, db: Connection) -> list[LoadChunk | I
         )
     unknown = await failures.select_unknown_fields(db, command.job_id)
     await chunks.insert_plan(db, command, _dialect(written, dataset, unknown), loads, bytes_total=end)
-    if left := await failures.count_left(db, command):
-        await failures.update_warning(db, command.job_id, _left_out(left))
-    return [*loads, ImportPlanned(dataset=command.dataset, job_id=command.job_id, chunks=len(loads), bytes=end)]
+    left = await failures.count_left(db, command)
+    warning = _left_out(left) if left else None
+    if warning is not None:
+        await failures.update_warning(db, command.job_id, warning)
+    about: dict[str, Any] = {"dataset": command.dataset, "job_id": command.job_id}
+    return [*loads, ImportPlanned(**about, chunks=len(loads), bytes=end, warning=warning)]
 
 
 async def discard_rows(command: DiscardRows, db: Connection) -> None:

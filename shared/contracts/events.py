@@ -16,13 +16,17 @@ class DatasetDeclared(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ImportPlanned(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A file was cut into `chunks` chunks, numbered from 1; together they have `bytes` bytes, without a header line."""
+    """A file was cut into `chunks` chunks, numbered from 1; together they have `bytes` bytes, without a header line.
+
+    `warning` says what of the input was left out.
+    """
 
     identity: ClassVar[tuple[str, ...]] = ("job_id",)
 
     job_id: UUID
     chunks: int
     bytes: int
+    warning: Problem | None = None
 
 
 class ImportRejected(Event, frozen=True, kw_only=True, omit_defaults=True):

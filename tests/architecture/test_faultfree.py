@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.gateway import unfinished
-from services.ingestor import queries as ingestor
+from services.ingestor import chunks
 from shared import ledger
 from shared.bus.topology import DEAD
 from shared.contracts.message import Message
@@ -80,7 +80,7 @@ async def sweep(service: str, db: Connection) -> list[Message]:
             unplanned = await unfinished.select_unplanned(db, seconds=0, limit=LIMIT)
             return [*unplanned, *await unfinished.select_unheard(db, seconds=0, limit=LIMIT)]
         case "ingestor":
-            return [*await ingestor.claim_overdue(db, seconds=0, limit=LIMIT)]
+            return [*await chunks.claim_overdue(db, seconds=0, limit=LIMIT)]
     return [*await ledger.select_undone(db, seconds=0, limit=LIMIT)]
 
 

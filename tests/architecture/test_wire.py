@@ -57,7 +57,7 @@ EXAMPLES: list[Message] = [
     commands.DiscardRows(dataset="hired_employees", request_id=UUID(int=6), failed_in=JOB, **FILTER),
     commands.DeclareDataset(dataset="hired_employees", follows=2, digest="9f86d0", declaration={"title": "Hired"}),
     events.DatasetDeclared(dataset="hired_employees", revision=3),
-    events.ImportPlanned(**ABOUT, chunks=2, bytes=990),
+    events.ImportPlanned(**ABOUT, chunks=2, bytes=990, warning=PROBLEM),
     events.ImportRejected(**ABOUT, problem=PROBLEM),
     events.ImportStopped(**ABOUT, problem=PROBLEM, outcome=OUTCOME),
     events.SourcePulled(**ABOUT, chunks=3, bytes=990, warning=PROBLEM),

@@ -28,7 +28,7 @@ CREATE TABLE failures (
     PRIMARY KEY (job_id, chunk, code, "column")
 );
 
--- `resolved_by` is the job that took a replayed row up again, as part of its chunk `replay_chunk`.
+-- `resolved_by` is the job that took the row up again, as part of its chunk `replay_chunk`, or the request that discarded it.
 ALTER TABLE failed_rows
     DROP CONSTRAINT failed_rows_state_check,
     ADD CHECK (state IN ('open', 'replayed', 'discarded')),

@@ -1,0 +1,234 @@
+"""Jobs of every mode one after the other, held against a dictionary: the table, the counts, the sums, the documents."""
+
+import random
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import uuid4
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.contracts.commands import LoadChunk, LoadRows
+from shared.contracts.parts import Mode, Outcome, Terms
+from tests.integration.loading import DATASETS, Asked, Ended, Ingestor, forget
+from tests.integration.readers import Analytics, Indexer
+from tests.integration.story import EXAMPLES, LINES
+
+Row = dict[str, str]
+Key = tuple[str, ...]
+Table = dict[Key, Row]
+
+BAD = "not a row\n"
+FEW = ("id", "name", "price")
+"""Columns of items that a file may come with alone."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Lines as they would stand in a file with all columns."""
+
+    kind: Literal["file", "few", "batch"]
+    lines: list[str]
+    terms: Terms
+    chunk_bytes: int
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a job brings in each of its chunks: rows, or None for one that can't be read."""
+
+    columns: tuple[str, ...]
+    pieces: dict[int, list[Row | None]]
+
+
+def jobs(dataset: str) -> st.SearchStrategy[Job]:
+    lines = st.lists(st.one_of(*[LINES[dataset]] * 12, st.just(BAD)), min_size=0, max_size=14)
+    terms = st.builds(
+        Terms,
+        mode=st.sampled_from(["upsert", "upsert", "insert", "replace"]),
+        validate_only=st.sampled_from([False] * 7 + [True]),
+        max_errors=st.sampled_from([None, None, None, 0, 2]),
+        max_shrink=st.sampled_from([1.0, 1.0, 0.5]),
+    )
+    kinds = ["file", "file", "few", "batch"] if dataset == "items" else ["file", "file", "batch"]
+    return st.builds(Job, st.sampled_from(kinds), lines, terms, st.sampled_from([30, 90, 10_000]))
+
+
+def to_row(dataset: str, line: str) -> Row | None:
+    """The cells by their columns, in the one way in which they come back."""
+    if line == BAD:
+        return None
+    names = [field.name for field in DATASETS[dataset].input_fields]
+    row = dict(zip(names, line.rstrip("\n").split(","), strict=True))
+    if row.get("price"):
+        row["price"] = f"{Decimal(row['price']):.2f}"
+    if row.get("account_balance"):
+        row["account_balance"] = f"{Decimal(row['account_balance']):.2f}"
+    return row
+
+
+async def stands(ingestor: Ingestor, dataset: str) -> Table:
+    """The table, written as the lines are."""
+    names = [field.name for field in DATASETS[dataset].input_fields]
+    found = [{name: _cell(row[name]) for name in names} for row in await ingestor.rows(dataset)]
+    return {_key(dataset, row): row for row in found}
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:%Y-%m-%dT%H:%M:%SZ}" if hasattr(value, "tzinfo") else str(value)
+
+
+def _key(dataset: str, row: Row) -> Key:
+    return tuple(row[name] for name in DATASETS[dataset].primary_key)
+
+
+async def ask(ingestor: Ingestor, dataset: str, job: Job) -> tuple[list[Asked], Said]:
+    names = tuple(field.name for field in DATASETS[dataset].input_fields)
+    if job.kind == "batch":
+        return _batch(dataset, job)
+    columns = names if job.kind == "file" else FEW
+    lines = job.lines if job.kind == "file" else [_few(line) for line in job.lines]
+    text = "".join(lines)
+    asked = await ingestor.begin(dataset, text, job.terms, columns=columns, chunk_bytes=job.chunk_bytes)
+    # Where each chunk begins among the lines, which have no line breaks in them.
+    pieces = {
+        load.chunk: [
+            to_row(dataset, line)
+            for line in job.lines[load.line - 1 :][: text.encode()[load.start : load.end].count(b"\n")]
+        ]
+        for load in asked
+        if isinstance(load, LoadChunk)
+    }
+    return [*asked], Said(columns, pieces)
+
+
+def _few(line: str) -> str:
+    if line == BAD:
+        return line
+    cells = line.split(",")
+    return f"{cells[0]},{cells[1]},{cells[3]}\n"
+
+
+def _batch(dataset: str, job: Job) -> tuple[list[Asked], Said]:
+    """Objects that don't name what they have no value for."""
+    rows = [to_row(dataset, line) for line in job.lines] or [None]
+    said = [{name: cell for name, cell in row.items() if cell} if row else {"id": "nonsense"} for row in rows]
+    fields = DATASETS[dataset].input_fields
+    columns = tuple(f.name for f in fields if f.required or any(f.name in row for row in said))
+    command = LoadRows(
+        dataset=dataset,
+        job_id=uuid4(),
+        rows=tuple(msgspec.Raw(msgspec.json.encode(row)) for row in said),
+        columns=columns,
+        # What the route makes of it, but for the budget and the modes that only files have.
+        terms=msgspec.structs.replace(job.terms, mode="upsert" if job.terms.mode == "replace" else job.terms.mode),
+    )
+    return [command], Said(columns, {1: [*rows]})
+
+
+def last(dataset: str, rows: Iterable[Row | None]) -> Table:
+    """Of two rows with one key, the later one."""
+    return {_key(dataset, row): row for row in rows if row is not None}
+
+
+def hold_against(dataset: str, terms: Terms, before: Table, said: Said, ended: Ended) -> Table:
+    """What the table must be after the job, whose counts are looked at."""
+    loaded = [said.pieces[event.chunk] for event in ended.loaded if event.chunk in said.pieces]
+    if ended.stopped is None:
+        assert len(loaded) == len(said.pieces)
+    rows = [row for piece in loaded for row in piece]
+    # In the order of the input, whatever the order in which the chunks came.
+    ordered = [row for chunk in sorted(event.chunk for event in ended.loaded) for row in said.pieces.get(chunk, [])]
+    unread = rows.count(None)
+    read, good = len(rows), len(rows) - unread
+    new = last(dataset, ordered)
+    chunked = [(key, row) for piece in loaded for key, row in last(dataset, piece).items()]
+    after = {**before}
+    outcome = ended.outcome
+    assert outcome.balanced()
+    taken = sum(key in before for key, _ in chunked) if terms.mode == "insert" and not terms.validate_only else 0
+    assert (outcome.rows_read, outcome.failed) == (read, unread + taken)
+    stops_at = terms.max_errors
+    everything = [row for piece in said.pieces.values() for row in piece]
+    if stops_at is not None and not taken:
+        assert (ended.stopped is not None and ended.stopped.problem.code == "too_many_errors") == (
+            everything.count(None) > stops_at
+        )
+    if terms.validate_only or (terms.mode == "replace" and ended.stopped):
+        assert outcome == Outcome(rows_read=read, failed=unread, checked=good)
+        if ended.stopped and ended.stopped.problem.code == "shrink_guard":
+            assert len(before.keys() - new.keys()) > terms.max_shrink * len(before)
+        return after
+    if terms.mode == "insert":
+        after |= {key: _filled(dataset, {}, row, said.columns) for key, row in new.items() if key not in before}
+        inserted = len(after) - len(before)
+        assert outcome == Outcome(
+            rows_read=read, inserted=inserted, failed=unread + taken, duplicates=good - inserted - taken
+        )
+        return after
+    fresh = new.keys() - before.keys()
+    met = new.keys() & before.keys()
+    if terms.mode == "replace":
+        after = {key: _filled(dataset, before.get(key, {}), row, said.columns) for key, row in new.items()}
+        updated = sum(after[key] != before[key] for key in met)
+        gone = len(before) - len(met)
+        assert gone <= terms.max_shrink * len(before)
+        assert outcome == Outcome(
+            rows_read=read,
+            inserted=len(fresh),
+            updated=updated,
+            unchanged=len(met) - updated,
+            duplicates=good - len(new),
+            failed=unread,
+            deleted=gone,
+        )
+        return after
+    after |= {key: _filled(dataset, before.get(key, {}), row, said.columns) for key, row in new.items()}
+    changed = {
+        key for key, row in chunked if key in met and _filled(dataset, before[key], row, said.columns) != before[key]
+    }
+    assert (outcome.inserted, outcome.updated) == (len(fresh), len(changed))
+    assert outcome.unchanged + outcome.duplicates == good - len(fresh) - len(changed)
+    return after
+
+
+def _filled(dataset: str, before: Row, row: Row, columns: tuple[str, ...]) -> Row:
+    """A row that brings these columns, over what was there."""
+    names = [field.name for field in DATASETS[dataset].input_fields]
+    return {name: row[name] if name in columns else before.get(name, "") for name in names}
+
+
+@pytest.mark.parametrize("dataset", LINES)
+@EXAMPLES
+@given(data=st.data())
+async def test_any_sequence_of_jobs_does_what_a_dictionary_does(
+    ingestor: Ingestor, analytics: Analytics, indexer: Indexer, dataset: str, data: st.DataObject
+) -> None:
+    story = data.draw(st.lists(jobs(dataset), min_size=1, max_size=4))
+    chance = random.Random(data.draw(st.integers(0, 1 << 32)))
+    await forget(analytics.admin)
+    await analytics.prepare(dataset)
+    await indexer.prepare(dataset)
+    table: Table = {}
+    untold = []
+    for job in story:
+        asked, said = await ask(ingestor, dataset, job)
+        ended = await ingestor.follow(asked, chance)
+        terms = msgspec.structs.replace(job.terms, mode=mode_of(job))
+        table = hold_against(dataset, terms, table, said, ended)
+        assert await stands(ingestor, dataset) == table
+        untold += ended.loaded
+    for hear in (analytics.hear, indexer.hear):
+        told = [*untold, *chance.sample(untold, len(untold) // 4)]
+        chance.shuffle(told)
+        for event in told:
+            await hear(event)
+    assert await analytics.rollup(dataset) == await analytics.recomputed(dataset)
+    assert await indexer.documents(dataset) == await indexer.recomputed(dataset)
+
+
+def mode_of(job: Job) -> Mode:
+    return "upsert" if job.kind == "batch" and job.terms.mode == "replace" else job.terms.mode
