@@ -122,15 +122,14 @@ def _of_sorts(values: Sequence[str]) -> Column | None:
 
 def _mixed(values: Sequence[str]) -> Column:
     """Text, unless most of the values are something else: then there is something to tell."""
-    if (dates := _mixed_dates(values)) is not None:
-        return dates
     for kind in ("integer", "number", *SORTS):
         others = [value for value in values if not literals.holds(kind, value)]
         if len(others) < (1 - MOST) * len(values):
             share = f"{len(others)} of {len(values)} different values, as {others[0][:SHOWN]!r}"
             detail = f"is {kind} but for {share}, so it is text"
-            return Column("string", "mixed_types", detail)
-    return Column("string")
+            odd = kind in ("date", "datetime") and LOOKS_LIKE_DATE.fullmatch(others[0])
+            return Column("string", "mixed_dates" if odd else "mixed_types", detail)
+    return _mixed_dates(values) or Column("string")
 
 
 def _mixed_dates(values: Sequence[str]) -> Column | None:
@@ -140,7 +139,7 @@ def _mixed_dates(values: Sequence[str]) -> Column | None:
         return None
     for value in dates:
         if not literals.holds("date", value) and not literals.holds("datetime", value):
-            detail = f"has dates like {value[:SHOWN]}, which can be read in more than one way, so it is text"
+            detail = f"has dates like {value[:SHOWN]}, which is none or can be read in several ways, so it is text"
             return Column("string", "mixed_dates", detail)
     if len({len(value) > len("2021-11-07") for value in dates}) > 1:
         return Column("string", "mixed_dates", "has dates with and without a time of day, so it is text")

@@ -125,9 +125,7 @@ def _of_sample(sample: Sample) -> Iterator[Warned]:
             "few_rows", "", f"The sample has few rows ({count}): types and keys are seen better in more of them."
         )
     if sample.flawed:
-        detail = (
-            f"{sample.flawed} rows of the sample can't be read: their quotes, number of cells or encoding are wrong."
-        )
+        detail = f"Rows that can't be read: {sample.flawed}. Their quotes, number of cells or encoding are wrong."
         yield Warned("flawed_rows", "", detail)
     if sample.guessed and sample.header == "present":
         yield Warned("header_guess", "", "The first line was taken for a header, though nothing proves that it is one.")

@@ -55,7 +55,7 @@ async def wait(pool: Pool, stopping: asyncio.Event, job_id: UUID, seconds: int |
 
 
 async def accepted(pool: Pool, stopping: asyncio.Event, one: Accepted, prefer: str | None) -> Answer[JobBody]:
-    """202 for a job under way, 200 for one that has ended in the time that the client waits; where to look, and when."""
+    """202 for a job under way, 200 for one that has ended while the client waited; where to look, and when again."""
     seconds = wait_seconds(prefer)
     job, now = one.job, one.job.created_at
     if seconds is not None or one.replayed or one.attached:

@@ -22,6 +22,7 @@ DELIMITERS = ("\t", ";", "|", ",")
 LOOKED_AT = 200
 """Records that tell the delimiter, and whether there is a header."""
 LONGEST_NAME = 63
+IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 TYPED = ("integer", "number", "date", "datetime", "time", "uuid")
 DECODER = msgspec.json.Decoder(float_hook=Written)
 
@@ -120,6 +121,9 @@ def _header(rows: Sequence[Sequence[str]]) -> tuple[Literal["present", "absent"]
         for kind in TYPED if values else ():
             if all(literals.holds(kind, value) for value in values) and not literals.holds(kind, name.strip(" ")):
                 return "present", True
+        plain = sum(bool(IDENTIFIER.fullmatch(value)) for value in values)
+        if IDENTIFIER.fullmatch(name) and 2 * plain < len(values):
+            return "present", True
     if any(literals.holds(kind, cell.strip(" ")) for kind in TYPED for cell in first):
         return "absent", True
     named = all(cell.strip() and len(cell) <= LONGEST_NAME for cell in first) and len(set(first)) == len(first)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import BinaryIO
 
-from services.ingestor import chunks, failures, loading, queries, replacing
+from services.ingestor import chunks, failures, loading, queries, replacing, syncs
 from services.ingestor.cutting import Cut, cut
 from services.ingestor.records import LARGEST_RECORD
 from services.ingestor.settings import IngestorSettings
@@ -93,9 +93,11 @@ async def load_rows(command: LoadRows, db: Connection) -> list[ChunkLoaded | Swa
 
 
 async def resend_overdue(db: Connection) -> list[tuple[str, Message]]:
-    """Chunks whose message is lost: the ledger is the truth, the message was only a hint."""
+    """Chunks and pages whose message is lost: the ledger is the truth, the message was only a hint."""
     await replacing.drop_abandoned(db)
-    return [("", load) for load in await chunks.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)]
+    loads = await chunks.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    pulls = await syncs.claim_overdue_pulls(db, limit=RESENT_AT_ONCE)
+    return [("", message) for message in (*loads, *pulls)]
 
 
 def _cuts(file: BinaryIO, dialect: Dialect, size: int) -> list[Cut]:

@@ -1,4 +1,4 @@
-"""From the bytes of a chunk to rows, failed rows and a closed line of the ledger: the same for files, batches and pages."""
+"""From the bytes of a chunk to rows, failed rows and a closed line of the ledger, wherever the chunk came from."""
 
 import asyncio
 from collections.abc import Sequence

@@ -61,12 +61,12 @@ def compare(dataset: Dataset, columns: tuple[str, ...]) -> str:
 
 
 def update_changed(dataset: Dataset, columns: tuple[str, ...]) -> str:
-    """$3: numbers of the rows. Returns the counts `updated` and `duplicates`; keeps what was there, if anyone needs it."""
+    """$3: numbers of the rows. Returns the counts `updated` and `duplicates`; keeps what was there, if it is needed."""
     table = f"data.{quoted(dataset.name)}"
     return f"""
         WITH old AS (
-            SELECT t.*, s.{ROW} FROM {stage_name(dataset, columns)} s JOIN unnest($3::bigint[]) AS p ({ROW}) USING ({ROW})
-            JOIN {table} t ON {_same_key(dataset, "s", "t")}
+            SELECT t.*, s.{ROW} FROM {stage_name(dataset, columns)} s
+            JOIN unnest($3::bigint[]) AS p ({ROW}) USING ({ROW}) JOIN {table} t ON {_same_key(dataset, "s", "t")}
             WHERE NOT (t.{CHUNK} = ANY($2::bigint[]) AND t.{CHUNK} > $1)
             ORDER BY {_keys(dataset, "t")}
             FOR UPDATE OF t
@@ -76,7 +76,8 @@ def update_changed(dataset: Dataset, columns: tuple[str, ...]) -> str:
             WHERE s.{ROW} = old.{ROW} AND {_same_key(dataset, "old", "t")}
             RETURNING old.{CHUNK} = ANY($2::bigint[]) AS duplicate
         )
-        SELECT count(*) FILTER (WHERE NOT duplicate) AS updated, count(*) FILTER (WHERE duplicate) AS duplicates FROM new
+        SELECT count(*) FILTER (WHERE NOT duplicate) AS updated, count(*) FILTER (WHERE duplicate) AS duplicates
+        FROM new
     """
 
 
@@ -126,7 +127,8 @@ def update_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
     table = f"data.{quoted(dataset.name)}"
     return f"""
         WITH old AS (
-            SELECT t.* FROM {table} t JOIN {source} s ON {_same_key(dataset, "s", "t")} WHERE {_differs(dataset, columns)}
+            SELECT t.* FROM {table} t JOIN {source} s ON {_same_key(dataset, "s", "t")}
+            WHERE {_differs(dataset, columns)}
         ), {_kept(dataset, "old")} new AS (
             UPDATE {table} t SET {CHUNK} = $1{_changes(dataset, columns)} FROM {source} s
             WHERE {_same_key(dataset, "s", "t")} AND {_differs(dataset, columns)} RETURNING 1

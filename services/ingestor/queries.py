@@ -115,7 +115,8 @@ async def has_any(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[
     types = ", ".join(f"${number}::{kinds.sql(dataset.field(name).type)}[]" for number, name in enumerate(keys, 1))
     names = tables.quoted(*keys)
     found: bool = await db.fetchval(
-        f"SELECT EXISTS (SELECT FROM data.{tables.quoted(dataset.name)} JOIN unnest({types}) AS k ({names}) USING ({names}))",
+        f"SELECT EXISTS (SELECT FROM data.{tables.quoted(dataset.name)}"
+        f" JOIN unnest({types}) AS k ({names}) USING ({names}))",
         *keys.values(),
     )
     return found

@@ -4,7 +4,8 @@ import codecs
 
 import msgspec
 
-LONGEST_RAW = 64 << 10
+from shared.contracts.failures import LONGEST_RAW
+
 LONGEST_VALUE = 200
 
 

@@ -66,7 +66,7 @@ class PullPage(Command, frozen=True, kw_only=True, omit_defaults=True):
     job_id: UUID
     source: str
     chunk: int
-    at: dict[str, Any] = {}
+    at: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class PlanReplay(Command, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,7 +6,8 @@ from uuid import UUID
 import msgspec
 
 CONTENT_TYPE = "application/cloudevents+json"
-LARGEST_BYTES = 1 << 20
+LARGEST_BYTES = 16 << 20
+"""Room for the largest batch that the gateway takes, twice."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,8 +33,8 @@ async def name(stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[st
 
 async def forget(stack: Stack, name: str) -> None:
     db = await asyncpg.connect(stack.env["DATABASE_URL"])
-    for schema in ("data", "documents"):
-        await db.execute(f'DROP TABLE IF EXISTS {schema}."{name}"')
+    for table in (f"data.{name}", f"documents.{name}", f"rollups.{name}__r"):
+        await db.execute(f"DROP TABLE IF EXISTS {table}")
     for table in ("chunks", "imports", "datasets"):
         column = "name" if table == "datasets" else "dataset"
         await db.execute(f"DELETE FROM ingestor.{table} WHERE {column} = $1", name)

@@ -41,7 +41,7 @@ TYPES: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
-def chance(kind: str, seed: random.Random) -> Any:
+def chance(kind: str, seed: random.Random) -> Any:  # noqa: PLR0911 - a line for each type
     """Any value of the type."""
     match kinds.base(kind):
         case "integer":

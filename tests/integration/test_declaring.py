@@ -1,5 +1,6 @@
 """Declarations become tables, and tables follow their declarations: compared as Postgres itself describes them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,8 @@ async def test_a_declaration_waits_only_briefly_for_a_table_in_use(pool: Pool) -
     async with pool.acquire() as db, db.transaction():
         await db.execute("LOCK TABLE data.things IN ROW EXCLUSIVE MODE")
         with pytest.raises(Exception, match="lock timeout"):
-            await declare(pool, 1, {**SIMPLE, "fields": [*SIMPLE["fields"], {"name": "note", "type": "string"}]})
+            async with asyncio.timeout(20):
+                await declare(pool, 1, {**SIMPLE, "fields": [*SIMPLE["fields"], {"name": "note", "type": "string"}]})
     assert (await standing(pool) or (0,))[0] == 1
 
 

@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from services.ingestor import pulling, syncs
+from services.ingestor.handlers import resend_overdue
 from services.ingestor.outgoing import Outgoing
 from shared.bus import inbox
 from shared.bus.failures import Later, Permanent
 from shared.catalog.source import DeleteMissing, HeaderLink, Incremental
 from shared.contracts.commands import PullPage
+from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
 from tests.integration.loading import DATASETS, Ingestor
 from tests.integration.pulling import Sync, redeclare
@@ -352,21 +354,19 @@ async def test_a_process_that_dies_before_its_commit_has_done_nothing(
 
 @pytest.mark.usefixtures("small")
 async def test_a_command_that_is_lost_is_sent_again(ingestor: Ingestor, outside: Outside) -> None:
-    async def overdue() -> list[PullPage]:
+    async def resent() -> list[tuple[str, Message]]:
         async with ingestor.transaction() as db:
-            return await syncs.claim_overdue_pulls(db, limit=10)
+            return await resend_overdue(db)
 
     pulled = sync(ingestor, outside)
     await pulled.step()
-    assert await overdue() == []
+    assert await resent() == []
     await ingestor.pool.execute("UPDATE pulls SET sent_at = now() - interval '1 hour'")
-    (again,) = await overdue()
-    assert again == pulled.next
-    assert await overdue() == []  # it was sent a moment ago
-    pulled.next = again
-    assert (await pulled.finish()).outcome.inserted == 48
-    await ingestor.pool.execute("UPDATE pulls SET sent_at = now() - interval '1 hour'")
-    assert await overdue() == []
+    assert await resent() == [("", pulled.next)]
+    assert await resent() == []  # it was sent a moment ago
+    await pulled.finish()
+    assert pulled.outcome.inserted == 48
+    assert await resent() == []
 
 
 @pytest.mark.usefixtures("small")

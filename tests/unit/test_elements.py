@@ -1,10 +1,11 @@
 """Elements of JSON arrays, against a scanner that reads byte by byte, and against Python's json."""
 
 import io
+import json
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.ingestor import elements, records
@@ -79,20 +80,16 @@ def one(data: bytes, at: int, largest: int) -> tuple[int, int, Flaw, bool]:
     """Where the element stops, where the next may begin, what is wrong, and whether the array is closed there."""
     place, kind = walk(data, at)
     newline = data.find(b"\n", at)
-    if kind in (",", "\n", "]") and place - at <= largest:
-        return place, place + 1, Flaw.NONE, kind == "]"
-    if kind == "torn" and place - at <= largest:
-        return place, place + 1, Flaw.NOT_CLOSED, False
-    if kind == "end" and place - at <= largest:
-        return place, place, Flaw.NOT_CLOSED, False
+    after = min(place + 1, len(data))
+    if kind != "open" and place - at <= largest:
+        return place, after, Flaw.NONE if kind in (",", "\n", "]") else Flaw.NOT_CLOSED, kind == "]"
     if 0 <= newline <= at + largest:
         return newline, newline + 1, Flaw.NOT_CLOSED, False
     if len(data) - at <= largest:
         return len(data), len(data), Flaw.NOT_CLOSED, False
-    if kind in (",", "\n", "]", "torn") and (newline < 0 or place <= newline):
-        return place + 1, place + 1, Flaw.TOO_LARGE, kind == "]"
-    end = len(data) if newline < 0 else newline + 1
-    return end, end, Flaw.TOO_LARGE, False
+    if newline >= 0 and newline + 1 < after:
+        return newline + 1, newline + 1, Flaw.TOO_LARGE, False
+    return after, after, Flaw.TOO_LARGE, kind == "]"
 
 
 def walk(data: bytes, at: int) -> tuple[int, str]:
@@ -126,6 +123,9 @@ def found(data: bytes) -> list[Element]:
 
 @settings(max_examples=600, deadline=None)
 @given(TORTURE, LIMITS, st.sampled_from([5, 11, 1 << 18]))
+@example(b'{\n{\n"\n', 3, 5)
+@example(b'{"a":"\\\\"},"\\""\n', 1 << 20, 5)
+@example(b"{}" * 40 + b"]x", 20, 11)
 def test_finds_the_elements_that_a_plain_scanner_finds(data: bytes, largest: int, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "LARGEST_RECORD", largest)
@@ -135,6 +135,9 @@ def test_finds_the_elements_that_a_plain_scanner_finds(data: bytes, largest: int
 
 @settings(max_examples=600, deadline=None)
 @given(TORTURE, LIMITS, st.integers(1, 50), st.sampled_from([b"[", b"\xef\xbb\xbf\r\n ["]))
+@example(b'{\n\\]"', 7, 1, b"[")
+@example(b'{\n"\n', 3, 1, b"[")
+@example(b"{\n],", 3, 1, b"[")
 def test_cuts_have_all_elements_of_the_file(data: bytes, largest: int, size: int, before: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "LARGEST_RECORD", largest)
@@ -152,3 +155,31 @@ def cut_up(data: bytes, size: int) -> list[tuple[int, bytes, Flaw]]:
         for piece in pieces
         for element in found(data[piece.start : piece.end])
     ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.integers() | st.text('a,"\\[]{}\n é', max_size=5),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('a"{', max_size=2), inner, max_size=3),
+            max_leaves=8,
+        ),
+        max_size=8,
+    ),
+    st.sampled_from([None, 0, 3]),
+    st.integers(1, 100),
+)
+def test_finds_what_the_json_module_writes(values: list[object], indent: int | None, size: int) -> None:
+    data = json.dumps(values, indent=indent, ensure_ascii=False).encode()
+    parts = cut_up(data, size)
+    assert [json.loads(text) for _, text, _ in parts] == values
+    assert {flaw for _, _, flaw in parts} <= {Flaw.NONE}
+
+
+def test_a_bracket_that_is_never_closed_costs_one_line_of_a_large_array() -> None:
+    row = b'{"id": 7, "name": "seven"},\n'
+    data = row * 1000 + b'{"id": 8,\n' + row * (records.LARGEST_RECORD // len(row) + 1000) + row[:-2] + b"]"
+    flawed = [element for element in found(data) if element.flaw]
+    assert [(element.line, element.flaw) for element in flawed] == [(1000, Flaw.NOT_CLOSED)]
+    assert len(found(data)) == data.count(b"\n") + 1

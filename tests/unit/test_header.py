@@ -1,7 +1,7 @@
 """Whether a file's first line is a header, and what is said when it doesn't fit."""
 
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -27,13 +27,21 @@ ALL = ("id", "first_name", "born", "seen_at")
 Header = Literal["auto", "present", "absent"]
 
 
-def read(start: bytes, *, dataset: Dataset = PEOPLE, delimiter: str = ",", how: Header = "auto") -> Dialect:
-    return header.read(start, dataset, delimiter=delimiter, header=how)
+def read(
+    start: bytes, *, dataset: Dataset = PEOPLE, delimiter: str = ",", quote: str = '"', how: Header = "auto"
+) -> Dialect:
+    return header.read(start, dataset, delimiter=delimiter, quote=quote, header=how)
 
 
-def refused(start: bytes, *, dataset: Dataset = PEOPLE, delimiter: str = ",", how: Header = "auto") -> HeaderMismatch:
+def refused(start: bytes, **how: Any) -> HeaderMismatch:
     with pytest.raises(HeaderMismatch) as caught:
-        read(start, dataset=dataset, delimiter=delimiter, how=how)
+        read(start, **how)
+    return caught.value
+
+
+def json_refused(start: bytes, form: Literal["ndjson", "json"]) -> HeaderMismatch:
+    with pytest.raises(HeaderMismatch) as caught:
+        header.read_json(start, PEOPLE, form)
     return caught.value
 
 
@@ -166,3 +174,104 @@ def test_the_ingestor_skips_the_same_record(start: bytes) -> None:
     rest = b"1,Ada\n"
     pieces = list(cut(io.BytesIO(start.rstrip(b"\r\n") + b"\n" + rest), dialect))
     assert [piece.end - piece.start for piece in pieces] == [len(rest)]
+
+
+def test_columns_that_begin_with_an_underscore_may_stand_in_a_header() -> None:
+    columns = ("_line", "id", "first_name", "_errors", "_errors", "_")
+    assert read(b"_line,id,First Name,_Errors,_errors,_\n").columns == columns
+    assert read(b"_line,id,First Name,_Errors,_errors,_\n").fields == ("id", "first_name")
+
+
+@pytest.mark.parametrize("how", ["auto", "present"])
+def test_a_header_must_name_a_field(how: Header) -> None:
+    optional = Dataset(name="one", title="One", fields=(Field(name="name", type="string"),))
+    error = refused(b"_line,_errors\n", dataset=optional, how=how)
+    assert error.code == "header_mismatch"
+
+
+@pytest.mark.parametrize("quote", ["'", "|", "x"])
+def test_other_quotes(quote: str) -> None:
+    start = f"{quote}id{quote},{quote}first{quote * 2}\nname{quote}\n".encode()
+    assert refused(start, quote=quote).errors[0].column == f"first{quote}\nname"
+    start = f"{quote}id{quote},{quote}first\nname{quote}\n".encode()
+    assert read(start, quote=quote) == Dialect(columns=("id", "first_name"), header=True, quote=quote)
+    assert f"write a {quote} in it as {quote * 2}" in refused(f"id,first{quote}name\n".encode(), quote=quote).hint
+
+
+@pytest.mark.parametrize("quote", ["", "''", "\n", "\r", "\0", "ä"])
+def test_what_can_not_be_a_quote(quote: str) -> None:
+    assert refused(b"id,first_name\n", quote=quote).code == "bad_quote"
+
+
+def test_a_delimiter_is_no_quote() -> None:
+    assert refused(b"id;first_name\n", delimiter=";", quote=";").code == "bad_delimiter"
+
+
+LONG = b'{"id": 1, "first_name": "' + b"x" * header.WINDOW
+
+
+@pytest.mark.parametrize(
+    ("start", "form"),
+    [
+        (b'{"id": 1}', "ndjson"),
+        (b'\xef\xbb\xbf\r\n {"id": 1, "_line": 3}\r\n{"nope"', "ndjson"),
+        (b"{}\n", "ndjson"),
+        (b'st_name": "torn"}\n{"id": 1}\n', "ndjson"),
+        (LONG[: header.WINDOW], "ndjson"),
+        (b'{"id": 1}\n' * header.WINDOW, "ndjson"),
+        (b'[{"id": 1}, {"nope": 2}]', "json"),
+        (b'\xef\xbb\xbf\n [\n{"id": 1.5e400, "_x": [1]},\n', "json"),
+        (b"[]", "json"),
+        (b"[ \n]\n", "json"),
+        ((b"[" + LONG)[: header.WINDOW], "json"),
+        (b'[{"id": 1},' * header.WINDOW, "json"),
+        (('[{"id": 1, "first_name": "ä'.encode() * header.WINDOW)[: header.WINDOW], "json"),
+    ],
+)
+def test_reads_json(start: bytes, form: Literal["ndjson", "json"]) -> None:
+    assert header.read_json(start[: header.WINDOW], PEOPLE, form) == Dialect(columns=ALL, header=False, format=form)
+
+
+@pytest.mark.parametrize(("form", "frame"), [("ndjson", b"%s\n"), ("json", b"[\n%s,\n")])
+def test_keys_that_are_no_fields_are_named(form: Literal["ndjson", "json"], frame: bytes) -> None:
+    error = json_refused(frame % b'{"id": 1, "firstname": "Ada", "number": 7, "_line": 1, "zip": null}', form)
+    assert error.code == "header_mismatch"
+    assert error.errors == [
+        ColumnError("generated_column", "number", "Postgres numbers 'number', so a file must not bring it."),
+        ColumnError("unknown_column", "firstname", "'firstname' is not a field; did you mean 'first_name'?"),
+        ColumnError("unknown_column", "zip", "'zip' is not a field."),
+    ]
+    assert all(problem.column in error.detail for problem in error.errors)
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \r\n\t\n"])
+def test_an_empty_file_is_no_json(start: bytes) -> None:
+    for form in ("ndjson", "json"):
+        assert json_refused(start, form).code == "empty_file"
+        assert json_refused(b" " * header.WINDOW, form).code == "not_json"
+
+
+@pytest.mark.parametrize(
+    ("start", "form", "hint"),
+    [
+        (b"id,first_name\n1,Ada\n", "ndjson", "one JSON object on each line"),
+        (b'[{"id": 1}]', "ndjson", "application/json"),
+        (b'{\n"id": 1\n}\n', "ndjson", "one JSON object on each line"),
+        (b"1\n2\n", "ndjson", "one JSON object on each line"),
+        (b"[" * header.WINDOW, "ndjson", "application/json"),
+        (b"id,first_name\n1,Ada\n", "json", "one JSON array"),
+        (b'{"id": 1}\n{"id": 2}\n', "json", "application/x-ndjson"),
+        (b'{"total": 2, "page": {"of": 1}, "data": [ {"id": 1}]}', "json", "'data'"),
+        (b"[1, 2]", "json", "objects"),
+        (b'["id", "first_name"]', "json", "objects"),
+        (b'[{"id": 01}, {"id": 2}]', "json", "objects"),
+        (b"[" * header.WINDOW, "json", "objects"),
+        (b"[", "json", "objects"),
+        (b'[{"id": 1', "json", "objects"),
+    ],
+)
+def test_what_is_no_json_of_rows(start: bytes, form: Literal["ndjson", "json"], hint: str) -> None:
+    error = json_refused(start, form)
+    assert error.code == "not_json"
+    assert hint in error.hint
+    assert error.detail

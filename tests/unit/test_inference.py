@@ -111,6 +111,7 @@ def column(*values: str) -> Draft:
         (("{}", "[1, 2]"), "object", None),
         (("1", "2", "3", "n/a"), "string", "mixed_types"),
         (("2021-11-07", "2021-11-08", "2021-11-09", "unknown"), "string", "mixed_types"),
+        (("2021-11-07", "2021-11-08", "2021-11-09", "2021-02-30"), "string", "mixed_dates"),
         (("Ada", "Bo", "1"), "string", None),
         (("", ""), "string", "empty_column"),
         ((" ", "1", "2"), "string", "mixed_types"),
@@ -148,7 +149,8 @@ def test_the_delimiter_is_found(mark: str) -> None:
         ("red,x\nred,y\n", "absent"),
         ("id,name\n", "present"),
         ("2021-11-07,Ada\n", "absent"),
-        ("name,\nAda,x\n", "absent"),
+        ("red,green\nblue,white\n", "present"),
+        ("Name,\nAda,x\n", "absent"),
     ],
 )
 def test_a_header_is_told_from_a_row(text: str, told: str) -> None:
@@ -273,6 +275,7 @@ def test_json_says_more_about_its_types(form: Format) -> None:
 def test_the_samples_of_this_repository(path: Any) -> None:
     draft = drafted(path.read_bytes())
     assert loaded(path.read_bytes(), "csv", draft) is not None
+    assert "header_guess" not in codes(draft)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from services.ingestor import parsing, records
 from services.ingestor.constraints import BadConstraint
 from services.ingestor.cutting import cut
-from services.ingestor.parsing import Batch
-from services.ingestor.verdicts import LONGEST_RAW, Miscounted
+from services.ingestor.parsing import Batch, counts
+from services.ingestor.verdicts import FailedRow, Miscounted, RowError
 from shared.catalog.dataset import Dataset, Field, Partition
+from shared.contracts.failures import LONGEST_RAW
 from shared.contracts.parts import Dialect
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=2)))
@@ -35,8 +36,11 @@ def table(*fields: Field, **more: Any) -> Dataset:
     return Dataset(name="table", title="Table", fields=fields, **more)
 
 
-def read(data: bytes | str, *fields: Field, delimiter: str = ",", line: int = 1, **more: Any) -> Batch:
-    dialect = Dialect(columns=tuple(field.name for field in fields), header=False, delimiter=delimiter)
+def read(
+    data: bytes | str, *fields: Field, delimiter: str = ",", quote: str = '"', line: int = 1, **more: Any
+) -> Batch:
+    columns = tuple(field.name for field in fields)
+    dialect = Dialect(columns=columns, header=False, delimiter=delimiter, quote=quote)
     data = data.encode() if isinstance(data, str) else data
     return parse(data, table(*fields, **more), dialect, line=line)
 
@@ -111,6 +115,92 @@ def test_reads_a_dataset_of_one_column(data: str, expected: list[str | None]) ->
     batch = read(data, A)
     assert values(batch) == expected
     assert batch.failed == []
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_cells_that_are_hard_to_read(newline: str) -> None:
+    fields = (Field(name="id", type="integer"), string("größe"), Field(name="about", type="object"), string("note"))
+    data = newline.join(
+        [
+            '1,"12"" x 7""","{""a"": [1, ""x,y""], ""b"": ""\\n""}",',
+            f'2,größe ☃ 𝄞,"[]","a{newline}{newline}b, ""c"""',
+            ',,,""',
+            '3," ","{""a"": ""say \\""x\\""""}",\'',
+            "",
+        ]
+    )
+    batch = read(data, *fields)
+    assert batch.failed == []
+    assert batch.rows.rows() == [
+        (1, '12" x 7"', '{"a": [1, "x,y"], "b": "\\n"}', None),
+        (2, "größe ☃ 𝄞", "[]", f'a{newline}{newline}b, "c"'),
+        (None, None, None, None),
+        (3, " ", '{"a": "say \\"x\\""}', "'"),
+    ]
+    assert batch.lines.tolist() == [1, 2, 5, 6]
+
+
+def test_columns_that_begin_with_an_underscore_are_read_past() -> None:
+    dialect = Dialect(columns=("_line", "b", "_errors", "id", "_line"), header=True)
+    batch = parse(b'7,x,"a: ""no""",1,\n8,y,,2\n9,z,,q,"\n"\n', table(ID, A, B), dialect, line=2)
+    assert batch.rows.to_dicts() == [{"b": "x", "id": 1}]
+    assert errors(batch) == [(3, [("row_length", "", None)]), (4, [("type", "id", "q")])]
+    assert batch.failed[0].errors[0].detail == "5 columns expected, 4 found."
+    assert batch.failed[1].raw == '9,z,,q,"\n"'
+
+
+def test_values_that_refer_to_nothing() -> None:
+    fields = (
+        Field(name="id", type="integer", required=True),
+        Field(name="team", type="integer", references="teams.id", maximum=50),
+        Field(name="city", type="string", references="cities.name"),
+    )
+    dialect = Dialect(columns=("id", "team", "city"), header=False)
+    data = b"1,7,Ur\n2,99,\n3,,Xy\nq, 99 ,Xy\n4,7\n"
+    reading = parsing.read(data, table(*fields), dialect, line=1)
+    assert sorted(reading.values("team")) == [7, 99]
+    assert sorted(reading.values("city")) == ["Ur", "Xy"]
+    unknown = {"team": pl.Series([99]), "city": pl.Series(["Xy"]), "id": pl.Series([], dtype=pl.Int64)}
+    batch = parsing.judge(reading, now=NOW, unknown=unknown)
+    assert batch.rows.rows() == [(1, 7, "Ur")]
+    assert errors(batch) == [
+        (2, [("maximum", "team", "99"), ("reference", "team", "99")]),
+        (3, [("reference", "city", "Xy")]),
+        (
+            4,
+            [
+                ("type", "id", "q"),
+                ("maximum", "team", " 99 "),
+                ("reference", "team", " 99 "),
+                ("reference", "city", "Xy"),
+            ],
+        ),
+        (5, [("row_length", "", None)]),
+    ]
+    assert batch.failed[1].errors[0].detail == "There is no cities.name Xy."
+    assert counts(batch) == {
+        ("maximum", "team"): 2,
+        ("reference", "team"): 2,
+        ("reference", "city"): 2,
+        ("type", "id"): 1,
+        ("row_length", ""): 1,
+    }
+    assert parsing.judge(reading, now=NOW).rows.height == 2
+
+
+def test_a_good_row_can_be_refused_later() -> None:
+    batch = read('x,a\n1,"b\n"\n2,c\ny,d\n3,e\n', ID, A)
+    taken = RowError("key_exists", "id", "1", "There is one.")
+    left = parsing.refuse(batch, {2: taken, 0: taken})
+    assert left.rows.rows() == [(2, "c")]
+    assert left.lines.tolist() == [4]
+    assert left.rows_read == batch.rows_read == 5
+    assert [(row.line, row.raw) for row in left.failed] == [(1, "x,a"), (2, '1,"b\n"'), (5, "y,d"), (6, "3,e")]
+    assert left.failed[1] == FailedRow(2, '1,"b\n"', (taken,))
+    again = parsing.refuse(left, {0: taken})
+    assert [row.line for row in again.failed] == [1, 2, 4, 5, 6]
+    assert again.rows.height == 0
+    assert counts(again) == {("type", "id"): 2, ("key_exists", "id"): 3}
 
 
 def test_the_columns_are_those_of_the_file_in_its_order() -> None:
@@ -314,40 +404,100 @@ def test_rows_that_got_lost_are_never_silent(monkeypatch: pytest.MonkeyPatch) ->
         read("x\ny\n", A)
 
 
-@settings(max_examples=400, deadline=None)
-@given(TORTURE, st.integers(1, 40), st.sampled_from([4, 12, 1 << 20]))
-def test_the_chunks_of_a_file_give_what_the_whole_gives(data: bytes, size: int, largest: int) -> None:
-    fields = (Field(name="id", type="integer", required=True), string("b", max_length=2))
-    dialect = Dialect(columns=("id", "b"), header=False)
+MARKS = st.tuples(st.sampled_from(",;\t|^ a\x01"), st.sampled_from("\"'`|b\x02")).filter(
+    lambda marks: marks[0] != marks[1]
+)
+JSON_TORTURE = st.lists(
+    st.sampled_from(
+        [
+            b'{"id":1}', b'{"id":"2","b":"x,]}"}', b'{"id":3, "c":[1,{"a":"]"}]}', b'{"b":"\\"\\\\"}',
+            b'{"id":4,\n "b":"xyz"\n}',
+            b'{"no":1}', b'{"id":{}}', b'{"b":"\\u0000"}', b'{"b":"\\ud800"}',
+            b",", b",", b",\n", b"\n", b"\r\n", b" ", b"[", b"]", b"{", b"}", b'"', b"\\", b"12", b"null",
+            b"\xc3\xa9", b"\xff", b"\0",
+        ]
+    ),
+    max_size=25,
+).map(b"".join)  # fmt: skip
+LIMITS = st.sampled_from([4, 12, 40, 1 << 20])
+FIELDS = (Field(name="id", type="integer", required=True), string("b", max_length=2), Field(name="c", type="object"))
+
+
+def chunks(data: bytes, dialect: Dialect, size: int) -> list[Batch]:
+    """As the ingestor reads them: of an overlong one only the beginning."""
+    overlong = records.LARGEST_RECORD + 2
+    batches = []
+    for piece in cut(io.BytesIO(data), dialect, size=size):
+        end = piece.start + overlong if piece.end - piece.start > max(size, overlong) else piece.end
+        batches.append(parse(data[piece.start : end], table(*FIELDS), dialect, line=piece.line))
+    return batches
+
+
+def assert_all_chunkings_agree(data: bytes, dialect: Dialect, size: int, largest: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "LARGEST_RECORD", largest)
-        whole = read(data, *fields)
-        parts = [
-            parse(data[piece.start : piece.end], table(*fields), dialect, line=piece.line)
-            for piece in cut(io.BytesIO(data), dialect, size=size)
-        ]
-    assert [row for part in parts for row in part.rows.rows()] == whole.rows.rows()
-    assert [line for part in parts for line in part.lines.tolist()] == whole.lines.tolist()
-    assert [failed for part in parts for failed in part.failed] == whole.failed
-    assert sum(part.rows_read for part in parts) == whole.rows_read == whole.rows.height + len(whole.failed)
+        wholes, parts = chunks(data, dialect, 1 << 20), chunks(data, dialect, size)
+    whole, part = [row for batch in wholes for row in batch.failed], [row for batch in parts for row in batch.failed]
+    assert [row for batch in parts for row in batch.rows.rows()] == [
+        row for batch in wholes for row in batch.rows.rows()
+    ]
+    assert [line for batch in parts for line in batch.lines] == [line for batch in wholes for line in batch.lines]
+    assert [(row.line, row.errors) for row in part] == [(row.line, row.errors) for row in whole]
+    assert all(text.raw.startswith(beginning.raw.rstrip("\ufffd")) for beginning, text in zip(part, whole, strict=True))
+    for batch in wholes + parts:
+        assert batch.rows_read == batch.rows.height + len(batch.failed)
+        assert sum(counts(batch).values()) >= len(batch.failed)
+
+
+@settings(max_examples=400, deadline=None)
+@given(TORTURE, MARKS, st.integers(1, 40), LIMITS)
+def test_the_chunks_of_a_file_give_what_the_whole_gives(
+    data: bytes, marks: tuple[str, str], size: int, largest: int
+) -> None:
+    delimiter, quote = marks
+    data = data.translate(bytes.maketrans(b',"', "".join(marks).encode()))
+    dialect = Dialect(columns=("id", "_line", "b"), header=False, delimiter=delimiter, quote=quote)
+    assert_all_chunkings_agree(data, dialect, size, largest)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    JSON_TORTURE,
+    st.sampled_from(["ndjson", "json"]),
+    st.sampled_from([b"", b"[", b"\xef\xbb\xbf[\n"]),
+    st.integers(1, 60),
+    LIMITS,
+)
+@example(b'{"id":1}\n,{"id":2}', "json", b"[", 1, 12)
+@example(b'{"id":1},,\n', "json", b"[", 1, 12)
+@example(b'{"id":1}] x' + b"x" * 50, "json", b"[", 1, 12)
+@example(b'{"id":1}]' + b" " * 50 + b"x", "json", b"[", 1, 12)
+@example(b'{"id":1}]' + b" " * 50, "json", b"[", 1, 12)
+def test_so_do_the_chunks_of_json(data: bytes, form: Any, before: bytes, size: int, largest: int) -> None:
+    dialect = Dialect(columns=("id", "b", "c"), header=False, format=form)
+    assert_all_chunkings_agree(before + data, dialect, size, largest)
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(*[st.text(st.sampled_from("abé\",;\n\r \\.\ufeff#'\t"), max_size=6)] * 3), max_size=30),
     st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(['"', "'", "#", "^"]),
     st.sampled_from(["\n", "\r\n"]),
 )
-@example([("\ufeff", "", "")], ",", "\n")
-def test_reads_what_the_csv_module_writes(rows: list[tuple[str, str, str]], delimiter: str, newline: str) -> None:
+@example([("\ufeff", "", "")], ",", '"', "\n")
+def test_reads_what_the_csv_module_writes(
+    rows: list[tuple[str, str, str]], delimiter: str, quote: str, newline: str
+) -> None:
     text = io.StringIO(newline="")
-    csv.writer(text, delimiter=delimiter, lineterminator=newline, quoting=csv.QUOTE_ALL).writerows(rows[::2])
+    style: Any = {"delimiter": delimiter, "quotechar": quote, "lineterminator": newline}
+    csv.writer(text, **style, quoting=csv.QUOTE_ALL).writerows(rows[::2])
     # The module doesn't quote a lone CR, at which its reader would end the row.
     plain = [tuple(cell.replace("\r", "") for cell in row) for row in rows[1::2]]
-    csv.writer(text, delimiter=delimiter, lineterminator=newline).writerows(plain)
+    csv.writer(text, **style).writerows(plain)
     data = text.getvalue()
-    expected = list(csv.reader(io.StringIO(data, newline=""), delimiter=delimiter, strict=True))
-    batch = read(data, A, B, string("c"), delimiter=delimiter)
+    expected = list(csv.reader(io.StringIO(data, newline=""), delimiter=delimiter, quotechar=quote, strict=True))
+    batch = read(data, A, B, string("c"), delimiter=delimiter, quote=quote)
     assert batch.failed == []
     assert batch.rows.rows() == [tuple(cell or None for cell in row) for row in expected]
 

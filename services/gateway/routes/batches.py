@@ -54,9 +54,9 @@ OBJECTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
     "/v1/datasets/{dataset:str}/rows",
     tags=["rows"],
     summary="Load 1 to 1000 rows",
-    description="Loaded as a job, like a file: rows whose key is there are updated. Fields that no row of the batch names"
-    " keep their values. Bad rows become failed rows and the others load; with `Prefer: handling=strict` all of them"
-    " load or none, and the answer says what is wrong with which. `Prefer: wait=N` waits for the job to end.",
+    description="Loaded as a job, like a file: rows whose key is there are updated. Fields that no row of the batch"
+    " names keep their values. Bad rows become failed rows and the others load; with `Prefer: handling=strict` all of"
+    " them load or none, and the answer says what is wrong with which. `Prefer: wait=N` waits for the job to end.",
     opt={"scope": "write"},
     status_code=202,
     request_max_body_size=LARGEST_BYTES,
@@ -110,7 +110,7 @@ def _read(body: bytes) -> tuple[msgspec.Raw, ...]:
         return tuple(msgspec.Raw(msgspec.json.format(row, indent=-1)) for row in found)
     except msgspec.ValidationError as error:
         raise Problem(422, "invalid_body", f"{BODY} {error}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "invalid_json", f"{BODY} {error}.") from error
 
 
@@ -144,7 +144,7 @@ async def _strictly(pool: Pool, stopping: asyncio.Event, accepted: Accepted, pre
         Detail(
             code=error["code"],
             detail=error["detail"],
-            pointer=f"#/rows/{row.line - 1}" + (f"/{error['column']}" if error["column"] else ""),
+            pointer=f"#/rows/{row.line - 1}" + (f"/{_escaped(error['column'])}" if error["column"] else ""),
             column=error["column"],
         )
         for row in refused
@@ -153,3 +153,8 @@ async def _strictly(pool: Pool, stopping: asyncio.Event, accepted: Accepted, pre
     raise Problem(
         422, REFUSED, job.error.detail, errors=errors, hint=f"Nothing was written; job {job.id} keeps the rows."
     )
+
+
+def _escaped(key: str) -> str:
+    """As a part of a JSON Pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
