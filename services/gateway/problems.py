@@ -17,7 +17,7 @@ log = structlog.get_logger()
 OUR_FAULT = 500
 PROBLEM_TYPE = "application/problem+json"
 PARAMETERS = "What each parameter may be is told at /docs."
-CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}
 
 
 class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -109,6 +109,9 @@ def _to_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
             return _of_parameters(error)
         case HTTPException(status_code=404):
             return Problem(404, "not_found", f"There is nothing at {request.url.path}.", hint="All routes: /docs")
+        case HTTPException(status_code=413):
+            limit = request.route_handler.resolve_request_max_body_size()
+            return Problem(413, "too_large", f"A body has at most {limit} bytes here.", limit_bytes=limit)
         case HTTPException():
             return Problem(error.status_code, CODES.get(error.status_code, "error"), error.detail)
     return _of_fault(error)

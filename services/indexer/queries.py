@@ -12,18 +12,20 @@ DELETING = 0x676F6E65
 
 async def create_documents(db: Connection, dataset: Dataset) -> None:
     """The documents' table: the key of the row, the version of the dataset that the document shows, its words."""
-    if await db.fetchval("SELECT to_regclass($1) IS NOT NULL", f'documents."{dataset.name}"'):
+    standing = "SELECT to_regclass($1) IS NOT NULL"
+    table = f'documents."{dataset.name}"'
+    if await db.fetchval(standing, table):
         return
     await db.execute("SELECT pg_advisory_xact_lock($1)", MAKING)
+    if await db.fetchval(standing, table):
+        return
     types = {field.name: kinds.sql(field.type) for field in dataset.fields} | {ROW_KEY: "bigint"}
     keys = ", ".join(f'"{name}"' for name in dataset.key)
     columns = ", ".join(f'"{name}" {types[name]} NOT NULL' for name in dataset.key)
-    table = f'documents."{dataset.name}"'
     await db.execute(
-        f"CREATE TABLE IF NOT EXISTS {table} "
-        f"({columns}, _version bigint NOT NULL, _words tsvector NOT NULL, PRIMARY KEY ({keys}))"
+        f"CREATE TABLE {table} ({columns}, _version bigint NOT NULL, _words tsvector NOT NULL, PRIMARY KEY ({keys}))"
     )
-    await db.execute(f'CREATE INDEX IF NOT EXISTS "{dataset.name[:50]}__words" ON {table} USING gin (_words)')
+    await db.execute(f"CREATE INDEX ON {table} USING gin (_words)")
 
 
 async def insert_documents(db: Connection, dataset: Dataset, search: Search, event: ChunkLoaded) -> int:
