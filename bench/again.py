@@ -29,13 +29,13 @@ def measure(stack: Stack) -> list[Row]:
         hires.write(clean, hires.ROWS, bad=False)
         hires.write(mixed, hires.ROWS, bad=True)
         jobs.declare(http, DATASET)
-        jobs.load_file(http, DATASET, mixed)
+        jobs.load_file(stack, http, DATASET, mixed)
         psql.create(stack)
         psql.run(stack, psql.copy(clean))
         loads, upserts = [], []
         for _ in range(RUNS):
             psql.settle(stack)
-            loads.append(jobs.load_file(http, DATASET, mixed))
+            loads.append(jobs.load_file(stack, http, DATASET, mixed))
             psql.run(stack, "VACUUM public.peer", "CHECKPOINT")  # it does not pay for its own dead rows
             staging = "CREATE TEMPORARY TABLE staging (LIKE public.peer)"
             upserts.append(psql.seconds(stack, staging, psql.copy(clean, "staging"), UPSERT))

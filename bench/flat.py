@@ -31,7 +31,7 @@ def _load(stack: Stack, rows: int, run: int) -> float:
         hires.write(path, rows, bad=True)
         jobs.declare(http, dataset)
         psql.settle(stack)
-        load = jobs.load_file(http, dataset, path)
+        load = jobs.load_file(stack, http, dataset, path)
         psql.drop(stack, dataset)
     assert load.outcome["inserted"] == rows - hires.count_bad(rows), load
     return load.loaded

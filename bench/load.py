@@ -33,7 +33,7 @@ def measure(stack: Stack) -> list[Row]:
             dataset = f"bench_hires_{run}"
             jobs.declare(http, dataset)
             psql.settle(stack)
-            loads.append(jobs.load_file(http, dataset, mixed))
+            loads.append(jobs.load_file(stack, http, dataset, mixed))
             psql.drop(stack, dataset)
             copies.append(_copy(stack, clean, key=True))
             bare.append(_copy(stack, clean, key=False))

@@ -19,8 +19,8 @@ async def prepare_rollups(event: DatasetDeclared, db: Connection) -> None:
         await queries.create_rollup(db, dataset, rollup)
 
 
-async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted:
-    """Adds what the chunk changed to every rollup, once; a dataset without rollups has nothing to wait for."""
+async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted | None:
+    """Adds what the chunk changed to every rollup, once; for a dataset without rollups nobody waits."""
     dataset = await ledger.select_dataset(db, event.dataset)
     groups = 0
     if not await queries.is_counted(db, event.ledger):
@@ -28,6 +28,8 @@ async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted:
             await queries.create_rollup(db, dataset, rollup)
             groups += await queries.update_rollup(db, dataset, rollup, event.ledger)
         await queries.insert_counted(db, event.ledger, groups)
+    if not dataset.rollups:
+        return None
     metrics.GROUPS.labels(event.dataset).inc(groups)
     return ChunkCounted(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, groups=groups)
 

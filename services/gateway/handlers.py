@@ -143,7 +143,11 @@ async def _mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> Told:
 
 async def _advance(db: Connection, before: Job, known: Job) -> Told:
     now = await queries.select_now(db)
-    return await _move(db, before, progress.advance(known, await queries.select_tally(db, before.id), now), now)
+    after = progress.advance(known, await queries.select_tally(db, before.id), now)
+    # Whatever stopped a job was said together with the chunk that was too much, and may be heard after it.
+    if after.ended and after.outcome.failed and (problem := await unfinished.select_stopped(db, before.id)):
+        after = progress.fail(msgspec.structs.replace(before, outcome=after.outcome), problem, now)
+    return await _move(db, before, after, now)
 
 
 async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> Told:

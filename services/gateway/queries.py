@@ -135,17 +135,21 @@ async def update_job(db: Connection, job: Job) -> None:
 
 
 async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
-    """The chunk joins the loaded ones, with its counts."""
+    """The chunk joins the loaded ones, with its counts. What its dataset has no use for, search or rollups, is done."""
     await db.execute(
         f"""
-        INSERT INTO chunks (job_id, chunk, loaded, bytes, {", ".join(COUNTS)})
-        VALUES ($1, $2, true, $3, {", ".join(f"${number}" for number in range(4, 4 + len(COUNTS)))})
+        INSERT INTO chunks (job_id, chunk, loaded, bytes, indexed, counted, {", ".join(COUNTS)})
+        SELECT $1, $2, true, $3, declaration->'search' IS NULL, declaration->'rollups' IS NULL,
+               {", ".join(f"${number}::bigint" for number in range(5, 5 + len(COUNTS)))}
+        FROM ingestor.datasets WHERE name = $4
         ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes,
+               indexed = chunks.indexed OR excluded.indexed, counted = chunks.counted OR excluded.counted,
                {", ".join(f"{word} = excluded.{word}" for word in COUNTS)}
         """,
         event.job_id,
         event.chunk,
         event.bytes,
+        event.dataset,
         *(getattr(event.outcome, word) for word in COUNTS),
     )
 

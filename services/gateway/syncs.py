@@ -4,6 +4,7 @@ import hashlib
 from uuid import UUID
 
 from services.gateway.job import Asked
+from shared import ledger
 from shared.contracts.commands import PullPage
 from shared.contracts.parts import Mode
 from shared.db import Connection
@@ -27,10 +28,7 @@ def to_asked(
 
 async def select_mode(db: Connection, dataset: str) -> Mode:
     """What a sync does with rows of a dataset: those without a key can only be appended."""
-    keyed = await db.fetchval(
-        "SELECT json_array_length(declaration->'primary_key') > 0 FROM ingestor.datasets WHERE name = $1", dataset
-    )
-    return "upsert" if keyed else "append"
+    return "upsert" if (await ledger.select_dataset(db, dataset)).keyed else "append"
 
 
 async def select_running(db: Connection, dataset: str, source: str) -> UUID | None:

@@ -95,6 +95,12 @@ def _of_import(row: Any) -> ImportPlanned | SourcePulled | ImportStopped:
     return kind(**about, chunks=row["chunks"], bytes=row["bytes"], warning=warning)
 
 
+async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
+    """Why the ingestor has stopped a job, if it has."""
+    stopped = await db.fetchval("SELECT stopped FROM ingestor.imports WHERE job_id = $1", job_id)
+    return msgspec.convert(stopped, Problem) if stopped else None
+
+
 async def select_stalled(db: Connection, *, seconds: float, limit: int) -> list[UUID]:
     """Jobs of which nothing was heard for so long, though no other job kept the ingestor busy; after a day, all."""
     rows = await db.fetch(

@@ -19,8 +19,8 @@ async def prepare_documents(event: DatasetDeclared, db: Connection) -> None:
         await queries.create_documents(db, dataset)
 
 
-async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed:
-    """Makes the chunk's rows searchable; a dataset without search has nothing to wait for."""
+async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None:
+    """Makes the chunk's rows searchable; for a dataset without search nobody waits."""
     dataset = await ledger.select_dataset(db, event.dataset)
     documents = 0
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
@@ -30,6 +30,8 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed:
         if event.outcome.deleted:
             await queries.delete_documents(db, dataset, event.ledger)
     await queries.insert_indexed(db, event.ledger, documents)
+    if dataset.search is None:
+        return None
     metrics.DOCUMENTS.labels(event.dataset).inc(documents)
     return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=documents)
 

@@ -76,6 +76,8 @@ def _of_limits(source: Source) -> Iterator[tuple[str, str]]:
         yield "max_error_rate", "is a share, from 0 to 1"
     if source.delete_missing and not 0 <= source.delete_missing.max_shrink <= 1:
         yield "delete_missing/max_shrink", "is a share, from 0 to 1"
+    if source.delete_missing and source.schedule and source.schedule.overlap == "allow":
+        yield "schedule/overlap", "must be skip: of two syncs at once, one would delete what the other brings"
 
 
 def _of_paths(source: Source) -> Iterator[tuple[str, str]]:

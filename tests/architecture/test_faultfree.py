@@ -35,9 +35,31 @@ async def import_rows(stack: Stack, name: str) -> dict[str, Any]:
         content="\n".join(lines).encode(),
         headers={"Content-Type": "text/csv", "Prefer": "wait=60"},
     )
+    return ended_well(answer, ROWS)
+
+
+async def replace_rows(stack: Stack, name: str) -> dict[str, Any]:
+    """A job that has put other items in the place of all."""
+    answer = await stack.client.post(
+        "/v1/datasets/items/imports",
+        content="\n".join(["id,name,price", *(f"{number},{name} {number},1.00" for number in range(ROWS))]).encode(),
+        params={"mode": "replace", "max_shrink": 1},
+        headers={"Content-Type": "text/csv", "Prefer": "wait=60"},
+    )
+    return ended_well(answer, ROWS)
+
+
+async def send_rows(stack: Stack, name: str) -> dict[str, Any]:
+    """A batch that was loaded."""
+    rows = [{"id": FIRST + number, "name": f"{name} {number}", "price": 1} for number in range(100)]
+    answer = await stack.client.post("/v1/datasets/items/rows", json={"rows": rows}, headers={"Prefer": "wait=60"})
+    return ended_well(answer, len(rows))
+
+
+def ended_well(answer: httpx.Response, rows: int) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     job: dict[str, Any] = answer.json()
-    assert (job["status"], job["outcome"]["rows_read"]) == ("succeeded", ROWS)
+    assert (job["status"], job["outcome"]["rows_read"]) == ("succeeded", rows)
     return job
 
 
@@ -88,13 +110,13 @@ async def test_nothing_is_sent_again_without_a_fault(stack: Stack) -> None:
     before = {service: await metrics(stack, service, "millrace_resent_total") for service in SERVICES}
     unroutable = {service: await metrics(stack, service, "millrace_unroutable_total") for service in SERVICES}
     dead = await dead_letters(stack)
-    job = await import_rows(stack, "Ada")
+    jobs = [await bring(stack, "Ada") for bring in (import_rows, replace_rows, send_rows)]
 
     async def all_is_said() -> bool:
         return await outboxes(stack) == 0
 
     await eventually(all_is_said, SECONDS)
-    assert await found_by_sweepers(stack, job) == []
+    assert [await found_by_sweepers(stack, job) for job in jobs] == [[], [], []]
     for service in SERVICES:
         assert await metrics(stack, service, "millrace_resent_total") == before[service], service
         assert await metrics(stack, service, "millrace_unroutable_total") == unroutable[service], service
@@ -112,6 +134,7 @@ LOST = {
     ),
     "a plan": ({"gateway": f"{UNFINISHED}, chunks = NULL"}, ["import.planned"]),
 }
+SWAPS = "DELETE FROM inbox; UPDATE chunks SET loaded_at = NULL WHERE start_byte = end_byte"
 
 
 @pytest.mark.parametrize("what", LOST)
@@ -120,6 +143,12 @@ async def test_the_sweepers_do_find_what_is_lost(stack: Stack, what: str) -> Non
     job = await import_rows(stack, f"Bo without {what}")
     assert await found_by_sweepers(stack, job) == []
     assert await found_by_sweepers(stack, job, lost=lost) == expected
+
+
+async def test_the_sweepers_do_find_a_swap_that_is_lost(stack: Stack) -> None:
+    job = await replace_rows(stack, "Di")
+    assert await found_by_sweepers(stack, job) == []
+    assert await found_by_sweepers(stack, job, lost={"ingestor": SWAPS}) == ["swap_stage"]
 
 
 async def test_every_row_is_accounted_for_in_the_metrics(stack: Stack) -> None:

@@ -80,10 +80,15 @@ class Ingestor:
         chunk_bytes: int = CHUNK_BYTES,
     ) -> list[LoadChunk | SwapStage]:
         """What is asked first of a job that brings a text without a header line."""
+        asked, _ = await self.split(self.command(dataset, text, terms, columns=columns), chunk_bytes=chunk_bytes)
+        return asked
+
+    def command(self, dataset: str, text: str, terms: Terms = UPSERT, *, columns: tuple[str, ...] = ()) -> PlanImport:
+        """To import a text, which is in the spool now."""
         job_id = uuid4()
         (self._folder / str(job_id)).write_text(text)
         names = columns or tuple(field.name for field in DATASETS[dataset].input_fields)
-        command = PlanImport(
+        return PlanImport(
             dataset=dataset,
             job_id=job_id,
             file=str(job_id),
@@ -92,16 +97,22 @@ class Ingestor:
             dialect=Dialect(columns=names, header=False),
             terms=terms,
         )
+
+    async def split(
+        self, command: PlanImport, *, chunk_bytes: int = CHUNK_BYTES
+    ) -> tuple[list[LoadChunk | SwapStage], ImportPlanned]:
+        """What is asked of the ingestor then, and what the gateway hears."""
         told = IngestorSettings(database_url="", broker_url="", spool_url="", chunk_bytes=chunk_bytes)
         async with self.transaction() as db:
+            assert await inbox.claim(db, command)
             said = await plan_import(command, db, self._spool, told)
         assert isinstance(said, list)
         asked = [message for message in said if not isinstance(message, ImportPlanned)]
         (planned,) = (message for message in said if isinstance(message, ImportPlanned))
         loads = [message for message in asked if isinstance(message, LoadChunk)]
-        swaps = terms.mode == "replace" and not terms.validate_only
+        swaps = command.terms.mode == "replace" and not command.terms.validate_only
         assert (planned.chunks, planned.bytes) == (len(loads) + swaps, command.bytes_total)
-        return asked
+        return asked, planned
 
     async def hear(self, message: Asked) -> list[Said]:
         """As `Delivery` has it: once, however often it comes, and all or nothing."""

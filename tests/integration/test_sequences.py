@@ -1,7 +1,8 @@
 """Jobs of every mode one after the other, held against a dictionary: the table, the counts, the sums, the documents."""
 
+import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import uuid4
@@ -11,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contracts.commands import LoadChunk, LoadRows
+from shared.contracts.commands import LoadChunk, LoadRows, SwapStage
+from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import Mode, Outcome, Terms
-from tests.integration.loading import DATASETS, Asked, Ended, Ingestor, forget
+from tests.integration.loading import DATASETS, Asked, Ended, Ingestor, forget, total
 from tests.integration.readers import Analytics, Indexer
-from tests.integration.story import EXAMPLES, LINES
+from tests.integration.story import EXAMPLES, LINES, line_of_items, until_done
 
 Row = dict[str, str]
 Key = tuple[str, ...]
@@ -234,6 +236,48 @@ async def test_any_sequence_of_jobs_does_what_a_dictionary_does(
             await hear(event)
     assert await analytics.rollup(dataset) == await analytics.recomputed(dataset)
     assert await indexer.documents(dataset) == await indexer.recomputed(dataset)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_jobs_of_every_mode_at_once_leave_books_sums_and_documents_in_order(
+    ingestor: Ingestor, analytics: Analytics, indexer: Indexer, seed: int
+) -> None:
+    chance = random.Random(seed)
+    await indexer.prepare("items")
+    for _ in range(3):
+        terms = [
+            Terms(),
+            Terms(mode="insert"),
+            Terms(mode="replace", max_shrink=1),
+            Terms(mode="replace", max_shrink=1),
+        ]
+        jobs = [
+            await ingestor.begin("items", "".join(line_of_items(chance) for _ in range(40)), one, chunk_bytes=200)
+            for one in terms
+        ]
+        outcomes = await asyncio.gather(*(at_once(ingestor, analytics, indexer, asked) for asked in jobs))
+        assert all(outcome.balanced() for outcome in outcomes)
+        assert sum(outcome.rows_read for outcome in outcomes) == 160
+        assert await analytics.rollup("items") == await analytics.recomputed("items")
+        assert await indexer.documents("items") == await indexer.recomputed("items")
+    # What came and what went, of all jobs, is what is there.
+    counts = await ingestor.pool.fetchrow("SELECT sum(inserted) - sum(deleted) AS rows FROM chunks")
+    assert counts is not None
+    assert counts["rows"] == len(await ingestor.rows("items"))
+
+
+async def at_once(ingestor: Ingestor, analytics: Analytics, indexer: Indexer, asked: Sequence[Asked]) -> Outcome:
+    """Every chunk of a job, what follows from it, and those who hear of it."""
+
+    async def take(message: Asked) -> list[ChunkLoaded]:
+        said = await until_done(ingestor.hear, message)
+        loaded = [event for event in said if isinstance(event, ChunkLoaded)]
+        later = [take(command) for command in said if isinstance(command, SwapStage)]
+        for event in loaded:
+            await asyncio.gather(until_done(analytics.hear, event), until_done(indexer.hear, event))
+        return [*loaded, *(event for more in await asyncio.gather(*later) for event in more)]
+
+    return total([event for one in await asyncio.gather(*map(take, asked)) for event in one])
 
 
 def mode_of(job: Job) -> Mode:

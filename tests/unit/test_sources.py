@@ -169,6 +169,11 @@ def test_what_may_be_said(told: dict[str, Any]) -> None:
         ({"delete_missing": {"id_field": "weight"}}, "delete_missing.id_field", "ids are"),
         ({"delete_missing": {"id_field": "id", "max_shrink": 2}}, "delete_missing.max_shrink", "share"),
         (
+            {"delete_missing": {"id_field": "id"}, "schedule": {"cron": "0 0 * * *", "overlap": "allow"}},
+            "schedule.overlap",
+            "must be skip",
+        ),
+        (
             {"delete_missing": {"id_field": "code"}, "fields": {"id": "id", "name": "name"}},
             "delete_missing.id_field",
             "not a field that this source fills",

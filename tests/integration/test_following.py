@@ -1,0 +1,319 @@
+"""What a job comes to does not depend on the order in which the gateway hears of it, nor on what it hears twice."""
+
+import contextlib
+import itertools
+import random
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+import pytest
+
+from services.gateway import handlers, queries, unfinished
+from services.gateway.accepting import Accepted, accept
+from services.gateway.job import Asked, Job
+from services.gateway.problems import Problem
+from shared import ledger
+from shared.bus import inbox
+from shared.contracts.commands import LoadRows, PlanImport
+from shared.contracts.events import (
+    ChunkCounted,
+    ChunkIndexed,
+    ChunkLoaded,
+    ImportPlanned,
+    ImportStopped,
+    JobFailed,
+    JobPartial,
+    JobSucceeded,
+)
+from shared.contracts.message import Message
+from shared.contracts.parts import Terms
+from shared.db import Connection, Pool
+from tests.integration.loading import Ended, Ingestor, connected
+from tests.integration.readers import Analytics, Indexer
+
+Heard = ImportPlanned | ChunkLoaded | ChunkIndexed | ChunkCounted | ImportStopped
+ENDS = (JobSucceeded, JobPartial, JobFailed)
+FEW = {"rows_read": 3, "failed": 1}
+BATCH = ('{"id":1,"department":"One"}', '{"id":2,"department":"Two"}', '{"id":"x"}')
+
+
+class Gateway:
+    """The handlers of the gateway, as its own role."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.pool.acquire() as db, db.transaction():
+            yield db
+
+    async def accept(self, *asked: Asked) -> list[Accepted | Problem]:
+        async with self.transaction() as db:
+            return await accept(db, asked)
+
+    async def hear(self, event: Heard) -> list[Message]:
+        """As `Delivery` has it: once, however often it comes."""
+        async with self.transaction() as db:
+            if not await inbox.claim(db, event):
+                return []
+            match event:
+                case ImportPlanned():
+                    return [*await handlers.follow_planned(event, db)]
+                case ImportStopped():
+                    return [*await handlers.follow_stopped(event, db)]
+                case ChunkLoaded():
+                    return [*await handlers.follow_loaded(event, db)]
+                case ChunkIndexed():
+                    return [*await handlers.follow_indexed(event, db)]
+                case ChunkCounted():
+                    return [*await handlers.follow_counted(event, db)]
+
+    async def job(self, job_id: UUID) -> Job:
+        async with self.transaction() as db:
+            found = await queries.select_job(db, job_id)
+        assert found is not None
+        return found[0]
+
+    async def unfinished(self) -> list[Message]:
+        """What the sweeper would send again if it had no patience."""
+        async with self.transaction() as db:
+            return [
+                *await unfinished.select_unplanned(db, seconds=-1, limit=100),
+                *await unfinished.select_unheard(db, seconds=-1, limit=100),
+            ]
+
+
+@pytest.fixture
+async def gateway(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator[Gateway]:
+    del ingestor  # which has declared the catalog
+    async with connected(database["gateway"], "gateway", 8) as pool:
+        yield Gateway(pool)
+
+
+def importing(command: PlanImport) -> Asked:
+    return Asked(
+        kind="import",
+        command=command,
+        mode=command.terms.mode,
+        api_key=None,
+        idempotency_key=None,
+        fingerprint="",
+        bytes_total=command.bytes_total,
+    )
+
+
+def batch(*rows: str, terms: Terms = Terms(), key: tuple[str, str] | None = None, fingerprint: str = "") -> Asked:  # noqa: B008 - it is frozen
+    raws = tuple(msgspec.Raw(row.encode()) for row in rows)
+    command = LoadRows(dataset="departments", job_id=uuid4(), rows=raws, columns=("id", "department"), terms=terms)
+    return Asked(
+        kind="rows",
+        command=command,
+        mode=terms.mode,
+        api_key=key[0] if key else None,
+        idempotency_key=key[1] if key else None,
+        fingerprint=fingerprint,
+        bytes_total=sum(map(len, rows)),
+        chunks=1,
+    )
+
+
+def departments(*names: str) -> str:
+    return "".join(f"{number},{name}\n" for number, name in enumerate(names, 1))
+
+
+async def happened(
+    asked: Asked, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, chance: random.Random | None = None
+) -> tuple[list[Heard], Ended]:
+    """Everything that the others say of a job until it is done."""
+    command = asked.command
+    heard: list[Heard] = []
+    if isinstance(command, PlanImport):
+        first, planned = await ingestor.split(command, chunk_bytes=30)
+        heard.append(planned)
+        ended = await ingestor.follow(first, chance)
+    else:
+        assert isinstance(command, LoadRows)
+        ended = await ingestor.follow([command])
+    for event in ended.loaded:
+        heard += [event, await indexer.index(event), await analytics.count(event)]
+    if ended.stopped:
+        heard.append(ended.stopped)
+    return heard, ended
+
+
+TEXT = departments(*"ABCDEFGH")
+BROKEN = TEXT + "x,bad\n" + TEXT.replace("A", "Z")
+CASES: dict[str, tuple[str, Terms, str, str]] = {
+    "upsert": (TEXT, Terms(), "succeeded", ""),
+    "insert": ("1,Taken\n" + TEXT, Terms(mode="insert"), "succeeded", ""),
+    "partial": (BROKEN, Terms(), "partial", ""),
+    "replace": (BROKEN, Terms(mode="replace"), "partial", ""),
+    "empty": ("", Terms(), "succeeded", ""),
+    "replaced by nothing": ("", Terms(mode="replace"), "succeeded", ""),
+    "validated": (BROKEN, Terms(validate_only=True), "partial", ""),
+    "only bad rows": ("x,bad\n,\n", Terms(), "failed", "all_rows_failed"),
+    "too many errors": (BROKEN, Terms(max_errors=0), "failed", "too_many_errors"),
+    "too many errors in the end": (TEXT + "x,bad\n", Terms(max_errors=0), "failed", "too_many_errors"),
+    "nothing replaced": (BROKEN, Terms(mode="replace", max_errors=0), "failed", "too_many_errors"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("seed", range(3))
+async def test_an_import_ends_the_same_in_whatever_order_it_is_heard_of(
+    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, case: str, seed: int
+) -> None:
+    chance = random.Random(seed)
+    text, terms, status, code = CASES[case]
+    asked = importing(ingestor.command("departments", text, terms))
+    await gateway.accept(asked)
+    heard, ended = await happened(asked, ingestor, indexer, analytics, chance)
+    job_id = asked.command.job_id
+    ends = await tell(gateway, heard, chance)
+    job = await gateway.job(job_id)
+    assert (job.status, job.error.code if job.error else "") == (status, code)
+    assert job.outcome == ended.outcome
+    assert job.outcome.balanced()
+    assert [type(end) for end in ends] == [
+        {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}[status]
+    ]
+    assert await gateway.unfinished() == []
+
+
+async def tell(gateway: Gateway, heard: Sequence[Heard], chance: random.Random) -> list[Message]:
+    """In any order, and some of it twice. Returns what the public is told of the end."""
+    told = [*heard, *chance.sample(heard, len(heard) // 3)]
+    chance.shuffle(told)
+    said = [message for event in told for message in await gateway.hear(event)]
+    return [message for message in said if isinstance(message, ENDS)]
+
+
+ONE_CHUNK = {
+    "strict": Terms(strict=True),
+    "budget": Terms(max_errors=0),
+}
+
+
+@pytest.mark.parametrize("terms", ONE_CHUNK.values(), ids=ONE_CHUNK)
+async def test_a_batch_that_is_stopped_has_failed_in_whatever_order_that_is_heard(
+    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, terms: Terms
+) -> None:
+    for number, order in enumerate(itertools.permutations(range(4))):
+        asked = batch(
+            *(row.replace("One", f"One {number}").replace("Two", f"Two {number}") for row in BATCH), terms=terms
+        )
+        await gateway.accept(asked)
+        heard, _ = await happened(asked, ingestor, indexer, analytics)
+        assert len(heard) == 4
+        said = [message for place in order for message in await gateway.hear(heard[place])]
+        job = await gateway.job(asked.command.job_id)
+        assert job.error is not None, [type(heard[place]).__name__ for place in order]
+        assert job.error.code == ("rows_refused" if terms.strict else "too_many_errors")
+        assert (job.outcome.rows_read, job.outcome.failed) == (3, 1)
+        assert [type(message) for message in said if isinstance(message, ENDS)] == [JobFailed]
+
+
+async def test_a_batch_whose_message_is_lost_is_asked_for_again(gateway: Gateway, ingestor: Ingestor) -> None:
+    asked = batch(*BATCH)
+    await gateway.accept(asked)
+    (again,) = await gateway.unfinished()
+    assert again == asked.command
+    assert isinstance(again, LoadRows)
+    assert [bytes(row) for row in again.rows] == [row.encode() for row in BATCH]
+    loaded = (await ingestor.follow([again, again])).loaded
+    assert [event.outcome.rows_read for event in loaded] == [3]
+    # Now the ingestor knows it: what is lost from here on is an event.
+    assert await gateway.unfinished() == loaded
+
+
+async def test_a_nul_in_a_batch_is_kept_and_sent_again(gateway: Gateway, ingestor: Ingestor) -> None:
+    asked = batch('{"id":1,"department":"a\\u0000b"}', '{"id":2,"department":"\\\\u0000"}')
+    await gateway.accept(asked)
+    (again,) = await gateway.unfinished()
+    assert isinstance(again, LoadRows)
+    ended = await ingestor.follow([again])
+    assert (ended.outcome.inserted, ended.outcome.failed) == (1, 1)
+
+
+@pytest.mark.parametrize("lost", range(4))
+async def test_each_event_of_a_batch_that_is_lost_is_told_again(
+    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, lost: int
+) -> None:
+    asked = batch(*BATCH, terms=Terms(strict=True))
+    await gateway.accept(asked)
+    heard, _ = await happened(asked, ingestor, indexer, analytics)
+    if lost < 3:  # the chunk alone would end the job, were it not for the stop
+        heard = [event for event in heard if not isinstance(event, ImportStopped)]
+        await ingestor.pool.execute("UPDATE imports SET stopped = NULL")
+    for number, event in enumerate(heard):
+        if number != lost:
+            await gateway.hear(event)
+    if lost < 3:
+        assert await gateway.unfinished() == [heard[lost]]
+    else:
+        assert not await gateway.unfinished()
+    await gateway.hear(heard[lost])
+    assert (await gateway.job(asked.command.job_id)).ended
+    assert await gateway.unfinished() == []
+
+
+async def test_a_stop_that_is_lost_is_told_again(
+    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics
+) -> None:
+    asked = importing(ingestor.command("departments", "x,bad\n" + TEXT, Terms(max_errors=0)))
+    await gateway.accept(asked)
+    heard, ended = await happened(asked, ingestor, indexer, analytics)
+    await tell(gateway, [event for event in heard if not isinstance(event, ImportStopped)], random.Random(1))
+    assert not (await gateway.job(asked.command.job_id)).ended
+    assert await gateway.unfinished() == [ended.stopped]
+    assert ended.stopped is not None
+    await gateway.hear(ended.stopped)
+    assert (await gateway.job(asked.command.job_id)).status == "failed"
+    assert await gateway.unfinished() == []
+
+
+async def test_the_indexer_and_analytics_find_a_swap_that_they_have_not_heard_of(
+    ingestor: Ingestor, indexer: Indexer, analytics: Analytics
+) -> None:
+    await ingestor.do("departments", TEXT)
+    ended = await ingestor.do("departments", departments("A", "B"), Terms(mode="replace", max_shrink=1))
+    for reader in (indexer, analytics):
+        async with reader.pool.acquire() as db:
+            undone = await ledger.select_undone(db, seconds=-1, limit=100)
+        assert undone[-len(ended.loaded) :] == ended.loaded
+
+
+async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_told_so(
+    gateway: Gateway, database: dict[str, str]
+) -> None:
+    await make_key(database, "key")
+    one, same, other = (batch(BATCH[0], key=("key", "twice"), fingerprint=print_) for print_ in ("one", "one", "other"))
+    free = batch(BATCH[1])
+    settled = await gateway.accept(one, same, other, free)
+    accepted = [result for result in settled if isinstance(result, Accepted)]
+    assert [(result.job.id, result.replayed) for result in accepted] == [
+        (one.command.job_id, False),
+        (one.command.job_id, True),
+        (free.command.job_id, False),
+    ]
+    (refused,) = (result for result in settled if isinstance(result, Problem))
+    assert settled.index(refused) == 2
+    assert refused.code == "idempotency_key_reused"
+    events = await gateway.pool.fetch("SELECT id, job_id, type FROM events ORDER BY id")
+    assert [(row["id"], row["job_id"], row["type"]) for row in events] == [
+        (1, one.command.job_id, "job.created"),
+        (2, free.command.job_id, "job.created"),
+    ]
+    letters = await gateway.pool.fetch("SELECT name, subject FROM outbox WHERE name = 'load_rows'")
+    assert {row["subject"] for row in letters} == {str(one.command.job_id), str(free.command.job_id)}
+
+
+async def make_key(database: dict[str, str], name: str) -> None:
+    admin = await asyncpg.connect(database["admin"])
+    try:
+        await admin.execute("INSERT INTO gateway.api_keys (id, name, hash, scope) VALUES ($1, $1, '', 'write')", name)
+    finally:
+        await admin.close()
