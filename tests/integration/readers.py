@@ -46,7 +46,7 @@ class Analytics:
         self.pool = pool
         self.admin = admin
 
-    async def count(self, event: ChunkLoaded) -> ChunkCounted:
+    async def count(self, event: ChunkLoaded) -> ChunkCounted | None:
         async with self.pool.acquire() as db, db.transaction():
             return await count_chunk(event, db)
 
@@ -74,7 +74,7 @@ class Indexer:
         self.pool = pool
         self.admin = admin
 
-    async def index(self, event: ChunkLoaded) -> ChunkIndexed:
+    async def index(self, event: ChunkLoaded) -> ChunkIndexed | None:
         async with self.pool.acquire() as db, db.transaction():
             return await index_chunk(event, db)
 
