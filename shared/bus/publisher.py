@@ -8,6 +8,7 @@ import aio_pika
 import aiormq
 import msgspec
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+from aio_pika.connection import make_url
 
 from shared.bus.outbox import Letter
 from shared.bus.topology import COMMANDS, EVENTS
@@ -67,7 +68,14 @@ class Publisher:
 
     async def _connected(self) -> AbstractRobustConnection:
         if self._connection is None or self._connection.is_closed:
-            self._connection = await aio_pika.connect_robust(self._url, reconnect_interval=1, timeout=5)
+            connection = aio_pika.RobustConnection(make_url(self._url, reconnect_interval=1))
+            try:
+                await connection.connect(timeout=5)
+            except BaseException:
+                # aio-pika would go on trying for ever, past cancellation, on behalf of somebody who no longer waits.
+                await connection.close()
+                raise
+            self._connection = connection
         return self._connection
 
     async def count(self, queue: str) -> tuple[int, int]:

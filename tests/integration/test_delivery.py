@@ -456,6 +456,29 @@ async def test_a_publisher_that_loses_its_connection_raises_nothing_but_what_its
     assert strange == []
 
 
+async def test_a_publisher_that_is_stopped_while_it_connects_leaves_nothing_that_goes_on() -> None:
+    heard = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        await reader.read()  # until the other side has gone
+        writer.close()
+
+    before = asyncio.all_tasks()
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connecting = asyncio.create_task(Publisher(f"amqp://127.0.0.1:{port}/", "tests").channel())
+        await asyncio.wait_for(heard.wait(), SECONDS)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+
+        async def nothing_goes_on() -> bool:
+            return asyncio.all_tasks() <= before
+
+        await eventually(nothing_goes_on, SECONDS)
+
+
 @pytest.mark.usefixtures("quick")
 async def test_a_relay_that_loses_postgres_before_it_forgets_goes_on(
     probe: Probe, monkeypatch: pytest.MonkeyPatch
