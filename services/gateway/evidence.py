@@ -139,7 +139,8 @@ def _mixed_dates(values: Sequence[str]) -> Column | None:
         return None
     for value in dates:
         if not literals.holds("date", value) and not literals.holds("datetime", value):
-            detail = f"has dates like {value[:SHOWN]}, which is none or can be read in several ways, so it is text"
+            why = "is on no calendar" if value[:4].isdigit() else "can be read in several ways"
+            detail = f"has dates like {value[:SHOWN]}, which {why}, so it is text"
             return Column("string", "mixed_dates", detail)
     if len({len(value) > len("2021-11-07") for value in dates}) > 1:
         return Column("string", "mixed_dates", "has dates with and without a time of day, so it is text")

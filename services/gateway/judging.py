@@ -9,7 +9,6 @@ from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Dialect, Format
 
 PEEK_BYTES = header.WINDOW
-DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 
 
 class Said(NamedTuple):
@@ -50,7 +49,7 @@ class Judged:
         said = self._said
         try:
             if said.format == "csv":
-                delimiter = DELIMITERS.get(said.delimiter, said.delimiter)
+                delimiter = header.DELIMITERS.get(said.delimiter, said.delimiter)
                 self.dialect = header.read(
                     start, self._dataset, delimiter=delimiter, quote=said.quote, header=said.header
                 )

@@ -17,8 +17,8 @@ WINDOW = 64 << 10
 """Bytes in which the first record must end."""
 BOM = b"\xef\xbb\xbf"
 BLANKS = b" \t\r\n"
-DELIMITERS = {",": "%2C", ";": "%3B", "\t": "%09", "|": "%7C"}
-"""The usual ones, as they are written in a query string."""
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+"""The usual ones, by the names that may be said for them."""
 SHOWN = 60
 
 
@@ -172,7 +172,7 @@ def _first_record(start: bytes, delimiter: str, quote: str) -> list[str]:
         text = record[0].removesuffix(b"\n").removesuffix(b"\r").decode()
     except UnicodeDecodeError:
         detail = "The first record is no text in UTF-8."
-        raise HeaderMismatch(detail, hint="Save the file as UTF-8 and send it again.") from None
+        raise HeaderMismatch(detail, hint="Save it as UTF-8, or say what it is, as encoding=latin-1.") from None
     return [_unquoted(cell, quote) for cell in re.findall(rf"(?:^|{mark})({cell})", text)]
 
 
@@ -235,9 +235,9 @@ def _no_header(cells: list[str], dataset: Dataset, delimiter: str, header: str) 
 
 def _other_delimiter(cells: list[str], delimiter: str) -> str:
     """A hint if the line seems to be separated by something else."""
-    for other, written in DELIMITERS.items():
+    for name, other in DELIMITERS.items():
         if len(cells) == 1 and other != delimiter and other in cells[0]:
-            return f"The cells seem to be separated by {other!r}: say delimiter={written}."
+            return f"The cells seem to be separated by {other!r}: say delimiter={name}."
     return ""
 
 

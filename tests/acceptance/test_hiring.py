@@ -35,6 +35,8 @@ async def test_good_rows_are_loaded_and_bad_ones_counted(loaded: dict[str, dict[
         "unchanged": 0,
         "duplicates": 0,
         "failed": len(FILE.gaps),
+        "checked": 0,
+        "deleted": 0,
     }
 
 

@@ -123,16 +123,19 @@ async def test_nothing_is_sent_again_without_a_fault(stack: Stack) -> None:
     assert await dead_letters(stack) == dead
 
 
-UNFINISHED = "UPDATE jobs SET status = 'running', finished_at = NULL"
+LAST = "WHERE id = (SELECT id FROM jobs ORDER BY created_at DESC LIMIT 1)"
 LOST = {
     "a document": ({"indexer": "DELETE FROM chunks"}, ["chunk.loaded"]),
     "a count": ({"analytics": "DELETE FROM chunks"}, ["chunk.loaded"]),
     "a load": ({"ingestor": "DELETE FROM inbox; UPDATE chunks SET loaded_at = NULL"}, ["load_chunk"]),
     "an event": (
-        {"gateway": f"{UNFINISHED}; DELETE FROM chunks"},
+        {"gateway": f"UPDATE jobs SET status = 'running', finished_at = NULL {LAST}; DELETE FROM chunks"},
         ["chunk.counted", "chunk.indexed", "chunk.loaded"],
     ),
-    "a plan": ({"gateway": f"{UNFINISHED}, chunks = NULL"}, ["import.planned"]),
+    "a plan": (
+        {"gateway": f"UPDATE jobs SET status = 'running', finished_at = NULL, chunks = NULL {LAST}"},
+        ["import.planned"],
+    ),
 }
 SWAPS = "DELETE FROM inbox; UPDATE chunks SET loaded_at = NULL WHERE start_byte = end_byte"
 

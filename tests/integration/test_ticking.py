@@ -38,7 +38,13 @@ class World:
             {"name": name, "url": "http://nowhere", **({"schedule": schedule} if schedule else {})}
             for name, schedule in sources.items()
         ]
-        declaration = {"name": dataset, "primary_key": ["id"], **({"sources": declared} if declared else {})}
+        declaration = {
+            "name": dataset,
+            "title": "People",
+            "primary_key": ["id"],
+            "fields": [{"name": "id", "type": "integer", "required": True}],
+            **({"sources": declared} if declared else {}),
+        }
         await self.admin.execute(
             "INSERT INTO ingestor.datasets (name, declaration) VALUES ($1, $2)"
             " ON CONFLICT (name) DO UPDATE SET declaration = excluded.declaration",

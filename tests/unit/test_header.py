@@ -123,7 +123,7 @@ def test_a_file_without_a_header_must_bring_all_columns(how: Header) -> None:
 
 
 def test_another_delimiter_is_suggested() -> None:
-    assert "delimiter=%3B" in refused(b"id;first_name\n").hint
+    assert "delimiter=semicolon" in refused(b"id;first_name\n").hint
 
 
 def test_only_text_can_not_be_told_from_names() -> None:

@@ -110,7 +110,7 @@ def outcomes(draw: st.DrawFn) -> Outcome:
     counts = {word: draw(st.integers(0, 3)) for word in Outcome.__struct_fields__ if word != "rows_read"}
     if draw(st.booleans()):
         counts["failed"] = 0
-    return Outcome(rows_read=sum(counts.values()), **counts)
+    return Outcome(rows_read=sum(counts.values()) - counts["deleted"], **counts)
 
 
 chunk_lists = st.lists(st.builds(Chunk, st.integers(1, 1000), outcomes()), max_size=5)

@@ -16,13 +16,13 @@ from services.gateway.answers import Answer
 from services.gateway.catalog import Catalog, Declared
 from services.gateway.docs import Upload
 from services.gateway.inference import Warned
-from services.gateway.judging import DELIMITERS
 from services.gateway.problems import Detail, Problem, responses
 from services.gateway.samples import Unreadable
 from services.gateway.transcoding import Encoding
 from services.gateway.uploads import open_upload
 from shared.bus.relay import Relay
 from shared.catalog.files import BadDeclaration, to_dataset
+from shared.catalog.header import DELIMITERS
 from shared.catalog.toml import to_toml
 from shared.db import Pool
 
@@ -206,5 +206,7 @@ def _to_body(found: Declared) -> DatasetBody:
     links = {"self": here, "rows": f"{here}/rows", "imports": f"{here}/imports"}
     if found.dataset.search is not None:
         links["search"] = f"{here}/search"
+    if found.dataset.sources:
+        links |= {"sources": f"{here}/sources", "syncs": f"{here}/syncs"}
     declaration = declaring.to_declaration(found.dataset)
     return DatasetBody(name, found.dataset.title, found.revision, found.version, declaration, links)
