@@ -1,10 +1,13 @@
 """The stack that tests talk to: real servers and services, in a state folder and on ports of their own."""
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -54,6 +57,30 @@ def run_millrace(home: Path, *arguments: str) -> subprocess.CompletedProcess[str
         check=False,
         timeout=300,
     )
+
+
+@contextlib.contextmanager
+def replica(stack: Stack, service: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """One more process of a service, on the same database and broker."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {
+        "DATABASE_URL": stack.env[f"{service.upper()}_DATABASE_URL"],
+        "BROKER_URL": stack.env["BROKER_URL"],
+        "SPOOL_URL": stack.env["SPOOL_URL"],
+        "CATALOG_DIR": str(ROOT / "catalog"),
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_PORT": str(port),
+    }
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", f"services.{service}"]
+        process = subprocess.Popen(command, env={**os.environ, **told}, cwd=ROOT, stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def remove(home: Path) -> None:

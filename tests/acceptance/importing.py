@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import asyncpg
 import httpx
 
 from tests.stack import Stack
@@ -46,3 +47,14 @@ async def get(stack: Stack, path: str, **parameters: Any) -> Any:
     answer = await stack.client.get(path, params=parameters)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+async def forget(stack: Stack, name: str) -> None:
+    """Nothing is left of a dataset that a test has declared."""
+    db = await asyncpg.connect(stack.env["DATABASE_URL"])
+    for table in (f"data.{name}", f"documents.{name}", f"rollups.{name}__r"):
+        await db.execute(f"DROP TABLE IF EXISTS {table}")
+    for table in ("chunks", "imports", "datasets"):
+        column = "name" if table == "datasets" else "dataset"
+        await db.execute(f"DELETE FROM ingestor.{table} WHERE {column} = $1", name)
+    await db.close()

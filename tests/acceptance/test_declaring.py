@@ -6,11 +6,10 @@ import tomllib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
-from tests.acceptance.importing import get, imported
+from tests.acceptance.importing import forget, get, imported
 from tests.acceptance.test_refusals import problem
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -29,16 +28,6 @@ async def name(stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[st
     name = f"t{abs(hash(request.node.nodeid)) % 10**12}"
     yield name
     await forget(stack, name)
-
-
-async def forget(stack: Stack, name: str) -> None:
-    db = await asyncpg.connect(stack.env["DATABASE_URL"])
-    for table in (f"data.{name}", f"documents.{name}", f"rollups.{name}__r"):
-        await db.execute(f"DROP TABLE IF EXISTS {table}")
-    for table in ("chunks", "imports", "datasets"):
-        column = "name" if table == "datasets" else "dataset"
-        await db.execute(f"DELETE FROM ingestor.{table} WHERE {column} = $1", name)
-    await db.close()
 
 
 async def put(stack: Stack, name: str, declaration: Any, **headers: str) -> httpx.Response:

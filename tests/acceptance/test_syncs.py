@@ -1,14 +1,9 @@
 """Rows from outside, pulled when somebody asks and when it is time, with the sandbox in the part of the outside."""
 
 import asyncio
-import contextlib
 import datetime as dt
-import os
 import random
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +14,7 @@ import pytest
 from services.gateway import keys
 from tests.acceptance.importing import get, imported
 from tests.integration.loading import connected
-from tests.stack import ROOT, Stack, empty
+from tests.stack import Stack, empty, replica
 from tests.waiting import eventually
 
 SECONDS = 30.0
@@ -280,30 +275,6 @@ async def test_a_tick_is_skipped_while_somebodys_sync_is_under_way(
     await sandbox.delete("/misbehave")
 
 
-@contextlib.contextmanager
-def another_gateway(stack: Stack, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """On the same database and broker, as a second replica."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    told = {
-        "DATABASE_URL": stack.env["GATEWAY_DATABASE_URL"],
-        "BROKER_URL": stack.env["BROKER_URL"],
-        "SPOOL_URL": stack.env["SPOOL_URL"],
-        "CATALOG_DIR": str(ROOT / "catalog"),
-        "HTTP_HOST": "127.0.0.1",
-        "HTTP_PORT": str(port),
-    }
-    with log.open("wb") as out:
-        command = [sys.executable, "-m", "services.gateway"]
-        process = subprocess.Popen(command, env={**os.environ, **told}, cwd=ROOT, stdout=out, stderr=out)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.usefixtures("sandbox")
 async def test_two_gateways_fire_each_tick_once_and_one_may_die(
     stack: Stack, admin: asyncpg.Connection, tmp_path: Path
@@ -321,7 +292,7 @@ async def test_two_gateways_fire_each_tick_once_and_one_may_die(
     def fired_by_the_other() -> int:
         return log.read_text().count('"fate"') if log.exists() else 0
 
-    with another_gateway(stack, log) as other:
+    with replica(stack, "gateway", log) as other:
         while len(due) < MOST_ROUNDS and not (3 <= fired_by_the_other() <= len(due) - 3):
             await fire()
         assert 3 <= fired_by_the_other() <= len(due) - 3, log.read_text()[-2000:]
