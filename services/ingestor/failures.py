@@ -13,7 +13,7 @@ from shared.contracts.parts import Dialect, Problem
 from shared.db import Connection
 
 CHUNK_ROWS = 5000
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 6 << 20
 CLAIM_SECONDS = 900.0
 
 

@@ -14,5 +14,5 @@ class IngestorSettings(ServiceSettings, frozen=True, kw_only=True):
 
     spool_url: str
     catalog_dir: str = str(Path(__file__).parents[2] / "catalog")
-    chunk_bytes: int = 8 << 20
+    chunk_bytes: int = 6 << 20
     source_allow: str = ""
