@@ -36,7 +36,7 @@ async def write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Ba
     if not dataset.keyed:
         await _copy(db, chunk, batch.rows)
         return Outcome(inserted=batch.rows.height), batch
-    if batch.rows.height > PROBES and not await queries.has_any(db, dataset, _probes(dataset, batch.rows)):
+    if not await queries.has_any(db, dataset, _probes(dataset, batch.rows)):
         try:
             await _copy(db, chunk, batch.rows)
         except queries.KeyTaken:
