@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import Literal, NamedTuple
 
+from services.gateway.media import Media
 from services.gateway.problems import Detail, Problem
 from shared.catalog import header
 from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Dialect, Format
 
 PEEK_BYTES = header.WINDOW
+QUOTE = '"'
 
 
 class Said(NamedTuple):
@@ -18,6 +20,20 @@ class Said(NamedTuple):
     delimiter: str
     quote: str
     header: Literal["auto", "present", "absent"]
+
+
+def to_said(media: Media, *, delimiter: str | None, quote: str, header: Literal["auto", "present", "absent"]) -> Said:
+    """Raises Problem 422 for cells that are described in a file that has none."""
+    told = {"delimiter": delimiter is not None, "quote": quote != QUOTE, "header": header != "auto"}
+    if media.format != "csv" and any(told.values()):
+        names = ", ".join(name for name, given in told.items() if given)
+        raise Problem(
+            422,
+            "not_csv",
+            f"{names}: this is said of CSV, and the file is {media.format}.",
+            hint="Leave it out, or send the file as text/csv if it is one.",
+        )
+    return Said(media.format, delimiter or media.delimiter, quote, header)
 
 
 class Judged:

@@ -358,6 +358,13 @@ async def test_parameters_that_can_not_be_are_422(stack: Stack, parameters: dict
     assert await jobs(stack) == before
 
 
+@pytest.mark.parametrize("parameters", [{"delimiter": ";"}, {"quote": "'"}, {"header": "absent"}])
+async def test_what_is_said_of_cells_is_refused_where_there_are_none(stack: Stack, parameters: dict[str, str]) -> None:
+    for ending, kind in ((".json", "application/json"), (".ndjson", "application/x-ndjson")):
+        body = refused(await post(stack, written(ending, 1), kind, **parameters), 422, "not_csv")
+        assert next(iter(parameters)) in body["detail"]
+
+
 @pytest.mark.parametrize(("word", "delimiter"), [("comma", ","), ("semicolon", ";"), ("tab", "\t"), ("pipe", "|")])
 async def test_a_delimiter_may_be_called_by_its_name(stack: Stack, word: str, delimiter: str) -> None:
     first = next(FIRSTS)

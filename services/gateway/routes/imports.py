@@ -13,7 +13,7 @@ from services.gateway.answers import Answer
 from services.gateway.catalog import Catalog
 from services.gateway.docs import Upload
 from services.gateway.job import Asked, JobBody
-from services.gateway.judging import Judged, Said
+from services.gateway.judging import QUOTE, Judged, to_said
 from services.gateway.problems import Problem, responses
 from services.gateway.settings import GatewaySettings
 from services.gateway.terms import to_terms
@@ -60,7 +60,7 @@ async def import_file(
     delimiter: Annotated[
         str | None, Parameter(description="Between cells: one character, or comma, semicolon, tab, pipe")
     ] = None,
-    quote: Annotated[str, Parameter(description="Around cells: one character")] = '"',
+    quote: Annotated[str, Parameter(description="Around cells: one character")] = QUOTE,
     header: Annotated[
         Literal["auto", "present", "absent"], Parameter(description="Whether the first line names the columns")
     ] = "auto",
@@ -101,7 +101,7 @@ async def import_file(
     )
     limit = told.max_upload_bytes
     upload = await open_upload(request, encoding=encoding, limit=limit)
-    said = Said(upload.media.format, delimiter or upload.media.delimiter, quote, header)
+    said = to_said(upload.media, delimiter=delimiter, quote=quote, header=header)
     judged = Judged(upload.pieces, declared, said)
     job_id = uuid7()
     try:
