@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
+from asyncpg import UndefinedTableError
 
 from services.ingestor import chunks, parsing, queries, replacing, writing
 from services.ingestor.chunks import Chunk
@@ -46,6 +47,11 @@ async def load(db: Connection, chunk: Chunk, data: bytes, *, line: int, size: in
             outcome = msgspec.structs.replace(written, rows_read=batch.rows_read, failed=len(batch.failed))
             return await _close(db, chunk, outcome, batch, size)
     except Stopped:
+        return []
+    except UndefinedTableError:
+        # Who stops a job drops its stage, perhaps while this chunk waits to write to it.
+        if (await chunks.select_chunk(db, chunk.job_id, chunk.chunk)).stopped is None:
+            raise
         return []
 
 

@@ -255,6 +255,17 @@ async def test_chunks_that_are_under_way_when_a_replacement_stops_leave_nothing(
     ) == len(loaded)
 
 
+async def test_a_chunk_that_waits_while_the_stage_is_dropped_leaves_nothing(ingestor: Ingestor) -> None:
+    asked = await ingestor.begin("departments", numbered("new", *range(2, 40)) + "x,bad\n", STRICT, chunk_bytes=60)
+    *others, last = asked
+    async with ingestor.transaction() as db:
+        (_, stop) = await ingestor.handle(last, db)
+        late = asyncio.create_task(ingestor.hear(others[0]))
+        await somebody_waits(ingestor.pool)
+    assert isinstance(stop, ImportStopped)
+    assert await late == []
+
+
 async def test_failed_rows_within_the_budget_are_left_out(ingestor: Ingestor) -> None:
     await ingestor.do("departments", numbered("old", 1, 2))
     ended = await ingestor.do("departments", "x,bad\n" + numbered("new", 2, 3), Terms(mode="replace", max_errors=1))
