@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
-from asyncpg import UndefinedTableError
 
 from services.ingestor import chunks, parsing, queries, replacing, writing
 from services.ingestor.chunks import Chunk
@@ -18,6 +17,7 @@ from shared.contracts.commands import SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
+from shared.db.faults import DROPPED
 from shared.telemetry import metrics
 
 Loaded = list[ChunkLoaded | SwapStage | ImportStopped]
@@ -48,7 +48,7 @@ async def load(db: Connection, chunk: Chunk, data: bytes, *, line: int, size: in
             return await _close(db, chunk, outcome, batch, size)
     except Stopped:
         return []
-    except UndefinedTableError:
+    except DROPPED:
         # Who stops a job drops its stage, perhaps while this chunk waits to write to it.
         if (await chunks.select_chunk(db, chunk.job_id, chunk.chunk)).stopped is None:
             raise

@@ -1,4 +1,4 @@
-"""Which database errors say "try again" and which say "Postgres is away"."""
+"""Which database errors say "try again", which say "Postgres is away", and which that a table is gone."""
 
 import socket
 
@@ -29,3 +29,6 @@ COLLIDED = (
     asyncpg.UniqueViolationError,
 )
 """Two transactions met; the same work will pass when tried again at once."""
+
+DROPPED = (asyncpg.UndefinedTableError,)
+"""The table is not there, or was dropped while the statement waited for it."""
