@@ -2,18 +2,34 @@
 
 from litestar import Litestar
 
-from services.indexer.handlers import index_chunk, prepare_documents, resend_unindexed
+from services.indexer import counting
+from services.indexer.generations import build_index, index_piece, prepare_all, prepare_documents, switch_index
+from services.indexer.handlers import index_chunk, resend_unindexed
 from services.indexer.settings import IndexerSettings
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
+from shared.contracts.commands import BuildIndex, IndexPiece, SwitchIndex
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
 
 ROUTES = (
-    on(DatasetDeclared, prepare_documents),
+    on(DatasetDeclared, prepare_documents, then=IndexPiece),
     on(ChunkLoaded, index_chunk, then=ChunkIndexed, at_once=2),
+    on(BuildIndex, build_index, then=IndexPiece),
+    on(IndexPiece, index_piece, then=SwitchIndex, at_once=2),
+    on(SwitchIndex, switch_index),
 )
 
 
 def build(told: IndexerSettings) -> Litestar:
     """The service, ready to run."""
-    return operations_app(Consumer("indexer", ROUTES, told=told, given={}, sweep=resend_unindexed))
+    return operations_app(
+        Consumer(
+            "indexer",
+            ROUTES,
+            told=told,
+            given={},
+            sweep=resend_unindexed,
+            start=prepare_all,
+            beside=counting.run,
+        )
+    )

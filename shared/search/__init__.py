@@ -1,0 +1,1 @@
+"""Searching: what is asked, which words that means, and how the answer is found. Nothing here writes."""
