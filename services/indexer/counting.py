@@ -41,5 +41,5 @@ async def count(db: Connection, dataset: str) -> None:
         if more and words > FEW_WORDS and chunks < MANY_CHUNKS:
             return
         if chunks:
-            await documents.fold_news(db, index)
+            await queries.update_words(db, index, await documents.fold_news(db, index))
     await queries.update_counted(db, dataset, version)

@@ -78,20 +78,23 @@ async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledger: in
     )
 
 
-async def fold_news(db: Connection, index: Index) -> None:
-    """Brings what was added to the counts into the vocabulary."""
-    await db.execute(
+async def fold_news(db: Connection, index: Index) -> int:
+    """Brings what was added to the counts into the vocabulary. Returns how many more words there are."""
+    words: int = await db.fetchval(
         f"""
         WITH news AS (DELETE FROM {index.news} RETURNING *), summed AS (
             SELECT word, sum(n.documents)::bigint AS documents, sum(n.occurrences)::bigint AS occurrences
             FROM news, unnest(news.words, news.documents, news.occurrences) AS n (word, documents, occurrences)
             GROUP BY word
+        ), counted AS (
+            UPDATE {index.words} w SET documents = w.documents + s.documents, occurrences = w.occurrences + s.occurrences
+            FROM summed s WHERE w.word = s.word RETURNING w.occurrences AS now, s.occurrences AS more
         )
-        UPDATE {index.words} w SET documents = w.documents + s.documents, occurrences = w.occurrences + s.occurrences
-        FROM summed s WHERE w.word = s.word
+        SELECT count(*) FILTER (WHERE now > 0 AND now = more) - count(*) FILTER (WHERE now = 0 AND more < 0) FROM counted
         """,
         timeout=INDEX_SECONDS,
     )
+    return words
 
 
 async def count_news(db: Connection, index: Index) -> tuple[int, int]:

@@ -66,6 +66,16 @@ async def update_serving(db: Connection, index: Index) -> None:
     )
 
 
+async def update_words(db: Connection, index: Index, more: int) -> None:
+    """So many more words stand in the documents."""
+    await db.execute(
+        "UPDATE indexes SET words = words + $3 WHERE dataset = $1 AND generation = $2",
+        index.dataset,
+        index.generation,
+        more,
+    )
+
+
 async def delete_index(db: Connection, index: Index) -> None:
     """With what was left to do of it."""
     await db.execute("DELETE FROM indexes WHERE dataset = $1 AND generation = $2", index.dataset, index.generation)

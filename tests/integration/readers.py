@@ -15,6 +15,7 @@ from shared.contracts.commands import IndexPiece
 from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded, DatasetDeclared
 from shared.db import Pool
 from shared.search.index import select_index
+from shared.search.vocabulary import count_words
 from tests.integration.loading import DATASETS, Ingestor, key
 
 RECOMPUTED = {
@@ -112,6 +113,7 @@ class Indexer:
             words = await db.fetch(
                 f"SELECT word, documents, occurrences FROM {index.words} WHERE (documents, occurrences) <> (0, 0)"
             )
+            assert await count_words(db, dataset) == sum(row["occurrences"] > 0 for row in words)
         return sorted(map(tuple, rows), key=repr), sorted(map(tuple, words))
 
     async def recomputed(self, dataset: str) -> tuple[list[tuple[Any, ...]], list[tuple[str, int, int]]]:

@@ -11,6 +11,7 @@ CREATE TABLE indexes (
     generation integer     GENERATED ALWAYS AS IDENTITY,
     search     json        NOT NULL,
     state      text        NOT NULL CHECK (state IN ('serving', 'building')),
+    words      bigint      NOT NULL DEFAULT 0, -- different ones that stand in a document
     made_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (dataset, generation),
     UNIQUE (dataset, state)
