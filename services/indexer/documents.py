@@ -87,10 +87,12 @@ async def fold_news(db: Connection, index: Index) -> int:
             FROM news, unnest(news.words, news.documents, news.occurrences) AS n (word, documents, occurrences)
             GROUP BY word
         ), counted AS (
-            UPDATE {index.words} w SET documents = w.documents + s.documents, occurrences = w.occurrences + s.occurrences
+            UPDATE {index.words} w
+            SET documents = w.documents + s.documents, occurrences = w.occurrences + s.occurrences
             FROM summed s WHERE w.word = s.word RETURNING w.occurrences AS now, s.occurrences AS more
         )
-        SELECT count(*) FILTER (WHERE now > 0 AND now = more) - count(*) FILTER (WHERE now = 0 AND more < 0) FROM counted
+        SELECT count(*) FILTER (WHERE now > 0 AND now = more) - count(*) FILTER (WHERE now = 0 AND more < 0)
+        FROM counted
         """,
         timeout=INDEX_SECONDS,
     )

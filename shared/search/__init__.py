@@ -1,1 +1,1 @@
-"""Searching: what is asked, which words that means, and how the answer is found. Nothing here writes."""
+"""Questions about the rows of a dataset: which rows, by which words, in which order, from where on. Only reads."""
