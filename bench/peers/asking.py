@@ -34,8 +34,8 @@ def answers(path: str, ask: Ask) -> list[dict[str, float]]:
         seconds = time.perf_counter() - began
         if hits is None:
             continue
-        spent[kind] = spent.get(kind, 0.0) + seconds
         if not question["warming"]:
+            spent[kind] = spent.get(kind, 0.0) + seconds
             asked[kind] = asked.get(kind, 0) + 1
             found.append({"number": number, "milliseconds": seconds * 1000, "hits": hits})
     return found
