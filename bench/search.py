@@ -22,7 +22,6 @@ from deploy.state import REPOSITORY
 
 LIMIT, SLOWEST = 30, 100
 OURS, BESIDE = "Millrace", "Tantivy"
-REGEX = "regex scan"
 
 Times = dict[str, list[float]]
 """Milliseconds of each kind of question."""
@@ -42,7 +41,7 @@ def measure(stack: Stack) -> list[Row]:
         url = stack.env["DATABASE_URL"]
         found[BESIDE] = _peer("search_tantivy", path, given)
         found["Postgres, ts_rank"] = _peer("search_postgres", "ranked", url, given)
-        found[REGEX] = _peer("search_postgres", "regex", url, given)
+        found["regex scan"] = _peer("search_postgres", "regex", url, given)
         found["SQLite FTS5"] = _peer("search_fts5", path, given)
         bare.drop(stack)
     times = {engine: _by_kind(asked, answers) for engine, answers in found.items()}
@@ -58,6 +57,7 @@ def _ask(http: httpx.Client, asked: list[Question]) -> list[Answer]:
         body = answer.json()
         milliseconds = (time.perf_counter() - began) * 1000
         assert answer.status_code == 200, (question, answer.text)
+        assert question.kind != "filter" or body["facets"], answer.text
         total = body["total"]
         if not question.warming:
             answers.append(Answer(number, milliseconds, total["value"], exact=total["relation"] == "eq"))
@@ -113,10 +113,12 @@ def _totals(asked: list[Question], ours: list[Answer], theirs: list[Answer]) -> 
     wrong = sum(
         answer.hits != hits[answer.number] if answer.exact else answer.hits > hits[answer.number] for answer in compared
     )
+    lost = [answer for answer in ours if asked[answer.number].kind == "typo" and not answer.hits]
     exact = sum(answer.exact for answer in ours)
     return [
         Row(f"search, {ROWS:,} documents: answers whose total is exact", f"{exact} of {len(ours)}"),
         Row(f"search: totals that {BESIDE} denies", f"{wrong} of {len(compared)}", None, at_most(wrong, 0)),
+        Row("search: typos for which nothing is found", f"{len(lost)} of {COUNTED}", None, at_most(len(lost), 0)),
     ]
 
 
