@@ -88,6 +88,8 @@ HANDLERS = [
     rows.list_rows,
     rows.read_row,
     search.search,
+    search.search_by_body,
+    search.suggest,
     reports.list_reports,
     reports.read_report,
     jobs.list_jobs,
