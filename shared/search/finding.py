@@ -54,17 +54,20 @@ async def _find(db: Connection, dataset: Dataset, question: Question) -> Found:
     asked = terms.exactly(question.words, question.operator) if question.words else terms.read(question.q)
     understood, matches = await _match(db, index, dataset, question, asked)
     search = understood.search
+    ranked = 0 if search.question.order else min(matches.total, matching.CANDIDATES)
+    if matches.capped and question.exact_total:
+        matches = await matching.count(db, search, matches)
     return Found(
         data=[_hit(search, row) for row in matches.rows[: question.limit]],
-        total=await _total(db, understood, matches, fresh),
-        facets=await facets.select(db, search) if question.facets else {},
+        total=_total(understood, matches, fresh),
+        facets=facets.read(question.facets, matches.values, approximate=matches.capped),
         next=_next(search, matches),
         meta=Meta(
             version=fresh.indexed,
             dataset_version=fresh.dataset,
             words=_words(search),
             corrections=understood.corrections,
-            ranked=0 if question.order else min(matches.total, matching.CANDIDATES),
+            ranked=ranked,
             complete=matches.complete,
             detail=" ".join(([] if matches.complete else [TIME]) + ([CUT] if asked.cut else [])),
             seconds=round(time.monotonic() - began, 4),
@@ -99,13 +102,11 @@ def _ordered(question: Question, order: tuple[ordering.Term, ...]) -> Question:
     return msgspec.structs.replace(question, order=order)
 
 
-async def _total(db: Connection, understood: Understood, matches: Matches, fresh: Fresh) -> Total:
+def _total(understood: Understood, matches: Matches, fresh: Fresh) -> Total:
     if not matches.capped:
         return Total(matches.total, "eq")
     if (documents := _counted(understood)) is not None and fresh.counted >= fresh.indexed:
         return Total(documents, "eq")
-    if understood.search.question.exact_total and (count := await matching.count(db, understood.search)) is not None:
-        return Total(count, "eq")
     return Total(matches.total, "gte")
 
 
