@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from services.analytics.handlers import prepare_rollups
-from services.indexer.handlers import prepare_documents
+from services.indexer.generations import prepare_documents
 from shared.contracts.events import DatasetDeclared
 from tests.integration.loading import DATASETS, connected, ingesting
 from tests.stack import SERVICES
