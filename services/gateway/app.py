@@ -39,6 +39,7 @@ from services.gateway.routes import (
     schedules,
     search,
     syncs,
+    words,
 )
 from services.gateway.settings import GatewaySettings
 from shared.bus.routes import on
@@ -87,6 +88,8 @@ HANDLERS = [
     rows.list_rows,
     rows.read_row,
     search.search,
+    words.list_words,
+    words.read_dictionary,
     reports.list_reports,
     reports.read_report,
     jobs.list_jobs,
