@@ -24,8 +24,6 @@ from shared.search import defining, stopwords, vocabulary
 from shared.telemetry import metrics
 
 AT_ONCE = 4
-IN_A_ROW = 4
-"""So many failures without an answer between them: it is not the words, the dictionary is away."""
 ENOUGH_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 LARGEST_ANSWER = 1 << 20
@@ -111,21 +109,21 @@ class Inquiry:
 
     @property
     def is_away(self) -> bool:
-        """Whether it is not the words that are at fault."""
+        """Whether it is not the words that are at fault: nothing was answered, or none of the last ones."""
         silent = bool(self.failed) and not self.answers
-        return silent or self._in_a_row >= IN_A_ROW or self.asked is not None
+        return silent or self._in_a_row == AT_ONCE or self.asked is not None
 
     async def ask(self, words: Iterator[str]) -> None:
-        """One after the other; the iterator may be shared."""
+        """One after the other, until one fails. The iterator is shared by as many as ask at once."""
         for word in words:
             try:
                 self.answers[word] = await self._entry(word) if entries.is_askable(word) else None
             except (Later, Permanent) as error:
                 self._fail(word, error)
-            else:
-                self._in_a_row = 0
-                metrics.DEFINITIONS.labels("unknown" if self.answers[word] is None else "found").inc()
-            if self._in_a_row >= IN_A_ROW or self.asked is not None or time.monotonic() > self._until:
+                return
+            self._in_a_row = 0
+            metrics.DEFINITIONS.labels("unknown" if self.answers[word] is None else "found").inc()
+            if self.asked is not None or time.monotonic() > self._until:
                 return
 
     async def _entry(self, word: str) -> Entry | None:

@@ -52,17 +52,14 @@ async def upsert_answers(db: Connection, url: str, answers: Mapping[str, Entry |
     await db.execute(
         """
         INSERT INTO definitions (dictionary, word, state, phonetic, meanings, fetched_at, expires_at)
-        SELECT $1, word, state, phonetic, meanings, clock_timestamp(), clock_timestamp() + $6 * interval '1 second'
-        FROM unnest($2::text[], $3::text[], $4::text[], $5::jsonb[]) AS a (word, state, phonetic, meanings)
+        SELECT $1, word, state, phonetic, meanings, clock_timestamp(), clock_timestamp() + $3 * interval '1 second'
+        FROM jsonb_to_recordset($2) AS a (word text, state text, phonetic text, meanings jsonb)
         ON CONFLICT (dictionary, word) DO UPDATE SET state = excluded.state, phonetic = excluded.phonetic,
             meanings = excluded.meanings, failures = 0, fetched_at = excluded.fetched_at,
             expires_at = excluded.expires_at
         """,
         url,
-        list(answers),
-        ["unknown" if entry is None else "found" for entry in answers.values()],
-        [None if entry is None else entry.phonetic for entry in answers.values()],
-        [None if entry is None else msgspec.to_builtins(entry.definitions) for entry in answers.values()],
+        [_row(word, entry) for word, entry in answers.items()],
         FRESH_SECONDS,
     )
 
@@ -104,3 +101,9 @@ async def put_off(db: Connection, url: str, *, failures: int, asked: float | Non
 async def delete_pause(db: Connection, url: str) -> None:
     """It has answered."""
     await db.execute("DELETE FROM dictionaries WHERE url = $1", url)
+
+
+def _row(word: str, entry: Entry | None) -> dict[str, object]:
+    if entry is None:
+        return {"word": word, "state": "unknown"}
+    return {"word": word, "state": "found", "phonetic": entry.phonetic, "meanings": entry.definitions}
