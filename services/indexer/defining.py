@@ -48,9 +48,13 @@ async def look(pool: Pool) -> int:
         found = await definitions.select_datasets(db)
     asked = 0
     for dataset, version in found:
-        async with transaction(pool) as db:
-            said = await missing(db, dataset, version)
-            await outbox.insert_messages(db, said)
+        try:
+            async with transaction(pool) as db:
+                said = await missing(db, dataset, version)
+                await outbox.insert_messages(db, said)
+        except Exception as error:  # one dataset must not keep the others from being looked after
+            log.warning("definitions wait", dataset=dataset.name, error=repr(error), exc_info=error)
+        else:
             asked += len(said)
     return asked
 
@@ -72,10 +76,12 @@ async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing)
     lacking = await _lacking(db, dataset, dictionary)
     if not lacking:
         return None
+    words = [word for word in lacking if entries.is_askable(word)]
+    await definitions.upsert_answers(db, dictionary.url, dict.fromkeys(set(lacking).difference(words)))
     async with outgoing.visit() as visit:
         inquiry = Inquiry(visit, dataset.name, dictionary, outgoing)
-        words = iter(lacking)
-        await asyncio.gather(*(inquiry.ask(words) for _ in range(AT_ONCE)))
+        following = iter(words)
+        await asyncio.gather(*(inquiry.ask(following) for _ in range(AT_ONCE)))
     await definitions.upsert_answers(db, dictionary.url, inquiry.answers)
     if inquiry.is_away:
         failures = 1 if inquiry.answers else failures + 1
@@ -83,9 +89,10 @@ async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing)
         await definitions.put_off(db, dictionary.url, failures=failures, asked=inquiry.asked, problem=problem)
         log.warning("dictionary away", failures=failures, error=problem.detail)
         return None
-    await definitions.delete_pause(db, dictionary.url)
+    if inquiry.answers:
+        await definitions.delete_pause(db, dictionary.url)
     await definitions.upsert_failures(db, dictionary.url, list(inquiry.failed))
-    if len(inquiry.answers) + len(inquiry.failed) < len(lacking):
+    if len(inquiry.answers) + len(inquiry.failed) < len(words):
         return msgspec.structs.replace(command, moment=command.moment + 1)
     return None
 
@@ -117,7 +124,7 @@ class Inquiry:
         """One after the other, until one fails. The iterator is shared by as many as ask at once."""
         for word in words:
             try:
-                self.answers[word] = await self._entry(word) if entries.is_askable(word) else None
+                self.answers[word] = await self._entry(word)
             except (Later, Permanent) as error:
                 self._fail(word, error)
                 return

@@ -176,9 +176,9 @@ async def test_a_dictionary_that_is_away_is_asked_for_four_words_and_then_left_i
     outside.misbehave(path="/entries", **habit)
     waits = []
     for moment in range(6):
+        await bring(ingestor, f"more{'x' * moment}", f"{moment}")  # numbers are not asked for, so they answer nothing
         assert await define(indexer, outside.outgoing(), 2 * moment) == []
         assert len(outside.asked()) == 4
-        await bring(ingestor, f"more{'x' * moment}")
         assert await define(indexer, outside.outgoing(), 2 * moment + 1) == []
         assert outside.asked() == []
         found = await pause(indexer)
@@ -188,10 +188,11 @@ async def test_a_dictionary_that_is_away_is_asked_for_four_words_and_then_left_i
         await indexer.pool.execute("UPDATE dictionaries SET retry_at = now()")
     assert waits == pytest.approx([60, 120, 240, 480, 900, 900], abs=5)
     assert (waits[0], waits[-1]) == pytest.approx((PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), abs=5)
-    assert await kept(indexer) == {}
+    assert {row["state"] for word, row in (await kept(indexer)).items() if word.isdecimal()} == {"unknown"}
+    assert len(await kept(indexer)) == 6
     outside.behave()
     await define(indexer, outside.outgoing(), 100)
-    assert (len(await kept(indexer)), await pause(indexer)) == (len(KNOWN) + 6, None)
+    assert (len(await kept(indexer)), await pause(indexer)) == (len(KNOWN) + 6 + 6, None)
 
 
 @pytest.mark.usefixtures("fast")
@@ -291,6 +292,21 @@ async def test_what_lacks_is_asked_for_by_itself(ingestor: Ingestor, indexer: In
     assert await looked() == []  # it is left in peace
     await indexer.pool.execute("UPDATE dictionaries SET retry_at = now()")
     assert await looked() == ["define_words"]
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_dataset_that_cannot_be_looked_after_does_not_keep_the_others_waiting(
+    ingestor: Ingestor, indexer: Indexer
+) -> None:
+    await bring(ingestor, *KNOWN)
+    await ingestor.pool.execute(
+        'INSERT INTO datasets SELECT (jsonb_populate_record(d, \'{"name": "broken"}\')).* FROM datasets d'
+        " WHERE name = 'paragraphs'"
+    )
+    await ingestor.pool.execute(
+        "UPDATE datasets SET declaration = jsonb_set(declaration::jsonb, '{name}', '\"broken\"') WHERE name = 'broken'"
+    )
+    assert await defining.look(indexer.pool) == 1
 
 
 async def test_a_dataset_without_a_dictionary_asks_nobody(
