@@ -4,6 +4,7 @@ import time
 from typing import Any, ClassVar
 
 from litestar.connection import ASGIConnection
+from litestar.constants import RESERVED_KWARGS
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
@@ -59,9 +60,7 @@ async def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, An
     """Raises Problem 422: a misspelt parameter that is ignored gives a wrong answer. A route may take `any_query`."""
     if not connection.scope["query_string"] or handler.opt.get("public") or handler.opt.get("any_query"):
         return
-    parameters = handler.parsed_fn_signature.parameters
-    known = {getattr(field.kwarg_definition, "query", None) or name for name, field in parameters.items()}
-    wrong = sorted(set(connection.query_params) - known)
+    wrong = sorted(set(connection.query_params) - parameters(connection))
     if wrong:
         raise Problem(
             422,
@@ -70,6 +69,18 @@ async def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, An
             hint="The parameters of every route are listed at /docs.",
             errors=[Detail(code="unknown_parameter", column=name, detail=f"{name!r} is not known.") for name in wrong],
         )
+
+
+def parameters(connection: ASGIConnection[Any, Any, Any, Any]) -> set[str]:
+    """What the query string of a request to this route may have, fields and the like not counted."""
+    handler = connection.route_handler
+    given = {*handler.resolve_dependencies(), *RESERVED_KWARGS, *connection.path_params}
+    kinds = {
+        name: field.kwarg_definition
+        for name, field in handler.parsed_fn_signature.parameters.items()
+        if name not in given and not getattr(field.kwarg_definition, "header", None)
+    }
+    return {getattr(kind, "query", None) or name for name, kind in kinds.items()}
 
 
 def _unauthorized(detail: str) -> Problem:

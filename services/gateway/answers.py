@@ -48,13 +48,18 @@ class CsvAnswer(Response[bytes]):
 
 def wants_csv(accept: str | None, form: str | None) -> bool:
     """`format=` decides, else the first of JSON and CSV that the client accepts."""
-    if form is not None:
-        return form == "csv"
+    return (form or preferred(accept, {"text/csv": "csv"})) == "csv"
+
+
+def preferred(accept: str | None, others: Mapping[str, str]) -> str:
+    """The first of JSON and `others`, types with their names, that the client accepts; JSON if it doesn't care."""
     for part in (accept or "").split(","):
         kind = part.partition(";")[0].strip().lower()
-        if kind in ("text/csv", KnownMediaType.JSON, "*/*", "application/*"):
-            return kind == "text/csv"
-    return False
+        if kind in (KnownMediaType.JSON, "*/*", "application/*"):
+            break
+        if kind in others:
+            return others[kind]
+    return "json"
 
 
 def defused(text: str) -> str:

@@ -11,6 +11,7 @@ from services.gateway import docs, ticking
 from services.gateway.accepting import Accepting
 from services.gateway.access import Authentication, guard, refuse_unknown_parameters
 from services.gateway.catalog import Catalog
+from services.gateway.downloads import Downloads
 from services.gateway.handlers import (
     follow_counted,
     follow_failure,
@@ -108,6 +109,7 @@ def build(told: GatewaySettings) -> Litestar:
     catalog = Catalog(read_reports(Path(told.catalog_dir)))
     consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool), beside=ticking.run)
     accepting = Accepting(consumer, catalog)
+    downloads = Downloads()
     app = Litestar(
         [*HANDLERS, *operations.routes(consumer.check_database), docs.assets],
         lifespan=[consumer.running],
@@ -120,6 +122,7 @@ def build(told: GatewaySettings) -> Litestar:
             "accepting": Provide(lambda: accepting, sync_to_thread=False),
             "spool": Provide(lambda: spool, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
+            "downloads": Provide(lambda: downloads, sync_to_thread=False),
             "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),
             "told": Provide(lambda: told, sync_to_thread=False),
         },

@@ -11,6 +11,7 @@ from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIType,
     Operation,
+    Parameter,
     RequestBody,
     Schema,
     SecurityScheme,
@@ -62,6 +63,24 @@ class Upload(Operation):
         form = Schema(type=OpenAPIType.OBJECT, properties={"file": files["text/csv"]}, required=["file"])
         content = {kind: OpenAPIMediaType(schema=schema) for kind, schema in {**files, FORM: form}.items()}
         self.request_body = RequestBody(content=content, required=True)
+
+
+@dataclass
+class Asking(Operation):
+    """An operation whose parameters are also the fields of a dataset, which Litestar can't know."""
+
+    def __post_init__(self) -> None:
+        """One parameter that stands for any."""
+        texts = Schema(type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING))
+        fields = Parameter(
+            name="fields",
+            param_in="query",
+            schema=texts,
+            style="form",
+            explode=True,
+            description="Conditions on fields, each a parameter of its own: `price=gte.10`",
+        )
+        self.parameters = [*(self.parameters or []), fields]
 
 
 assets = create_static_files_router(

@@ -1,32 +1,21 @@
 """Queries of what others have written: the rows of a dataset, its documents, reports."""
 
 import datetime as dt
-from decimal import Decimal, InvalidOperation
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from shared.catalog import kinds
 from shared.catalog.dataset import ROW_KEY, Dataset
 from shared.catalog.report import Report
 from shared.db import Connection
+from shared.search import values as texts
+from shared.search.columns import columns
 
 CANDIDATES = 2000
 """So many matches are ranked; of a word that is almost everywhere, ranking all would take seconds."""
 SEARCH_SECONDS = 5.0
 REPORT_SECONDS = 15.0
-CONVERTED: dict[str, Any] = {
-    "integer": int,
-    "number": float,
-    "decimal": Decimal,
-    "boolean": bool,
-    "date": dt.date,
-    "datetime": dt.datetime,
-    "time": dt.time,
-    "uuid": UUID,
-}
 
 
 class BadKey(ValueError):
@@ -38,18 +27,6 @@ class Hit(msgspec.Struct, frozen=True):
 
     row: dict[str, Any]
     score: float
-
-
-async def select_rows(db: Connection, dataset: Dataset, *, page: int, limit: int) -> tuple[list[dict[str, Any]], int]:
-    """A page, in the order of the key, and the count of all rows."""
-    keys = _quoted(dataset.key)
-    total: int = await db.fetchval(f'SELECT count(*) FROM data."{dataset.name}"')
-    rows = await db.fetch(
-        f'SELECT {_columns(dataset)} FROM data."{dataset.name}" ORDER BY {keys} LIMIT $1 OFFSET $2',
-        limit,
-        (page - 1) * limit,
-    )
-    return [dict(row) for row in rows], total
 
 
 async def select_row(db: Connection, dataset: Dataset, text: str) -> dict[str, Any] | None:
@@ -65,20 +42,13 @@ def to_key(dataset: Dataset, text: str) -> list[Any]:
     parts = text.split(",") if len(dataset.key) > 1 else [text]
     if len(parts) != len(dataset.key):
         raise BadKey(f"the key has the parts {', '.join(dataset.key)}, separated by commas")
+    known = columns(dataset)
     values = []
     for name, part in zip(dataset.key, parts, strict=True):
-        kind = "integer" if name == ROW_KEY else kinds.base(dataset.field(name).type)
         try:
-            value = part if kind == "string" else msgspec.convert(part, CONVERTED[kind], strict=False)
-        except (msgspec.ValidationError, InvalidOperation) as error:
-            raise BadKey(f"{name} is {kind}, which {part!r} is not") from error
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise BadKey(f"{name} is integer, and {part} is too large for one")
-        if isinstance(value, dt.datetime) and value.tzinfo is None:
-            value = value.replace(tzinfo=dt.UTC)
-        if isinstance(value, str) and "\0" in value:
-            raise BadKey(f"{name} has a NUL character")
-        values.append(value)
+            values.append(texts.read(known[name].type, part))
+        except texts.NotOfType as error:
+            raise BadKey(f"{name} {error}") from error
     return values
 
 

@@ -1,24 +1,36 @@
 """The indexer: loaded rows become documents that can be searched."""
 
+import asyncio
 import os
 
 from litestar import Litestar
 
-from services.indexer import defining
+from services.indexer import counting, defining
 from services.indexer.defining import define_words
-from services.indexer.handlers import index_chunk, prepare_documents, resend_unindexed
+from services.indexer.generations import build_index, index_piece, prepare_all, prepare_documents, switch_index
+from services.indexer.handlers import index_chunk, resend_unindexed
 from services.indexer.settings import IndexerSettings
+from shared.bus.relay import Relay
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
-from shared.contracts.commands import DefineWords
+from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, SwitchIndex
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
+from shared.db import Pool
 from shared.outgoing.visits import Outgoing
 
 ROUTES = (
-    on(DatasetDeclared, prepare_documents),
+    on(DatasetDeclared, prepare_documents, then=IndexPiece),
     on(ChunkLoaded, index_chunk, then=ChunkIndexed, at_once=2),
+    on(BuildIndex, build_index, then=IndexPiece),
+    on(IndexPiece, index_piece, then=SwitchIndex, at_once=2),
+    on(SwitchIndex, switch_index),
     on(DefineWords, define_words, then=DefineWords),
 )
+
+
+async def keep_up(pool: Pool, relay: Relay) -> None:
+    """Until cancelled: the counts of words, and their definitions."""
+    await asyncio.gather(counting.run(pool, relay), defining.run(pool, relay))
 
 
 def build(told: IndexerSettings) -> Litestar:
@@ -30,6 +42,7 @@ def build(told: IndexerSettings) -> Litestar:
             told=told,
             given={Outgoing: Outgoing(told.source_allow, os.environ)},
             sweep=resend_unindexed,
-            beside=defining.run,
+            start=prepare_all,
+            beside=keep_up,
         )
     )

@@ -1,9 +1,10 @@
-"""What the indexer decides: which rows of a chunk become documents."""
+"""What the indexer decides: which rows become documents, of which generation."""
 
-from services.indexer import queries
+from services.indexer import documents, queries
 from shared import ledger
+from shared.bus.failures import Postponed
 from shared.bus.routes import queue
-from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
+from shared.contracts.events import ChunkIndexed, ChunkLoaded
 from shared.contracts.message import Message
 from shared.db import Connection
 from shared.telemetry import metrics
@@ -12,31 +13,33 @@ OVERDUE_SECONDS = 30.0
 RESENT_AT_ONCE = 100
 
 
-async def prepare_documents(event: DatasetDeclared, db: Connection) -> None:
-    """A searchable dataset can be searched before its first row is there."""
-    dataset = await ledger.select_dataset(db, event.dataset)
-    if dataset.search is not None:
-        await queries.create_documents(db, dataset)
-
-
 async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None:
-    """Makes the chunk's rows searchable; for a dataset without search nobody waits."""
+    """Makes the chunk's rows searchable, in every generation; for a dataset without search nobody waits."""
     dataset = await ledger.select_dataset(db, event.dataset)
-    documents = 0
+    deletes = event.outcome.deleted > 0
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
-    if dataset.search is not None and wrote + event.outcome.deleted:
-        await queries.create_documents(db, dataset)
-        documents = await queries.insert_documents(db, dataset, dataset.search, event)
-        if event.outcome.deleted:
-            await queries.delete_documents(db, dataset, event.ledger)
-    await queries.insert_indexed(db, event.ledger, documents)
+    written = 0
+    if dataset.search is not None:
+        await queries.lock_documents(db, event.dataset, alone=deletes)
+        if (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
+            indexes = await queries.select_indexes(db, event.dataset)
+            if not indexes:
+                raise Postponed  # until what was declared a moment ago has its tables
+            for index in indexes:
+                written = await documents.insert_rows(db, index, dataset, event.ledger, event.ledger)
+                if deletes:
+                    await documents.delete_rows(db, index, dataset, event.ledger)
+    await queries.insert_indexed(db, event.ledger, written)
+    await queries.update_indexed(db, event.dataset)
     if dataset.search is None:
         return None
-    metrics.DOCUMENTS.labels(event.dataset).inc(documents)
-    return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=documents)
+    metrics.DOCUMENTS.labels(event.dataset).inc(written)
+    return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=written)
 
 
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
-    """Chunks whose event is lost: the ingestor's ledger and ours tell."""
+    """Chunks whose event is lost, as the ingestor's ledger and ours tell, and what was to be built and is not."""
     events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
-    return [(queue("indexer", ChunkLoaded), event) for event in events]
+    pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    found: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]
+    return [*found, *(("", piece) for piece in pieces)]

@@ -1,72 +1,228 @@
-"""What the indexer remembers: a document for each row of a searchable dataset, and which chunks have theirs."""
+"""What the indexer remembers: generations of documents, what is left to build of them, and which chunks it has."""
 
-from shared.catalog import kinds
-from shared.catalog.dataset import ROW_KEY, Dataset, Search
-from shared.contracts.events import ChunkLoaded
+from collections.abc import Sequence
+
+import msgspec
+
+from shared.catalog.dataset import Search
+from shared.contracts.commands import IndexPiece
 from shared.db import Connection
+from shared.search.index import Index
 
-INDEX_SECONDS = 600.0
-MAKING = 0x646F6373
-DELETING = 0x676F6E65
+INDEXING = 0x646F6373
+COUNTING = 0x776F7264
 
 
-async def create_documents(db: Connection, dataset: Dataset) -> None:
-    """The documents' table: the key of the row, the version of the dataset that the document shows, its words."""
-    standing = "SELECT to_regclass($1) IS NOT NULL"
-    table = f'documents."{dataset.name}"'
-    if await db.fetchval(standing, table):
-        return
-    await db.execute("SELECT pg_advisory_xact_lock($1)", MAKING)
-    if await db.fetchval(standing, table):
-        return
-    types = {field.name: kinds.sql(field.type) for field in dataset.fields} | {ROW_KEY: "bigint"}
-    keys = ", ".join(f'"{name}"' for name in dataset.key)
-    columns = ", ".join(f'"{name}" {types[name]} NOT NULL' for name in dataset.key)
+async def lock_documents(db: Connection, dataset: str, *, alone: bool) -> None:
+    """Until the transaction ends. Those who add documents share it; who deletes some, or makes tables, is alone.
+
+    Who deletes must see the documents of all rows that are gone, and who plans a generation all chunks that it lacks.
+    """
+    shared = "" if alone else "_shared"
+    await db.execute(f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", INDEXING, dataset)
+
+
+async def select_indexes(db: Connection, dataset: str) -> list[Index]:
+    """The generation that answers and the one that is being built, as far as there are."""
+    rows = await db.fetch(
+        "SELECT dataset, generation, search, state FROM indexes WHERE dataset = $1 ORDER BY generation", dataset
+    )
+    return [msgspec.convert(dict(row), Index) for row in rows]
+
+
+async def select_unprepared(db: Connection) -> list[str]:
+    """Searchable datasets without documents."""
+    rows = await db.fetch(
+        "SELECT name FROM ingestor.datasets d WHERE declaration->'search' IS NOT NULL"
+        " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name)"
+    )
+    return [row["name"] for row in rows]
+
+
+async def insert_index(db: Connection, dataset: str, search: Search) -> Index:
+    """The next generation, which is being built. Its number is never used again: messages are known by it."""
+    generation: int = await db.fetchval(
+        "INSERT INTO indexes (dataset, search, state) VALUES ($1, $2, 'building') RETURNING generation",
+        dataset,
+        msgspec.to_builtins(search),
+    )
+    return Index(dataset=dataset, generation=generation, search=search, state="building")
+
+
+async def update_search(db: Connection, index: Index, search: Search) -> None:
+    """Weights can change over documents that stand."""
     await db.execute(
-        f"CREATE TABLE {table} ({columns}, _version bigint NOT NULL, _words tsvector NOT NULL, PRIMARY KEY ({keys}))"
+        "UPDATE indexes SET search = $3 WHERE dataset = $1 AND generation = $2",
+        index.dataset,
+        index.generation,
+        msgspec.to_builtins(search),
     )
-    await db.execute(f"CREATE INDEX ON {table} USING gin (_words)")
 
 
-async def insert_documents(db: Connection, dataset: Dataset, search: Search, event: ChunkLoaded) -> int:
-    """Documents of the rows that the chunk wrote and nobody has rewritten since. A newer document is left alone."""
-    # Shared with others that insert, not with one that deletes: it must see all documents of rows that are gone.
-    await db.execute("SELECT pg_advisory_xact_lock_shared($1, hashtext($2))", DELETING, dataset.name)
-    keys = ", ".join(f'"{name}"' for name in dataset.key)
-    text = " || ' ' || ".join(f"coalesce(\"{name}\", '')" for name in search.fields)
-    status = await db.execute(
-        f"""
-        INSERT INTO documents."{dataset.name}" AS d ({keys}, _version, _words)
-        SELECT {keys}, $1, to_tsvector($2::text::regconfig, {text}) FROM data."{dataset.name}"
-        WHERE _chunk = $3 ORDER BY {keys}
-        ON CONFLICT ({keys}) DO UPDATE SET _version = excluded._version, _words = excluded._words
-        WHERE d._version < excluded._version
+async def update_serving(db: Connection, index: Index) -> None:
+    """From the commit on, this generation answers."""
+    await db.execute(
+        "UPDATE indexes SET state = 'serving' WHERE dataset = $1 AND generation = $2", index.dataset, index.generation
+    )
+
+
+async def update_words(db: Connection, index: Index, more: int) -> None:
+    """So many more words stand in the documents."""
+    await db.execute(
+        "UPDATE indexes SET words = words + $3 WHERE dataset = $1 AND generation = $2",
+        index.dataset,
+        index.generation,
+        more,
+    )
+
+
+async def delete_index(db: Connection, index: Index) -> None:
+    """With what was left to do of it."""
+    await db.execute("DELETE FROM indexes WHERE dataset = $1 AND generation = $2", index.dataset, index.generation)
+
+
+async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list[IndexPiece]:
+    """All chunks that are loaded, in runs that wrote about so many rows together."""
+    rows = await db.fetch(
+        """
+        INSERT INTO pieces (dataset, generation, first, last)
+        SELECT $1, $2, min(ledger), max(ledger)
+        FROM (
+            SELECT ledger, (sum(inserted + updated + duplicates) OVER (ORDER BY ledger) - 1) / $3 AS piece
+            FROM ingestor.chunks
+            WHERE dataset = $1 AND loaded_at IS NOT NULL AND inserted + updated + duplicates > 0
+        ) numbered
+        GROUP BY piece
+        RETURNING first, last
         """,
-        event.version,
-        search.language,
-        event.ledger,
-        timeout=INDEX_SECONDS,
+        index.dataset,
+        index.generation,
+        rows_at_once,
     )
-    return int(status.split()[-1])
+    return [IndexPiece(dataset=index.dataset, generation=index.generation, **row) for row in rows]
 
 
-async def delete_documents(db: Connection, dataset: Dataset, ledger: int) -> int:
-    """Documents of rows that the chunk deleted and that nobody has brought back since."""
-    await db.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", DELETING, dataset.name)
-    table = f'data."{dataset.name}"'
-    same = {name: " AND ".join(f'{name}."{key}" = d."{key}"' for key in dataset.key) for name in ("old", "t")}
-    status = await db.execute(
-        f"""
-        DELETE FROM documents."{dataset.name}" d
-        USING ingestor.replaced r, jsonb_populate_record(NULL::{table}, r.row) old
-        WHERE r.ledger = $1 AND {same["old"]} AND NOT EXISTS (SELECT FROM {table} t WHERE {same["t"]})
+async def lock_piece(db: Connection, piece: IndexPiece) -> bool:
+    """Whether it is still to be done."""
+    return bool(
+        await db.fetchval(
+            "SELECT true FROM pieces WHERE dataset = $1 AND generation = $2 AND first = $3 AND done_at IS NULL"
+            " FOR UPDATE",
+            piece.dataset,
+            piece.generation,
+            piece.first,
+        )
+    )
+
+
+async def update_done(db: Connection, piece: IndexPiece) -> bool:
+    """Closes a piece; whether it was the last. Near the commit: others who close one wait for it."""
+    # Of two last pieces, one waits here and then sees that the other is done.
+    await db.execute(
+        "SELECT FROM indexes WHERE dataset = $1 AND generation = $2 FOR UPDATE", piece.dataset, piece.generation
+    )
+    await db.execute(
+        "UPDATE pieces SET done_at = now() WHERE dataset = $1 AND generation = $2 AND first = $3",
+        piece.dataset,
+        piece.generation,
+        piece.first,
+    )
+    return not await db.fetchval(
+        "SELECT EXISTS (SELECT FROM pieces WHERE dataset = $1 AND generation = $2 AND done_at IS NULL)",
+        piece.dataset,
+        piece.generation,
+    )
+
+
+async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequence[IndexPiece]:
+    """Pieces whose message is lost: no other was done for so long either. Marks them as sent."""
+    rows = await db.fetch(
+        """
+        UPDATE pieces p SET sent_at = now()
+        FROM (
+            SELECT dataset, generation, first FROM pieces
+            WHERE done_at IS NULL AND sent_at < now() - $1 * interval '1 second'
+              AND NOT EXISTS (SELECT FROM pieces WHERE done_at > now() - $1 * interval '1 second')
+            ORDER BY dataset, generation, first LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) due
+        WHERE (p.dataset, p.generation, p.first) = (due.dataset, due.generation, due.first)
+        RETURNING p.dataset, p.generation, p.first, p.last
         """,
-        ledger,
-        timeout=INDEX_SECONDS,
+        seconds,
+        limit,
     )
-    return int(status.split()[-1])
+    return [IndexPiece(**row) for row in rows]
 
 
 async def insert_indexed(db: Connection, ledger: int, documents: int) -> None:
     """Closes the chunk."""
     await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
+
+
+async def is_indexed(db: Connection, ledger: int) -> bool:
+    """Whether its words are counted: counting them twice would be wrong, whatever the inbox says."""
+    return bool(await db.fetchval("SELECT true FROM chunks WHERE ledger = $1", ledger))
+
+
+async def update_indexed(db: Connection, dataset: str) -> None:
+    """Up to which version everything is indexed now.
+
+    The last thing before the commit, since it makes others wait who index chunks of the same dataset.
+    """
+    await db.execute("INSERT INTO freshness (dataset) VALUES ($1) ON CONFLICT DO NOTHING", dataset)
+    await db.execute("SELECT FROM freshness WHERE dataset = $1 FOR UPDATE", dataset)
+    await db.execute(
+        """
+        UPDATE freshness f SET indexed = coalesce(
+            (SELECT min(c.version) - 1 FROM ingestor.chunks c
+             WHERE c.dataset = $1 AND c.version > f.indexed
+               AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)),
+            (SELECT max(c.version) FROM ingestor.chunks c WHERE c.dataset = $1 AND c.version > f.indexed),
+            f.indexed)
+        WHERE f.dataset = $1
+        """,
+        dataset,
+    )
+
+
+async def select_uncounted(db: Connection) -> list[str]:
+    """Datasets whose words are not all counted."""
+    rows = await db.fetch(
+        """
+        SELECT f.dataset FROM freshness f
+        WHERE f.counted < f.indexed AND EXISTS (SELECT FROM indexes i WHERE i.dataset = f.dataset)
+        """
+    )
+    return [row["dataset"] for row in rows]
+
+
+async def lock_words(db: Connection, dataset: str) -> bool:
+    """For whoever counts words, until the transaction ends; false if somebody else does."""
+    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", COUNTING, dataset))
+
+
+async def has_more_to_come(db: Connection, dataset: str) -> bool:
+    """Whether an import of the dataset is under way."""
+    return bool(
+        await db.fetchval(
+            """
+            SELECT EXISTS (
+                SELECT FROM ingestor.chunks c JOIN ingestor.imports i USING (job_id)
+                WHERE c.loaded_at IS NULL AND c.dataset = $1 AND i.stopped IS NULL
+                  AND c.sent_at > now() - interval '1 minute'
+            )
+            """,
+            dataset,
+        )
+    )
+
+
+async def select_indexed(db: Connection, dataset: str) -> int:
+    """Up to which version everything is indexed."""
+    version: int | None = await db.fetchval("SELECT indexed FROM freshness WHERE dataset = $1", dataset)
+    return version or 0
+
+
+async def update_counted(db: Connection, dataset: str, version: int) -> None:
+    """Up to which version all words are counted."""
+    await db.execute("UPDATE freshness SET counted = $2 WHERE dataset = $1", dataset, version)

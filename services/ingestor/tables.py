@@ -26,9 +26,13 @@ def create(dataset: Dataset) -> list[str]:
     return [
         f"CREATE TABLE {table} ({', '.join(columns)}){partitioning}",
         # Only those who index or sum up a chunk look for its rows.
-        *([f'CREATE INDEX ON {table} ("_chunk")'] if dataset.has_readers else []),
+        *([_chunks_index(table)] if dataset.has_readers else []),
         *(f"CREATE INDEX ON {table} ({quoted(*index)})" for index in dataset.indexes),
     ]
+
+
+def _chunks_index(table: str) -> str:
+    return f'CREATE INDEX IF NOT EXISTS {table.removeprefix("data.")[:-1]}__chunk" ON {table} ("_chunk")'
 
 
 def create_partition(dataset: Dataset, year: int) -> list[str]:
@@ -55,6 +59,8 @@ def evolve(old: Dataset, new: Dataset) -> list[str]:
             statements += _add(table, field)
         else:
             statements += _alter(table, before[field.name], field)
+    if new.has_readers and not old.has_readers:
+        statements.append(_chunks_index(table))  # it stays when the last reader goes: another may come
     statements += [_drop_index(table, index) for index in old.indexes if index not in new.indexes]
     statements += [f"CREATE INDEX ON {table} ({quoted(*i)})" for i in new.indexes if i not in old.indexes]
     return statements

@@ -42,10 +42,20 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which fields are searched, stemmed in which of Postgres' languages."""
+    """Which fields are searched, stemmed in which of Postgres' languages, and how much the words of each weigh."""
 
     fields: tuple[str, ...]
     language: str = "english"
+    weights: dict[str, float] = {}
+
+    @property
+    def stemmer(self) -> str:
+        """Postgres' dictionary that stems words."""
+        return "simple" if self.language == "simple" else f"{self.language}_stem"
+
+    def makes_the_same_as(self, other: "Search") -> bool:
+        """Whether documents of the one serve the other: weights count when questions are answered."""
+        return (self.fields, self.language) == (other.fields, other.language)
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

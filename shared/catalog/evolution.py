@@ -10,7 +10,6 @@ STANDING = {
     "primary_key": "rows are known by it already",
     "partition_by": "rows are kept by it already",
     "rollups": "what they sum up was not counted for the rows that are there already",
-    "search": "the rows that are there already are not indexed that way",
 }
 
 

@@ -7,14 +7,17 @@ from shared.catalog.dataset import Dataset, Field, Partition, Search
 from shared.catalog.shape import Mistake, place
 
 LONGEST_IDENTIFIER = 63
-LONGEST_NAME = LONGEST_IDENTIFIER - len("__2021")
-"""Room for the name of a partition: `<dataset>__<year>`."""
+LONGEST_NAME = LONGEST_IDENTIFIER - len("__12345w")
+"""Room for the name of a partition, `<dataset>__<year>`, or of a generation of documents and its words."""
 RESERVED = ("infer",)
 """Routes that stand where the name of a dataset would."""
 MOST_FIELDS = 400
 """Postgres keeps a row on a page of 8 kB, where even a value that lies elsewhere needs 18 bytes."""
 LONGEST_KEY = 600
 """Characters: an entry of a B-tree has 2,700 bytes at most, and a character up to four."""
+OWN_WEIGHTS = 3
+"""Fields whose words are weighed by themselves: Postgres tells four sorts of words apart."""
+MOST_WEIGHT = 100
 LANGUAGES = (
     *("arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german", "greek"),
     *("hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese"),
@@ -126,6 +129,15 @@ def _of_search(dataset: Dataset, search: Search) -> Iterator[Mistake]:
             yield Mistake("#/search/fields", detail)
         if search.fields.count(name) > 1:
             yield Mistake("#/search/fields", f"search.fields names {name!r} more than once")
+    for name, weight in search.weights.items():
+        if name not in search.fields:
+            yield Mistake(f"#/search/weights/{name}", f"search.weights names {name!r}, which is not in search.fields")
+        if not 0 < weight <= MOST_WEIGHT:
+            detail = f"search.weights: {name!r} weighs {weight:g}; a weight is above 0 and {MOST_WEIGHT} at most"
+            yield Mistake(f"#/search/weights/{name}", detail)
+    if len({search.weights.get(name, 1) for name in search.fields[OWN_WEIGHTS:]}) > 1:
+        told = ", ".join(repr(name) for name in search.fields[OWN_WEIGHTS:])
+        yield Mistake("#/search/weights", f"search.weights: {told} share a weight, as all fields after the third do")
     if search.language not in LANGUAGES:
         known = ", ".join(LANGUAGES)
         detail = f"search.language {search.language!r} is not a name of a Postgres text search language: {known}"

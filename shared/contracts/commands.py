@@ -112,3 +112,29 @@ class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
 
     version: int
     moment: int
+
+
+class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Make the documents of a generation that is being built, of the rows of the chunks numbered `first` to `last`."""
+
+    identity: ClassVar[tuple[str, ...]] = ("dataset", "generation", "first")
+
+    generation: int
+    first: int
+    last: int
+
+
+class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Let a generation of documents that is complete answer from now on."""
+
+    identity: ClassVar[tuple[str, ...]] = ("dataset", "generation")
+
+    generation: int
+
+
+class BuildIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Make all documents of a dataset anew, while the old ones answer; `request_id` tells one request from the next."""
+
+    identity: ClassVar[tuple[str, ...]] = ("request_id",)
+
+    request_id: UUID

@@ -1,1 +1,1 @@
-"""Search: what the gateway asks at once and the indexer as a job."""
+"""Questions about the rows of a dataset: which rows, by which words, in which order, from where on. Only reads."""

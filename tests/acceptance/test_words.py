@@ -42,9 +42,18 @@ async def sandbox(stack: Stack, admin: asyncpg.Connection) -> AsyncIterator[http
 
 
 async def store(stack: Stack, text: str) -> None:
-    """One paragraph more."""
+    """One paragraph more, the words of which are counted."""
     job = await imported(stack, "paragraphs", f"content\n{text}\n", header="present")
     assert job["status"] == "succeeded", job
+    await counted(stack, "paragraphs")
+
+
+async def counted(stack: Stack, dataset: str) -> None:
+    async def is_counted() -> bool:
+        body = await get(stack, f"/v1/datasets/{dataset}/words")
+        return bool(body["version"] == body["dataset_version"])
+
+    assert await eventually(is_counted, SECONDS)
 
 
 async def looked_up(stack: Stack, wanted: str, **parameters: Any) -> dict[str, Any]:
@@ -197,6 +206,7 @@ async def said(stack: Stack) -> float:
 @pytest.mark.usefixtures("sandbox")
 async def test_a_dataset_without_a_dictionary_has_words_all_the_same(stack: Stack) -> None:
     await imported(stack, "departments", "1,Mill Mill\n", header="absent")
+    await counted(stack, "departments")
     body = await get(stack, "/v1/datasets/departments/dictionary", limit=100)
     assert body["definitions"] == "not_declared"
     (found,) = body["data"]

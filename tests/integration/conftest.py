@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from services.ingestor import writing
-from tests.integration.loading import Ingestor, connected, ingesting
+from tests.integration.loading import DATASETS, Ingestor, connected, ingesting
 from tests.integration.probe import Probe, running
 from tests.integration.readers import Analytics, Indexer
 from tests.stack import Stack
@@ -45,5 +45,8 @@ async def indexer(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator
     del ingestor  # which has declared the catalog
     admin = await asyncpg.connect(database["admin"])
     async with connected(database["indexer"], "indexer") as pool:
-        yield Indexer(pool, admin)
+        indexer = Indexer(pool, admin)
+        for name in DATASETS:
+            await indexer.prepare(name)
+        yield indexer
     await admin.close()

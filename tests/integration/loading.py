@@ -257,7 +257,7 @@ async def forget(admin: asyncpg.Connection) -> None:
     tables = await admin.fetch(
         "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables"
         " WHERE schemaname IN ('data', 'documents', 'rollups', 'ingestor', 'indexer', 'analytics')"
-        " AND (schemaname, tablename) <> ('ingestor', 'datasets')"
+        " AND (schemaname, tablename) NOT IN (('ingestor', 'datasets'), ('indexer', 'indexes'))"
     )
     await admin.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
 

@@ -1,14 +1,22 @@
 """Those who hear what was loaded: the handlers of indexer and analytics, each as its own role."""
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
 from services.analytics.handlers import count_chunk, prepare_rollups
-from services.indexer.handlers import index_chunk, prepare_documents
+from services.indexer import counting
+from services.indexer.generations import index_piece, prepare_documents, switch_index
+from services.indexer.handlers import index_chunk
+from shared.contracts.commands import IndexPiece
 from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded, DatasetDeclared
 from shared.db import Pool
-from tests.integration.loading import Ingestor, key
+from shared.search.index import select_index
+from shared.search.vocabulary import count_words
+from tests.integration.loading import DATASETS, Ingestor, key
 
 RECOMPUTED = {
     "hired_employees": """
@@ -27,15 +35,6 @@ KEPT = {
     " FROM rollups.hired_employees__hires",
     "customers": "SELECT created_at_month, customers, balance, _rows FROM rollups.customers__joined",
     "items": "SELECT category, items, quantity, _rows FROM rollups.items__stock",
-}
-
-
-TEXTS = {
-    "departments": "to_tsvector('english', department)",
-    "paragraphs": "to_tsvector('english', content)",
-    "hired_employees": "to_tsvector('simple', name)",
-    "customers": "to_tsvector('simple', concat_ws(' ', first_name, last_name, email, address))",
-    "items": "to_tsvector('english', concat_ws(' ', name, category, description))",
 }
 
 
@@ -86,22 +85,63 @@ class Indexer:
         for event in await ingestor.load_all(await ingestor.plan("items", text)):
             await self.index(event)
 
-    async def prepare(self, dataset: str) -> None:
+    async def prepare(self, dataset: str, revision: int = 1) -> None:
+        """And builds what there is to build."""
         async with self.pool.acquire() as db, db.transaction():
-            await prepare_documents(DatasetDeclared(dataset=dataset, revision=1), db)
+            pieces = await prepare_documents(DatasetDeclared(dataset=dataset, revision=revision), db)
+        await self.build(pieces)
 
-    async def documents(self, dataset: str) -> list[tuple[Any, ...]]:
-        return await self._rows(f'SELECT {key(dataset)}, _words::text FROM documents."{dataset}"')
+    async def build(self, pieces: Sequence[IndexPiece]) -> None:
+        """All pieces of a generation, each twice."""
+        for piece in [*pieces, *pieces]:
+            async with self.pool.acquire() as db, db.transaction():
+                switch = await index_piece(piece, db)
+                if switch is not None:
+                    await switch_index(switch, db)
 
-    async def recomputed(self, dataset: str) -> list[tuple[Any, ...]]:
-        return await self._rows(f'SELECT {key(dataset)}, ({TEXTS[dataset]})::text FROM data."{dataset}"')
+    async def count(self, dataset: str) -> None:
+        async with self.pool.acquire() as db, db.transaction():
+            await counting.count(db, dataset)
+
+    async def documents(self, dataset: str) -> tuple[list[tuple[Any, ...]], list[tuple[str, int, int]]]:
+        """The words of each row with their places, and all words with their counts."""
+        await self.count(dataset)
+        async with self.pool.acquire() as db:
+            index = await select_index(db, dataset)
+            assert index is not None
+            rows = await db.fetch(f"SELECT {key(dataset)}, d._words::text AS _words FROM {index.documents} d")
+            words = await db.fetch(
+                f"SELECT word, documents, occurrences FROM {index.words} WHERE (documents, occurrences) <> (0, 0)"
+            )
+            assert await count_words(db, dataset) == sum(row["occurrences"] > 0 for row in words)
+        return sorted(map(tuple, rows), key=repr), sorted(map(tuple, words))
+
+    async def recomputed(self, dataset: str) -> tuple[list[tuple[Any, ...]], list[tuple[str, int, int]]]:
+        """The same from the table, by other means."""
+        search = DATASETS[dataset].search
+        assert search is not None
+        columns = ", ".join(f'"{name}"' for name in search.fields)
+        rows = await self.pool.fetch(f'SELECT {key(dataset)}, ARRAY[{columns}] AS _texts FROM data."{dataset}"')
+        documents, everywhere, anywhere = [], Counter[str](), Counter[str]()
+        for *known, fields in map(tuple, rows):
+            entries, place = [], 0
+            for label, text in zip("ABCD", fields, strict=False):
+                for word in re.findall(r"\w+", (text or "").lower()):
+                    place += 1
+                    entries.append((word, f"{word}:{place}{label.replace('D', '')}"))
+                place += 1
+            everywhere.update(word for word, _ in entries)
+            anywhere.update({word for word, _ in entries})
+            vector = await self.pool.fetchval("SELECT $1::text::tsvector::text", " ".join(one for _, one in entries))
+            documents.append((*known, vector))
+        return sorted(documents, key=repr), sorted((word, anywhere[word], n) for word, n in everywhere.items())
 
     async def found(self, word: str) -> list[int]:
-        """Ids of the items with the word, stemmed."""
-        rows = await self.pool.fetch(
-            "SELECT id FROM documents.items WHERE _words @@ to_tsquery('english', $1) ORDER BY id", word
-        )
+        """Ids of the items that have the word as it stands."""
+        async with self.pool.acquire() as db:
+            index = await select_index(db, "items")
+            assert index is not None
+            rows = await db.fetch(
+                f"SELECT id FROM {index.documents} WHERE _words @@ $1::text::tsquery ORDER BY id", f"'{word}'"
+            )
         return [row["id"] for row in rows]
-
-    async def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        return sorted(map(tuple, await self.pool.fetch(query)), key=repr)

@@ -39,9 +39,12 @@ async def redeclare(ingestor: Ingestor, **changes: Any) -> None:
     )
 
 
-async def bring(ingestor: Ingestor, *words: str) -> None:
-    """A paragraph of these words."""
-    assert (await ingestor.bring("paragraphs", f"{' '.join(words)},\n")).inserted == 1
+async def bring(ingestor: Ingestor, indexer: Indexer, *words: str) -> None:
+    """A paragraph of these words, which are counted."""
+    (event,) = await ingestor.load_all(await ingestor.plan("paragraphs", f"{' '.join(words)},\n", chunk_bytes=10_000))
+    assert event.outcome.inserted == 1
+    await indexer.index(event)
+    await indexer.count("paragraphs")
 
 
 async def define(indexer: Indexer, outgoing: Outgoing, moment: int = 1) -> list[DefineWords]:
@@ -83,7 +86,7 @@ def about(words: Iterable[str]) -> list[str]:
 async def test_what_the_dictionary_says_is_kept_for_a_day(
     ingestor: Ingestor, indexer: Indexer, outside: Outside
 ) -> None:
-    await bring(ingestor, "Heavy", "the", "the", UNKNOWN)
+    await bring(ingestor, indexer, "Heavy", "the", "the", UNKNOWN)
     assert await define(indexer, outside.outgoing()) == []
     assert sorted(outside.asked()) == about(["heavy", "the", UNKNOWN])
     found = await kept(indexer)
@@ -101,10 +104,10 @@ async def test_what_the_dictionary_says_is_kept_for_a_day(
 
 @pytest.mark.usefixtures("fast")
 async def test_only_new_words_are_asked_for(ingestor: Ingestor, indexer: Indexer, outside: Outside) -> None:
-    await bring(ingestor, "bright")
+    await bring(ingestor, indexer, "bright")
     await define(indexer, outside.outgoing())
     outside.asked()
-    await bring(ingestor, "bright", "heavy")
+    await bring(ingestor, indexer, "bright", "heavy")
     await define(indexer, outside.outgoing(), 2)
     assert outside.asked() == about(["heavy"])
 
@@ -114,7 +117,7 @@ async def test_the_most_frequent_are_asked_for_with_stop_words_and_without(
     ingestor: Ingestor, indexer: Indexer, outside: Outside
 ) -> None:
     await redeclare(ingestor, words=2)
-    await bring(ingestor, *["the"] * 4, *["of"] * 3, *["bright"] * 2, *["heavy"] * 2, "narrow")
+    await bring(ingestor, indexer, *["the"] * 4, *["of"] * 3, *["bright"] * 2, *["heavy"] * 2, "narrow")
     await define(indexer, outside.outgoing())
     assert sorted(outside.asked()) == about(["bright", "heavy", "of", "the"])
 
@@ -124,7 +127,7 @@ async def test_what_stands_in_no_dictionary_is_not_asked_for(
     ingestor: Ingestor, indexer: Indexer, outside: Outside
 ) -> None:
     long = "x" * (LONGEST_WORD + 1)
-    await bring(ingestor, "1842", long)
+    await bring(ingestor, indexer, "1842", long)
     await define(indexer, outside.outgoing())
     assert outside.asked() == []
     assert {word: row["state"] for word, row in (await kept(indexer)).items()} == {"1842": "unknown", long: "unknown"}
@@ -132,7 +135,7 @@ async def test_what_stands_in_no_dictionary_is_not_asked_for(
 
 @pytest.mark.usefixtures("fast")
 async def test_four_are_asked_for_at_once_and_not_more(ingestor: Ingestor, indexer: Indexer, outside: Outside) -> None:
-    await bring(ingestor, *KNOWN, UNKNOWN)
+    await bring(ingestor, indexer, *KNOWN, UNKNOWN)
     outside.misbehave(path="/entries", delay=0.1)
     said = await asyncio.gather(*(define(indexer, outside.outgoing(), moment) for moment in range(3)))
     assert said == [[], [], []]
@@ -142,7 +145,7 @@ async def test_four_are_asked_for_at_once_and_not_more(ingestor: Ingestor, index
 
 async def test_the_declared_rate_is_kept(ingestor: Ingestor, indexer: Indexer, outside: Outside) -> None:
     await redeclare(ingestor, requests_per_second=20)
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     began = time.monotonic()
     await define(indexer, outside.outgoing())
     assert time.monotonic() - began >= (len(KNOWN) - 1) / 20
@@ -154,7 +157,7 @@ async def test_what_takes_too_long_goes_on_in_the_next_message(
     ingestor: Ingestor, indexer: Indexer, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(defining, "ENOUGH_SECONDS", 0.0)
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     sizes = []
     said = await define(indexer, outside.outgoing())
     while said:
@@ -172,11 +175,13 @@ async def test_what_takes_too_long_goes_on_in_the_next_message(
 async def test_a_dictionary_that_is_away_is_asked_for_four_words_and_then_left_in_peace(
     ingestor: Ingestor, indexer: Indexer, outside: Outside, habit: dict[str, Any]
 ) -> None:
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     outside.misbehave(path="/entries", **habit)
     waits = []
     for moment in range(6):
-        await bring(ingestor, f"more{'x' * moment}", f"{moment}")  # numbers are not asked for, so they answer nothing
+        await bring(
+            ingestor, indexer, f"more{'x' * moment}", f"{moment}"
+        )  # numbers are not asked for, so they answer nothing
         assert await define(indexer, outside.outgoing(), 2 * moment) == []
         assert len(outside.asked()) == 4
         assert await define(indexer, outside.outgoing(), 2 * moment + 1) == []
@@ -199,7 +204,7 @@ async def test_a_dictionary_that_is_away_is_asked_for_four_words_and_then_left_i
 async def test_a_dictionary_that_says_when_is_asked_again_then(
     ingestor: Ingestor, indexer: Indexer, outside: Outside
 ) -> None:
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     outside.misbehave(path="/entries/quiet", status=429, retry_after=5000)
     await define(indexer, outside.outgoing())
     found = await pause(indexer)
@@ -216,7 +221,7 @@ async def test_a_dictionary_that_says_when_is_asked_again_then(
 async def test_what_was_said_stands_as_long_as_there_is_nothing_better(
     ingestor: Ingestor, indexer: Indexer, outside: Outside
 ) -> None:
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     await define(indexer, outside.outgoing())
     await pass_a_day(indexer)
     before = await kept(indexer)
@@ -237,7 +242,7 @@ async def test_what_was_said_stands_as_long_as_there_is_nothing_better(
 async def test_one_bad_word_does_not_keep_the_others_waiting(
     ingestor: Ingestor, indexer: Indexer, outside: Outside, habit: dict[str, Any]
 ) -> None:
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     outside.misbehave(path="/entries/quiet", **habit)
     assert await define(indexer, outside.outgoing()) == []
     found = await kept(indexer)
@@ -258,7 +263,7 @@ async def test_one_bad_word_does_not_keep_the_others_waiting(
 
 @pytest.mark.usefixtures("fast")
 async def test_a_place_that_is_not_allowed_is_not_asked(ingestor: Ingestor, indexer: Indexer, outside: Outside) -> None:
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     await define(indexer, Outgoing("", outside.environment))
     assert outside.asked() == []
     found = await pause(indexer)
@@ -281,7 +286,7 @@ async def test_what_lacks_is_asked_for_by_itself(ingestor: Ingestor, indexer: In
         return names
 
     assert await looked() == []  # there is not a word
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     assert await looked() == ["define_words"]
     await define(indexer, outside.outgoing())
     assert await looked() == []
@@ -298,13 +303,17 @@ async def test_what_lacks_is_asked_for_by_itself(ingestor: Ingestor, indexer: In
 async def test_a_dataset_that_cannot_be_looked_after_does_not_keep_the_others_waiting(
     ingestor: Ingestor, indexer: Indexer
 ) -> None:
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     await ingestor.pool.execute(
         'INSERT INTO datasets SELECT (jsonb_populate_record(d, \'{"name": "broken"}\')).* FROM datasets d'
         " WHERE name = 'paragraphs'"
     )
     await ingestor.pool.execute(
         "UPDATE datasets SET declaration = jsonb_set(declaration::jsonb, '{name}', '\"broken\"') WHERE name = 'broken'"
+    )
+    await indexer.pool.execute(  # the tables of which are not there
+        'INSERT INTO indexes SELECT (jsonb_populate_record(i, \'{"dataset": "broken"}\')).* FROM indexes i'
+        " WHERE dataset = 'paragraphs'"
     )
     assert await defining.look(indexer.pool) == 1
 
@@ -313,7 +322,7 @@ async def test_a_dataset_without_a_dictionary_asks_nobody(
     ingestor: Ingestor, indexer: Indexer, outside: Outside
 ) -> None:
     await ingestor.pool.execute("UPDATE datasets SET declaration = declaration::jsonb - 'dictionary'")
-    await bring(ingestor, *KNOWN)
+    await bring(ingestor, indexer, *KNOWN)
     assert await define(indexer, outside.outgoing()) == []
     async with indexer.pool.acquire() as db:
         assert await definitions.select_datasets(db) == []

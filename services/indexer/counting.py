@@ -1,0 +1,47 @@
+"""Keeps the counts of words current, apart from indexing: a word that is everywhere would make all chunks wait."""
+
+import asyncio
+
+import structlog
+
+from services.indexer import defining, documents, queries
+from shared.bus.relay import Relay
+from shared.db import Connection, Pool, transaction
+
+EVERY_SECONDS = 1.0
+FEW_WORDS = 20_000
+"""Are counted at once. More, while an import goes on, wait for what follows: the big work is done once for all."""
+MANY_CHUNKS = 32
+log = structlog.get_logger()
+
+
+async def run(pool: Pool, relay: Relay) -> None:
+    """Until cancelled. A round that fails is no loss: what is not counted stays there."""
+    while True:
+        await asyncio.sleep(EVERY_SECONDS)
+        try:
+            async with pool.acquire() as db:
+                waiting = await queries.select_uncounted(db)
+            for dataset in waiting:
+                async with transaction(pool) as db:
+                    await count(db, dataset)
+            if waiting and await defining.look(pool):
+                relay.wake()
+        except Exception as error:
+            log.warning("counting failed", error=repr(error), exc_info=error)
+
+
+async def count(db: Connection, dataset: str) -> None:
+    """Brings what was added into the vocabulary, unless somebody else is at it or more is about to come."""
+    if not await queries.lock_words(db, dataset):
+        return
+    more = await queries.has_more_to_come(db, dataset)
+    # What everything up to this version has added is there to be seen by the statements that follow.
+    version = await queries.select_indexed(db, dataset)
+    for index in await queries.select_indexes(db, dataset):
+        chunks, words = await documents.count_news(db, index)
+        if more and words > FEW_WORDS and chunks < MANY_CHUNKS:
+            return
+        if chunks:
+            await queries.update_words(db, index, await documents.fold_news(db, index))
+    await queries.update_counted(db, dataset, version)

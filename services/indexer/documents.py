@@ -1,0 +1,186 @@
+"""Queries of the tables that are made for a generation: documents, and the vocabulary of their words."""
+
+from typing import Any
+
+from services.indexer import texts
+from shared.catalog import kinds
+from shared.catalog.dataset import ROW_KEY, Dataset
+from shared.db import Connection
+from shared.search import words
+from shared.search.index import Index
+
+INDEX_SECONDS = 600.0
+MANY = 1000
+"""Documents: so many are brought into the index together, and not one by one."""
+
+
+async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
+    """Empty ones."""
+    types = _types(dataset)
+    keys = _quoted(dataset.key)
+    columns = ", ".join(f'"{name}" {types[name]} NOT NULL' for name in dataset.key)
+    # Words are compared as bytes: that order finds those that begin alike.
+    await db.execute(
+        f"""
+        CREATE TABLE {index.documents} (
+            {columns}, _version bigint NOT NULL, _words tsvector NOT NULL, PRIMARY KEY ({keys})
+        );
+        CREATE INDEX {index.lookup.partition(".")[2]} ON {index.documents} USING gin (_words);
+        CREATE TABLE {index.words} (
+            word text COLLATE "C" PRIMARY KEY, lexeme text COLLATE "C" NOT NULL,
+            documents bigint NOT NULL, occurrences bigint NOT NULL
+        );
+        CREATE INDEX ON {index.words} (lexeme);
+        CREATE INDEX ON {index.words} (occurrences DESC, word);
+        CREATE TABLE {index.news} (words text[] NOT NULL, documents bigint[] NOT NULL, occurrences bigint[] NOT NULL);
+        """
+    )
+
+
+async def drop_tables(db: Connection, index: Index) -> None:
+    """Waits for those who read them."""
+    await db.execute(f"DROP TABLE {index.documents}, {index.words}, {index.news}")
+
+
+async def insert_rows(db: Connection, index: Index, dataset: Dataset, first: int, last: int) -> int:
+    """Documents of the rows that the chunks numbered so wrote and nobody has rewritten since, and all their words.
+
+    A newer document is left alone. Words are counted as rollups count: what the chunks wrote, though it be replaced
+    since, less what they replaced; so chunks may come in any order. Returns how many documents were written.
+    """
+    rows = await _select_rows(db, index, dataset, first, last)
+    standing = [row for row in rows if row["_version"] is not None]
+    replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
+    removed = [row for row in rows if row["_sign"] < 0]
+    spread = texts.spread(_by_field(index, standing))
+    documents = texts.documents(spread, [index.label(name) for name in index.search.fields], len(standing))
+    written = await _insert_documents(db, index, dataset, standing, documents)
+    added = texts.spread(_by_field(index, [*standing, *replaced])) if replaced else spread
+    # Near the commit: others with the same new words wait for it.
+    await _insert_counts(db, index, texts.counts(added, texts.spread(_by_field(index, removed))))
+    return written
+
+
+async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledger: int) -> None:
+    """Documents of rows that the chunk deleted and that nobody has brought back since."""
+    table = f'data."{dataset.name}"'
+    same = {name: " AND ".join(f'{name}."{key}" = d."{key}"' for key in dataset.key) for name in ("old", "t")}
+    await db.execute(
+        f"""
+        DELETE FROM {index.documents} d
+        USING ingestor.replaced r, jsonb_populate_record(NULL::{table}, r.row) old
+        WHERE r.dataset = $1 AND r.ledger = $2 AND {same["old"]}
+          AND NOT EXISTS (SELECT FROM {table} t WHERE {same["t"]})
+        """,
+        dataset.name,
+        ledger,
+        timeout=INDEX_SECONDS,
+    )
+
+
+async def fold_news(db: Connection, index: Index) -> int:
+    """Brings what was added to the counts into the vocabulary. Returns how many more words there are."""
+    words: int = await db.fetchval(
+        f"""
+        WITH news AS (DELETE FROM {index.news} RETURNING *), summed AS (
+            SELECT word, sum(n.documents)::bigint AS documents, sum(n.occurrences)::bigint AS occurrences
+            FROM news, unnest(news.words, news.documents, news.occurrences) AS n (word, documents, occurrences)
+            GROUP BY word
+        ), counted AS (
+            UPDATE {index.words} w
+            SET documents = w.documents + s.documents, occurrences = w.occurrences + s.occurrences
+            FROM summed s WHERE w.word = s.word RETURNING w.occurrences AS now, s.occurrences AS more
+        )
+        SELECT count(*) FILTER (WHERE now > 0 AND now = more) - count(*) FILTER (WHERE now = 0 AND more < 0)
+        FROM counted
+        """,
+        timeout=INDEX_SECONDS,
+    )
+    return words
+
+
+async def count_news(db: Connection, index: Index) -> tuple[int, int]:
+    """How many chunks wait to be brought into the vocabulary, and how many words they have together."""
+    row = await db.fetchrow(
+        f"SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words FROM {index.news}"
+    )
+    return (row["chunks"], row["words"]) if row else (0, 0)
+
+
+async def _select_rows(db: Connection, index: Index, dataset: Dataset, first: int, last: int) -> list[Any]:
+    """In one snapshot, so that a row that is replaced meanwhile is neither missed nor taken twice."""
+    table = f'data."{dataset.name}"'
+    named = _quoted((*dataset.key, *(name for name in index.search.fields if name not in dataset.key)), "x")
+    old = f"ingestor.replaced p, jsonb_populate_record(NULL::{table}, p.row) x WHERE p.dataset = $3 AND"
+    return await db.fetch(
+        f"""
+        SELECT 1 AS _sign, c.version AS _version, {named}
+        FROM {table} x JOIN ingestor.chunks c ON c.ledger = x._chunk WHERE x._chunk BETWEEN $1 AND $2
+        UNION ALL SELECT 1, NULL, {named} FROM {old} p.was BETWEEN $1 AND $2
+        UNION ALL SELECT -1, NULL, {named} FROM {old} p.ledger BETWEEN $1 AND $2
+        """,
+        first,
+        last,
+        dataset.name,
+        timeout=INDEX_SECONDS,
+    )
+
+
+async def _insert_documents(
+    db: Connection, index: Index, dataset: Dataset, rows: list[Any], documents: list[str]
+) -> int:
+    keys = _quoted(dataset.key)
+    types = _types(dataset)
+    given = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(dataset.key, 3))
+    many = len(rows) > MANY
+    # Postgres gathers what comes into the index, and searches read through what is gathered: never let it be much.
+    await db.execute(f"SET LOCAL gin_pending_list_limit = '{'1GB' if many else '256kB'}'")
+    status = await db.execute(
+        f"""
+        INSERT INTO {index.documents} AS d (_version, _words, {keys})
+        SELECT v, w::tsvector, {keys} FROM unnest($1::bigint[], $2::text[], {given}) AS n (v, w, {keys}) ORDER BY {keys}
+        ON CONFLICT ({keys}) DO UPDATE SET _version = excluded._version, _words = excluded._words
+        WHERE d._version < excluded._version
+        """,
+        [row["_version"] for row in rows],
+        documents,
+        *([row[name] for row in rows] for name in dataset.key),
+        timeout=INDEX_SECONDS,
+    )
+    if many:
+        await db.execute("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup, timeout=INDEX_SECONDS)
+    return int(status.split()[-1])
+
+
+async def _insert_counts(db: Connection, index: Index, counts: texts.Counts) -> None:
+    """New words are in the vocabulary with the documents that have them; counts follow."""
+    if not counts.words:
+        return
+    await db.execute(
+        f"""
+        INSERT INTO {index.words} (word, lexeme, documents, occurrences)
+        SELECT n.word, coalesce((ts_lexize($3::text::regdictionary, n.folded))[1], n.folded), 0, 0
+        FROM unnest($1::text[], $2::text[]) AS n (word, folded)
+        WHERE NOT EXISTS (SELECT FROM {index.words} w WHERE w.word = n.word)
+        ORDER BY n.word COLLATE "C" ON CONFLICT DO NOTHING
+        """,
+        counts.words,
+        words.folded(counts.words),
+        index.search.stemmer,
+        timeout=INDEX_SECONDS,
+    )
+    await db.execute(
+        f"INSERT INTO {index.news} VALUES ($1, $2, $3)", counts.words, counts.documents, counts.occurrences
+    )
+
+
+def _by_field(index: Index, rows: list[Any]) -> dict[str, list[str | None]]:
+    return {name: [row[name] for row in rows] for name in index.search.fields}
+
+
+def _types(dataset: Dataset) -> dict[str, str]:
+    return {field.name: kinds.sql(field.type) for field in dataset.fields} | {ROW_KEY: "bigint"}
+
+
+def _quoted(names: tuple[str, ...], table: str = "") -> str:
+    return ", ".join(f'{table}."{name}"' if table else f'"{name}"' for name in names)
