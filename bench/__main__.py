@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from bench import accept, again, batch, flat, load, memory, report
+from bench import accept, again, batch, flat, found, load, memory, report, search, searchable, words
 from bench.report import Row
 from bench.stack import Stack, running
 
@@ -18,6 +18,10 @@ MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "again": again.measure,
     "flat": flat.measure,
     "batch": batch.measure,
+    "searchable": searchable.measure,
+    "search": search.measure,
+    "found": found.measure,
+    "words": words.measure,
     "memory": memory.measure,
     "accept": accept.measure,
 }

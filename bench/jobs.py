@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -31,10 +32,10 @@ def client(stack: Stack) -> httpx.Client:
     return httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {stack.key}"}, timeout=300)
 
 
-def declare(http: httpx.Client, dataset: str) -> None:
-    """A new dataset of hires; its table stands when this returns."""
+def declare(http: httpx.Client, dataset: str, declaration: dict[str, Any] = hires.DECLARATION) -> None:
+    """A new dataset, of hires unless told; its table stands when this returns."""
     path = f"/v1/datasets/{dataset}"
-    answer = http.put(path, json=hires.DECLARATION)
+    answer = http.put(path, json=declaration)
     assert answer.is_success, answer.text
     deadline = time.monotonic() + DECLARED_SECONDS
     while not http.get(path).is_success:
@@ -43,7 +44,7 @@ def declare(http: httpx.Client, dataset: str) -> None:
 
 
 def load_file(stack: Stack, http: httpx.Client, dataset: str, path: Path) -> Load:
-    """Loads a file of hires, sent by curl: a client that costs as little as psql does."""
+    """Loads a file without a header, sent by curl: a client that costs as little as psql does."""
     url = f"{stack.url}/v1/datasets/{dataset}/imports?header=absent"
     headers = ["-H", f"Authorization: Bearer {stack.key}", "-H", "Content-Type: text/csv", "-H", "Expect:"]
     at, began = time.time(), time.perf_counter()

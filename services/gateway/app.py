@@ -91,6 +91,8 @@ HANDLERS = [
     search.search,
     words.list_words,
     words.read_dictionary,
+    search.search_by_body,
+    search.suggest,
     reports.list_reports,
     reports.read_report,
     jobs.list_jobs,

@@ -41,7 +41,7 @@ class Question(msgspec.Struct, frozen=True):
         try:
             return cursors.read(cursor, self._place(), [known[term.field] for term in self.order])
         except cursors.BadCursor as error:
-            raise Problem(422, error.code, error.detail, errors=[_detail(error)]) from error
+            raise to_problem(error) from error
 
     def _place(self) -> Any:
         return self.dataset.name, self.filters, self.order
@@ -116,6 +116,13 @@ def _noting(wrong: list[BadQuestion]) -> Iterator[None]:
         yield
     except BadQuestion as error:
         wrong.append(error)
+
+
+def to_problem(error: BadQuestion) -> Problem:
+    """Of something that was found wrong by itself."""
+    return Problem(
+        422, error.code, error.detail, hint="Operators and orders are told at /docs.", errors=[_detail(error)]
+    )
 
 
 def _detail(error: BadQuestion) -> Detail:

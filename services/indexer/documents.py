@@ -99,6 +99,11 @@ async def fold_news(db: Connection, index: Index) -> int:
     return words
 
 
+async def analyze(db: Connection, index: Index) -> None:
+    """So that Postgres, and with it a search, knows how many documents there are."""
+    await db.execute(f"ANALYZE {index.documents}; ANALYZE {index.words}", timeout=INDEX_SECONDS)
+
+
 async def count_news(db: Connection, index: Index) -> tuple[int, int]:
     """How many chunks wait to be brought into the vocabulary, and how many words they have together."""
     row = await db.fetchrow(

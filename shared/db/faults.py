@@ -32,3 +32,6 @@ COLLIDED = (
 
 DROPPED = (asyncpg.UndefinedTableError,)
 """The table is not there, or was dropped while the statement waited for it."""
+
+TOO_LONG = (asyncpg.QueryCanceledError, TimeoutError)
+"""The statement was given so much time, and needed more."""

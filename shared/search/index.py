@@ -18,6 +18,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     search: Search
     state: Literal["serving", "building"]
+    rows: int = 0
+    """As Postgres estimates; 0 if it doesn't know yet."""
 
     @property
     def documents(self) -> str:
@@ -65,7 +67,12 @@ class Fresh(msgspec.Struct, frozen=True):
 async def select_index(db: Connection, dataset: str) -> Index | None:
     """The generation that answers questions; none before the first is built."""
     row = await db.fetchrow(
-        "SELECT dataset, generation, search, state FROM indexer.indexes WHERE dataset = $1 AND state = 'serving'",
+        """
+        SELECT i.dataset, i.generation, i.search, i.state, greatest(c.reltuples, 0)::bigint AS rows
+        FROM indexer.indexes i
+        JOIN pg_class c ON c.oid = to_regclass(format('documents.%I', i.dataset || '__' || i.generation))
+        WHERE i.dataset = $1 AND i.state = 'serving'
+        """,
         dataset,
     )
     return msgspec.convert(dict(row), Index) if row else None

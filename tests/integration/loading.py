@@ -260,6 +260,7 @@ async def forget(admin: asyncpg.Connection) -> None:
         " AND (schemaname, tablename) NOT IN (('ingestor', 'datasets'), ('indexer', 'indexes'))"
     )
     await admin.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
+    await admin.execute("UPDATE indexer.indexes SET words = 0")
 
 
 async def somebody_waits(pool: Pool) -> None:

@@ -1,0 +1,160 @@
+"""What is asked of a search, read from parameters or a body, and how fresh its answer has to be."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+
+from services.gateway import asking, preferences
+from services.gateway.asking import OPERATORS
+from services.gateway.problems import Detail, Problem
+from shared.catalog.dataset import Dataset, Search
+from shared.db import Pool
+from shared.search.columns import BadQuestion, columns, nearest
+from shared.search.finding import NotBuilt, find
+from shared.search.index import select_fresh
+from shared.search.question import Found, Question
+
+GRAMMAR = (
+    '`q` is read like a web search: words, `"a phrase"`, `-without`, `begin*`, `this or that`; any text is legal. Each'
+    " word stands for all that share its stem, whatever their accents. `words` (repeated, joined by `operator`) are"
+    " taken as they stand, but for their case. With neither, all rows are meant."
+)
+DESCRIPTION = f"{GRAMMAR}\n\n{OPERATORS}"
+MOST_LIMIT = 200
+FIRST_LOOK, LAST_LOOK = 0.005, 0.1
+Text = Annotated[str, msgspec.Meta(max_length=1000)]
+
+
+class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A question, as parameters have it; `filters` are texts like `gte.10` by field, or lists of them."""
+
+    q: Text = ""
+    words: Annotated[tuple[Text, ...], msgspec.Meta(max_length=32)] = ()
+    operator: Literal["and", "or"] = "and"
+    fields: tuple[str, ...] = ()
+    filters: dict[str, str | tuple[str, ...]] = {}
+    sort: str | None = None
+    facets: tuple[str, ...] = ()
+    highlight: tuple[str, ...] = ()
+    typos: Literal["auto", "off"] = "auto"
+    count: Literal["exact", "estimated"] = "estimated"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_LIMIT)] = 10
+    cursor: str | None = None
+    min_version: Annotated[int | None, msgspec.Meta(ge=0)] = None
+
+    @property
+    def given(self) -> list[tuple[str, str]]:
+        """The filters, one by one."""
+        pairs = ((name, (value,) if isinstance(value, str) else value) for name, value in self.filters.items())
+        return [(name, text) for name, texts in pairs for text in texts]
+
+
+def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -> Question:
+    """`known` are parameters that are no fields. Raises Problem 422, and for a dataset without search."""
+    search = refuse_unsearched(dataset)
+    asked = asking.to_question(dataset, body.given, set(known), order=body.sort, select=None)
+    if body.q.strip() and body.words:
+        detail = Detail(code="unfit_parameter", column="words", detail="q and words: ask for the one or the other.")
+        raise Problem(422, "unfit_parameter", detail.detail, errors=[detail])
+    try:
+        _check(dataset, search, body)
+    except BadQuestion as error:
+        raise asking.to_problem(error) from error
+    return Question(
+        q=body.q,
+        words=body.words,
+        operator=body.operator,
+        fields=body.fields,
+        filters=asked.filters,
+        order=asked.order if body.sort else (),
+        facets=body.facets,
+        highlight=body.highlight,
+        typos=body.typos == "auto",
+        exact_total=body.count == "exact",
+        limit=body.limit,
+        cursor=body.cursor,
+    )
+
+
+def refuse_unsearched(dataset: Dataset) -> Search:
+    """How it is searched. Raises Problem 422."""
+    if dataset.search is None:
+        hint = "Add `search = { fields = [...] }` to its declaration."
+        raise Problem(422, "not_searchable", f"{dataset.name} declares no search.", hint=hint)
+    return dataset.search
+
+
+async def answer(
+    pool: Pool,
+    stopping: asyncio.Event,
+    dataset: Dataset,
+    question: Question,
+    min_version: int | None,
+    prefer: str | None,
+) -> tuple[Found, dict[str, str]]:
+    """The answer and the headers that tell how fresh it is. Raises Problem."""
+    seconds = preferences.wait_seconds(prefer)
+    reached = min_version is None or await _reaches(pool, stopping, dataset.name, min_version, seconds or 0)
+    if not reached and preferences.is_strict(prefer):
+        raise Problem(
+            503,
+            "stale",
+            f"{dataset.name} is not searchable yet up to version {min_version}.",
+            hint="Ask again in a moment, wait longer with Prefer: wait=N, or without handling=strict.",
+            headers={"Retry-After": "1"},
+        )
+    try:
+        async with pool.acquire() as db:
+            found = await find(db, dataset, question)
+    except BadQuestion as error:
+        raise asking.to_problem(error) from error
+    except NotBuilt as error:
+        raise Problem(
+            503,
+            "not_built",
+            f"The documents of {dataset.name} are being made for the first time.",
+            hint="Ask again in a moment.",
+            headers={"Retry-After": "2"},
+        ) from error
+    stale = not reached and found.meta.version < (min_version or 0)
+    found = msgspec.structs.replace(found, meta=msgspec.structs.replace(found.meta, stale=stale))
+    headers = {"X-Dataset-Version": str(found.meta.version)}
+    if seconds is not None and min_version is not None and not stale:
+        headers["Preference-Applied"] = f"wait={seconds}"
+    return found, headers
+
+
+async def _reaches(pool: Pool, stopping: asyncio.Event, dataset: str, version: int, seconds: float) -> bool:
+    """Whether everything up to the version can be found, within so many seconds."""
+    until, pause = time.monotonic() + seconds, FIRST_LOOK
+    while True:
+        async with pool.acquire() as db:
+            fresh = await select_fresh(db, dataset)
+        left = until - time.monotonic()
+        if fresh.indexed >= version or left <= 0 or stopping.is_set():
+            return fresh.indexed >= version
+        await preferences.pass_time(stopping, min(pause, left))
+        pause = min(pause * 1.3, LAST_LOOK)
+
+
+def _check(dataset: Dataset, search: Search, body: SearchBody) -> None:
+    """Raises BadQuestion."""
+    for parameter, names in (("fields", body.fields), ("highlight", body.highlight)):
+        _check_names(parameter, names, search.fields, f"is not searched in {dataset.name}")
+    sortable = [name for name, field in columns(dataset).items() if field.type != "object"]
+    _check_names("facets", body.facets, sortable, "is no field whose values can be counted")
+    shared = search.fields[3:]
+    missing = [name for name in shared if name not in body.fields]
+    if len(shared) > 1 and missing and set(shared) & set(body.fields):
+        raise BadQuestion("fields", "unfit_fields", f"fields: {', '.join(shared)} can only be searched together.")
+
+
+def _check_names(parameter: str, names: Sequence[str], known: Sequence[str], what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise BadQuestion(parameter, "unknown_field", f"{parameter}: {name!r} {what}: {nearest(name, known)}.")
+        if names.count(name) > 1:
+            raise BadQuestion(parameter, "twice", f"{parameter}: {name!r} is named twice.")

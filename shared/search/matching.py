@@ -1,0 +1,213 @@
+"""Queries for the rows that match: among few documents first, at a cost that is bounded, and then, if need be, all."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shared.catalog.dataset import Dataset
+from shared.db import Connection
+from shared.db.faults import TOO_LONG
+from shared.search import filters, ordering
+from shared.search.columns import columns, quoted
+from shared.search.index import Index
+from shared.search.meaning import Meaning
+from shared.search.question import Question
+
+CANDIDATES = 2000
+"""Hits that are ranked."""
+EXAMINED = 20_000
+"""Documents that are looked at first: those with the words, or where these are everywhere, any."""
+ENOUGH = 200
+"""Hits among those that were looked at: the best of them will do."""
+COMMON = 40_000
+"""Words are everywhere if the square of their documents is over so many times all documents."""
+BUDGET_MILLISECONDS = 1000
+STEADY = (
+    "SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL synchronize_seqscans = off;"
+    f"SET LOCAL work_mem = '32MB'; SET LOCAL statement_timeout = {BUDGET_MILLISECONDS};"
+)
+BOUNDED = (
+    "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
+)
+
+
+class Search(msgspec.Struct, frozen=True):
+    """What is searched, and for what; without a meaning, every row has the words."""
+
+    index: Index
+    dataset: Dataset
+    question: Question
+    meaning: Meaning | None
+
+    @property
+    def is_common(self) -> bool:
+        """Whether reading documents as they come meets enough of them sooner than the index does."""
+        rows = self.index.rows
+        return self.meaning is not None and rows > 2 * EXAMINED and self.meaning.documents**2 > COMMON * rows
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether whatever the index finds is a hit."""
+        return self.meaning is not None and self.meaning.strict == self.meaning.loose and not self.question.filters
+
+
+class Matches(NamedTuple):
+    """A page of rows, with one more if there are more, and how many match: exactly, unless `capped`.
+
+    If not `complete`, there was no time to look for more.
+    """
+
+    rows: list[Any]
+    total: int
+    capped: bool
+    complete: bool = True
+
+
+async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matches:
+    """A page behind the hit with the values `after`, if there are any."""
+    if search.meaning is None:
+        return await _browse(db, search, after)
+    matches = await _run(db, search, after, bounded=True)
+    if not matches.capped or (not search.question.order and matches.total >= ENOUGH):
+        return matches
+    try:
+        return await _run(db, search, after, bounded=False)
+    except TOO_LONG:
+        return matches._replace(complete=False)
+
+
+async def count(db: Connection, search: Search) -> int | None:
+    """All rows that match; none if that would take too long."""
+    values: list[Any] = []
+    try:
+        async with db.transaction(readonly=True):
+            await db.execute(STEADY)
+            query = f"WITH {matched(search, values, bounded=False, limit=None)} SELECT count(*) FROM matched"
+            total: int = await db.fetchval(query, *values)
+    except TOO_LONG:
+        return None
+    return total
+
+
+def settings(search: Search, *, bounded: bool) -> str:
+    """How Postgres is to go about it. It would guess; we know how frequent each word is."""
+    if not bounded:
+        return STEADY
+    return STEADY + BOUNDED + f"SET LOCAL enable_{'bitmapscan' if search.is_common else 'seqscan'} = off;"
+
+
+def matched(search: Search, values: list[Any], *, bounded: bool, limit: int | None) -> str:
+    """The tables `examined` and `matched` of a WITH; what the `$n` stand for is added to `values`, the query last."""
+    keys, table = _keys(search), _table(search)
+    last = f" LIMIT {limit}" if limit else ""
+    condition = filters.sql(search.question.filters, search.dataset, "r", values)
+    nothing = "examined AS (SELECT WHERE false)"
+    if search.meaning is None:
+        return f"{nothing}, matched AS MATERIALIZED (SELECT {keys} FROM {table} r WHERE {condition}{last})"
+    documents = f"SELECT {keys}, _words FROM {search.index.documents}"
+    if search.is_plain and limit and not (bounded and search.is_common):
+        values.append(search.meaning.strict)
+        hits = f"_words @@ ${len(values)}::text::tsquery"
+        return f"{nothing}, matched AS MATERIALIZED ({documents} WHERE {hits}{last})"
+    values += [search.meaning.loose, search.meaning.strict]
+    loose, strict = (f"_words @@ ${len(values) - back}::text::tsquery" for back in (1, 0))
+    if bounded and search.is_common:
+        examined = f"{documents} LIMIT {EXAMINED}"
+        strict = f"{loose} AND {strict}"
+    else:
+        examined = f"{documents} WHERE {loose}" + (f" LIMIT {EXAMINED}" if bounded else "")
+    rows = f" JOIN {table} r USING ({keys})" if search.question.filters else ""
+    return f"""
+        examined AS ({examined}), matched AS MATERIALIZED (
+            SELECT {keys}, e._words FROM examined e{rows} WHERE {strict} AND {condition}{last}
+        )
+    """
+
+
+async def _run(db: Connection, search: Search, after: Sequence[Any], *, bounded: bool) -> Matches:
+    values: list[Any] = []
+    limit = None if search.question.order else CANDIDATES
+    tables = matched(search, values, bounded=bounded, limit=limit)
+    page = _by_order(search, after, values) if search.question.order else _by_score(search, after, values)
+    counted = f"(SELECT count(*) FROM matched) < {limit or EXAMINED}"
+    async with db.transaction(readonly=True):
+        await db.execute(settings(search, bounded=bounded))
+        rows = await db.fetch(
+            f"""
+            WITH {tables}, page AS ({page}), counted AS (
+                SELECT (SELECT count(*) FROM matched) AS _total,
+                       CASE WHEN {counted} THEN (SELECT count(*) FROM examined) ELSE {EXAMINED} END AS _examined
+            )
+            SELECT * FROM counted LEFT JOIN page ON true ORDER BY _place
+            """,
+            *values,
+        )
+    total, examined = rows[0]["_total"], rows[0]["_examined"]
+    capped = (total == limit) or (bounded and (search.is_common or examined >= EXAMINED))
+    return Matches([row for row in rows if row["_place"] is not None], total, capped)
+
+
+async def _browse(db: Connection, search: Search, after: Sequence[Any]) -> Matches:
+    values: list[Any] = []
+    condition = filters.sql(search.question.filters, search.dataset, "r", values)
+    counted = list(values)
+    if after:
+        condition += f" AND {ordering.after(search.question.order, search.dataset, 'r', after, values)}"
+    async with db.transaction(readonly=True):
+        await db.execute(settings(search, bounded=False))
+        rows = await db.fetch(_ordered(search, f"FROM {_table(search)} r WHERE {condition}"), *values)
+        query = f"WITH {matched(search, [], bounded=True, limit=EXAMINED)} SELECT count(*) FROM matched"
+        total: int = await db.fetchval(query, *counted)
+    return Matches(rows, total, total >= EXAMINED)
+
+
+def _by_score(search: Search, after: Sequence[Any], values: list[Any]) -> str:
+    """Behind a hit with this score and key."""
+    strict = f"${len(values)}::text::tsquery"
+    values.append(search.index.weights)
+    score = f"ts_rank(${len(values)}::float4[], _words, {strict}, 1)::float8"
+    condition = "true"
+    if after:
+        values.append(after[0])
+        known = f"${len(values)}::float8"
+        beyond = ordering.after(ordering.read(search.dataset, ""), search.dataset, "s", after[1:], values)
+        condition = f"_score < {known} OR (_score = {known} AND {beyond})"
+    keys = _keys(search)
+    return f"""
+        SELECT {_shown(search)}, p._score, p._place FROM (
+            SELECT *, row_number() OVER () AS _place FROM (
+                SELECT {keys}, _score FROM (SELECT {keys}, {score} AS _score FROM matched) s
+                WHERE {condition} ORDER BY _score DESC, {keys} LIMIT {search.question.limit + 1}
+            ) best
+        ) p JOIN {_table(search)} r USING ({keys})
+    """
+
+
+def _by_order(search: Search, after: Sequence[Any], values: list[Any]) -> str:
+    condition = ordering.after(search.question.order, search.dataset, "r", after, values) if after else "true"
+    joined = f"FROM matched m JOIN {_table(search)} r USING ({_keys(search)})"
+    return _ordered(search, f"{joined} WHERE {condition}")
+
+
+def _ordered(search: Search, rows: str) -> str:
+    dataset, terms = search.dataset, search.question.order
+    last = ", ".join(f"{e} AS _last{n}" for n, e in enumerate(ordering.expressions(terms, dataset, "r")))
+    return f"""
+        SELECT *, row_number() OVER () AS _place FROM (
+            SELECT {_shown(search)}, 0::float8 AS _score, {last} {rows}
+            ORDER BY {ordering.sql(terms, dataset, "r")} LIMIT {search.question.limit + 1}
+        ) first
+    """
+
+
+def _shown(search: Search) -> str:
+    return ", ".join(quoted("r", name) for name in columns(search.dataset))
+
+
+def _keys(search: Search, table: str = "") -> str:
+    return ", ".join(quoted(table, name) if table else f'"{name}"' for name in search.dataset.key)
+
+
+def _table(search: Search) -> str:
+    return f'data."{search.dataset.name}"'
