@@ -312,7 +312,7 @@ async def test_a_dataset_that_cannot_be_looked_after_does_not_keep_the_others_wa
         "UPDATE datasets SET declaration = jsonb_set(declaration::jsonb, '{name}', '\"broken\"') WHERE name = 'broken'"
     )
     await indexer.pool.execute(  # the tables of which are not there
-        'INSERT INTO indexes SELECT (jsonb_populate_record(i, \'{"dataset": "broken"}\')).* FROM indexes i'
+        "INSERT INTO indexes (dataset, search, state) SELECT 'broken', search, state FROM indexes"
         " WHERE dataset = 'paragraphs'"
     )
     assert await defining.look(indexer.pool) == 1
