@@ -40,6 +40,7 @@ from services.gateway.routes import (
     schedules,
     search,
     syncs,
+    words,
 )
 from services.gateway.settings import GatewaySettings
 from shared.bus.routes import on
@@ -88,6 +89,8 @@ HANDLERS = [
     rows.list_rows,
     rows.read_row,
     search.search,
+    words.list_words,
+    words.read_dictionary,
     search.search_by_body,
     search.suggest,
     reports.list_reports,

@@ -56,6 +56,7 @@ EXAMPLES: list[Message] = [
     commands.PlanReplay(**ABOUT, replay_of=UUID(int=7), terms=TERMS, **FILTER),
     commands.DiscardRows(dataset="hired_employees", request_id=UUID(int=6), failed_in=JOB, **FILTER),
     commands.DeclareDataset(dataset="hired_employees", follows=2, digest="9f86d0", declaration={"title": "Hired"}),
+    commands.DefineWords(dataset="hired_employees", version=5, moment=327),
     events.DatasetDeclared(dataset="hired_employees", revision=3),
     events.ImportPlanned(**ABOUT, chunks=2, bytes=990, warning=PROBLEM),
     events.ImportRejected(**ABOUT, problem=PROBLEM),
