@@ -29,7 +29,15 @@ FIELDS = [
 ]
 ROWS: list[dict[str, Any]] = [
     {"id": 1, "name": "Chair, oak", "price": 10.5, "ok": True, "at": "2021-11-07T02:48:42Z", "tags": ["a"], "limit": 3},
-    {"id": 2, "name": "=1+1", "price": 0.1, "ok": False, "at": "2021-11-07T02:48:42.5Z", "tags": {}, "limit": None},
+    {
+        "id": 2,
+        "name": "=1+1",
+        "price": 0.1,
+        "ok": False,
+        "at": "2021-11-07T02:48:42.500000Z",
+        "tags": {},
+        "limit": None,
+    },
     {"id": 3, "name": None, "price": None, "ok": None, "at": None, "tags": None, "limit": None},
     {"id": 4, "name": 'a"b\n漢 100%_*\\', "price": 10.5, "ok": True, "at": None, "tags": {"x": 'a"'}, "limit": 3},
     {
@@ -85,11 +93,11 @@ async def connected(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
         await db.close()
 
 
-async def ask(stack: Stack, name: str, *conditions: tuple[str, str], **parameters: str | int) -> httpx.Response:
+async def ask(stack: Stack, name: str, /, *conditions: tuple[str, str], **parameters: str | int) -> httpx.Response:
     return await stack.client.get(f"/v1/datasets/{name}/rows", params=[*conditions, *parameters.items()])
 
 
-async def ids(stack: Stack, name: str, *conditions: tuple[str, str], **parameters: str | int) -> list[int]:
+async def ids(stack: Stack, name: str, /, *conditions: tuple[str, str], **parameters: str | int) -> list[int]:
     answer = await ask(stack, name, *conditions, **parameters)
     assert answer.status_code == 200, answer.text
     return [row["id"] for row in answer.json()["data"]]

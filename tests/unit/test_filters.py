@@ -1,6 +1,7 @@
 """Filters, orders and cursors as people write them; what is wrong is told with its place and what would be right."""
 
 import datetime as dt
+import re
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -15,8 +16,10 @@ from services.gateway.problems import Problem
 from shared.catalog.dataset import Dataset, Field
 from shared.search import cursors, filters, ordering, values
 from shared.search.filters import BadFilter, Filter
+from shared.search.conditions import OPERATORS, STATES
 from shared.search.grammar import DEEPEST, MOST_CONDITIONS
 from shared.search.ordering import Term
+from tests.stack import ROOT
 
 KINDS = ("integer", "number", "decimal(12,2)", "string", "boolean", "date", "datetime", "time", "uuid", "object")
 ITEMS = Dataset(
@@ -317,3 +320,11 @@ def test_what_is_neither_field_nor_parameter_is_told_with_the_nearest() -> None:
 
 def test_uuids_are_read_in_any_case() -> None:
     assert values.read("uuid", "123E4567-E89B-12D3-A456-426614174000") == UUID("123e4567-e89b-12d3-a456-426614174000")
+
+
+def test_the_page_about_reading_tells_every_operator_and_every_code_word() -> None:
+    page = (ROOT / "docs/reading.md").read_text()
+    said = set(re.findall(r"[a-z_]+", page))
+    assert {*OPERATORS, *STATES, *ordering.WORDS} - {"asc"} <= said
+    for state in STATES:
+        assert f"is.{state}" in page
