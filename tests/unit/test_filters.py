@@ -15,8 +15,8 @@ from services.gateway.asking import to_question
 from services.gateway.problems import Problem
 from shared.catalog.dataset import Dataset, Field
 from shared.search import cursors, filters, ordering, values
-from shared.search.filters import BadFilter, Filter
 from shared.search.conditions import OPERATORS, STATES
+from shared.search.filters import BadFilter, Filter
 from shared.search.grammar import DEEPEST, MOST_CONDITIONS
 from shared.search.ordering import Term
 from tests.stack import ROOT
