@@ -38,7 +38,7 @@ class Form(Protocol):
 class Csv:
     """With a header. Values are written as an import reads them; without one there is nothing."""
 
-    media_type = "text/csv; charset=utf-8"
+    media_type = "text/csv"
     ending = "csv"
 
     def __init__(self, columns: Sequence[str], *, defuse: bool) -> None:
