@@ -37,7 +37,7 @@ def reindex(dataset: str, *, as_json: bool) -> None:
     path = route("datasets", dataset, "index")
     with Gateway.find() as gateway, Progress(console=Console(stderr=True), disable=as_json) as bars:
         before = decode(gateway.get(path).content, Index)
-        gateway.send("POST", route("datasets", dataset, "reindexes"))
+        gateway.send("POST", route("datasets", dataset, "reindexes"), b"", "application/json")
         task = bars.add_task(f"reindex {dataset}", total=100)
         while True:
             body = gateway.get(path).content

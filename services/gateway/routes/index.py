@@ -41,8 +41,8 @@ async def read_index(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Index
     "/v1/datasets/{dataset:str}/reindexes",
     tags=["search"],
     summary="Make all documents of a dataset anew",
-    description="The old ones answer until the new ones are complete. It is only needed if somebody has meddled with the"
-    " tables. `Prefer: wait=N` waits until the new ones answer; GET …/index tells how far they are.",
+    description="The old ones answer until the new ones are complete. It is only needed if somebody has meddled with"
+    " the tables. `Prefer: wait=N` waits until the new ones answer; GET …/index tells how far they are.",
     opt={"scope": "admin"},
     status_code=202,
     responses={**responses(404, 422), 200: ResponseSpec(data_container=IndexBody, description="The new ones answer")},
