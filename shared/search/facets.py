@@ -31,8 +31,8 @@ def read(names: Sequence[str], counted: Counted, *, approximate: bool) -> dict[s
         # `grouping` has a bit for each field, the last one lowest, and 0 for the one that a line is grouped by.
         own = (1 << len(names)) - 1 - (1 << (len(names) - 1 - number))
         column = f"_facet{number}"
-        lines = [(-one["count"], str(one[column]), one[column]) for one in counted or () if one["of"] == own]
-        values = [Value(value, -count) for count, _, value in sorted(lines, key=lambda line: line[:2])]
+        values = [Value(one[column], one["count"]) for one in counted or () if one["of"] == own]
+        values.sort(key=lambda one: (-one.count, one.value is None, str(one.value)))
         hits = sum(value.count for value in values)
         shown = values[:MOST_VALUES]
         found[name] = Facet(shown, hits - sum(value.count for value in shown), hits, approximate)

@@ -1,5 +1,6 @@
 """Queries for the rows that match: among few documents first, at a cost that is bounded, and then, if need be, all."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,10 +23,11 @@ ENOUGH = 200
 """Hits among those that were looked at: the best of them will do."""
 COMMON = 10_000
 """Words are everywhere if the square of their documents is over so many times all documents."""
-BUDGET_MILLISECONDS = 1000
+BUDGET_SECONDS = 1.0
+"""For all that a question takes; what is asked when it is used up gets a fifth of it."""
 STEADY = (
     "SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL synchronize_seqscans = off;"
-    f"SET LOCAL work_mem = '32MB'; SET LOCAL statement_timeout = {BUDGET_MILLISECONDS};"
+    "SET LOCAL work_mem = '32MB';"
 )
 BOUNDED = (
     "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
@@ -39,6 +41,14 @@ class Search(msgspec.Struct, frozen=True):
     dataset: Dataset
     question: Question
     meaning: Meaning | None
+    began: float
+    """When the question was asked, by `time.monotonic`."""
+
+    @property
+    def milliseconds(self) -> int:
+        """For the next statement."""
+        left = self.began + BUDGET_SECONDS - time.monotonic()
+        return max(1, int(1000 * max(left, BUDGET_SECONDS / 5)))
 
     @property
     def is_common(self) -> bool:
@@ -65,11 +75,17 @@ class Matches(NamedTuple):
     complete: bool = True
 
 
+NOTHING_SEEN = Matches([], 0, capped=True, values=None, complete=False)
+
+
 async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matches:
     """A page behind the hit with the values `after`, if there are any."""
     if search.meaning is None:
         return await _browse(db, search, after)
-    matches = await _run(db, search, after, bounded=True)
+    try:
+        matches = await _run(db, search, after, bounded=True)
+    except TOO_LONG:
+        return NOTHING_SEEN
     if not matches.capped or (not search.question.order and matches.total >= ENOUGH):
         return matches
     try:
@@ -84,7 +100,7 @@ async def count(db: Connection, search: Search, matches: Matches) -> Matches:
     tables = _matched(search, values, bounded=False, limit=None)
     try:
         async with db.transaction(readonly=True):
-            await db.execute(STEADY)
+            await db.execute(settings(search, bounded=False))
             row = await db.fetchrow(
                 f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *values
             )
@@ -93,11 +109,12 @@ async def count(db: Connection, search: Search, matches: Matches) -> Matches:
     return matches._replace(total=row["total"], values=row["_facets"], capped=False) if row else matches
 
 
-def _settings(search: Search, *, bounded: bool) -> str:
+def settings(search: Search, *, bounded: bool) -> str:
     """How Postgres is to go about it. It would guess; we know how frequent each word is."""
+    steady = f"{STEADY} SET LOCAL statement_timeout = {search.milliseconds};"
     if not bounded:
-        return STEADY
-    return STEADY + BOUNDED + f"SET LOCAL enable_{'bitmapscan' if search.is_common else 'seqscan'} = off;"
+        return steady
+    return steady + BOUNDED + f"SET LOCAL enable_{'bitmapscan' if search.is_common else 'seqscan'} = off;"
 
 
 def _matched(search: Search, values: list[Any], *, bounded: bool, limit: int | None) -> str:
@@ -136,7 +153,7 @@ async def _run(db: Connection, search: Search, after: Sequence[Any], *, bounded:
     page = _by_order(search, after, values) if search.question.order else _by_score(search, after, values)
     counted = f"(SELECT count(*) FROM matched) < {limit or EXAMINED}"
     async with db.transaction(readonly=True):
-        await db.execute(_settings(search, bounded=bounded))
+        await db.execute(settings(search, bounded=bounded))
         rows = await db.fetch(
             f"""
             WITH {tables}, page AS ({page}), counted AS (
@@ -158,13 +175,21 @@ async def _browse(db: Connection, search: Search, after: Sequence[Any]) -> Match
     counted = list(values)
     if after:
         condition += f" AND {ordering.after(search.question.order, search.dataset, 'r', after, values)}"
-    async with db.transaction(readonly=True):
-        await db.execute(_settings(search, bounded=False))
-        rows = await db.fetch(_ordered(search, f"FROM {_table(search)} r WHERE {condition}"), *values)
-        tables = _matched(search, [], bounded=True, limit=EXAMINED)
-        row = await db.fetchrow(
-            f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *counted
-        )
+    try:
+        async with db.transaction(readonly=True):
+            await db.execute(settings(search, bounded=False))
+            rows = await db.fetch(_ordered(search, f"FROM {_table(search)} r WHERE {condition}"), *values)
+    except TOO_LONG:
+        return NOTHING_SEEN
+    tables = _matched(search, [], bounded=True, limit=EXAMINED)
+    try:
+        async with db.transaction(readonly=True):
+            await db.execute(settings(search, bounded=False))
+            row = await db.fetchrow(
+                f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *counted
+            )
+    except TOO_LONG:
+        return Matches(rows, len(rows), capped=True, values=None)
     total, counts = (row["total"], row["_facets"]) if row else (0, None)
     return Matches(rows, total, total >= EXAMINED, counts)
 
