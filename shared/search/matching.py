@@ -17,11 +17,11 @@ from shared.search.question import Question
 
 CANDIDATES = 2000
 """Hits that are ranked."""
-EXAMINED = 20_000
+EXAMINED = 10_000
 """Documents that are looked at first: those with the words, or where these are everywhere, any."""
-ENOUGH = 200
-"""Hits among those that were looked at: the best of them will do."""
-COMMON = 10_000
+ENOUGH = 50
+"""Hits among those that were looked at: the best of them will do, if they fill two pages."""
+COMMON = 2_500
 """Words are everywhere if the square of their documents is over so many times all documents."""
 BUDGET_SECONDS = 1.0
 """For all that a question takes; what is asked when it is used up gets a fifth of it."""
@@ -86,7 +86,7 @@ async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matche
         matches = await _run(db, search, after, bounded=True)
     except TOO_LONG:
         return NOTHING_SEEN
-    if not matches.capped or (not search.question.order and matches.total >= ENOUGH):
+    if not matches.capped or (not search.question.order and matches.total >= max(ENOUGH, 2 * search.question.limit)):
         return matches
     try:
         return await _run(db, search, after, bounded=False)
