@@ -161,6 +161,10 @@ async def _insert_counts(db: Connection, index: Index, counts: texts.Counts) -> 
     """New words are in the vocabulary with the documents that have them; counts follow."""
     if not counts.words:
         return
+    many = len(counts.words) > MANY
+    if many:
+        # Of a young vocabulary Postgres doesn't know that it is no longer empty, and would look every word up by itself.
+        await db.execute("SET LOCAL enable_nestloop = off")
     await db.execute(
         f"""
         INSERT INTO {index.words} (word, lexeme, documents, occurrences)
@@ -174,6 +178,8 @@ async def _insert_counts(db: Connection, index: Index, counts: texts.Counts) -> 
         index.search.stemmer,
         timeout=INDEX_SECONDS,
     )
+    if many:
+        await db.execute("SET LOCAL enable_nestloop = on")
     await db.execute(
         f"INSERT INTO {index.news} VALUES ($1, $2, $3)", counts.words, counts.documents, counts.occurrences
     )
