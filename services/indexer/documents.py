@@ -1,5 +1,6 @@
 """Queries of the tables that are made for a generation: documents, and the vocabulary of their words."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from services.indexer import texts
@@ -10,6 +11,8 @@ from shared.search import words
 from shared.search.index import Index
 
 INDEX_SECONDS = 600.0
+ROWS_AT_ONCE = 25_000
+"""Are in memory: a chunk has less, unless it is the swap of a whole table."""
 MANY = 1000
 """Documents: so many are brought into the index together, and not one by one."""
 
@@ -48,16 +51,20 @@ async def insert_rows(db: Connection, index: Index, dataset: Dataset, first: int
     A newer document is left alone. Words are counted as rollups count: what the chunks wrote, though it be replaced
     since, less what they replaced; so chunks may come in any order. Returns how many documents were written.
     """
-    rows = await _select_rows(db, index, dataset, first, last)
-    standing = [row for row in rows if row["_version"] is not None]
-    replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
-    removed = [row for row in rows if row["_sign"] < 0]
-    spread = texts.spread(_by_field(index, standing))
-    documents = texts.documents(spread, [index.label(name) for name in index.search.fields], len(standing))
-    written = await _insert_documents(db, index, dataset, standing, documents)
-    added = texts.spread(_by_field(index, [*standing, *replaced])) if replaced else spread
+    written = 0
+    counted = []
+    async for rows in _select_rows(db, index, dataset, first, last):
+        standing = [row for row in rows if row["_version"] is not None]
+        replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
+        removed = [row for row in rows if row["_sign"] < 0]
+        spread = texts.spread(_by_field(index, standing))
+        documents = texts.documents(spread, [index.label(name) for name in index.search.fields], len(standing))
+        written += await _insert_documents(db, index, dataset, standing, documents)
+        added = texts.spread(_by_field(index, [*standing, *replaced])) if replaced else spread
+        counted.append(texts.counts(added, texts.spread(_by_field(index, removed))))
     # Near the commit: others with the same new words wait for it.
-    await _insert_counts(db, index, texts.counts(added, texts.spread(_by_field(index, removed))))
+    for counts in counted:
+        await _insert_counts(db, index, counts)
     return written
 
 
@@ -112,12 +119,14 @@ async def count_news(db: Connection, index: Index) -> tuple[int, int]:
     return (row["chunks"], row["words"]) if row else (0, 0)
 
 
-async def _select_rows(db: Connection, index: Index, dataset: Dataset, first: int, last: int) -> list[Any]:
-    """In one snapshot, so that a row that is replaced meanwhile is neither missed nor taken twice."""
+async def _select_rows(
+    db: Connection, index: Index, dataset: Dataset, first: int, last: int
+) -> AsyncIterator[list[Any]]:
+    """Some at a time, in one snapshot, so that a row that is replaced meanwhile is neither missed nor taken twice."""
     table = f'data."{dataset.name}"'
     named = _quoted((*dataset.key, *(name for name in index.search.fields if name not in dataset.key)), "x")
     old = f"ingestor.replaced p, jsonb_populate_record(NULL::{table}, p.row) x WHERE p.dataset = $3 AND"
-    return await db.fetch(
+    cursor = await db.cursor(
         f"""
         SELECT 1 AS _sign, c.version AS _version, {named}
         FROM {table} x JOIN ingestor.chunks c ON c.ledger = x._chunk WHERE x._chunk BETWEEN $1 AND $2
@@ -129,6 +138,8 @@ async def _select_rows(db: Connection, index: Index, dataset: Dataset, first: in
         dataset.name,
         timeout=INDEX_SECONDS,
     )
+    while rows := await cursor.fetch(ROWS_AT_ONCE, timeout=INDEX_SECONDS):
+        yield rows
 
 
 async def _insert_documents(
@@ -163,7 +174,7 @@ async def _insert_counts(db: Connection, index: Index, counts: texts.Counts) -> 
         return
     many = len(counts.words) > MANY
     if many:
-        # Of a young vocabulary Postgres doesn't know that it is no longer empty, and would look every word up by itself.
+        # Of a young vocabulary Postgres doesn't know that it is no longer empty: it would look up every word by itself.
         await db.execute("SET LOCAL enable_nestloop = off")
     await db.execute(
         f"""
