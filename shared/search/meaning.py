@@ -51,7 +51,12 @@ async def select_families(db: Connection, index: Index, asked: Asked) -> dict[tu
 
 def mean(asked: Asked, families: Families, index: Index, fields: Sequence[str]) -> Meaning:
     """With these families, in these fields, or in all of none are given."""
-    labels = "".join(sorted({index.label(name) for name in fields}))
+    # What was declared a moment ago may have a field that these documents have not.
+    known = [name for name in fields if name in index.search.fields]
+    if fields and not known:
+        hits = " | ".join(NOTHING if clause.wanted else f"(!{NOTHING})" for clause in asked.clauses) or NOTHING
+        return Meaning(hits, hits, (), (), index.rows)
+    labels = "".join(sorted({index.label(name) for name in known}))
     writer = _Writer(families, labels, loose=False)
     loose = _Writer(families, labels, loose=True)
     wanted = [term for clause in asked.clauses for term in clause.wanted]

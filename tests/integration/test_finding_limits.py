@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from shared.search import facets, finding, matching
 from shared.search.question import Found
 from tests.integration import sought
-from tests.integration.shelf import SEARCH, Shelf, books
+from tests.integration.shelf import SEARCH, Shelf
 
 ROWS = 400
 KINDS = ("red", "green", "blue", "None", None)
@@ -104,13 +104,14 @@ async def many(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
 
 
 @pytest.fixture(params=[{}, SMALL, TIGHT], ids=["as they are", "small", "tight"])
-def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     for name, value in request.param.items():
         monkeypatch.setattr(matching, name, value)
     if request.param:
         monkeypatch.setattr(facets, "EXAMINED", request.param["EXAMINED"])
         monkeypatch.setattr(facets, "COUNTED", request.param["EXAMINED"] // 2)
-    yield request.param
+    given: dict[str, int] = request.param
+    return given
 
 
 async def test_totals_and_facets_are_what_they_are_said_to_be(
