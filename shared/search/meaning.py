@@ -14,13 +14,15 @@ NOTHING = "'\u0001'"
 
 
 class Meaning(NamedTuple):
-    """Two `tsquery`s. The `loose` one lets phrases be apart and words be in any field; Postgres answers it faster.
+    """Three `tsquery`s. The `loose` one lets phrases be apart and words be in any field; Postgres answers it faster.
 
-    `words` are what hits have; `documents` is an estimate from above of how many of them there are.
+    By `ranking`, without what is unwanted, hits are compared. `words` are what hits have; `documents` is an estimate
+    from above of how many of them there are.
     """
 
     strict: str
     loose: str
+    ranking: str
     words: tuple[str, ...]
     prefixes: tuple[str, ...]
     documents: int
@@ -55,7 +57,7 @@ def mean(asked: Asked, families: Families, index: Index, fields: Sequence[str]) 
     known = [name for name in fields if name in index.search.fields]
     if fields and not known:
         hits = " | ".join(NOTHING if clause.wanted else f"(!{NOTHING})" for clause in asked.clauses) or NOTHING
-        return Meaning(hits, hits, (), (), index.rows)
+        return Meaning(hits, hits, NOTHING, (), (), index.rows)
     labels = "".join(sorted({index.label(name) for name in known}))
     writer = _Writer(families, labels, loose=False)
     loose = _Writer(families, labels, loose=True)
@@ -63,6 +65,9 @@ def mean(asked: Asked, families: Families, index: Index, fields: Sequence[str]) 
     return Meaning(
         strict=" | ".join(writer.clause(clause) for clause in asked.clauses) or NOTHING,
         loose=" | ".join(loose.clause(clause) for clause in asked.clauses) or NOTHING,
+        # To Postgres, what lacks an unwanted word is a bad match.
+        ranking=" | ".join(writer.clause(Clause(clause.wanted)) for clause in asked.clauses if clause.wanted)
+        or NOTHING,
         words=tuple(dict.fromkeys(k.word for term in wanted for w in _whole(term) for k in families[w, term.exact])),
         prefixes=tuple(dict.fromkeys(term.words[-1] for term in wanted if term.prefix)),
         documents=sum(_documents(clause, families) for clause in asked.clauses),

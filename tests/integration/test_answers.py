@@ -80,6 +80,21 @@ async def test_the_better_match_comes_first_and_ties_are_in_the_order_of_the_key
     assert await shelf.ids("chairs") == await shelf.ids(words=("chair",)) == [2, 3, 1, 5, 4]
 
 
+async def test_what_is_not_wanted_and_not_asked_for_has_no_part_in_the_order(shelf: Shelf) -> None:
+    await shelf.declare({**SEARCH, "weights": {"title": 9.0}})
+    rows = [
+        {"id": 1, "title": "lamp", "body": "a chair or some"},
+        {"id": 2, "title": "lamp", "body": "a chair chair chair"},
+        {"id": 3, "title": "chair", "body": "a chair or some"},
+    ]
+    await shelf.bring(rows)
+    assert await shelf.ids("chair") == [3, 2, 1]
+    assert await shelf.ids("chair -blue") == [3, 2, 1]
+    assert await shelf.ids('chair -"red green" or -lamp') == [3, 2, 1]
+    assert await shelf.ids("chair", fields=("body",)) == [2, 1, 3]
+    assert await shelf.ids("-blue") == [1, 2, 3]
+
+
 async def test_phrases_never_go_over_from_one_field_to_the_next(shelf: Shelf) -> None:
     fields = ["title", "body", "more", "notes", "rest"]
     await shelf.declare({"fields": fields})
