@@ -1,6 +1,6 @@
 """Queries of the tables that are made for a generation: documents, and the vocabulary of their words."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.indexer import texts
@@ -45,15 +45,15 @@ async def drop_tables(db: Connection, index: Index) -> None:
     await db.execute(f"DROP TABLE {index.documents}, {index.words}, {index.news}")
 
 
-async def insert_rows(db: Connection, index: Index, dataset: Dataset, first: int, last: int) -> int:
-    """Documents of the rows that the chunks numbered so wrote and nobody has rewritten since, and all their words.
+async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int]) -> int:
+    """Documents of the rows that these chunks wrote and nobody has rewritten since, and all their words.
 
     A newer document is left alone. Words are counted as rollups count: what the chunks wrote, though it be replaced
     since, less what they replaced; so chunks may come in any order. Returns how many documents were written.
     """
     written = 0
     counted = []
-    async for rows in _select_rows(db, index, dataset, first, last):
+    async for rows in _select_rows(db, index, dataset, ledgers):
         standing = [row for row in rows if row["_version"] is not None]
         replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
         removed = [row for row in rows if row["_sign"] < 0]
@@ -120,21 +120,20 @@ async def count_news(db: Connection, index: Index) -> tuple[int, int]:
 
 
 async def _select_rows(
-    db: Connection, index: Index, dataset: Dataset, first: int, last: int
+    db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int]
 ) -> AsyncIterator[list[Any]]:
     """Some at a time, in one snapshot, so that a row that is replaced meanwhile is neither missed nor taken twice."""
     table = f'data."{dataset.name}"'
     named = _quoted((*dataset.key, *(name for name in index.search.fields if name not in dataset.key)), "x")
-    old = f"ingestor.replaced p, jsonb_populate_record(NULL::{table}, p.row) x WHERE p.dataset = $3 AND"
+    old = f"ingestor.replaced p, jsonb_populate_record(NULL::{table}, p.row) x WHERE p.dataset = $2 AND"
     cursor = await db.cursor(
         f"""
         SELECT 1 AS _sign, c.version AS _version, {named}
-        FROM {table} x JOIN ingestor.chunks c ON c.ledger = x._chunk WHERE x._chunk BETWEEN $1 AND $2
-        UNION ALL SELECT 1, NULL, {named} FROM {old} p.was BETWEEN $1 AND $2
-        UNION ALL SELECT -1, NULL, {named} FROM {old} p.ledger BETWEEN $1 AND $2
+        FROM {table} x JOIN ingestor.chunks c ON c.ledger = x._chunk WHERE x._chunk = ANY($1)
+        UNION ALL SELECT 1, NULL, {named} FROM {old} p.was = ANY($1)
+        UNION ALL SELECT -1, NULL, {named} FROM {old} p.ledger = ANY($1)
         """,
-        first,
-        last,
+        ledgers,
         dataset.name,
         timeout=INDEX_SECONDS,
     )

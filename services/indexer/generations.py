@@ -37,9 +37,10 @@ async def index_piece(command: IndexPiece, db: Connection) -> SwitchIndex | None
     await queries.lock_documents(db, command.dataset, alone=False)
     indexes = {index.generation: index for index in await queries.select_indexes(db, command.dataset)}
     index = indexes.get(command.generation)
-    if index is None or not await queries.lock_piece(db, command):
+    ledgers = await queries.lock_piece(db, command) if index else []
+    if index is None or not ledgers:
         return None
-    written = await documents.insert_rows(db, index, dataset, command.first, command.last)
+    written = await documents.insert_rows(db, index, dataset, ledgers)
     metrics.DOCUMENTS.labels(command.dataset).inc(written)
     if await queries.update_done(db, command):
         return SwitchIndex(dataset=command.dataset, generation=command.generation)

@@ -26,7 +26,7 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None
             if not indexes:
                 raise Postponed  # until what was declared a moment ago has its tables
             for index in indexes:
-                written = await documents.insert_rows(db, index, dataset, event.ledger, event.ledger)
+                written = await documents.insert_rows(db, index, dataset, [event.ledger])
                 if deletes:
                     await documents.delete_rows(db, index, dataset, event.ledger)
     await queries.insert_indexed(db, event.ledger, written)

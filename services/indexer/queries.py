@@ -82,15 +82,19 @@ async def delete_index(db: Connection, index: Index) -> None:
 
 
 async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list[IndexPiece]:
-    """All chunks that are loaded, in runs that wrote about so many rows together."""
+    """All chunks that are indexed, in runs that wrote or deleted about so many rows together.
+
+    Whatever else is loaded comes to the generation by its event.
+    """
     rows = await db.fetch(
         """
-        INSERT INTO pieces (dataset, generation, first, last)
-        SELECT $1, $2, min(ledger), max(ledger)
+        INSERT INTO pieces (dataset, generation, first, last, ledgers)
+        SELECT $1, $2, min(ledger), max(ledger), array_agg(ledger)
         FROM (
-            SELECT ledger, (sum(inserted + updated + duplicates) OVER (ORDER BY ledger) - 1) / $3 AS piece
-            FROM ingestor.chunks
-            WHERE dataset = $1 AND loaded_at IS NOT NULL AND inserted + updated + duplicates > 0
+            SELECT ledger, (sum(inserted + updated + duplicates + deleted) OVER (ORDER BY ledger) - 1) / $3 AS piece
+            FROM ingestor.chunks c
+            WHERE dataset = $1 AND inserted + updated + duplicates + deleted > 0
+              AND EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
         ) numbered
         GROUP BY piece
         RETURNING first, last
@@ -102,17 +106,16 @@ async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list
     return [IndexPiece(dataset=index.dataset, generation=index.generation, **row) for row in rows]
 
 
-async def lock_piece(db: Connection, piece: IndexPiece) -> bool:
-    """Whether it is still to be done."""
-    return bool(
-        await db.fetchval(
-            "SELECT true FROM pieces WHERE dataset = $1 AND generation = $2 AND first = $3 AND done_at IS NULL"
-            " FOR UPDATE",
-            piece.dataset,
-            piece.generation,
-            piece.first,
-        )
+async def lock_piece(db: Connection, piece: IndexPiece) -> list[int]:
+    """Its chunks; none if it is done already."""
+    ledgers: list[int] | None = await db.fetchval(
+        "SELECT ledgers FROM pieces WHERE dataset = $1 AND generation = $2 AND first = $3 AND done_at IS NULL"
+        " FOR UPDATE",
+        piece.dataset,
+        piece.generation,
+        piece.first,
     )
+    return ledgers or []
 
 
 async def update_done(db: Connection, piece: IndexPiece) -> bool:

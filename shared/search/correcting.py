@@ -7,7 +7,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from shared.db import Connection
-from shared.search import vocabulary
+from shared.search import vocabulary, words
 from shared.search.index import Index
 from shared.search.meaning import Families
 from shared.search.question import Correction
@@ -34,14 +34,18 @@ async def correct(
     """The families, those of rare words widened by what may have been meant; and which that were."""
     wider: dict[tuple[str, bool], Sequence[Known]] = dict(families)
     corrections = []
-    for word in sorted({word for term in asked.terms if not term.exact for word in term.words}):
+    wanted = {word for clause in asked.clauses for term in clause.wanted if not term.exact for word in term.words}
+    # With more words that are not wanted, even less would be found.
+    unwanted = {word for clause in asked.clauses for term in clause.unwanted for word in term.words}
+    for word in sorted(wanted - unwanted):
         family = families.get((word, False))
         if family is None or len(word) < SHORTEST or any(letter.isdigit() for letter in word):
             continue
         own = sum(known.documents for known in family)
         if own > RARE:
             continue
-        near = [known for known in await _near(db, index, word) if known.documents > max(own, 1) * COMMONER or not own]
+        (bare,) = words.folded([word])
+        near = [known for known in await _near(db, index, bare) if known.documents > max(own, 1) * COMMONER or not own]
         if near:
             meant = await vocabulary.select_families(db, index, [known.word for known in near])
             found = [known for one in meant.values() for known in one]

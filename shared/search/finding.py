@@ -1,7 +1,7 @@
 """How a question becomes an answer: what its words mean, which rows have them, what was misspelt, what to show."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +24,7 @@ CUT = f"More than {terms.MOST_TERMS} words: the last ones were left out."
 TIME = "Time ran out before all rows were seen that may match: more may, and better ones. Ask for less common words."
 
 END = "Pages by relevance end after the {} hits that were compared, though more match: with an order, all can be read."
+OLD = "The search was declared anew: until its documents are made, {} are searched, in the language {}."
 
 
 class NotBuilt(Exception):
@@ -60,8 +61,6 @@ async def _find(db: Connection, dataset: Dataset, question: Question) -> Found:
     if matches.capped and question.exact_total:
         matches = await matching.count(db, search, matches)
     total = _total(understood, matches, fresh)
-    ends = _ends(search, matches, total, seen)
-    told = [(TIME, not matches.complete), (CUT, asked.cut), (END.format(seen), ends)]
     return Found(
         data=[_hit(search, row) for row in matches.rows[: question.limit]],
         total=total,
@@ -74,7 +73,7 @@ async def _find(db: Connection, dataset: Dataset, question: Question) -> Found:
             corrections=understood.corrections,
             ranked=0 if search.question.order else min(seen, matching.CANDIDATES),
             complete=matches.complete,
-            detail=" ".join(text for text, applies in told if applies),
+            detail=" ".join(_details(search, matches, total, asked, seen)),
             seconds=round(time.monotonic() - began, 4),
         ),
     )
@@ -159,6 +158,18 @@ def _next(search: Search, matches: Matches) -> str | None:
     if question.order:
         return cursors.write(_place(search), [last[f"_last{number}"] for number in range(len(question.order))])
     return cursors.write(_place(search), [last["_score"], *(last[name] for name in search.dataset.key)])
+
+
+def _details(search: Search, matches: Matches, total: Total, asked: Asked, seen: int) -> Iterator[str]:
+    made, declared = search.index.search, search.dataset.search
+    if not matches.complete:
+        yield TIME
+    if asked.cut:
+        yield CUT
+    if _ends(search, matches, total, seen):
+        yield END.format(seen)
+    if declared and not made.makes_the_same_as(declared):
+        yield OLD.format(", ".join(made.fields), made.language)
 
 
 def _ends(search: Search, matches: Matches, total: Total, seen: int) -> bool:

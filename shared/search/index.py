@@ -1,5 +1,6 @@
 """The search index of a dataset: which tables it is, and what it was made of."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -48,11 +49,11 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
         """The first three fields have letters of their own, the others share the last."""
         return LABELS[min(self.search.fields.index(field), len(LABELS) - 1)]
 
-    @property
-    def weights(self) -> list[float]:
-        """As `ts_rank` wants them: of D, C, B, A."""
-        of = {self.label(name): self.search.weights.get(name, 1.0) for name in self.search.fields}
-        most = max(of.values())
+    def weights_of(self, fields: Sequence[str]) -> list[float]:
+        """As `ts_rank` wants them: of D, C, B, A; nothing for fields that are not asked for, if any are."""
+        asked = [name for name in self.search.fields if name in fields or not fields]
+        of = {self.label(name): self.search.weights.get(name, 1.0) for name in asked}
+        most = max(of.values(), default=1.0)
         return [of.get(label, 0.0) / most for label in reversed(LABELS)]
 
 

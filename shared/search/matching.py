@@ -118,7 +118,7 @@ def settings(search: Search, *, bounded: bool) -> str:
 
 
 def _matched(search: Search, values: list[Any], *, bounded: bool, limit: int | None) -> str:
-    """The tables `examined` and `matched` of a WITH; what the `$n` stand for is added to `values`, the query last."""
+    """The tables `examined` and `matched` of a WITH; what the `$n` stand for is added to `values`."""
     keys, table = _keys(search), _table(search)
     last = f" LIMIT {limit}" if limit else ""
     condition = filters.sql(search.question.filters, search.dataset, "r", values)
@@ -196,9 +196,8 @@ async def _browse(db: Connection, search: Search, after: Sequence[Any]) -> Match
 
 def _by_score(search: Search, after: Sequence[Any], values: list[Any]) -> str:
     """Behind a hit with this score and key."""
-    strict = f"${len(values)}::text::tsquery"
-    values.append(search.index.weights)
-    score = f"ts_rank(${len(values)}::float4[], _words, {strict}, 1)::float8"
+    values += [search.meaning.ranking if search.meaning else "", search.index.weights_of(search.question.fields)]
+    score = f"ts_rank(${len(values)}::float4[], _words, ${len(values) - 1}::text::tsquery, 1)::float8"
     condition = "true"
     if after:
         values.append(after[0])

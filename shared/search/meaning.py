@@ -14,13 +14,15 @@ NOTHING = "'\u0001'"
 
 
 class Meaning(NamedTuple):
-    """Two `tsquery`s. The `loose` one lets phrases be apart and words be in any field; Postgres answers it faster.
+    """Three `tsquery`s. The `loose` one lets phrases be apart and words be in any field; Postgres answers it faster.
 
-    `words` are what hits have; `documents` is an estimate from above of how many of them there are.
+    By `ranking`, without what is unwanted, hits are compared. `words` are what hits have; `documents` is an estimate
+    from above of how many of them there are.
     """
 
     strict: str
     loose: str
+    ranking: str
     words: tuple[str, ...]
     prefixes: tuple[str, ...]
     documents: int
@@ -51,13 +53,21 @@ async def select_families(db: Connection, index: Index, asked: Asked) -> dict[tu
 
 def mean(asked: Asked, families: Families, index: Index, fields: Sequence[str]) -> Meaning:
     """With these families, in these fields, or in all of none are given."""
-    labels = "".join(sorted({index.label(name) for name in fields}))
+    # What was declared a moment ago may have a field that these documents have not.
+    known = [name for name in fields if name in index.search.fields]
+    if fields and not known:
+        hits = " | ".join(NOTHING if clause.wanted else f"(!{NOTHING})" for clause in asked.clauses) or NOTHING
+        return Meaning(hits, hits, NOTHING, (), (), index.rows)
+    labels = "".join(sorted({index.label(name) for name in known}))
     writer = _Writer(families, labels, loose=False)
     loose = _Writer(families, labels, loose=True)
     wanted = [term for clause in asked.clauses for term in clause.wanted]
     return Meaning(
         strict=" | ".join(writer.clause(clause) for clause in asked.clauses) or NOTHING,
         loose=" | ".join(loose.clause(clause) for clause in asked.clauses) or NOTHING,
+        # To Postgres, what lacks an unwanted word is a bad match.
+        ranking=" | ".join(writer.clause(Clause(clause.wanted)) for clause in asked.clauses if clause.wanted)
+        or NOTHING,
         words=tuple(dict.fromkeys(k.word for term in wanted for w in _whole(term) for k in families[w, term.exact])),
         prefixes=tuple(dict.fromkeys(term.words[-1] for term in wanted if term.prefix)),
         documents=sum(_documents(clause, families) for clause in asked.clauses),

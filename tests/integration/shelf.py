@@ -1,4 +1,4 @@
-"""A searchable dataset of a test's own: rows go in through ingestor and indexer, questions go to `find` as the gateway."""
+"""A searchable dataset of a test's own: rows go in through ingestor and indexer, and `find` is asked as the gateway."""
 
 import csv
 import io

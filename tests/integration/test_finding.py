@@ -114,8 +114,8 @@ TEXTS = st.lists(ANY | OPERATORS, min_size=1, max_size=5)
 
 @EXAMPLES
 @given(texts=TEXTS)
-@example(["ﷺ" * 300, "𒀀" * 300, "ǰ J̌", "\u0345Α"])
-@example(["İstanbul ISTANBUL ıstanbul", "Ǆ ǅ ǆ", "ΑΣ'Α ας"])
+@example(["ﷺ" * 300, "𒀀" * 300, "ǰ J̌", "\u0345\u0391"])
+@example(["İstanbul ISTANBUL \u0131stanbul", "Ǆ ǅ ǆ", "\u0391Σ'\u0391 ας"])
 async def test_any_text_can_be_found_by_its_own_words(shelf: Shelf, texts: list[str]) -> None:
     if not shelf.declared:
         await shelf.declare(SEARCH)
