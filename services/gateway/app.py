@@ -20,6 +20,7 @@ from services.gateway.handlers import (
     follow_planned,
     follow_pulled,
     follow_rejected,
+    follow_searched,
     follow_stopped,
     show_zeros,
     sweep,
@@ -39,6 +40,7 @@ from services.gateway.routes import (
     rows,
     schedules,
     search,
+    searches,
     syncs,
 )
 from services.gateway.settings import GatewaySettings
@@ -57,6 +59,7 @@ from shared.contracts.events import (
     JobProgress,
     JobStarted,
     JobSucceeded,
+    SearchCompleted,
     SourcePulled,
     WorkFailed,
 )
@@ -73,6 +76,7 @@ ROUTES = (
     on(ChunkLoaded, follow_loaded, then=TOLD, at_once=4),
     on(ChunkIndexed, follow_indexed, then=TOLD, at_once=4),
     on(ChunkCounted, follow_counted, then=TOLD, at_once=4),
+    on(SearchCompleted, follow_searched, then=TOLD),
     on(WorkFailed, follow_failure, then=TOLD),
 )
 HANDLERS = [
@@ -90,6 +94,7 @@ HANDLERS = [
     search.search,
     search.search_by_body,
     search.suggest,
+    searches.start_search,
     reports.list_reports,
     reports.read_report,
     jobs.list_jobs,

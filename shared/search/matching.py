@@ -19,7 +19,7 @@ CANDIDATES = 2000
 EXAMINED = 20_000
 """Documents that are looked at first: those with the words, or where these are everywhere, any."""
 ENOUGH = 200
-"""Hits among those that were looked at: the best of them will do."""
+"""Hits among those that were looked at: the best of them will do, if no more are asked for."""
 COMMON = 40_000
 """Words are everywhere if the square of their documents is over so many times all documents."""
 BUDGET_MILLISECONDS = 1000
@@ -69,7 +69,7 @@ async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matche
     if search.meaning is None:
         return await _browse(db, search, after)
     matches = await _run(db, search, after, bounded=True)
-    if not matches.capped or (not search.question.order and matches.total >= ENOUGH):
+    if not matches.capped or (not search.question.order and matches.total >= max(ENOUGH, search.question.limit)):
         return matches
     try:
         return await _run(db, search, after, bounded=False)
