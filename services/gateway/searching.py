@@ -44,7 +44,7 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     count: Literal["exact", "estimated"] = "estimated"
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_LIMIT)] = 10
     cursor: str | None = None
-    min_version: Annotated[int | None, msgspec.Meta(ge=0)] = None
+    min_version: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
     @property
     def given(self) -> list[tuple[str, str]]:

@@ -104,7 +104,7 @@ async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
 
 
 async def select_stalled(db: Connection, *, seconds: float, limit: int) -> list[UUID]:
-    """Jobs of which nothing was heard for so long, though no other kept those busy who do such work; in the end, all."""
+    """Jobs of which nothing was heard for so long, though who does such work was not busy; after a day, all."""
     rows = await db.fetch(
         f"""
         SELECT id FROM jobs
