@@ -15,6 +15,8 @@ from shared.search.finding import NotBuilt, find
 from shared.search.index import select_fresh
 from shared.search.question import Found, Question
 
+PATIENCE_SECONDS = 30.0
+"""For a second connection: if all are held by those who wait for one, the search is put off and tried again."""
 CHANGED = "The dataset was declared otherwise after the search was accepted: ask again."
 
 
@@ -45,5 +47,5 @@ async def _answer(command: RunSearch, db: Connection, pool: Pool) -> Found:
         raise BadQuestion("dataset", "not_searchable", f"{dataset.name} declares no search any more.")
     check(dataset, dataset.search, question)
     # On a connection of its own: how Postgres is told to go about a search must not last until our commit.
-    async with pool.acquire() as reading:
+    async with pool.acquire(timeout=PATIENCE_SECONDS) as reading:
         return await find(reading, dataset, question)
