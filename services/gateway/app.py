@@ -34,6 +34,7 @@ from services.gateway.routes import (
     events,
     failed_rows,
     imports,
+    index,
     jobs,
     replays,
     reports,
@@ -42,6 +43,7 @@ from services.gateway.routes import (
     search,
     searches,
     syncs,
+    words,
 )
 from services.gateway.settings import GatewaySettings
 from shared.bus.routes import on
@@ -92,9 +94,13 @@ HANDLERS = [
     rows.list_rows,
     rows.read_row,
     search.search,
+    words.list_words,
+    words.read_dictionary,
     search.search_by_body,
     search.suggest,
     searches.start_search,
+    index.read_index,
+    index.reindex,
     reports.list_reports,
     reports.read_report,
     jobs.list_jobs,

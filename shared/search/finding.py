@@ -11,7 +11,7 @@ from shared.db import Connection
 from shared.db.faults import DROPPED
 from shared.search import correcting, cursors, facets, highlighting, matching, meaning, ordering, terms
 from shared.search.columns import columns
-from shared.search.index import Fresh, Index, select_fresh, select_index
+from shared.search.index import Fresh, select_fresh, select_index
 from shared.search.matching import Matches, Search
 from shared.search.meaning import Families
 from shared.search.question import Correction, Found, Hit, Meta, Question, Total
@@ -22,6 +22,8 @@ FEW = 5
 SCORE = Field(name="_score", type="number", required=True)
 CUT = f"More than {terms.MOST_TERMS} words: the last ones were left out."
 TIME = "Time ran out before all rows were seen that may match: more may, and better ones. Ask for less common words."
+
+END = "Pages by relevance end after the {} hits that were compared, though more match: with an order, all can be read."
 
 
 class NotBuilt(Exception):
@@ -52,60 +54,62 @@ async def _find(db: Connection, dataset: Dataset, question: Question) -> Found:
     # Before the search, which sees what was indexed by now, and perhaps more.
     fresh = await select_fresh(db, dataset.name)
     asked = terms.exactly(question.words, question.operator) if question.words else terms.read(question.q)
-    understood, matches = await _match(db, index, dataset, question, asked)
+    understood, matches = await _match(db, Search(index, dataset, question, None, began), asked)
     search = understood.search
+    seen = matches.total
+    if matches.capped and question.exact_total:
+        matches = await matching.count(db, search, matches)
+    total = _total(understood, matches, fresh)
+    ends = _ends(search, matches, total, seen)
+    told = [(TIME, not matches.complete), (CUT, asked.cut), (END.format(seen), ends)]
     return Found(
         data=[_hit(search, row) for row in matches.rows[: question.limit]],
-        total=await _total(db, understood, matches, fresh),
-        facets=await facets.select(db, search) if question.facets else {},
+        total=total,
+        facets=facets.read(question.facets, matches.values, approximate=matches.capped),
         next=_next(search, matches),
         meta=Meta(
             version=fresh.indexed,
             dataset_version=fresh.dataset,
             words=_words(search),
             corrections=understood.corrections,
-            ranked=0 if question.order else min(matches.total, matching.CANDIDATES),
+            ranked=0 if search.question.order else min(seen, matching.CANDIDATES),
             complete=matches.complete,
-            detail=" ".join(([] if matches.complete else [TIME]) + ([CUT] if asked.cut else [])),
+            detail=" ".join(text for text, applies in told if applies),
             seconds=round(time.monotonic() - began, 4),
         ),
     )
 
 
-async def _match(
-    db: Connection, index: Index, dataset: Dataset, question: Question, asked: Asked
-) -> tuple[Understood, Matches]:
+async def _match(db: Connection, search: Search, asked: Asked) -> tuple[Understood, Matches]:
+    index, question = search.index, search.question
     families = await meaning.select_families(db, index, asked)
-    understood = _understood(index, dataset, question, asked, families)
+    understood = _understood(search, asked, families)
     after = _after(understood.search)
     matches = await matching.select(db, understood.search, after)
     if question.typos and matches.complete and matches.total < FEW and asked.clauses:
         wider, corrections = await correcting.correct(db, index, asked, families)
         if corrections:
-            understood = _understood(index, dataset, question, asked, wider)._replace(corrections=corrections)
+            understood = _understood(search, asked, wider)._replace(corrections=corrections)
             matches = await matching.select(db, understood.search, after)
     return understood, matches
 
 
-def _understood(index: Index, dataset: Dataset, question: Question, asked: Asked, families: Families) -> Understood:
+def _understood(search: Search, asked: Asked, families: Families) -> Understood:
+    question = search.question
     anything = not question.words and not question.q.strip()
-    meant = None if anything else meaning.mean(asked, families, index, question.fields)
-    if anything and not question.order:
-        question = _ordered(question, ordering.read(dataset, ""))
-    return Understood(Search(index, dataset, question, meant), [], families)
+    if not anything:
+        meant = meaning.mean(asked, families, search.index, question.fields)
+        return Understood(msgspec.structs.replace(search, meaning=meant), [], families)
+    if not question.order:
+        question = msgspec.structs.replace(question, order=ordering.read(search.dataset, ""))
+    return Understood(msgspec.structs.replace(search, question=question), [], families)
 
 
-def _ordered(question: Question, order: tuple[ordering.Term, ...]) -> Question:
-    return msgspec.structs.replace(question, order=order)
-
-
-async def _total(db: Connection, understood: Understood, matches: Matches, fresh: Fresh) -> Total:
+def _total(understood: Understood, matches: Matches, fresh: Fresh) -> Total:
     if not matches.capped:
         return Total(matches.total, "eq")
     if (documents := _counted(understood)) is not None and fresh.counted >= fresh.indexed:
         return Total(documents, "eq")
-    if understood.search.question.exact_total and (count := await matching.count(db, understood.search)) is not None:
-        return Total(count, "eq")
     return Total(matches.total, "gte")
 
 
@@ -144,7 +148,7 @@ def _after(search: Search) -> list[Any]:
     known = columns(search.dataset)
     keys = [known[name] for name in search.dataset.key]
     fields: Sequence[Field] = [known[term.field] for term in question.order] if question.order else [SCORE, *keys]
-    return cursors.read(question.cursor, question.place, fields)
+    return cursors.read(question.cursor, _place(search), fields)
 
 
 def _next(search: Search, matches: Matches) -> str | None:
@@ -153,5 +157,16 @@ def _next(search: Search, matches: Matches) -> str | None:
         return None
     last = matches.rows[question.limit - 1]
     if question.order:
-        return cursors.write(question.place, [last[f"_last{number}"] for number in range(len(question.order))])
-    return cursors.write(question.place, [last["_score"], *(last[name] for name in search.dataset.key)])
+        return cursors.write(_place(search), [last[f"_last{number}"] for number in range(len(question.order))])
+    return cursors.write(_place(search), [last["_score"], *(last[name] for name in search.dataset.key)])
+
+
+def _ends(search: Search, matches: Matches, total: Total, seen: int) -> bool:
+    """Whether this is the last page of the best, though there are more hits."""
+    last = len(matches.rows) <= search.question.limit and matches.complete
+    more = total.relation == "gte" or total.value > seen
+    return last and more and not search.question.order
+
+
+def _place(search: Search) -> Any:
+    return search.dataset.name, search.question.place

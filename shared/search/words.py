@@ -14,7 +14,8 @@ MOST_WORDS = 16_383
 
 def split(texts: pl.Series) -> pl.Series:
     """The words of each text, in order; none of a null."""
-    words = texts.str.normalize("NFC").str.to_lowercase().str.extract_all(WORD).list.head(MOST_WORDS)
+    # Composed last: some small letters have a form with their accent where the capital has none.
+    words = texts.str.to_lowercase().str.normalize("NFC").str.extract_all(WORD).list.head(MOST_WORDS)
     return words.list.eval(pl.element().str.slice(0, LONGEST_WORD))
 
 
@@ -28,7 +29,7 @@ def places(text: str) -> list[tuple[int, int, str]]:
     """Where words stand in a text that is in NFC: begin, end, and the word as `of` gives it."""
     found, at = [], 0
     written = pl.Series([text], dtype=pl.String).str.extract_all(WORD)
-    lowered = written.list.eval(pl.element().str.to_lowercase().str.slice(0, LONGEST_WORD))
+    lowered = written.list.eval(pl.element().str.to_lowercase().str.normalize("NFC").str.slice(0, LONGEST_WORD))
     for one, word in zip(written.to_list()[0], lowered.to_list()[0], strict=True):
         at = text.index(one, at)
         found.append((at, at + len(one), word))

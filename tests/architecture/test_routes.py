@@ -29,6 +29,7 @@ from services.ingestor.settings import IngestorSettings
 from shared.bus import topology
 from shared.bus.routes import BadRoute, Route, on
 from shared.contracts.commands import (
+    BuildIndex,
     DeclareDataset,
     DiscardRows,
     LoadChunk,
@@ -55,8 +56,8 @@ from tests.waiting import eventually
 SCOPES = ("read", "write", "admin")
 OPERATIONS = {"/health/live", "/health/ready", "/metrics"}
 DOCUMENTATION = {"/", "/docs", "/docs/assets/{file_path:path}", "/openapi.json", "/oauth2-redirect.html", "/{path:str}"}
-LOOKED_AT_ONLY = {"/v1/datasets/infer", "/v1/datasets/{dataset:str}/search", "/v1/searches"}
-"""A POST because of what it takes; it changes nothing. A search as a job keeps its answer, which the key may read."""
+LOOKED_AT_ONLY = ("/v1/datasets/infer", "/v1/datasets/{dataset:str}/search", "/v1/searches")
+"""POSTs because of the sample or the question that they take; what a search as a job keeps, its key may read."""
 OUTSIDE_OF_ROUTES: set[type[Message]] = {DatasetDeclared, JobCreated, WorkFailed}
 """Said at the ingestor's start, by the gateway when it accepts a job, and for whoever gives up."""
 SECONDS = 20.0
@@ -228,7 +229,7 @@ def test_every_event_that_is_said_is_heard_or_public() -> None:
 def test_everything_that_is_heard_is_said_and_every_message_is_one_or_the_other() -> None:
     said, heard = _said(), set(_hearers())
     # What the gateway says when it accepts something.
-    assert heard - said == {PlanImport, LoadRows, PlanReplay, DiscardRows, DeclareDataset, RunSearch}
+    assert heard - said == {PlanImport, LoadRows, PlanReplay, DiscardRows, DeclareDataset, BuildIndex, RunSearch}
     assert said | heard == _messages()
 
 

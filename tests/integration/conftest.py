@@ -10,6 +10,7 @@ from services.ingestor import writing
 from tests.integration.loading import DATASETS, Ingestor, connected, ingesting
 from tests.integration.probe import Probe, running
 from tests.integration.readers import Analytics, Indexer
+from tests.integration.shelf import Shelf
 from tests.stack import Stack
 
 
@@ -50,3 +51,10 @@ async def indexer(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator
             await indexer.prepare(name)
         yield indexer
     await admin.close()
+
+
+@pytest.fixture
+async def shelf(database: dict[str, str], ingestor: Ingestor, indexer: Indexer) -> AsyncIterator[Shelf]:
+    """Without a dataset as yet."""
+    async with connected(database["gateway"], "gateway") as pool:
+        yield Shelf(ingestor, indexer, pool)

@@ -140,7 +140,7 @@ async def test_what_the_dataset_no_longer_has_ends_the_search(
 
 async def test_a_dataset_that_is_not_searched_any_more_ends_the_search(indexer: Indexer) -> None:
     await indexer.admin.execute(
-        "UPDATE ingestor.datasets SET declaration = declaration - 'search' WHERE name = 'items'"
+        "UPDATE ingestor.datasets SET declaration = (declaration::jsonb - 'search')::json WHERE name = 'items'"
     )
     with pytest.raises(Permanent) as raised:
         await hear(indexer, asked())
