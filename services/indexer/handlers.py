@@ -1,6 +1,6 @@
 """What the indexer decides: which rows become documents, of which generation."""
 
-from services.indexer import documents, queries
+from services.indexer import documents, queries, searches
 from shared import ledger
 from shared.bus.failures import Postponed
 from shared.bus.routes import queue
@@ -38,7 +38,11 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None
 
 
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
-    """Chunks whose event is lost, as the ingestor's ledger and ours tell, and what was to be built and is not."""
+    """Chunks whose event is lost, as the ingestor's ledger and ours tell, and what was to be built and is not.
+
+    Answers that have expired go.
+    """
+    await searches.delete_expired(db)
     events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     found: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]

@@ -102,6 +102,16 @@ class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
     declaration: dict[str, Any]
 
 
+class RunSearch(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer a question about a dataset once everything up to `min_version` can be found, and keep the answer."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    question: dict[str, Any]
+    min_version: int = 0
+
+
 class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Ask the dataset's dictionary about its most frequent words, as far as there is no fresh answer.
 
