@@ -15,20 +15,20 @@ RESENT_AT_ONCE = 100
 
 async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None:
     """Makes the chunk's rows searchable, in every generation; for a dataset without search nobody waits."""
-    dataset = await ledger.select_dataset(db, event.dataset)
     deletes = event.outcome.deleted > 0
+    # Before the declaration is read: whoever makes a generation after another one must know what this chunk went into.
+    await queries.lock_documents(db, event.dataset, alone=deletes)
+    dataset = await ledger.select_dataset(db, event.dataset)
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
     written = 0
-    if dataset.search is not None:
-        await queries.lock_documents(db, event.dataset, alone=deletes)
-        if (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
-            indexes = await queries.select_indexes(db, event.dataset)
-            if not indexes:
-                raise Postponed  # until what was declared a moment ago has its tables
-            for index in indexes:
-                written = await documents.insert_rows(db, index, dataset, [event.ledger])
-                if deletes:
-                    await documents.delete_rows(db, index, dataset, event.ledger)
+    if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
+        indexes = await queries.select_indexes(db, event.dataset)
+        if not indexes:
+            raise Postponed  # until what was declared a moment ago has its tables
+        for index in indexes:
+            written = await documents.insert_rows(db, index, dataset, [event.ledger])
+            if deletes:
+                await documents.delete_rows(db, index, dataset, event.ledger)
     await queries.insert_indexed(db, event.ledger, written)
     await queries.update_indexed(db, event.dataset)
     if dataset.search is None:

@@ -125,13 +125,12 @@ class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Make the documents of a generation that is being built, of the rows of the chunks numbered `first` to `last`."""
+    """Make the documents of a piece of a generation that is being built: the one whose first chunk has this number."""
 
     identity: ClassVar[tuple[str, ...]] = ("dataset", "generation", "first")
 
     generation: int
     first: int
-    last: int
 
 
 class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):

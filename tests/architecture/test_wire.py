@@ -58,7 +58,7 @@ EXAMPLES: list[Message] = [
     commands.DeclareDataset(dataset="hired_employees", follows=2, digest="9f86d0", declaration={"title": "Hired"}),
     commands.DefineWords(dataset="hired_employees", version=5, moment=327),
     commands.BuildIndex(dataset="items", request_id=UUID(int=7)),
-    commands.IndexPiece(dataset="items", generation=2, first=1, last=40),
+    commands.IndexPiece(dataset="items", generation=2, first=1),
     commands.SwitchIndex(dataset="items", generation=2),
     commands.RunSearch(**ABOUT, question={"q": "ada", "limit": 10}, min_version=5),
     events.DatasetDeclared(dataset="hired_employees", revision=3),

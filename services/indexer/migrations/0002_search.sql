@@ -17,13 +17,11 @@ CREATE TABLE indexes (
     UNIQUE (dataset, state)
 );
 
--- What is left to do of a generation that is being built: the rows of these chunks. Others between the `first` and the
--- `last` of them may be loaded or indexed after it was planned.
+-- What is to be done of a generation that is being built: the rows of these chunks, of which `first` is one.
 CREATE TABLE pieces (
     dataset    text        NOT NULL,
     generation integer     NOT NULL,
     first      bigint      NOT NULL,
-    last       bigint      NOT NULL,
     ledgers    bigint[]    NOT NULL,
     sent_at    timestamptz NOT NULL DEFAULT now(),
     done_at    timestamptz,
