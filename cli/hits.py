@@ -86,11 +86,13 @@ class SearchJob(Job, frozen=True, kw_only=True):
 
 
 def found(answer: Found) -> None:
-    """The rows without the columns that none of them has, how many there are, and what is to be known about them."""
+    """The rows without what none of them has, how many there are, and what is to be known about them."""
     if answer.data:
         rows = [hit.row for hit in answer.data]
         names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-        show.table(("SCORE", *names), ([round(hit.score, 4), *_cells(hit, names)] for hit in answer.data))
+        scored = [[round(hit.score, 4)] if answer.data[0].score else [] for hit in answer.data]
+        columns = ["SCORE", *names] if scored[0] else names
+        show.table(columns, ([*scores, *_cells(hit, names)] for scores, hit in zip(scored, answer.data, strict=True)))
     least = "at least " if answer.total.relation == "gte" else ""
     click.echo(f"{len(answer.data):,} of {least}{answer.total.value:,}" if answer.data else "Nothing matches.")
     for correction in answer.meta.corrections:
@@ -98,8 +100,9 @@ def found(answer: Found) -> None:
     if answer.meta.detail:
         click.echo(printable(answer.meta.detail))
     for name, facet in answer.facets.items():
-        click.echo()
-        _facet(name, facet)
+        if facet.values:
+            click.echo()
+            _facet(name, facet)
 
 
 def kept(job: SearchJob) -> None:

@@ -24,7 +24,7 @@ IDLE = """
 """Whether the indexer has done nothing for so long: a search waits its turn, and for documents that are being made."""
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     """A page of the hits that are kept, of which there are `hits`; `total` is how many rows match.
 
     `next` is the cursor of the hits behind those that are kept, if there are more.
@@ -47,7 +47,7 @@ class SearchJobBody(JobBody, frozen=True, kw_only=True):
     `result` is null until the job has succeeded, and again from `expires_at` on: then it is `expired`.
     """
 
-    result: Result | None
+    result: SearchResult | None
     expired: bool
 
 
@@ -58,7 +58,7 @@ async def with_result(db: Connection, job: JobBody, page: int = 1, limit: int = 
     return SearchJobBody(**msgspec.structs.asdict(job), result=result, expired=succeeded and result is None)
 
 
-async def select_result(db: Connection, job_id: UUID, page: int, limit: int) -> Result | None:
+async def select_result(db: Connection, job_id: UUID, page: int, limit: int) -> SearchResult | None:
     """None for what has expired."""
     first = (page - 1) * limit + 1
     row = await db.fetchrow(
@@ -73,7 +73,7 @@ async def select_result(db: Connection, job_id: UUID, page: int, limit: int) -> 
     if row is None:
         return None
     answer = FOUND.decode(row["answer"])
-    return Result(
+    return SearchResult(
         data=[HIT.decode(hit) for hit in row["shown"]],
         total=answer.total,
         facets=answer.facets,

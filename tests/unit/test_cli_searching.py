@@ -46,6 +46,14 @@ def test_rows_are_shown_without_empty_columns(people: Fake) -> None:
     assert run("search", "people", "zoe").stdout == "Nothing matches.\n"
 
 
+def test_rows_that_are_ordered_have_no_score(people: Fake) -> None:
+    answer = found({"id": 2}, {"id": 1})
+    for hit in answer["data"]:
+        hit["score"] = 0.0
+    people.answers[HERE] = [Answer(answer)]
+    assert run("search", "people", "--sort", "id.desc").stdout == "id\n 2\n 1\n2 of 2\n"
+
+
 def test_what_is_asked_goes_along(people: Fake) -> None:
     plain = {"q": "ada", "words": [], "operator": "and", "filters": {}, "facets": [], "limit": 10}
     assert asked(people, "ada") == {**plain, "highlight": ["name", "note"]}
