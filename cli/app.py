@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from cli import client, declaring, failing, stack, syncing
+from cli import client, declaring, failing, reindexing, stack, syncing, words
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -11,5 +11,6 @@ def main() -> None:
     """Files in; checked rows, a search index and reports out."""
 
 
-for command in (*stack.COMMANDS, *client.COMMANDS, *declaring.COMMANDS, *failing.COMMANDS, *syncing.COMMANDS):
-    main.add_command(command)
+for module in (stack, client, words, reindexing, declaring, failing, syncing):
+    for command in module.COMMANDS:
+        main.add_command(command)

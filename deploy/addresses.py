@@ -56,7 +56,7 @@ def variables(home: Home, facts: Facts) -> dict[str, str]:
 
 
 def sources(facts: Facts) -> dict[str, str]:
-    """Where the catalog's sources are, and what the ingestor needs to ask there: in the sandbox."""
+    """Where the catalog's sources and dictionaries are, and what is needed to ask there: in the sandbox."""
     names = ("CUSTOMERS", "CRM", "PARAGRAPHS", "DICTIONARY", "WAREHOUSE")
     url = service_url(facts, SANDBOX)
     return {

@@ -64,7 +64,7 @@ def service(home: Home, facts: Facts, name: str) -> Part:
         env={
             "CATALOG_DIR": str(REPOSITORY / "catalog"),
             "LOG_LEVEL": "info",
-            **(sources(facts) if name == "ingestor" else {}),
+            **(sources(facts) if name in ("ingestor", "indexer") else {}),
             **os.environ,  # a spool in a cloud store needs its credentials, a source elsewhere its address and secret
             "DATABASE_URL": database_url(facts, name),
             "BROKER_URL": broker_url(facts),

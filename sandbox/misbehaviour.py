@@ -66,14 +66,14 @@ def misbehaving(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
             return
         state = scope["litestar_app"].state
-        state.world.asked.append(_written(scope))
         habit = state.habits.meet(scope["path"])
         scope["state"]["habit"] = habit
-        await asyncio.sleep(habit.delay)
-        if habit.status or habit.redirect or habit.garbage or habit.oversize:
-            await _instead(habit, send)
-        else:
-            await app(scope, receive, send)
+        with state.world.being_asked(_written(scope)):
+            await asyncio.sleep(habit.delay)
+            if habit.status or habit.redirect or habit.garbage or habit.oversize:
+                await _instead(habit, send)
+            else:
+                await app(scope, receive, send)
 
     return act
 

@@ -1,5 +1,6 @@
 """What there is outside: customers, contacts and items, the same at every start, until somebody changes them."""
 
+import contextlib
 import random
 import tomllib
 from collections import deque
@@ -19,10 +20,14 @@ WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("words.toml").rea
 
 
 class World:
-    """Tables by name, each with its rows by id; what it was asked for last stands in `asked`."""
+    """Tables by name, each with its rows by id; what it was asked for last stands in `asked`.
+
+    `most_at_once` is how many requests were under way at the same time, when that were most.
+    """
 
     def __init__(self) -> None:
         self.asked: deque[str] = deque(maxlen=REMEMBERED)
+        self._under_way = 0
         self.reset()
 
     def reset(self) -> None:
@@ -35,7 +40,19 @@ class World:
         }
         self._changes = 0
         self._told = 0
+        self.most_at_once = 0
         self.asked.clear()
+
+    @contextlib.contextmanager
+    def being_asked(self, request: str) -> Iterator[None]:
+        """For as long as the answer takes."""
+        self.asked.append(request)
+        self._under_way += 1
+        self.most_at_once = max(self.most_at_once, self._under_way)
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     def rows(self, table: str) -> list[Row]:
         """In the order in which the outside system lists them: contacts by their last change, all else by id."""

@@ -13,7 +13,7 @@ from granian.server.embed import Server
 from sandbox.app import build
 from sandbox.misbehaviour import Habit, Habits
 from sandbox.world import World
-from services.ingestor.outgoing import Outgoing
+from shared.outgoing.visits import Outgoing
 from tests.waiting import eventually
 
 HOST = "127.0.0.1"

@@ -100,5 +100,6 @@ async def empty(stack: Stack) -> None:
             " WHERE schemaname IN ('data', 'documents', 'rollups')"
         )
         await db.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
+        await db.execute("UPDATE indexer.indexes SET words = 0")
     finally:
         await db.close()

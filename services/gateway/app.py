@@ -33,6 +33,7 @@ from services.gateway.routes import (
     events,
     failed_rows,
     imports,
+    index,
     jobs,
     replays,
     reports,
@@ -40,6 +41,7 @@ from services.gateway.routes import (
     schedules,
     search,
     syncs,
+    words,
 )
 from services.gateway.settings import GatewaySettings
 from shared.bus.routes import on
@@ -88,8 +90,12 @@ HANDLERS = [
     rows.list_rows,
     rows.read_row,
     search.search,
+    words.list_words,
+    words.read_dictionary,
     search.search_by_body,
     search.suggest,
+    index.read_index,
+    index.reindex,
     reports.list_reports,
     reports.read_report,
     jobs.list_jobs,

@@ -84,7 +84,7 @@ def _selected(dataset: Dataset, select: str | None) -> tuple[str, ...]:
     names = tuple(name.strip() for name in select.split(","))
     for name in names:
         if name not in known:
-            raise BadQuestion("select", "unknown_field", f"select: {name!r} is no field: {nearest(name, known)}.")
+            raise BadQuestion("select", "unknown_field", f"select: {name!r} is no field: {nearest(name, known)}")
         if names.count(name) > 1:
             raise BadQuestion("select", "twice", f"select: {name!r} is named twice.")
     return names
@@ -103,7 +103,7 @@ def _refuse_unknown(dataset: Dataset, names: set[str], known: Collection[str]) -
                 Detail(
                     code="unknown_parameter",
                     column=name,
-                    detail=f"{name!r} is not known: {nearest(name, [*sorted(known), *fields])}.",
+                    detail=f"{name!r} is not known: {nearest(name, [*sorted(known), *fields])}",
                 )
                 for name in wrong
             ],

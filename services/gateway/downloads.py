@@ -38,7 +38,7 @@ class Form(Protocol):
 class Csv:
     """With a header. Values are written as an import reads them; without one there is nothing."""
 
-    media_type = "text/csv; charset=utf-8"
+    media_type = "text/csv"
     ending = "csv"
 
     def __init__(self, columns: Sequence[str], *, defuse: bool) -> None:
@@ -54,13 +54,13 @@ class Csv:
         return _written([[self._cell(value) for value in row] for row in rows])
 
     def _cell(self, value: Any) -> Any:
-        match value:
-            case str():
-                return defused(value) if self._defuse else value
-            case bool():
-                return "true" if value else "false"
-            case None | int() | float():
-                return value
+        kind = type(value)  # not isinstance: of a million rows, this is what takes the time
+        if kind is str:
+            return defused(value) if self._defuse else value
+        if value is None or kind is int or kind is float:
+            return value
+        if kind is bool:
+            return "true" if value else "false"
         text = msgspec.to_builtins(value)
         return text if isinstance(text, str) else msgspec.json.encode(text).decode()
 

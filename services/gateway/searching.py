@@ -24,6 +24,8 @@ GRAMMAR = (
 )
 DESCRIPTION = f"{GRAMMAR}\n\n{OPERATORS}"
 MOST_LIMIT = 200
+MOST_FACETS = 20
+"""Postgres groups by 31 fields in one go."""
 FIRST_LOOK, LAST_LOOK = 0.005, 0.1
 Text = Annotated[str, msgspec.Meta(max_length=1000)]
 
@@ -146,6 +148,9 @@ def _check(dataset: Dataset, search: Search, body: SearchBody) -> None:
         _check_names(parameter, names, search.fields, f"is not searched in {dataset.name}")
     sortable = [name for name, field in columns(dataset).items() if field.type != "object"]
     _check_names("facets", body.facets, sortable, "is no field whose values can be counted")
+    if len(body.facets) > MOST_FACETS:
+        detail = f"facets: at most {MOST_FACETS} fields, not {len(body.facets)}."
+        raise BadQuestion("facets", "too_many", detail)
     shared = search.fields[3:]
     missing = [name for name in shared if name not in body.fields]
     if len(shared) > 1 and missing and set(shared) & set(body.fields):

@@ -1,15 +1,22 @@
 """The indexer: loaded rows become documents that can be searched."""
 
+import asyncio
+import os
+
 from litestar import Litestar
 
-from services.indexer import counting
+from services.indexer import counting, defining
+from services.indexer.defining import define_words
 from services.indexer.generations import build_index, index_piece, prepare_all, prepare_documents, switch_index
 from services.indexer.handlers import index_chunk, resend_unindexed
 from services.indexer.settings import IndexerSettings
+from shared.bus.relay import Relay
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
-from shared.contracts.commands import BuildIndex, IndexPiece, SwitchIndex
+from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, SwitchIndex
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
+from shared.db import Pool
+from shared.outgoing.visits import Outgoing
 
 ROUTES = (
     on(DatasetDeclared, prepare_documents, then=IndexPiece),
@@ -17,7 +24,13 @@ ROUTES = (
     on(BuildIndex, build_index, then=IndexPiece),
     on(IndexPiece, index_piece, then=SwitchIndex, at_once=2),
     on(SwitchIndex, switch_index),
+    on(DefineWords, define_words, then=DefineWords),
 )
+
+
+async def keep_up(pool: Pool, relay: Relay) -> None:
+    """Until cancelled: the counts of words, and their definitions."""
+    await asyncio.gather(counting.run(pool, relay), defining.run(pool, relay))
 
 
 def build(told: IndexerSettings) -> Litestar:
@@ -27,9 +40,9 @@ def build(told: IndexerSettings) -> Litestar:
             "indexer",
             ROUTES,
             told=told,
-            given={},
+            given={Outgoing: Outgoing(told.source_allow, os.environ)},
             sweep=resend_unindexed,
             start=prepare_all,
-            beside=counting.run,
+            beside=keep_up,
         )
     )

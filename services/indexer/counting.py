@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from services.indexer import documents, queries
+from services.indexer import defining, documents, queries
 from shared.bus.relay import Relay
 from shared.db import Connection, Pool, transaction
 
@@ -15,7 +15,7 @@ MANY_CHUNKS = 32
 log = structlog.get_logger()
 
 
-async def run(pool: Pool, _relay: Relay) -> None:
+async def run(pool: Pool, relay: Relay) -> None:
     """Until cancelled. A round that fails is no loss: what is not counted stays there."""
     while True:
         await asyncio.sleep(EVERY_SECONDS)
@@ -25,6 +25,8 @@ async def run(pool: Pool, _relay: Relay) -> None:
             for dataset in waiting:
                 async with transaction(pool) as db:
                     await count(db, dataset)
+            if waiting and await defining.look(pool):
+                relay.wake()
         except Exception as error:
             log.warning("counting failed", error=repr(error), exc_info=error)
 

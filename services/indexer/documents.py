@@ -1,6 +1,6 @@
 """Queries of the tables that are made for a generation: documents, and the vocabulary of their words."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.indexer import texts
@@ -11,6 +11,8 @@ from shared.search import words
 from shared.search.index import Index
 
 INDEX_SECONDS = 600.0
+ROWS_AT_ONCE = 25_000
+"""Are in memory: a chunk has less, unless it is the swap of a whole table."""
 MANY = 1000
 """Documents: so many are brought into the index together, and not one by one."""
 
@@ -49,16 +51,20 @@ async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: S
     A newer document is left alone. Words are counted as rollups count: what the chunks wrote, though it be replaced
     since, less what they replaced; so chunks may come in any order. Returns how many documents were written.
     """
-    rows = await _select_rows(db, index, dataset, ledgers)
-    standing = [row for row in rows if row["_version"] is not None]
-    replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
-    removed = [row for row in rows if row["_sign"] < 0]
-    spread = texts.spread(_by_field(index, standing))
-    documents = texts.documents(spread, [index.label(name) for name in index.search.fields], len(standing))
-    written = await _insert_documents(db, index, dataset, standing, documents)
-    added = texts.spread(_by_field(index, [*standing, *replaced])) if replaced else spread
+    written = 0
+    counted = []
+    async for rows in _select_rows(db, index, dataset, ledgers):
+        standing = [row for row in rows if row["_version"] is not None]
+        replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
+        removed = [row for row in rows if row["_sign"] < 0]
+        spread = texts.spread(_by_field(index, standing))
+        documents = texts.documents(spread, [index.label(name) for name in index.search.fields], len(standing))
+        written += await _insert_documents(db, index, dataset, standing, documents)
+        added = texts.spread(_by_field(index, [*standing, *replaced])) if replaced else spread
+        counted.append(texts.counts(added, texts.spread(_by_field(index, removed))))
     # Near the commit: others with the same new words wait for it.
-    await _insert_counts(db, index, texts.counts(added, texts.spread(_by_field(index, removed))))
+    for counts in counted:
+        await _insert_counts(db, index, counts)
     return written
 
 
@@ -113,12 +119,14 @@ async def count_news(db: Connection, index: Index) -> tuple[int, int]:
     return (row["chunks"], row["words"]) if row else (0, 0)
 
 
-async def _select_rows(db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int]) -> list[Any]:
-    """In one snapshot, so that a row that is replaced meanwhile is neither missed nor taken twice."""
+async def _select_rows(
+    db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int]
+) -> AsyncIterator[list[Any]]:
+    """Some at a time, in one snapshot, so that a row that is replaced meanwhile is neither missed nor taken twice."""
     table = f'data."{dataset.name}"'
     named = _quoted((*dataset.key, *(name for name in index.search.fields if name not in dataset.key)), "x")
     old = f"ingestor.replaced p, jsonb_populate_record(NULL::{table}, p.row) x WHERE p.dataset = $2 AND"
-    return await db.fetch(
+    cursor = await db.cursor(
         f"""
         SELECT 1 AS _sign, c.version AS _version, {named}
         FROM {table} x JOIN ingestor.chunks c ON c.ledger = x._chunk WHERE x._chunk = ANY($1)
@@ -129,6 +137,8 @@ async def _select_rows(db: Connection, index: Index, dataset: Dataset, ledgers: 
         dataset.name,
         timeout=INDEX_SECONDS,
     )
+    while rows := await cursor.fetch(ROWS_AT_ONCE, timeout=INDEX_SECONDS):
+        yield rows
 
 
 async def _insert_documents(
@@ -161,6 +171,10 @@ async def _insert_counts(db: Connection, index: Index, counts: texts.Counts) -> 
     """New words are in the vocabulary with the documents that have them; counts follow."""
     if not counts.words:
         return
+    many = len(counts.words) > MANY
+    if many:
+        # Of a young vocabulary Postgres doesn't know that it is no longer empty: it would look up every word by itself.
+        await db.execute("SET LOCAL enable_nestloop = off")
     await db.execute(
         f"""
         INSERT INTO {index.words} (word, lexeme, documents, occurrences)
@@ -174,6 +188,8 @@ async def _insert_counts(db: Connection, index: Index, counts: texts.Counts) -> 
         index.search.stemmer,
         timeout=INDEX_SECONDS,
     )
+    if many:
+        await db.execute("SET LOCAL enable_nestloop = on")
     await db.execute(
         f"INSERT INTO {index.news} VALUES ($1, $2, $3)", counts.words, counts.documents, counts.occurrences
     )

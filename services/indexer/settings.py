@@ -4,4 +4,6 @@ from shared.settings import ServiceSettings
 
 
 class IndexerSettings(ServiceSettings, frozen=True, kw_only=True):
-    """Nothing beyond what every service is told."""
+    """`source_allow` lists hosts with ports at which dictionaries may be though these are not public, or speak http."""
+
+    source_allow: str = ""

@@ -8,7 +8,6 @@ from litestar import Litestar
 
 from services.ingestor.declaring import declare_catalog, declare_dataset
 from services.ingestor.handlers import load_chunk, load_rows, plan_import, resend_overdue
-from services.ingestor.outgoing import Outgoing
 from services.ingestor.pulling import pull_page
 from services.ingestor.replacing import swap_stage
 from services.ingestor.replaying import discard_rows, plan_replay
@@ -33,6 +32,7 @@ from shared.contracts.events import (
     ImportStopped,
     SourcePulled,
 )
+from shared.outgoing.visits import Outgoing
 from shared.spool import Spool
 
 AT_ONCE = max(2, os.cpu_count() or 1)

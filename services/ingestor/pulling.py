@@ -6,7 +6,6 @@ from typing import NamedTuple
 import msgspec
 
 from services.ingestor import chunks, fetching, loading, progress, queries, selecting, syncs
-from services.ingestor.outgoing import Outgoing
 from services.ingestor.paginators import BadPage, Page
 from services.ingestor.progress import Progress, Step
 from services.ingestor.settings import IngestorSettings
@@ -17,6 +16,7 @@ from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
 from shared.contracts.parts import Dialect, Outcome, Problem, Terms
 from shared.db import Connection
+from shared.outgoing.visits import Outgoing
 from shared.telemetry import metrics
 
 ENOUGH_ROWS = 1000

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from shared.catalog.dictionary import Dictionary
 from shared.catalog.rollup import Rollup
 from shared.catalog.source import Source
 
@@ -70,6 +71,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     search: Search | None = None
     rollups: tuple[Rollup, ...] = ()
     sources: tuple[Source, ...] = ()
+    dictionary: Dictionary | None = None
 
     def field(self, name: str) -> Field:
         """Raises KeyError for a field that is not declared."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from shared.catalog import fields, sources
+from shared.catalog import dictionaries, fields, sources
 from shared.catalog.dataset import Dataset, Field, Partition, Search
 from shared.catalog.shape import Mistake, place
 
@@ -48,6 +48,8 @@ def mistakes(dataset: Dataset) -> list[Mistake]:
         for number, rollup in enumerate(dataset.rollups)
         for detail in rollup.mistakes(types)
     ]
+    if dataset.dictionary:
+        found += dictionaries.mistakes(dataset, dataset.dictionary)
     return [*found, *sources.mistakes(dataset)]
 
 

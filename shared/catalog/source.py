@@ -74,7 +74,7 @@ Paginator = SinglePage | PageNumber | Offset | Cursor | JsonLink | HeaderLink
 
 
 class Bearer(_Choice, frozen=True, kw_only=True, tag="bearer"):
-    """`Authorization: Bearer …`. Secrets are named here, and told to the ingestor alone."""
+    """`Authorization: Bearer …`. Secrets are named here, and told to the services that ask."""
 
     secret: str
 

@@ -102,6 +102,18 @@ class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
     declaration: dict[str, Any]
 
 
+class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask the dataset's dictionary about its most frequent words, as far as there is no fresh answer.
+
+    `version` is that of the dataset, `moment` counts some seconds each: within one, asking again is the same request.
+    """
+
+    identity: ClassVar[tuple[str, ...]] = ("dataset", "version", "moment")
+
+    version: int
+    moment: int
+
+
 class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Make the documents of a generation that is being built, of the rows of the chunks numbered `first` to `last`."""
 

@@ -30,7 +30,7 @@ def quoted(table: str, name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean …?`, or all that are known."""
+    """The end of a sentence: `did you mean …?`, or all that are known."""
     choices = list(known)
     near = get_close_matches(name, choices, 1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(choices)}"
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(choices)}."

@@ -57,20 +57,23 @@ async def _find(db: Connection, dataset: Dataset, question: Question) -> Found:
     asked = terms.exactly(question.words, question.operator) if question.words else terms.read(question.q)
     understood, matches = await _match(db, Search(index, dataset, question, None, began), asked)
     search = understood.search
-    total = await _total(db, understood, matches, fresh)
+    seen = matches.total
+    if matches.capped and question.exact_total:
+        matches = await matching.count(db, search, matches)
+    total = _total(understood, matches, fresh)
     return Found(
         data=[_hit(search, row) for row in matches.rows[: question.limit]],
         total=total,
-        facets=await facets.select(db, search) if question.facets else {},
+        facets=facets.read(question.facets, matches.values, approximate=matches.capped),
         next=_next(search, matches),
         meta=Meta(
             version=fresh.indexed,
             dataset_version=fresh.dataset,
             words=_words(search),
             corrections=understood.corrections,
-            ranked=0 if search.question.order else min(matches.total, matching.CANDIDATES),
+            ranked=0 if search.question.order else min(seen, matching.CANDIDATES),
             complete=matches.complete,
-            detail=" ".join(_details(search, matches, total, asked)),
+            detail=" ".join(_details(search, matches, total, asked, seen)),
             seconds=round(time.monotonic() - began, 4),
         ),
     )
@@ -101,13 +104,11 @@ def _understood(search: Search, asked: Asked, families: Families) -> Understood:
     return Understood(msgspec.structs.replace(search, question=question), [], families)
 
 
-async def _total(db: Connection, understood: Understood, matches: Matches, fresh: Fresh) -> Total:
+def _total(understood: Understood, matches: Matches, fresh: Fresh) -> Total:
     if not matches.capped:
         return Total(matches.total, "eq")
     if (documents := _counted(understood)) is not None and fresh.counted >= fresh.indexed:
         return Total(documents, "eq")
-    if understood.search.question.exact_total and (count := await matching.count(db, understood.search)) is not None:
-        return Total(count, "eq")
     return Total(matches.total, "gte")
 
 
@@ -159,22 +160,22 @@ def _next(search: Search, matches: Matches) -> str | None:
     return cursors.write(_place(search), [last["_score"], *(last[name] for name in search.dataset.key)])
 
 
-def _details(search: Search, matches: Matches, total: Total, asked: Asked) -> Iterator[str]:
+def _details(search: Search, matches: Matches, total: Total, asked: Asked, seen: int) -> Iterator[str]:
     made, declared = search.index.search, search.dataset.search
     if not matches.complete:
         yield TIME
     if asked.cut:
         yield CUT
-    if _ends(search, matches, total):
-        yield END.format(matches.total)
+    if _ends(search, matches, total, seen):
+        yield END.format(seen)
     if declared and not made.makes_the_same_as(declared):
         yield OLD.format(", ".join(made.fields), made.language)
 
 
-def _ends(search: Search, matches: Matches, total: Total) -> bool:
+def _ends(search: Search, matches: Matches, total: Total, seen: int) -> bool:
     """Whether this is the last page of the best, though there are more hits."""
     last = len(matches.rows) <= search.question.limit and matches.complete
-    more = total.relation == "gte" or total.value > matches.total
+    more = total.relation == "gte" or total.value > seen
     return last and more and not search.question.order
 
 

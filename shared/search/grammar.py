@@ -58,7 +58,7 @@ class Conditions:
         try:
             return self._fields[name]
         except KeyError as error:
-            detail = f"{name!r} is no field: {nearest(name, self._fields)}."
+            detail = f"{name!r} is no field: {nearest(name, self._fields)}"
             raise BadFilter(parameter, "unknown_field", detail) from error
 
 
@@ -197,7 +197,8 @@ class _Text:
         return found
 
     def _wrong(self, code: str, what: str) -> BadFilter:
-        return BadFilter(self._parameter, code, f"{self._parameter}: {what}.")
+        said = what if what.startswith(f"{self._parameter} ") else f"{self._parameter}: {what}"
+        return BadFilter(self._parameter, code, said if said.endswith((".", "?")) else f"{said}.")
 
 
 def _ends_within_an_escape(pattern: str) -> bool:

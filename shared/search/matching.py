@@ -9,7 +9,7 @@ import msgspec
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 from shared.db.faults import TOO_LONG
-from shared.search import filters, ordering
+from shared.search import facets, filters, ordering
 from shared.search.columns import columns, quoted
 from shared.search.index import Index
 from shared.search.meaning import Meaning
@@ -17,11 +17,11 @@ from shared.search.question import Question
 
 CANDIDATES = 2000
 """Hits that are ranked."""
-EXAMINED = 20_000
+EXAMINED = 10_000
 """Documents that are looked at first: those with the words, or where these are everywhere, any."""
-ENOUGH = 200
-"""Hits among those that were looked at: the best of them will do."""
-COMMON = 40_000
+ENOUGH = 50
+"""Hits among those that were looked at: the best of them will do, if they fill two pages."""
+COMMON = 2_500
 """Words are everywhere if the square of their documents is over so many times all documents."""
 BUDGET_SECONDS = 1.0
 """For all that a question takes; what is asked when it is used up gets a fifth of it."""
@@ -71,10 +71,11 @@ class Matches(NamedTuple):
     rows: list[Any]
     total: int
     capped: bool
+    values: facets.Counted
     complete: bool = True
 
 
-NOTHING_SEEN = Matches([], 0, capped=True, complete=False)
+NOTHING_SEEN = Matches([], 0, capped=True, values=None, complete=False)
 
 
 async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matches:
@@ -85,7 +86,7 @@ async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matche
         matches = await _run(db, search, after, bounded=True)
     except TOO_LONG:
         return NOTHING_SEEN
-    if not matches.capped or (not search.question.order and matches.total >= ENOUGH):
+    if not matches.capped or (not search.question.order and matches.total >= max(ENOUGH, 2 * search.question.limit)):
         return matches
     try:
         return await _run(db, search, after, bounded=False)
@@ -93,17 +94,19 @@ async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matche
         return matches._replace(complete=False)
 
 
-async def count(db: Connection, search: Search) -> int | None:
-    """All rows that match; none if that would take too long."""
+async def count(db: Connection, search: Search, matches: Matches) -> Matches:
+    """With the exact number of all that match, and of their values; as they are if that would take too long."""
     values: list[Any] = []
+    tables = _matched(search, values, bounded=False, limit=None)
     try:
         async with db.transaction(readonly=True):
             await db.execute(settings(search, bounded=False))
-            query = f"WITH {matched(search, values, bounded=False, limit=None)} SELECT count(*) FROM matched"
-            total: int = await db.fetchval(query, *values)
+            row = await db.fetchrow(
+                f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *values
+            )
     except TOO_LONG:
-        return None
-    return total
+        return matches
+    return matches._replace(total=row["total"], values=row["_facets"], capped=False) if row else matches
 
 
 def settings(search: Search, *, bounded: bool) -> str:
@@ -114,16 +117,17 @@ def settings(search: Search, *, bounded: bool) -> str:
     return steady + BOUNDED + f"SET LOCAL enable_{'bitmapscan' if search.is_common else 'seqscan'} = off;"
 
 
-def matched(search: Search, values: list[Any], *, bounded: bool, limit: int | None) -> str:
+def _matched(search: Search, values: list[Any], *, bounded: bool, limit: int | None) -> str:
     """The tables `examined` and `matched` of a WITH; what the `$n` stand for is added to `values`."""
     keys, table = _keys(search), _table(search)
     last = f" LIMIT {limit}" if limit else ""
     condition = filters.sql(search.question.filters, search.dataset, "r", values)
     nothing = "examined AS (SELECT WHERE false)"
+    valued = "".join(f", {quoted('r', name)} AS _facet{n}" for n, name in enumerate(search.question.facets))
     if search.meaning is None:
-        return f"{nothing}, matched AS MATERIALIZED (SELECT {keys} FROM {table} r WHERE {condition}{last})"
+        return f"{nothing}, matched AS MATERIALIZED (SELECT {keys}{valued} FROM {table} r WHERE {condition}{last})"
     documents = f"SELECT {keys}, _words FROM {search.index.documents}"
-    if search.is_plain and limit and not (bounded and search.is_common):
+    if search.is_plain and limit and not valued and not (bounded and search.is_common):
         values.append(search.meaning.strict)
         hits = f"_words @@ ${len(values)}::text::tsquery"
         return f"{nothing}, matched AS MATERIALIZED ({documents} WHERE {hits}{last})"
@@ -134,10 +138,10 @@ def matched(search: Search, values: list[Any], *, bounded: bool, limit: int | No
         strict = f"{loose} AND {strict}"
     else:
         examined = f"{documents} WHERE {loose}" + (f" LIMIT {EXAMINED}" if bounded else "")
-    rows = f" JOIN {table} r USING ({keys})" if search.question.filters else ""
+    rows = f" JOIN {table} r USING ({keys})" if search.question.filters or valued else ""
     return f"""
         examined AS ({examined}), matched AS MATERIALIZED (
-            SELECT {keys}, e._words FROM examined e{rows} WHERE {strict} AND {condition}{last}
+            SELECT {keys}, e._words{valued} FROM examined e{rows} WHERE {strict} AND {condition}{last}
         )
     """
 
@@ -145,7 +149,7 @@ def matched(search: Search, values: list[Any], *, bounded: bool, limit: int | No
 async def _run(db: Connection, search: Search, after: Sequence[Any], *, bounded: bool) -> Matches:
     values: list[Any] = []
     limit = None if search.question.order else CANDIDATES
-    tables = matched(search, values, bounded=bounded, limit=limit)
+    tables = _matched(search, values, bounded=bounded, limit=limit)
     page = _by_order(search, after, values) if search.question.order else _by_score(search, after, values)
     counted = f"(SELECT count(*) FROM matched) < {limit or EXAMINED}"
     async with db.transaction(readonly=True):
@@ -153,7 +157,7 @@ async def _run(db: Connection, search: Search, after: Sequence[Any], *, bounded:
         rows = await db.fetch(
             f"""
             WITH {tables}, page AS ({page}), counted AS (
-                SELECT (SELECT count(*) FROM matched) AS _total,
+                SELECT (SELECT count(*) FROM matched) AS _total, {_facets(search)},
                        CASE WHEN {counted} THEN (SELECT count(*) FROM examined) ELSE {EXAMINED} END AS _examined
             )
             SELECT * FROM counted LEFT JOIN page ON true ORDER BY _place
@@ -162,7 +166,7 @@ async def _run(db: Connection, search: Search, after: Sequence[Any], *, bounded:
         )
     total, examined = rows[0]["_total"], rows[0]["_examined"]
     capped = (total == limit) or (bounded and (search.is_common or examined >= EXAMINED))
-    return Matches([row for row in rows if row["_place"] is not None], total, capped)
+    return Matches([row for row in rows if row["_place"] is not None], total, capped, rows[0]["_facets"])
 
 
 async def _browse(db: Connection, search: Search, after: Sequence[Any]) -> Matches:
@@ -177,14 +181,17 @@ async def _browse(db: Connection, search: Search, after: Sequence[Any]) -> Match
             rows = await db.fetch(_ordered(search, f"FROM {_table(search)} r WHERE {condition}"), *values)
     except TOO_LONG:
         return NOTHING_SEEN
+    tables = _matched(search, [], bounded=True, limit=EXAMINED)
     try:
         async with db.transaction(readonly=True):
             await db.execute(settings(search, bounded=False))
-            query = f"WITH {matched(search, [], bounded=True, limit=EXAMINED)} SELECT count(*) FROM matched"
-            total: int = await db.fetchval(query, *counted)
+            row = await db.fetchrow(
+                f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *counted
+            )
     except TOO_LONG:
-        return Matches(rows, len(rows), capped=True)
-    return Matches(rows, total, total >= EXAMINED)
+        return Matches(rows, len(rows), capped=True, values=None)
+    total, counts = (row["total"], row["_facets"]) if row else (0, None)
+    return Matches(rows, total, total >= EXAMINED, counts)
 
 
 def _by_score(search: Search, after: Sequence[Any], values: list[Any]) -> str:
@@ -212,6 +219,10 @@ def _by_order(search: Search, after: Sequence[Any], values: list[Any]) -> str:
     condition = ordering.after(search.question.order, search.dataset, "r", after, values) if after else "true"
     joined = f"FROM matched m JOIN {_table(search)} r USING ({_keys(search)})"
     return _ordered(search, f"{joined} WHERE {condition}")
+
+
+def _facets(search: Search) -> str:
+    return f"({facets.sql(len(search.question.facets))}) AS _facets"
 
 
 def _ordered(search: Search, rows: str) -> str:

@@ -114,7 +114,7 @@ class _Side:
 def _term(known: dict[str, Field], text: str, parameter: str) -> Term:
     name, *words = text.split(".")
     if name not in known:
-        raise BadOrder(parameter, "unknown_field", f"{parameter}: {name!r} is no field: {nearest(name, known)}.")
+        raise BadOrder(parameter, "unknown_field", f"{parameter}: {name!r} is no field: {nearest(name, known)}")
     field = known[name]
     if field.type == "object":
         raise BadOrder(parameter, "unfit_order", f"{parameter}: {name} is object, and those have no order.")

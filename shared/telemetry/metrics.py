@@ -22,6 +22,7 @@ TICKS = Gauge("millrace_ticks", "Ticks of schedules within the last hour, by wha
 ROWS = Counter("millrace_rows", "Rows by what became of them", ["dataset", "outcome"])
 FAILED_ROWS = Counter("millrace_failed_rows", "Errors in failed rows by code", ["dataset", "code"])
 DOCUMENTS = Counter("millrace_documents", "Documents written to the search index", ["dataset"])
+DEFINITIONS = Counter("millrace_definitions", "Words looked up in dictionaries, by what became of it", ["result"])
 GROUPS = Counter("millrace_rollup_groups", "Groups of rollups that chunks changed", ["dataset"])
 MESSAGES = Counter("millrace_messages", "Messages handled, by how it ended", ["message", "result"])
 MESSAGE_SECONDS = Histogram(

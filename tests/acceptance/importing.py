@@ -49,11 +49,27 @@ async def get(stack: Stack, path: str, **parameters: Any) -> Any:
     return answer.json()
 
 
+async def count_documents(db: asyncpg.Connection, name: str, condition: str = "true") -> int:
+    """Of the generation that answers."""
+    generation = await db.fetchval(
+        "SELECT generation FROM indexer.indexes WHERE dataset = $1 AND state = 'serving'", name
+    )
+    count: int = await db.fetchval(f'SELECT count(*) FROM documents."{name}__{generation}" WHERE {condition}')
+    return count
+
+
 async def forget(stack: Stack, name: str) -> None:
     """Nothing is left of a dataset that a test has declared."""
     db = await asyncpg.connect(stack.env["DATABASE_URL"])
-    for table in (f"data.{name}", f"documents.{name}", f"rollups.{name}__r"):
+    made = await db.fetch(
+        "SELECT format('documents.%I', tablename) AS name FROM pg_tables WHERE schemaname = 'documents'"
+        " AND tablename ~ ('^' || $1 || '__[0-9]+[wn]?$')",
+        name,
+    )
+    for table in (f"data.{name}", f"rollups.{name}__r", *(table["name"] for table in made)):
         await db.execute(f"DROP TABLE IF EXISTS {table}")
+    for table in ("indexes", "freshness"):
+        await db.execute(f"DELETE FROM indexer.{table} WHERE dataset = $1", name)
     for table in ("chunks", "imports", "datasets"):
         column = "name" if table == "datasets" else "dataset"
         await db.execute(f"DELETE FROM ingestor.{table} WHERE {column} = $1", name)

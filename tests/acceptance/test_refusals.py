@@ -141,9 +141,7 @@ async def test_a_header_without_rows_is_a_job_that_read_nothing(stack: Stack) ->
     assert (job["status"], job["outcome"]["rows_read"]) == ("succeeded", 0)
 
 
-@pytest.mark.parametrize(
-    "path", ["rows?page=0", "rows?limit=1001", "rows?limti=5", "search?q=", "search", "search?q=a&x=1"]
-)
+@pytest.mark.parametrize("path", ["rows?page=0", "rows?limit=1001", "rows?limti=5", "search?limit=0", "search?q=a&x=1"])
 async def test_parameters_that_are_wrong_or_unknown_are_422(stack: Stack, path: str) -> None:
     answer = await stack.client.get(f"/v1/datasets/departments/{path}")
     assert answer.status_code == 422, answer.text

@@ -5,7 +5,6 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from services.ingestor.outgoing import Outgoing
 from services.ingestor.pulling import pull_page
 from services.ingestor.settings import IngestorSettings
 from shared.bus import inbox
@@ -14,6 +13,7 @@ from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
+from shared.outgoing.visits import Outgoing
 from tests.integration.loading import Ingestor, total
 
 TOLD = IngestorSettings(database_url="", broker_url="", spool_url="")

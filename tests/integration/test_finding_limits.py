@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.search import facets, finding, matching
+from shared.search import finding, matching
 from shared.search.question import Found
 from tests.integration import sought
 from tests.integration.shelf import SEARCH, Shelf
@@ -107,11 +107,8 @@ async def many(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     for name, value in request.param.items():
         monkeypatch.setattr(matching, name, value)
-    if request.param:
-        monkeypatch.setattr(facets, "EXAMINED", request.param["EXAMINED"])
-        monkeypatch.setattr(facets, "COUNTED", request.param["EXAMINED"] // 2)
-    given: dict[str, int] = request.param
-    return given
+    limits: dict[str, int] = request.param
+    return limits
 
 
 async def test_totals_and_facets_are_what_they_are_said_to_be(

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.ingestor.outgoing import SHOWN, Answer, Outgoing
 from shared.bus.failures import Later, Permanent
 from shared.contracts.parts import Problem
+from shared.outgoing.visits import SHOWN, Answer, Outgoing
 from tests.outside import HOST, Outside
 
 SECRET = "the-secret"

@@ -7,13 +7,13 @@ import pytest
 
 from services.ingestor import pulling, syncs
 from services.ingestor.handlers import resend_overdue
-from services.ingestor.outgoing import Outgoing
 from shared.bus import inbox
 from shared.bus.failures import Later, Permanent
 from shared.catalog.source import DeleteMissing, HeaderLink, Incremental
 from shared.contracts.commands import PullPage
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
+from shared.outgoing.visits import Outgoing
 from tests.integration.loading import DATASETS, Ingestor
 from tests.integration.pulling import Sync, redeclare
 from tests.outside import TOKEN, Outside

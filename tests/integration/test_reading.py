@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.gateway import reading
@@ -14,7 +14,20 @@ from services.ingestor import tables
 from shared.catalog.dataset import Dataset
 from shared.db import Connection, Pool
 from shared.search.filters import Filter
-from tests.integration.asked import KEYED, KEYLESS, PAIRED, Asked, Row, arranged, orders, questions, rows
+from tests.integration.asked import (
+    BLANK,
+    KEYED,
+    KEYLESS,
+    LONG,
+    MOST_ROWS,
+    PAIRED,
+    Asked,
+    Row,
+    arranged,
+    orders,
+    questions,
+    rows,
+)
 from tests.integration.loading import connected
 
 DATASETS = {dataset.name: dataset for dataset in (KEYED, PAIRED, KEYLESS)}
@@ -70,6 +83,7 @@ async def by_cursor(db: Connection, question: Question, limit: int) -> list[Row]
     while True:
         page = await reading.select_page(db, question, limit=limit, after=after)
         found += page.data
+        assert len(found) <= MOST_ROWS, "the pages go round and round"
         if page.last is None:
             return found
         assert len(page.data) == limit
@@ -78,6 +92,13 @@ async def by_cursor(db: Connection, question: Question, limit: int) -> list[Row]
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @EXAMPLES
+@example(
+    found=[{**BLANK, "id": number, "s": "a" * LONG + end} for number, end in enumerate(("b", "a", ""), 1)]
+    + [{**BLANK, "id": 4, "s": "a" * (LONG - 1) + "!"}],
+    asked=[],
+    order=[("s", "", "")],
+    limit=1,
+)
 @given(found=rows, asked=questions, order=orders(), limit=st.integers(1, 4))
 async def test_what_is_asked_for_is_what_a_brute_force_finds(
     filled: Tables, dataset: str, found: list[Row], asked: list[Asked], order: list[tuple[str, str, str]], limit: int

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.ingestor.addresses import DENIED, Forbidden, by_dns, is_public, permitted
-from services.ingestor.outgoing import Guarded
+from shared.outgoing.addresses import DENIED, Forbidden, by_dns, is_public, permitted
+from shared.outgoing.visits import Guarded
 
 NAMES: dict[str, list[str]] = {
     "public.example": ["93.184.215.14"],

@@ -61,7 +61,6 @@ UNSAFE = [
     ({"fields": [{**ID, "generated": True}, NAME, AT]}, "field 'id' can't become generated"),
     ({"primary_key": []}, "primary_key can't change"),
     ({"primary_key": ["id", "at"], "partition_by": {"field": "at", "every": "year"}}, "partition_by can't change"),
-    ({"search": None}, "search can't change"),
     ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "count"}}]}, "rollups can't change"),
 ]
 
@@ -78,7 +77,7 @@ def test_what_would_lose_or_invent_something_is_refused_with_the_reason(changes:
 
 def test_all_reasons_are_told() -> None:
     fields = [{**ID, "type": "uuid"}, AT, {"name": "note", "type": "string", "required": True}]
-    assert len(refusals(declared(), declared(fields=fields, primary_key=["at"], search=None, indexes=[]))) == 5
+    assert len(refusals(declared(), declared(fields=fields, primary_key=["at"], search=None, indexes=[]))) == 4
 
 
 def test_the_same_may_follow_and_changes_nothing() -> None:

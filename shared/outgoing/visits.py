@@ -10,15 +10,19 @@ from typing import NamedTuple
 
 import httpx
 
-from services.ingestor.addresses import Forbidden, Resolve, by_dns, permitted
 from shared.bus.failures import Later, Permanent
 from shared.contracts.parts import Problem
+from shared.outgoing.addresses import Forbidden, Resolve, by_dns, permitted
 
 AGENT = "Millrace"
 CONNECT_SECONDS = 10
 SHOWN = 200
 """Characters of what a source answered that a problem tells."""
 BUSY = frozenset((408, 425, 429))
+
+
+class NotThere(Permanent):
+    """It answered 404."""
 
 
 class Answer(NamedTuple):
@@ -73,7 +77,7 @@ class Visit:
             async with asyncio.timeout(seconds):
                 return await self._get(request, limit, secrets)
         except Forbidden as error:
-            hint = "If it is yours, let SOURCE_ALLOW of the ingestor name it with its port."
+            hint = "If it is yours, let SOURCE_ALLOW name it with its port."
             problem = Problem(code="source_forbidden", detail=f"{shown} must not be asked: {error}.", hint=hint)
             raise Permanent(problem) from None
         except TimeoutError:
@@ -156,7 +160,8 @@ async def _refusal(response: httpx.Response, secrets: tuple[str, ...]) -> Later 
     if status in BUSY or status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return Later(_retry_after(response), Problem(code="source_unavailable", detail=detail))
     hint = "Look at the URL, the parameters and the secret of the source."
-    return Permanent(Problem(code="source_refused", detail=detail, hint=hint))
+    kind = NotThere if status == httpx.codes.NOT_FOUND else Permanent
+    return kind(Problem(code="source_refused", detail=detail, hint=hint))
 
 
 async def _start(response: httpx.Response) -> bytes:
