@@ -16,6 +16,8 @@ from shared.search.vocabulary import Known
 
 SHORTEST = 4
 """Letters of a word that may be misspelt: every shorter one is near many others."""
+LONGEST = 40
+"""Of a longer one too many differ by a letter to look them up."""
 LONG = 8
 """Letters from which on two may be wrong."""
 RARE = 3
@@ -39,12 +41,14 @@ async def correct(
     unwanted = {word for clause in asked.clauses for term in clause.unwanted for word in term.words}
     for word in sorted(wanted - unwanted):
         family = families.get((word, False))
-        if family is None or len(word) < SHORTEST or any(letter.isdigit() for letter in word):
+        if family is None or any(letter.isdigit() for letter in word):
+            continue
+        (bare,) = words.folded([word])
+        if not SHORTEST <= len(bare) <= LONGEST:
             continue
         own = sum(known.documents for known in family)
         if own > RARE:
             continue
-        (bare,) = words.folded([word])
         near = [known for known in await _near(db, index, bare) if known.documents > max(own, 1) * COMMONER or not own]
         if near:
             meant = await vocabulary.select_families(db, index, [known.word for known in near])
