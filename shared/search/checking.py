@@ -6,6 +6,9 @@ from shared.catalog.dataset import Dataset, Search
 from shared.search.columns import BadQuestion, columns, nearest
 from shared.search.question import Question
 
+MOST_FACETS = 20
+"""Postgres groups by 31 fields in one go."""
+
 
 def check(dataset: Dataset, search: Search, question: Question) -> None:
     """Raises BadQuestion. Filters are checked when they become SQL."""
@@ -13,6 +16,9 @@ def check(dataset: Dataset, search: Search, question: Question) -> None:
         _check_names(parameter, names, search.fields, f"is not searched in {dataset.name}")
     fit = [name for name, field in columns(dataset).items() if field.type != "object"]
     _check_names("facets", question.facets, fit, "is no field whose values can be counted")
+    if len(question.facets) > MOST_FACETS:
+        detail = f"facets: at most {MOST_FACETS} fields, not {len(question.facets)}."
+        raise BadQuestion("facets", "too_many", detail)
     _check_names("sort", [term.field for term in question.order], fit, "is no field that has an order")
     shared = search.fields[3:]
     missing = [name for name in shared if name not in question.fields]
@@ -23,6 +29,6 @@ def check(dataset: Dataset, search: Search, question: Question) -> None:
 def _check_names(parameter: str, names: Sequence[str], known: Sequence[str], what: str) -> None:
     for name in names:
         if name not in known:
-            raise BadQuestion(parameter, "unknown_field", f"{parameter}: {name!r} {what}: {nearest(name, known)}.")
+            raise BadQuestion(parameter, "unknown_field", f"{parameter}: {name!r} {what}: {nearest(name, known)}")
         if names.count(name) > 1:
             raise BadQuestion(parameter, "twice", f"{parameter}: {name!r} is named twice.")

@@ -230,6 +230,24 @@ async def test_a_body_is_refused_for_what_it_has_too_much(stack: Stack, things: 
         assert "search" in body["hint"]
 
 
+async def test_fields_can_be_counted_up_to_a_limit_and_those_behind_the_third_are_one(stack: Stack) -> None:
+    fields = [FIELDS[0], *({"name": f"f{number}", "type": "string"} for number in range(25))]
+    search = {"fields": [f"f{number}" for number in range(5)]}
+    declaration = {"title": "Wide", "primary_key": ["id"], "fields": fields, "search": search}
+    answer = await stack.client.put("/v1/datasets/sought_wide", json=declaration)
+    assert answer.status_code in (200, 201), answer.text
+    path = "/v1/datasets/sought_wide/search"
+    names = [f"f{number}" for number in range(25)]
+    body = await get(stack, path, facets=",".join(names[:20]))
+    assert sorted(body["facets"]) == sorted(names[:20])
+    refused = problem(await stack.client.get(path, params={"facets": ",".join(names[:21])}), 422, "too_many")
+    assert refused["errors"][0]["column"] == "facets"
+    for asked in ("f3", "f0,f4"):
+        refused = problem(await stack.client.get(path, params={"q": "a", "fields": asked}), 422, "unfit_fields")
+        assert "f3, f4 can only be searched together" in refused["errors"][0]["detail"]
+    assert (await get(stack, path, q="a", fields="f3,f4"))["data"] == []
+
+
 async def test_any_bytes_are_a_question(stack: Stack, things: str) -> None:
     chance = random.Random(2)
     path = f"/v1/datasets/{things}/search"

@@ -129,6 +129,7 @@ async def test_a_misspelt_word_is_corrected_where_little_is_found(shelf: Shelf) 
         {"q": "lib4ry"},
         {"q": "zzzzzzzz"},
         {"q": "liba*"},
+        {"q": "library" * 20},
     ):
         assert (await shelf.find(**asked)).meta.corrections == [], asked
 
