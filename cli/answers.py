@@ -120,27 +120,6 @@ class Schedules(msgspec.Struct, frozen=True):
     data: list[Schedule]
 
 
-class Hit(msgspec.Struct, frozen=True):
-    """A row that a search found."""
-
-    row: dict[str, Any]
-    score: float
-
-
-class Total(msgspec.Struct, frozen=True):
-    """How many rows match: exactly (`eq`), or at least (`gte`)."""
-
-    value: int
-    relation: str
-
-
-class Found(msgspec.Struct, frozen=True):
-    """The best hits of a search."""
-
-    data: list[Hit]
-    total: Total
-
-
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     """What a report must be told."""
 
@@ -181,11 +160,18 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
 
 
+class Searched(msgspec.Struct, frozen=True):
+    """Which fields are searched."""
+
+    fields: list[str]
+
+
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     """What a dataset is."""
 
     fields: list[Field]
     primary_key: list[str] = []
+    search: Searched | None = None
     description: str = ""
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from cli import importing, show
-from cli.answers import Dataset, Datasets, Found, Job, Jobs, Reports, Result
+from cli import hits, importing, show
+from cli.answers import Dataset, Datasets, Job, Jobs, Reports, Result
 from cli.gateway import Gateway, Parameters, decode, route
+from cli.hits import SearchJob
 
 dataset_option = click.option("-d", "--dataset", required=True, help="A name from `millrace datasets`.")
 json_option = click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
@@ -59,23 +60,6 @@ def import_file(file: str, dataset: str, *, no_wait: bool, as_json: bool, **para
 
 
 @click.command()
-@click.argument("query")
-@dataset_option
-@click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 200), help="How many hits.")
-@json_option
-def search(query: str, dataset: str, limit: int, *, as_json: bool) -> None:
-    """Find rows by their words: `word`, `"a phrase"`, `-without`, `this or that`."""
-    with Gateway.find() as gateway:
-        body = gateway.get(route("datasets", dataset, "search"), {"q": query, "limit": limit}).content
-    if as_json:
-        show.answer(body)
-    elif (found := decode(body, Found)).data:
-        show.hits(found)
-    else:
-        click.echo(f"Nothing in {dataset} matches {query!r}.")
-
-
-@click.command()
 @click.argument("name", required=False)
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--csv", "as_csv", is_flag=True, help="As a CSV file.")
@@ -118,7 +102,9 @@ def jobs(job: str | None, dataset: str | None, status: str | None, limit: int, *
             show.answer(body)
         elif job is None:
             show.jobs(decode(body, Jobs).data)
-        elif (found := decode(body, Job)).ended:
+        elif (found := decode(body, Job)).ended and found.kind == "search":
+            hits.kept(decode(body, SearchJob))
+        elif found.ended:
             importing.tell(gateway, found)
         else:
             show.jobs([found])
@@ -150,4 +136,4 @@ def _list_reports(gateway: Gateway, *, as_json: bool) -> None:
     show.table(("NAME", "TITLE", "PARAMETERS"), rows)
 
 
-COMMANDS: list[click.Command] = [import_file, search, report, jobs, datasets]
+COMMANDS: list[click.Command] = [import_file, report, jobs, datasets]

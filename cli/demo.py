@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import click
 
-from cli import importing, show
-from cli.answers import Found, Job, Page, Result
+from cli import hits, importing, show
+from cli.answers import Job, Page, Result
 from cli.gateway import Gateway, route
+from cli.hits import Found
 from deploy.addresses import SERVICES, service_url
 from deploy.failure import StackFailure
 from deploy.state import REPOSITORY, Home
@@ -86,10 +87,10 @@ def _import(gateway: Gateway, sample: Sample) -> Job:
 
 
 def _search(gateway: Gateway) -> None:
-    _title(f"millrace search '{QUERY}' -d contacts")
+    _title(f"millrace search contacts '{QUERY}'")
     found = gateway.read(Found, route("datasets", "contacts", "search"), {"q": QUERY})
     _expect(f"hits that are {SOUGHT}", 1, [hit.row["email"] for hit in found.data].count(SOUGHT))
-    show.hits(found)
+    hits.found(found)
 
 
 def _report(gateway: Gateway) -> None:
@@ -119,7 +120,7 @@ def _addresses(home: Home, job: Job) -> None:
         click.echo(f"{what:18} {where}")
     _title("What to try next")
     click.echo(f"{command} failed {job.id} --csv > failed.csv")
-    click.echo(f"{command} search 'rye bread -station' -d contacts")
+    click.echo(f"{command} search contacts 'rye bread -station'")
     click.echo(f"{command} report departments_above_average year={YEAR + 1}")
 
 

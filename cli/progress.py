@@ -51,8 +51,10 @@ class Bars:
             if self._upload is not None:
                 self._bars.update(self._upload, completed=1, total=1)
             self._job = self._bars.add_task("", total=100, told="")
-        self._bars.update(self._job, description=_doing(job), completed=job.progress.percent, told=_loaded(job))
-        self._rows.plain = _rows(job)
+        has_rows = job.kind != "search"
+        loaded = _loaded(job) if has_rows else ""
+        self._bars.update(self._job, description=_doing(job), completed=job.progress.percent, told=loaded)
+        self._rows.plain = _rows(job) if has_rows else ""
 
     def away(self) -> None:
         self._rows.plain = AWAY
@@ -69,7 +71,8 @@ class Lines:
         self._say(f"upload {self._name}: {_sent(done, total)}", ends=done == total)
 
     def moved(self, job: Job) -> None:
-        self._say(f"{_doing(job)} {job.progress.percent:.1f} %: {_loaded(job)}, {_rows(job)}", ends=job.ended)
+        told = "" if job.kind == "search" else f": {_loaded(job)}, {_rows(job)}"
+        self._say(f"{_doing(job)} {job.progress.percent:.1f} %{told}", ends=job.ended)
 
     def away(self) -> None:
         self._say(AWAY)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.answers import Dataset, FailedRow, FailedRows, Found, Job, Schedule
+from cli.answers import Dataset, FailedRow, FailedRows, Job, Schedule
 
 LONGEST_CELL = 160
 PIPE_WIDTH = 10_000
@@ -53,7 +53,8 @@ def outcome(job: Job) -> None:
     click.echo(f"Job {job.id}: {click.style(job.status, fg=colour)} after {seconds:.1f} s")
     counts = job.outcome
     names = [*COUNTS, *(name for name in RARE_COUNTS if getattr(counts, name))]
-    table([name.replace("_", " ").upper() for name in names], [[Counted(getattr(counts, name)) for name in names]])
+    if job.kind != "search":
+        table([name.replace("_", " ").upper() for name in names], [[Counted(getattr(counts, name)) for name in names]])
     for problem, label in ((job.error, ""), (job.warning, "Warning: ")):
         if problem is not None:
             click.echo(f"{label}{printable(problem.detail)}")
@@ -129,14 +130,6 @@ def failed_rows(rows: Iterable[FailedRow]) -> None:
     table(columns, ([row.line, e.column, e.code, e.detail, row.raw] for row in rows for e in row.errors))
 
 
-def hits(found: Found) -> None:
-    """The rows without the columns that none of them has, and how many there are."""
-    names = [name for name in found.data[0].row if any(hit.row[name] is not None for hit in found.data)]
-    table(("SCORE", *names), ([round(hit.score, 4), *(hit.row[name] for name in names)] for hit in found.data))
-    least = "at least " if found.total.relation == "gte" else ""
-    click.echo(f"{len(found.data):,} of {least}{found.total.value:,}")
-
-
 def dataset(found: Dataset) -> None:
     """Its fields."""
     declared = found.declaration
@@ -161,6 +154,9 @@ def printable(text: str) -> str:
 def _cell(value: object) -> Text:
     if value is None:
         return Text("")
+    if isinstance(value, Text):
+        value.truncate(LONGEST_CELL, overflow="ellipsis")
+        return value
     if isinstance(value, bool | dict | list):
         value = json.dumps(value, default=str, ensure_ascii=False)
     text = printable(str(value))

@@ -34,8 +34,9 @@ Beside = Callable[[Pool, Relay], Coroutine[Any, Any, None]]
 class Consumer:
     """A service on the bus: pool, relay, subscribers and sweeper, from start to stop.
 
-    `start` runs once, in a transaction, before anything is heard; what it returns is said. `beside` runs all the while,
-    for a service that has something to do of its own accord.
+    Handlers may ask for what is `given`, the `Connection` of their transaction, and the `Pool`. `start` runs once, in a
+    transaction, before anything is heard; what it returns is said. `beside` runs all the while, for a service that has
+    something to do of its own accord.
     """
 
     def __init__(
@@ -87,7 +88,12 @@ class Consumer:
             async with transaction(self._pool) as db:
                 await outbox.insert_messages(db, await self._start(db))
         consuming, self.deliveries = broker.consumer(
-            self.service, self._told.broker_url, self.routes, self._pool, self._relay, self._given
+            self.service,
+            self._told.broker_url,
+            self.routes,
+            self._pool,
+            self._relay,
+            {**self._given, Pool: self._pool},
         )
         works = {
             "relay": self._relay.run(),

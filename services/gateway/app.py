@@ -20,6 +20,7 @@ from services.gateway.handlers import (
     follow_planned,
     follow_pulled,
     follow_rejected,
+    follow_searched,
     follow_stopped,
     show_zeros,
     sweep,
@@ -40,6 +41,7 @@ from services.gateway.routes import (
     rows,
     schedules,
     search,
+    searches,
     syncs,
     words,
 )
@@ -59,6 +61,7 @@ from shared.contracts.events import (
     JobProgress,
     JobStarted,
     JobSucceeded,
+    SearchCompleted,
     SourcePulled,
     WorkFailed,
 )
@@ -75,6 +78,7 @@ ROUTES = (
     on(ChunkLoaded, follow_loaded, then=TOLD, at_once=4),
     on(ChunkIndexed, follow_indexed, then=TOLD, at_once=4),
     on(ChunkCounted, follow_counted, then=TOLD, at_once=4),
+    on(SearchCompleted, follow_searched, then=TOLD),
     on(WorkFailed, follow_failure, then=TOLD),
 )
 HANDLERS = [
@@ -94,6 +98,7 @@ HANDLERS = [
     words.read_dictionary,
     search.search_by_body,
     search.suggest,
+    searches.start_search,
     index.read_index,
     index.reindex,
     reports.list_reports,

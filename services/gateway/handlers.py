@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from services.gateway import eventlog, progress, queries, unfinished
+from services.gateway import eventlog, progress, queries, results, unfinished
 from services.gateway.job import COMMANDS, Job, to_body
 from shared.bus.routes import queue
 from shared.contracts.events import (
@@ -22,6 +22,7 @@ from shared.contracts.events import (
     JobProgress,
     JobStarted,
     JobSucceeded,
+    SearchCompleted,
     SourcePulled,
     WorkFailed,
 )
@@ -98,6 +99,15 @@ async def follow_counted(event: ChunkCounted, db: Connection) -> Told:
     return await _mark(db, event)
 
 
+async def follow_searched(event: SearchCompleted, db: Connection) -> Told:
+    """The answer is there, and the job has ended."""
+    job = await queries.lock_job(db, event.job_id)
+    if job is None:
+        return []
+    now = await queries.select_now(db)
+    return await _move(db, job, progress.answer(job, event.version, now), now)
+
+
 async def follow_failure(event: WorkFailed, db: Connection) -> Told:
     """A service gave up."""
     return await _fail(db, event.job_id, event.problem)
@@ -120,7 +130,9 @@ async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
     await unfinished.forget_idempotency_keys(db)
     await _tidy(db, spool)
     unplanned = await unfinished.select_unplanned(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
+    unplanned += await results.select_unanswered(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
     unheard = await unfinished.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
+    unheard += await results.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
     found: list[tuple[str, Message]] = [("", command) for command in unplanned]
     found += [(queue("gateway", type(event)), event) for event in unheard]
     for job_id in await unfinished.select_stalled(db, seconds=STALLED_SECONDS, limit=AT_ONCE):
@@ -146,7 +158,9 @@ async def _advance(db: Connection, before: Job, known: Job) -> Told:
     after = progress.advance(known, await queries.select_tally(db, before.id), now)
     # Whatever stopped a job was said together with the chunk that was too much, and may be heard after it.
     if after.ended and after.outcome.failed and (problem := await unfinished.select_stopped(db, before.id)):
-        after = progress.fail(msgspec.structs.replace(before, outcome=after.outcome), problem, now)
+        after = progress.fail(
+            msgspec.structs.replace(before, outcome=after.outcome, version=after.version), problem, now
+        )
     return await _move(db, before, after, now)
 
 

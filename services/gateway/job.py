@@ -6,36 +6,39 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.commands import LoadRows, PlanImport, PlanReplay, PullPage
+from shared.contracts.commands import LoadRows, PlanImport, PlanReplay, PullPage, RunSearch
 from shared.contracts.parts import Mode, Outcome, Problem
 
 Status = Literal["queued", "running", "succeeded", "partial", "failed"]
-Phase = Literal["plan", "load", "index", "done"]
-Kind = Literal["import", "rows", "sync", "replay"]
+Phase = Literal["plan", "load", "index", "search", "done"]
+Kind = Literal["import", "rows", "sync", "replay", "search"]
 ENDED = ("succeeded", "partial", "failed")
-COMMANDS: dict[Kind, type[PlanImport | LoadRows | PullPage | PlanReplay]] = {
+First = PlanImport | LoadRows | PullPage | PlanReplay | RunSearch
+COMMANDS: dict[Kind, type[First]] = {
     "import": PlanImport,
     "rows": LoadRows,
     "sync": PullPage,
     "replay": PlanReplay,
+    "search": RunSearch,
 }
-"""What each kind of job asks of the ingestor first."""
+"""What each kind of job asks first: the indexer if it is a search, else the ingestor."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `gateway.jobs`. Sizes in bytes; `chunks` and `bytes_planned` are null until they are known.
 
-    `warning`: what the job ran into without failing.
+    `warning`: what the job ran into without failing. A search has no `mode`.
     """
 
     id: UUID
     kind: Kind
     dataset: str
-    mode: Mode
+    mode: Mode | None
     source: str | None
     replay_of: UUID | None
     status: Status
     phase: Phase
+    version: int | None
     bytes_total: int
     bytes_planned: int | None
     bytes_done: int
@@ -63,8 +66,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: Kind
-    command: PlanImport | LoadRows | PullPage | PlanReplay
-    mode: Mode
+    command: First
+    mode: Mode | None
     api_key: str | None
     idempotency_key: str | None
     fingerprint: str
@@ -98,16 +101,21 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What `GET /v1/jobs/{id}` answers. `outcome` is final once the job has ended."""
+    """What `GET /v1/jobs/{id}` answers. `outcome` is final once the job has ended.
+
+    `version` is the dataset's after what was loaded so far: a search with it as `min_version` finds that. Of a search
+    it is the version that was searched. It is null until there is one.
+    """
 
     id: UUID
     kind: Kind
     dataset: str
-    mode: Mode
+    mode: Mode | None
     source: str | None
     replay_of: UUID | None
     status: Status
     phase: Phase
+    version: int | None
     progress: Progress
     outcome: Outcome
     error: Problem | None
@@ -132,6 +140,7 @@ def to_body(job: Job, now: dt.datetime) -> JobBody:
         replay_of=job.replay_of,
         status=job.status,
         phase=job.phase,
+        version=job.version,
         progress=Progress(
             bytes_total=job.bytes_total,
             bytes_done=job.bytes_done,

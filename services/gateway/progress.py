@@ -22,6 +22,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     indexed: int = 0
     counted: int = 0
     bytes: int = 0
+    version: int | None = None
     outcome: Outcome = Outcome()
 
 
@@ -36,11 +37,27 @@ def advance(job: Job, tally: Tally, now: dt.datetime) -> Job:
         status="running",
         phase="done" if complete else "index" if loaded_all else "plan" if job.chunks is None else "load",
         started_at=job.started_at or now,
+        version=tally.version,
         bytes_done=job.bytes_total if loaded_all else tally.bytes,
         outcome=tally.outcome,
         percent=100.0 if complete else max(job.percent, _percent(job, tally)),
     )
     return _end(moved, tally, now) if complete else moved
+
+
+def answer(job: Job, version: int, now: dt.datetime) -> Job:
+    """A search, ended by its answer; a job that has ended already stays what it is."""
+    if job.ended:
+        return job
+    return msgspec.structs.replace(
+        job,
+        status="succeeded",
+        phase="done",
+        version=version,
+        percent=100.0,
+        started_at=job.started_at or now,
+        finished_at=now,
+    )
 
 
 def fail(job: Job, problem: Problem, now: dt.datetime) -> Job:

@@ -41,7 +41,8 @@ async def insert_jobs(db: Connection, asked: Sequence[Asked]) -> list[Job]:
         f"""
         INSERT INTO jobs (id, kind, dataset, mode, source, replay_of, status, phase, command, api_key, idempotency_key,
                           fingerprint, bytes_total, bytes_planned, chunks, beside, outcome, sequence)
-        SELECT id, kind, dataset, mode, source, replay_of, 'queued', 'plan', command, api_key, idempotency_key,
+        SELECT id, kind, dataset, mode, source, replay_of, 'queued',
+               CASE WHEN kind = 'search' THEN 'search' ELSE 'plan' END, command, api_key, idempotency_key,
                fingerprint, bytes_total, CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, beside, $14, 1
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::json[], $8::text[],
                     $9::text[], $10::text[], $11::bigint[], $12::int[], $13::bool[])
@@ -112,7 +113,7 @@ async def update_job(db: Connection, job: Job) -> None:
         """
         UPDATE jobs SET status = $2, phase = $3, bytes_planned = $4, bytes_done = $5, chunks = $6, percent = $7,
                outcome = $8, error = $9, warning = $10, sequence = $11, started_at = $12, finished_at = $13,
-               told_at = $14, bytes_total = $15, updated_at = now(),
+               told_at = $14, bytes_total = $15, version = $16, updated_at = now(),
                command = CASE WHEN kind = 'rows' AND $13::timestamptz IS NOT NULL THEN '{}' ELSE command END
         WHERE id = $1
         """,
@@ -131,6 +132,7 @@ async def update_job(db: Connection, job: Job) -> None:
         job.finished_at,
         job.told_at,
         job.bytes_total,
+        job.version,
     )
 
 
@@ -138,11 +140,12 @@ async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
     """The chunk joins the loaded ones, with its counts. What its dataset has no use for, search or rollups, is done."""
     await db.execute(
         f"""
-        INSERT INTO chunks (job_id, chunk, loaded, bytes, indexed, counted, {", ".join(COUNTS)})
-        SELECT $1, $2, true, $3, declaration->'search' IS NULL, declaration->'rollups' IS NULL,
-               {", ".join(f"${number}::bigint" for number in range(5, 5 + len(COUNTS)))}
+        INSERT INTO chunks (job_id, chunk, loaded, bytes, version, indexed, counted, {", ".join(COUNTS)})
+        SELECT $1, $2, true, $3, $5, declaration->'search' IS NULL, declaration->'rollups' IS NULL,
+               {", ".join(f"${number}::bigint" for number in range(6, 6 + len(COUNTS)))}
         FROM ingestor.datasets WHERE name = $4
         ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes,
+               version = excluded.version,
                indexed = chunks.indexed OR excluded.indexed, counted = chunks.counted OR excluded.counted,
                {", ".join(f"{word} = excluded.{word}" for word in COUNTS)}
         """,
@@ -150,6 +153,7 @@ async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
         event.chunk,
         event.bytes,
         event.dataset,
+        event.version,
         *(getattr(event.outcome, word) for word in COUNTS),
     )
 
@@ -171,7 +175,7 @@ async def select_tally(db: Connection, job_id: UUID) -> Tally:
         f"""
         SELECT count(*) FILTER (WHERE loaded) AS loaded, count(*) FILTER (WHERE indexed) AS indexed,
                count(*) FILTER (WHERE counted) AS counted, coalesce(sum(bytes), 0)::bigint AS bytes,
-               {", ".join(f"coalesce(sum({word}), 0)::bigint AS {word}" for word in COUNTS)}
+               max(version) AS version, {", ".join(f"coalesce(sum({word}), 0)::bigint AS {word}" for word in COUNTS)}
         FROM chunks WHERE job_id = $1
         """,
         job_id,

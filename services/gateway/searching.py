@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,7 +12,8 @@ from services.gateway.asking import OPERATORS
 from services.gateway.problems import Detail, Problem
 from shared.catalog.dataset import Dataset, Search
 from shared.db import Pool
-from shared.search.columns import BadQuestion, columns, nearest
+from shared.search.checking import check
+from shared.search.columns import BadQuestion
 from shared.search.finding import NotBuilt, find
 from shared.search.index import select_fresh
 from shared.search.question import Found, Question
@@ -24,8 +25,6 @@ GRAMMAR = (
 )
 DESCRIPTION = f"{GRAMMAR}\n\n{OPERATORS}"
 MOST_LIMIT = 200
-MOST_FACETS = 20
-"""Postgres groups by 31 fields in one go."""
 FIRST_LOOK, LAST_LOOK = 0.005, 0.1
 Text = Annotated[str, msgspec.Meta(max_length=1000)]
 
@@ -61,11 +60,7 @@ def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -
     if body.q.strip() and body.words:
         detail = Detail(code="unfit_parameter", column="words", detail="q and words: ask for the one or the other.")
         raise Problem(422, "unfit_parameter", detail.detail, errors=[detail])
-    try:
-        _check(dataset, search, body)
-    except BadQuestion as error:
-        raise asking.to_problem(error) from error
-    return Question(
+    question = Question(
         q=body.q,
         words=body.words,
         operator=body.operator,
@@ -79,6 +74,11 @@ def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -
         limit=body.limit,
         cursor=body.cursor,
     )
+    try:
+        check(dataset, search, question)
+    except BadQuestion as error:
+        raise asking.to_problem(error) from error
+    return question
 
 
 def refuse_unsearched(dataset: Dataset) -> Search:
@@ -140,26 +140,3 @@ async def _reaches(pool: Pool, stopping: asyncio.Event, dataset: str, version: i
             return fresh.indexed >= version
         await preferences.pass_time(stopping, min(pause, left))
         pause = min(pause * 1.3, LAST_LOOK)
-
-
-def _check(dataset: Dataset, search: Search, body: SearchBody) -> None:
-    """Raises BadQuestion."""
-    for parameter, names in (("fields", body.fields), ("highlight", body.highlight)):
-        _check_names(parameter, names, search.fields, f"is not searched in {dataset.name}")
-    sortable = [name for name, field in columns(dataset).items() if field.type != "object"]
-    _check_names("facets", body.facets, sortable, "is no field whose values can be counted")
-    if len(body.facets) > MOST_FACETS:
-        detail = f"facets: at most {MOST_FACETS} fields, not {len(body.facets)}."
-        raise BadQuestion("facets", "too_many", detail)
-    shared = search.fields[3:]
-    missing = [name for name in shared if name not in body.fields]
-    if len(shared) > 1 and missing and set(shared) & set(body.fields):
-        raise BadQuestion("fields", "unfit_fields", f"fields: {', '.join(shared)} can only be searched together.")
-
-
-def _check_names(parameter: str, names: Sequence[str], known: Sequence[str], what: str) -> None:
-    for name in names:
-        if name not in known:
-            raise BadQuestion(parameter, "unknown_field", f"{parameter}: {name!r} {what}: {nearest(name, known)}.")
-        if names.count(name) > 1:
-            raise BadQuestion(parameter, "twice", f"{parameter}: {name!r} is named twice.")

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from services.gateway import results
 from services.gateway.job import COMMANDS
 from shared import ledger
 from shared.contracts.events import ChunkCounted, ChunkIndexed, ImportPlanned, ImportStopped, SourcePulled
@@ -20,7 +21,8 @@ async def select_unplanned(db: Connection, *, seconds: float, limit: int) -> lis
     rows = await db.fetch(
         """
         SELECT j.kind, j.command::text AS command FROM jobs j
-        WHERE j.finished_at IS NULL AND j.status = 'queued' AND j.created_at < now() - $1 * interval '1 second'
+        WHERE j.kind <> 'search' AND j.finished_at IS NULL AND j.status = 'queued'
+          AND j.created_at < now() - $1 * interval '1 second'
           AND NOT EXISTS (SELECT FROM ingestor.imports i WHERE i.job_id = j.id)
           AND NOT EXISTS (SELECT FROM ingestor.imports WHERE planned_at > now() - $1 * interval '1 second')
           AND NOT EXISTS (SELECT FROM ingestor.chunks WHERE loaded_at > now() - $1 * interval '1 second')
@@ -102,13 +104,15 @@ async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
 
 
 async def select_stalled(db: Connection, *, seconds: float, limit: int) -> list[UUID]:
-    """Jobs of which nothing was heard for so long, though no other job kept the ingestor busy; after a day, all."""
+    """Jobs of which nothing was heard for so long, though who does such work was not busy; after a day, all."""
     rows = await db.fetch(
-        """
+        f"""
         SELECT id FROM jobs
         WHERE finished_at IS NULL AND updated_at < now() - $1 * interval '1 second'
           AND (created_at < now() - interval '1 day'
-               OR NOT EXISTS (SELECT FROM ingestor.chunks WHERE loaded_at > now() - $1 * interval '1 second'))
+               OR kind <> 'search'
+                  AND NOT EXISTS (SELECT FROM ingestor.chunks WHERE loaded_at > now() - $1 * interval '1 second')
+               OR kind = 'search' AND {results.IDLE})
         LIMIT $2
         """,
         seconds,

@@ -1,4 +1,4 @@
-"""The indexer: loaded rows become documents that can be searched."""
+"""The indexer: loaded rows become documents that can be searched, and searches answers that are kept."""
 
 import asyncio
 import os
@@ -9,12 +9,13 @@ from services.indexer import counting, defining
 from services.indexer.defining import define_words
 from services.indexer.generations import build_index, index_piece, prepare_all, prepare_documents, switch_index
 from services.indexer.handlers import index_chunk, resend_unindexed
+from services.indexer.searching import run_search
 from services.indexer.settings import IndexerSettings
 from shared.bus.relay import Relay
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
-from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, SwitchIndex
-from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared
+from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
+from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, SearchCompleted
 from shared.db import Pool
 from shared.outgoing.visits import Outgoing
 
@@ -24,6 +25,7 @@ ROUTES = (
     on(BuildIndex, build_index, then=IndexPiece),
     on(IndexPiece, index_piece, then=SwitchIndex, at_once=2),
     on(SwitchIndex, switch_index),
+    on(RunSearch, run_search, then=SearchCompleted, at_once=2),
     on(DefineWords, define_words, then=DefineWords),
 )
 

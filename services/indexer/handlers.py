@@ -1,6 +1,6 @@
 """What the indexer decides: which rows become documents, of which generation."""
 
-from services.indexer import documents, queries
+from services.indexer import documents, queries, searches
 from shared import ledger
 from shared.bus.failures import Postponed
 from shared.bus.routes import queue
@@ -15,20 +15,20 @@ RESENT_AT_ONCE = 100
 
 async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None:
     """Makes the chunk's rows searchable, in every generation; for a dataset without search nobody waits."""
-    dataset = await ledger.select_dataset(db, event.dataset)
     deletes = event.outcome.deleted > 0
+    # Before the declaration is read: whoever makes a generation after another one must know what this chunk went into.
+    await queries.lock_documents(db, event.dataset, alone=deletes)
+    dataset = await ledger.select_dataset(db, event.dataset)
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
     written = 0
-    if dataset.search is not None:
-        await queries.lock_documents(db, event.dataset, alone=deletes)
-        if (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
-            indexes = await queries.select_indexes(db, event.dataset)
-            if not indexes:
-                raise Postponed  # until what was declared a moment ago has its tables
-            for index in indexes:
-                written = await documents.insert_rows(db, index, dataset, [event.ledger])
-                if deletes:
-                    await documents.delete_rows(db, index, dataset, event.ledger)
+    if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
+        indexes = await queries.select_indexes(db, event.dataset)
+        if not indexes:
+            raise Postponed  # until what was declared a moment ago has its tables
+        for index in indexes:
+            written = await documents.insert_rows(db, index, dataset, [event.ledger])
+            if deletes:
+                await documents.delete_rows(db, index, dataset, event.ledger)
     await queries.insert_indexed(db, event.ledger, written)
     await queries.update_indexed(db, event.dataset)
     if dataset.search is None:
@@ -38,7 +38,11 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None
 
 
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
-    """Chunks whose event is lost, as the ingestor's ledger and ours tell, and what was to be built and is not."""
+    """Chunks whose event is lost, as the ingestor's ledger and ours tell, and what was to be built and is not.
+
+    Answers that have expired go.
+    """
+    await searches.delete_expired(db)
     events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     found: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]

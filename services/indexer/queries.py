@@ -88,8 +88,8 @@ async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list
     """
     rows = await db.fetch(
         """
-        INSERT INTO pieces (dataset, generation, first, last, ledgers)
-        SELECT $1, $2, min(ledger), max(ledger), array_agg(ledger)
+        INSERT INTO pieces (dataset, generation, first, ledgers)
+        SELECT $1, $2, min(ledger), array_agg(ledger)
         FROM (
             SELECT ledger, (sum(inserted + updated + duplicates + deleted) OVER (ORDER BY ledger) - 1) / $3 AS piece
             FROM ingestor.chunks c
@@ -97,7 +97,7 @@ async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list
               AND EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
         ) numbered
         GROUP BY piece
-        RETURNING first, last
+        RETURNING first
         """,
         index.dataset,
         index.generation,
@@ -149,7 +149,7 @@ async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequen
             ORDER BY dataset, generation, first LIMIT $2 FOR UPDATE SKIP LOCKED
         ) due
         WHERE (p.dataset, p.generation, p.first) = (due.dataset, due.generation, due.first)
-        RETURNING p.dataset, p.generation, p.first, p.last
+        RETURNING p.dataset, p.generation, p.first
         """,
         seconds,
         limit,

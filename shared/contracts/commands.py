@@ -102,6 +102,16 @@ class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
     declaration: dict[str, Any]
 
 
+class RunSearch(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer a question about a dataset once everything up to `min_version` can be found, and keep the answer."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    question: dict[str, Any]
+    min_version: int = 0
+
+
 class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Ask the dataset's dictionary about its most frequent words, as far as there is no fresh answer.
 
@@ -115,13 +125,12 @@ class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Make the documents of a generation that is being built, of the rows of the chunks numbered `first` to `last`."""
+    """Make the documents of a piece of a generation that is being built: the one whose first chunk has this number."""
 
     identity: ClassVar[tuple[str, ...]] = ("dataset", "generation", "first")
 
     generation: int
     first: int
-    last: int
 
 
 class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):

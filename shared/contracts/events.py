@@ -101,6 +101,17 @@ class ChunkCounted(Event, frozen=True, kw_only=True, omit_defaults=True):
     groups: int
 
 
+class SearchCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An answer is kept: `hits` rows of the `total` or more that match in version `version` of the dataset."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    hits: int
+    total: int
+    version: int
+
+
 class WorkFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A service gave up on `message` after its last attempt; the job can't end well."""
 
@@ -136,7 +147,7 @@ class JobProgress(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobSucceeded(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Every row is loaded, searchable and counted."""
+    """Every row is loaded, searchable and counted; of a search, the answer is there."""
 
 
 class JobPartial(JobEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,10 +14,8 @@ from shared.search.question import Correction
 from shared.search.terms import Asked
 from shared.search.vocabulary import Known
 
-SHORTEST = 4
-"""Letters of a word that may be misspelt: every shorter one is near many others."""
-LONGEST = 40
-"""Of a longer one too many differ by a letter to look them up."""
+SHORTEST, LONGEST = 4, 40
+"""Letters of a word that may be misspelt: a shorter one is near many others, a longer one is hardly a word."""
 LONG = 8
 """Letters from which on two may be wrong."""
 RARE = 3
@@ -41,10 +39,8 @@ async def correct(
     unwanted = {word for clause in asked.clauses for term in clause.unwanted for word in term.words}
     for word in sorted(wanted - unwanted):
         family = families.get((word, False))
-        if family is None or any(letter.isdigit() for letter in word):
-            continue
         (bare,) = words.folded([word])
-        if not SHORTEST <= len(bare) <= LONGEST:
+        if family is None or not SHORTEST <= len(bare) <= LONGEST or any(letter.isdigit() for letter in word):
             continue
         own = sum(known.documents for known in family)
         if own > RARE:

@@ -46,5 +46,5 @@ def _fold(word: str) -> str:
     apart = unicodedata.normalize("NFKD", word)
     # Accents alone: in other scripts a combining mark is part of the letter.
     bare = "".join(letter for letter in apart if not "\u0300" <= letter <= "\u036f")
-    # Some letters are whole sentences when they are taken apart.
+    # A single letter may come apart into many.
     return unicodedata.normalize("NFC", bare).casefold()[:LONGEST_WORD] or word

@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from services.gateway import unfinished
+from services.gateway import results, unfinished
 from services.ingestor import chunks
 from shared import ledger
 from shared.bus.topology import DEAD
@@ -56,6 +56,12 @@ async def send_rows(stack: Stack, name: str) -> dict[str, Any]:
     return ended_well(answer, len(rows))
 
 
+async def search_rows(stack: Stack, name: str) -> dict[str, Any]:
+    """A search whose answer is kept."""
+    body = {"dataset": "items", "q": name}
+    return ended_well(await stack.client.post("/v1/searches", json=body, headers={"Prefer": "wait=60"}), 0)
+
+
 def ended_well(answer: httpx.Response, rows: int) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     job: dict[str, Any] = answer.json()
@@ -100,7 +106,9 @@ async def sweep(service: str, db: Connection) -> list[Message]:
     match service:
         case "gateway":
             unplanned = await unfinished.select_unplanned(db, seconds=0, limit=LIMIT)
-            return [*unplanned, *await unfinished.select_unheard(db, seconds=0, limit=LIMIT)]
+            unplanned += await results.select_unanswered(db, seconds=0, limit=LIMIT)
+            unheard = await unfinished.select_unheard(db, seconds=0, limit=LIMIT)
+            return [*unplanned, *unheard, *await results.select_unheard(db, seconds=0, limit=LIMIT)]
         case "ingestor":
             return [*await chunks.claim_overdue(db, seconds=0, limit=LIMIT)]
     return [*await ledger.select_undone(db, seconds=0, limit=LIMIT)]
@@ -110,13 +118,13 @@ async def test_nothing_is_sent_again_without_a_fault(stack: Stack) -> None:
     before = {service: await metrics(stack, service, "millrace_resent_total") for service in SERVICES}
     unroutable = {service: await metrics(stack, service, "millrace_unroutable_total") for service in SERVICES}
     dead = await dead_letters(stack)
-    jobs = [await bring(stack, "Ada") for bring in (import_rows, replace_rows, send_rows)]
+    jobs = [await bring(stack, "Ada") for bring in (import_rows, replace_rows, send_rows, search_rows)]
 
     async def all_is_said() -> bool:
         return await outboxes(stack) == 0
 
     await eventually(all_is_said, SECONDS)
-    assert [await found_by_sweepers(stack, job) for job in jobs] == [[], [], []]
+    assert [await found_by_sweepers(stack, job) for job in jobs] == [[], [], [], []]
     for service in SERVICES:
         assert await metrics(stack, service, "millrace_resent_total") == before[service], service
         assert await metrics(stack, service, "millrace_unroutable_total") == unroutable[service], service
@@ -152,6 +160,28 @@ async def test_the_sweepers_do_find_a_swap_that_is_lost(stack: Stack) -> None:
     job = await replace_rows(stack, "Di")
     assert await found_by_sweepers(stack, job) == []
     assert await found_by_sweepers(stack, job, lost={"ingestor": SWAPS}) == ["swap_stage"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"), [("DELETE FROM searches", ["run_search"]), ("SELECT 1", ["search.completed"])]
+)
+async def test_the_sweepers_do_find_a_search_that_is_lost(stack: Stack, kept: str, expected: list[str]) -> None:
+    job = await search_rows(stack, "Ed")
+    assert await found_by_sweepers(stack, job) == []
+    admin = await asyncpg.connect(stack.env["DATABASE_URL"])
+    try:
+        await admin.execute(kept.replace("searches", "indexer.searches"))
+        await admin.execute(
+            "UPDATE gateway.jobs SET status = 'queued', finished_at = NULL, created_at = created_at - interval '1 day'"
+            " WHERE id = $1",
+            job["id"],
+        )
+        assert await found_by_sweepers(stack, job) == expected
+    finally:
+        await admin.execute(
+            "UPDATE gateway.jobs SET status = 'succeeded', finished_at = now() WHERE id = $1", job["id"]
+        )
+        await admin.close()
 
 
 async def test_every_row_is_accounted_for_in_the_metrics(stack: Stack) -> None:

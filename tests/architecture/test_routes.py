@@ -36,6 +36,7 @@ from shared.contracts.commands import (
     LoadRows,
     PlanImport,
     PlanReplay,
+    RunSearch,
 )
 from shared.contracts.events import (
     ChunkCounted,
@@ -47,7 +48,7 @@ from shared.contracts.events import (
     WorkFailed,
 )
 from shared.contracts.message import Command, Message
-from shared.db import Connection
+from shared.db import Connection, Pool
 from tests.integration.loading import CATALOG, connected
 from tests.stack import SERVICES, Stack
 from tests.waiting import eventually
@@ -55,8 +56,8 @@ from tests.waiting import eventually
 SCOPES = ("read", "write", "admin")
 OPERATIONS = {"/health/live", "/health/ready", "/metrics"}
 DOCUMENTATION = {"/", "/docs", "/docs/assets/{file_path:path}", "/openapi.json", "/oauth2-redirect.html", "/{path:str}"}
-LOOKED_AT_ONLY = ("/v1/datasets/infer", "/v1/datasets/{dataset:str}/search")
-"""POSTs because of the sample or the question that they take; they keep nothing."""
+LOOKED_AT_ONLY = ("/v1/datasets/infer", "/v1/datasets/{dataset:str}/search", "/v1/searches")
+"""POSTs because of the sample or the question that they take; what a search as a job keeps, its key may read."""
 OUTSIDE_OF_ROUTES: set[type[Message]] = {DatasetDeclared, JobCreated, WorkFailed}
 """Said at the ingestor's start, by the gateway when it accepts a job, and for whoever gives up."""
 SECONDS = 20.0
@@ -202,7 +203,7 @@ def test_what_handlers_need_is_given_to_them(tmp_path: Path) -> None:
         consumer = consumer_of(app)
         assert consumer.routes == HEARD[service]
         needed = {kind for route in consumer.routes for kind in route.needs.values()}
-        assert needed <= set(consumer._given) | {Connection}, service
+        assert needed <= set(consumer._given) | {Connection, Pool}, service
 
 
 def consumer_of(app: Litestar) -> Any:
@@ -228,7 +229,7 @@ def test_every_event_that_is_said_is_heard_or_public() -> None:
 def test_everything_that_is_heard_is_said_and_every_message_is_one_or_the_other() -> None:
     said, heard = _said(), set(_hearers())
     # What the gateway says when it accepts something.
-    assert heard - said == {PlanImport, LoadRows, PlanReplay, DiscardRows, DeclareDataset, BuildIndex}
+    assert heard - said == {PlanImport, LoadRows, PlanReplay, DiscardRows, DeclareDataset, BuildIndex, RunSearch}
     assert said | heard == _messages()
 
 

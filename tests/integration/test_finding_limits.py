@@ -107,8 +107,8 @@ async def many(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     for name, value in request.param.items():
         monkeypatch.setattr(matching, name, value)
-    limits: dict[str, int] = request.param
-    return limits
+    given: dict[str, int] = request.param
+    return given
 
 
 async def test_totals_and_facets_are_what_they_are_said_to_be(

@@ -381,16 +381,6 @@ def test_discard(fake: Fake, discarded: int | None, said: str) -> None:
     assert json.loads(fake.asked[0].body) == {"code": None, "column": "name"}
 
 
-def test_search(fake: Fake) -> None:
-    row = {"id": 1, "name": "Ada", "note": None}
-    fake.answers["/v1/datasets/people/search"] = [
-        Answer({"data": [{"row": row, "score": 0.5}], "total": {"value": 2000, "relation": "gte"}, "meta": {}}),
-        Answer({"data": [], "total": {"value": 0, "relation": "eq"}, "meta": {}}),
-    ]
-    assert run("search", "ada", "-d", "people").stdout == "SCORE  id  name\n  0.5   1  Ada\n1 of at least 2,000\n"
-    assert run("search", "zoe", "-d", "people").stdout == "Nothing in people matches 'zoe'.\n"
-
-
 def test_report_keeps_numbers_exact(fake: Fake) -> None:
     fake.answers["/v1/reports/stock"] = [
         Answer(b'{"data":[{"kind":"rye","sum":1.10}],"columns":["kind","sum"],"computed_at":"2024-05-06T07:08:09Z"}')

@@ -75,6 +75,7 @@ def queued(bytes_total: int) -> Job:
         replay_of=None,
         status="queued",
         phase="plan",
+        version=None,
         bytes_total=bytes_total,
         bytes_planned=None,
         bytes_done=0,
@@ -231,3 +232,19 @@ def test_a_file_without_rows_succeeds_as_soon_as_it_is_planned() -> None:
 def test_the_percentage_does_not_fall_when_less_is_counted_than_before() -> None:
     planned = msgspec.structs.replace(queued(10), chunks=2, bytes_planned=10, percent=50.0)
     assert progress.advance(planned, Tally(loaded=1, bytes=1), START).percent == 50.0
+
+
+def test_a_search_ends_with_its_answer_and_only_once() -> None:
+    search = msgspec.structs.replace(queued(0), kind="search", mode=None, phase="search")
+    now = START + dt.timedelta(seconds=1)
+    ended = progress.answer(search, 7, now)
+    assert (ended.status, ended.phase, ended.version, ended.percent) == ("succeeded", "done", 7, 100.0)
+    assert (ended.started_at, ended.finished_at, ended.outcome) == (now, now, Outcome())
+    failed = progress.fail(search, LOST, now)
+    assert progress.answer(ended, 8, now) is ended
+    assert progress.answer(failed, 8, now) is failed
+
+
+def test_the_version_is_that_of_the_last_chunk_that_is_loaded() -> None:
+    assert progress.advance(queued(10), Tally(), START).version is None
+    assert progress.advance(queued(10), Tally(loaded=2, bytes=5, version=9), START).version == 9

@@ -8,11 +8,14 @@ import msgspec
 from litestar import get
 from litestar.params import Parameter
 
-from services.gateway import preferences, queries
+from services.gateway import preferences, queries, results
 from services.gateway.answers import Answer
 from services.gateway.job import Job, JobBody, Status, to_body
-from services.gateway.problems import not_found, responses, to_job_id
+from services.gateway.problems import Detail, Problem, not_found, responses, to_job_id
+from services.gateway.results import SearchJobBody
 from shared.db import Connection, Pool
+
+MOST_PAGES = 1000
 
 
 class Jobs(msgspec.Struct, frozen=True):
@@ -42,20 +45,30 @@ async def list_jobs(
     "/v1/jobs/{job:str}",
     tags=["jobs"],
     summary="One job: its state, progress and outcome",
-    description="With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds.",
+    description="With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds. A search has a page"
+    " of what it found under `result`: null until it has succeeded, and again when it is `expired`.",
     opt={"scope": "read"},
-    responses=responses(404),
+    responses=responses(404, 422),
 )
 async def read_job(
     pool: Pool,
     stopping: asyncio.Event,
     job: str,
+    page: Annotated[int | None, Parameter(ge=1, le=MOST_PAGES, description="Of the hits of a search: 1")] = None,
+    limit: Annotated[int | None, Parameter(ge=1, le=200, description="Hits on a page of a search: 10")] = None,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N")] = None,
-) -> Answer[JobBody]:
+) -> Answer[JobBody | SearchJobBody]:
     """200 whatever the job has come to."""
     seconds = preferences.wait_seconds(prefer)
     found, now = await preferences.wait(pool, stopping, to_job_id(job), seconds)
     body = to_body(found, now)
+    if found.kind == "search":
+        async with pool.acquire() as db:
+            body = await results.with_result(db, body, page or 1, limit or results.PAGE)
+    elif page or limit:
+        detail = f"Job {found.id} is no search: it has no pages."
+        errors = [Detail(code="unfit_parameter", column="page" if page else "limit", detail=detail)]
+        raise Problem(422, "unfit_parameter", detail, errors=errors)
     headers = preferences.applied(seconds, found)
     return Answer(body, headers=headers if found.ended else {**headers, "Retry-After": str(preferences.RETRY_SECONDS)})
 

@@ -17,12 +17,12 @@ CREATE TABLE indexes (
     UNIQUE (dataset, state)
 );
 
--- What is left to do of a generation that is being built: the rows of the chunks numbered `first` to `last`.
+-- What is to be done of a generation that is being built: the rows of these chunks, of which `first` is one.
 CREATE TABLE pieces (
     dataset    text        NOT NULL,
     generation integer     NOT NULL,
     first      bigint      NOT NULL,
-    last       bigint      NOT NULL,
+    ledgers    bigint[]    NOT NULL,
     sent_at    timestamptz NOT NULL DEFAULT now(),
     done_at    timestamptz,
     PRIMARY KEY (dataset, generation, first),
