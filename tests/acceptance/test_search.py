@@ -39,6 +39,11 @@ async def declared(stack: Stack, name: str, search: dict[str, Any] | None) -> No
     assert answer.status_code in (200, 201), answer.text
 
 
+async def built(stack: Stack, name: str) -> bool:
+    """Whether it can be searched by now."""
+    return (await stack.client.get(f"/v1/datasets/{name}/search")).status_code == 200
+
+
 async def found(stack: Stack, name: str, version: int, **asked: Any) -> Any:
     """The answer, once the dataset can be searched up to this version."""
     answer = await stack.client.get(
@@ -238,6 +243,7 @@ async def test_fields_can_be_counted_up_to_a_limit_and_those_behind_the_third_ar
     assert answer.status_code in (200, 201), answer.text
     path = "/v1/datasets/sought_wide/search"
     names = [f"f{number}" for number in range(25)]
+    await eventually(lambda: built(stack, "sought_wide"), SECONDS)
     body = await get(stack, path, facets=",".join(names[:20]))
     assert sorted(body["facets"]) == sorted(names[:20])
     refused = problem(await stack.client.get(path, params={"facets": ",".join(names[:21])}), 422, "too_many")
@@ -373,8 +379,9 @@ async def test_searches_answer_in_time_while_much_is_loaded_and_the_index_is_dec
 
 @pytest.mark.timeout(600)
 async def test_an_indexer_that_was_killed_catches_up(stack: Stack) -> None:
-    name, count = "sought_killed", 40_000
+    name, count = "sought_killed", 150_000
     await declared(stack, name, {"fields": ["name", "text"]})
+    await eventually(lambda: built(stack, name), SECONDS)
     job = await accepted(stack, name, many(1, count))
     path = f"/v1/datasets/{name}/search"
 
@@ -384,6 +391,7 @@ async def test_an_indexer_that_was_killed_catches_up(stack: Stack) -> None:
 
     await eventually(some_are_found, SECONDS)
     before = stack.pid("indexer")
+    assert (await get(stack, f"/v1/jobs/{job}"))["finished_at"] is None, "all was indexed before it could be killed"
     stack.kill("indexer")
     assert ids(await get(stack, path, q="thing"))  # the gateway does not need it to answer
     ended = await job_ended(stack, job)
