@@ -21,11 +21,17 @@ class Counts(NamedTuple):
     occurrences: list[int]
 
 
+def split(texts: pl.Series) -> pl.Series:
+    """The words of each text, as `words.of` finds them; none of a null."""
+    found = texts.str.to_lowercase().str.normalize("NFC").str.extract_all(words.RUST).list.head(words.MOST_WORDS)
+    return found.list.eval(pl.element().str.slice(0, words.LONGEST_WORD))
+
+
 def spread(texts: Mapping[str, Sequence[str | None]]) -> pl.DataFrame:
     """`doc, field, word` of rows whose texts are given field by field: a line for each word, in order."""
     fields = []
     for number, values in enumerate(texts.values()):
-        found = pl.DataFrame({"word": words.split(pl.Series(values, dtype=pl.String))})
+        found = pl.DataFrame({"word": split(pl.Series(values, dtype=pl.String))})
         fields.append(found.with_row_index("doc").with_columns(pl.lit(number, pl.UInt32).alias("field")))
     spread = pl.concat(fields).explode("word").drop_nulls("word")
     return spread if len(fields) == 1 else spread.sort("doc", "field", maintain_order=True)

@@ -50,10 +50,12 @@ async def find(db: Connection, dataset: Dataset, question: Question) -> Found:
 async def _find(db: Connection, dataset: Dataset, question: Question) -> Found:
     began = time.monotonic()
     index = await select_index(db, dataset.name)
-    if index is None:
-        raise NotBuilt(dataset.name)
     # Before the search, which sees what was indexed by now, and perhaps more.
     fresh = await select_fresh(db, dataset.name)
+    if index is None:
+        if fresh.dataset:
+            raise NotBuilt(dataset.name)
+        return _nothing(question, time.monotonic() - began)
     asked = terms.exactly(question.words, question.operator) if question.words else terms.read(question.q)
     understood, matches = await _match(db, Search(index, dataset, question, None, began), asked)
     search = understood.search
@@ -126,6 +128,20 @@ def _words(search: Search) -> list[str]:
     return (
         [*search.meaning.words, *(f"{beginning}*" for beginning in search.meaning.prefixes)] if search.meaning else []
     )
+
+
+def _nothing(question: Question, seconds: float) -> Found:
+    """Of a dataset that was declared a moment ago."""
+    meta = Meta(
+        version=0,
+        dataset_version=0,
+        words=[],
+        corrections=[],
+        ranked=0,
+        complete=True,
+        seconds=round(seconds, 4),
+    )
+    return Found([], Total(0, "eq"), facets.read(question.facets, None, approximate=False), None, meta)
 
 
 def _hit(search: Search, row: Any) -> Hit:

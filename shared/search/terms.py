@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import polars as pl
-
 from shared.search import words
 
 PIECE = re.compile(r'(-?)"([^"]*)"?|(\S+)')
@@ -57,7 +55,7 @@ def read(q: str) -> Asked:
     What is no word is passed over; several words without a space between, as in `e-mail`, are a phrase.
     """
     pieces = list(_pieces(q))
-    split = words.split(pl.Series([piece.text for piece in pieces], dtype=pl.String)).to_list()
+    split = [words.of(piece.text) for piece in pieces]
     clauses: list[Clause] = []
     wanted: list[Term] = []
     unwanted: list[Term] = []
@@ -76,7 +74,7 @@ def read(q: str) -> Asked:
 
 def exactly(asked: tuple[str, ...], operator: str) -> Asked:
     """These words as they stand, whatever their case: all of them (`and`) or any (`or`)."""
-    split = words.split(pl.Series(asked[:MOST_TERMS], dtype=pl.String)).to_list()
+    split = [words.of(word) for word in asked[:MOST_TERMS]]
     terms = tuple(Term(tuple(found), exact=True) for found in split if found)
     clauses = (Clause(terms),) if operator == "and" else tuple(Clause((term,)) for term in terms)
     return Asked(clauses if terms else (), cut=len(asked) > MOST_TERMS)

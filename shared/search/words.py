@@ -1,40 +1,53 @@
 """What a word is: a run of letters, digits and underscores, as Unicode has them, in NFC and lower case. Pure."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import chain
 
-import polars as pl
-
-WORD = r"\w+"
 LONGEST_WORD = 200
 """Characters; what is longer is known by its beginning. An entry of a B-tree has no room for more."""
 MOST_WORDS = 16_383
 """Of a text that are indexed: Postgres knows no later positions in a document."""
+AGE = ".".join(unicodedata.unidata_version.split(".")[:2])
+RUST = rf"[\w&&\p{{Age={AGE}}}]+"
+"""The same words, for Rust's regular expressions: those of letters that Python knows too."""
+KINDS = ("Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "Pc")
+OTHERS = ((0x24B6, 0x24E9), (0x1F130, 0x1F149), (0x1F150, 0x1F169), (0x1F170, 0x1F189), (0x200C, 0x200D))
+"""Letters in circles and squares, and what joins letters in some scripts."""
+PLANES = (range(0x33000), range(0xE0000, 0xE1000))
+"""Where letters are."""
 
 
-def split(texts: pl.Series) -> pl.Series:
-    """The words of each text, in order; none of a null."""
-    # Composed last: some small letters have a form with their accent where the capital has none.
-    words = texts.str.to_lowercase().str.normalize("NFC").str.extract_all(WORD).list.head(MOST_WORDS)
-    return words.list.eval(pl.element().str.slice(0, LONGEST_WORD))
+def _pattern() -> re.Pattern[str]:
+    r"""Python's own `\w` knows neither marks nor joiners, and takes ½ for a letter."""
+    ranges: list[list[int]] = []
+    for code in chain(*PLANES):
+        if unicodedata.category(chr(code)) in KINDS:
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    bounds = ((re.escape(chr(first)), re.escape(chr(last))) for first, last in (*ranges, *OTHERS))
+    return re.compile("[" + "".join(f"{first}-{last}" for first, last in bounds) + "]+")
+
+
+WORD = _pattern()
 
 
 def of(text: str) -> list[str]:
-    """The words of one text, in order."""
-    words: list[str] = split(pl.Series([text], dtype=pl.String)).to_list()[0]
-    return words
+    """The words of a text, in order."""
+    # Composed last: some small letters have a form with their accent where the capital has none.
+    found = WORD.findall(unicodedata.normalize("NFC", text.lower()))
+    return [word[:LONGEST_WORD] for word in found[:MOST_WORDS]]
 
 
 def places(text: str) -> list[tuple[int, int, str]]:
     """Where words stand in a text that is in NFC: begin, end, and the word as `of` gives it."""
-    found, at = [], 0
-    written = pl.Series([text], dtype=pl.String).str.extract_all(WORD)
-    lowered = written.list.eval(pl.element().str.to_lowercase().str.normalize("NFC").str.slice(0, LONGEST_WORD))
-    for one, word in zip(written.to_list()[0], lowered.to_list()[0], strict=True):
-        at = text.index(one, at)
-        found.append((at, at + len(one), word))
-        at += len(one)
-    return found
+    return [
+        (found.start(), found.end(), unicodedata.normalize("NFC", found[0].lower())[:LONGEST_WORD])
+        for found in WORD.finditer(text)
+    ]
 
 
 def folded(words: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.indexer import entries
@@ -87,6 +87,7 @@ JSON = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.list
 NAMES = ("phonetic", "phonetics", "text", "meanings", "partOfSpeech", "definitions", "definition")
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.dictionaries(st.sampled_from(NAMES), JSON | st.lists(st.dictionaries(st.sampled_from(NAMES), JSON))))
 )
