@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SECONDS_PER_KIND = 20
+SECONDS_PER_KIND = 10
 FEWEST = 3
 FOUND = 10
 """The best so many documents are read; all hits are counted."""
