@@ -45,5 +45,5 @@ async def count(db: Connection, dataset: str) -> None:
         if chunks:
             await queries.update_words(db, index, await documents.fold_news(db, index))
         if words > FEW_WORDS:
-            await documents.analyze(db, index)
+            await documents.settle(db, index)
     await queries.update_counted(db, dataset, version)

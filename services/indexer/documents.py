@@ -1,5 +1,6 @@
 """Queries of the tables that are made for a generation: documents, and the vocabulary of their words."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -36,6 +37,8 @@ async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
         CREATE INDEX ON {index.words} (lexeme);
         CREATE INDEX ON {index.words} (occurrences DESC, word);
         CREATE TABLE {index.news} (words text[] NOT NULL, documents bigint[] NOT NULL, occurrences bigint[] NOT NULL);
+        ALTER TABLE {index.news} ALTER words SET STORAGE EXTERNAL, ALTER documents SET STORAGE EXTERNAL,
+            ALTER occurrences SET STORAGE EXTERNAL; -- they are gone too soon for squeezing them
         """
     )
 
@@ -57,11 +60,11 @@ async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: S
         standing = [row for row in rows if row["_version"] is not None]
         replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
         removed = [row for row in rows if row["_sign"] < 0]
-        spread = texts.spread(_by_field(index, standing))
-        documents = texts.documents(spread, [index.label(name) for name in index.search.fields], len(standing))
+        labels = [index.label(name) for name in index.search.fields]
+        told = [_by_field(index, some) for some in (standing, replaced, removed)]
+        documents, counts = await asyncio.to_thread(texts.read, told[0], told[1], told[2], labels)
         written += await _insert_documents(db, index, dataset, standing, documents)
-        added = texts.spread(_by_field(index, [*standing, *replaced])) if replaced else spread
-        counted.append(texts.counts(added, texts.spread(_by_field(index, removed))))
+        counted.append(counts)
     # Near the commit: others with the same new words wait for it.
     for counts in counted:
         await _insert_counts(db, index, counts)
@@ -106,8 +109,9 @@ async def fold_news(db: Connection, index: Index) -> int:
     return words
 
 
-async def analyze(db: Connection, index: Index) -> None:
-    """So that Postgres, and with it a search, knows how many documents there are."""
+async def settle(db: Connection, index: Index) -> None:
+    """After many documents: brings in what is gathered, and lets Postgres, and with it a search, know their number."""
+    await db.execute("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup, timeout=INDEX_SECONDS)
     await db.execute(f"ANALYZE {index.documents}; ANALYZE {index.words}", timeout=INDEX_SECONDS)
 
 
@@ -148,8 +152,10 @@ async def _insert_documents(
     types = _types(dataset)
     given = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(dataset.key, 3))
     many = len(rows) > MANY
-    # Postgres gathers what comes into the index, and searches read through what is gathered: never let it be much.
-    await db.execute(f"SET LOCAL gin_pending_list_limit = '{'1GB' if many else '256kB'}'")
+    # Postgres gathers what comes into the index, and searches read through what is gathered: it must not be much, but
+    # all that was gathered is brought in at the cost of its different words, which many documents share.
+    gathered, memory = ("128MB", "256MB") if many else ("256kB", "4MB")
+    await db.execute(f"SET LOCAL gin_pending_list_limit = '{gathered}'; SET LOCAL work_mem = '{memory}'")
     status = await db.execute(
         f"""
         INSERT INTO {index.documents} AS d (_version, _words, {keys})
@@ -162,8 +168,6 @@ async def _insert_documents(
         *([row[name] for row in rows] for name in dataset.key),
         timeout=INDEX_SECONDS,
     )
-    if many:
-        await db.execute("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup, timeout=INDEX_SECONDS)
     return int(status.split()[-1])
 
 

@@ -85,7 +85,7 @@ async def _build(db: Connection, dataset: Dataset) -> list[IndexPiece]:
 async def _switch(db: Connection, index: Index, indexes: list[Index]) -> None:
     version = await queries.select_indexed(db, index.dataset)
     await queries.update_words(db, index, await documents.fold_news(db, index))
-    await documents.analyze(db, index)
+    await documents.settle(db, index)
     for other in indexes:
         if other.state == "serving":
             await _drop(db, other)

@@ -21,13 +21,26 @@ class Counts(NamedTuple):
     occurrences: list[int]
 
 
+Texts = Mapping[str, Sequence[str | None]]
+"""Of some rows, field by field."""
+
+
+def read(standing: Texts, replaced: Texts, removed: Texts, labels: Sequence[str]) -> tuple[list[str], Counts]:
+    """Documents of the rows that stand; what they and the replaced ones add to the counts, less the removed ones."""
+    rows = len(next(iter(standing.values())))
+    found = spread(standing)
+    # Rows are told apart by their numbers: those of replaced ones begin where the others end.
+    others = spread(replaced).with_columns(pl.col("doc") + rows)
+    return documents(found, labels, rows), counts(pl.concat([found, others]), spread(removed))
+
+
 def split(texts: pl.Series) -> pl.Series:
     """The words of each text, as `words.of` finds them; none of a null."""
     found = texts.str.to_lowercase().str.normalize("NFC").str.extract_all(words.RUST).list.head(words.MOST_WORDS)
     return found.list.eval(pl.element().str.slice(0, words.LONGEST_WORD))
 
 
-def spread(texts: Mapping[str, Sequence[str | None]]) -> pl.DataFrame:
+def spread(texts: Texts) -> pl.DataFrame:
     """`doc, field, word` of rows whose texts are given field by field: a line for each word, in order."""
     fields = []
     for number, values in enumerate(texts.values()):
