@@ -39,11 +39,13 @@ async def count(db: Connection, dataset: str) -> None:
     # What everything up to this version has added is there to be seen by the statements that follow.
     version = await queries.select_indexed(db, dataset)
     for index in await queries.select_indexes(db, dataset):
-        chunks, words = await documents.count_news(db, index)
-        if more and words > FEW_WORDS and chunks < MANY_CHUNKS:
+        news = await documents.count_news(db, index)
+        if more and news.words > FEW_WORDS and news.chunks < MANY_CHUNKS:
             return
-        if chunks:
+        if news.chunks:
             await queries.update_words(db, index, await documents.fold_news(db, index))
-        if words > FEW_WORDS:
-            await documents.settle(db, index)
+        if news.gathered:
+            await documents.bring_in(db, index)
+        if news.words > FEW_WORDS:
+            await documents.analyze(db, index)
     await queries.update_counted(db, dataset, version)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.indexer import texts
 from shared.catalog import kinds
@@ -16,6 +16,17 @@ ROWS_AT_ONCE = 25_000
 """Are in memory: a chunk has less, unless it is the swap of a whole table."""
 MANY = 1000
 """Documents: so many are brought into the index together, and not one by one."""
+
+
+class News(NamedTuple):
+    """Chunks that wait to be brought into the vocabulary, and the words that they have together.
+
+    `gathered` says that one of them had so many documents that they were not brought into the index one by one.
+    """
+
+    chunks: int
+    words: int
+    gathered: bool
 
 
 async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
@@ -36,7 +47,9 @@ async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
         );
         CREATE INDEX ON {index.words} (lexeme);
         CREATE INDEX ON {index.words} (occurrences DESC, word);
-        CREATE TABLE {index.news} (words text[] NOT NULL, documents bigint[] NOT NULL, occurrences bigint[] NOT NULL);
+        CREATE TABLE {index.news} (
+            written bigint NOT NULL, words text[] NOT NULL, documents bigint[] NOT NULL, occurrences bigint[] NOT NULL
+        );
         ALTER TABLE {index.news} ALTER words SET STORAGE EXTERNAL, ALTER documents SET STORAGE EXTERNAL,
             ALTER occurrences SET STORAGE EXTERNAL; -- they are gone too soon for squeezing them
         """
@@ -54,20 +67,20 @@ async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: S
     A newer document is left alone. Words are counted as rollups count: what the chunks wrote, though it be replaced
     since, less what they replaced; so chunks may come in any order. Returns how many documents were written.
     """
+    labels = [index.label(name) for name in index.search.fields]
     written = 0
     counted = []
     async for rows in _select_rows(db, index, dataset, ledgers):
         standing = [row for row in rows if row["_version"] is not None]
         replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
         removed = [row for row in rows if row["_sign"] < 0]
-        labels = [index.label(name) for name in index.search.fields]
         told = [_by_field(index, some) for some in (standing, replaced, removed)]
         documents, counts = await asyncio.to_thread(texts.read, told[0], told[1], told[2], labels)
         written += await _insert_documents(db, index, dataset, standing, documents)
         counted.append(counts)
     # Near the commit: others with the same new words wait for it.
     for counts in counted:
-        await _insert_counts(db, index, counts)
+        await _insert_counts(db, index, counts, written)
     return written
 
 
@@ -109,18 +122,26 @@ async def fold_news(db: Connection, index: Index) -> int:
     return words
 
 
-async def settle(db: Connection, index: Index) -> None:
-    """After many documents: brings in what is gathered, and lets Postgres, and with it a search, know their number."""
+async def bring_in(db: Connection, index: Index) -> None:
+    """What Postgres has gathered and searches read through; cheap if that is nothing."""
     await db.execute("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup, timeout=INDEX_SECONDS)
+
+
+async def analyze(db: Connection, index: Index) -> None:
+    """So that Postgres, and with it a search, knows how many documents there are."""
     await db.execute(f"ANALYZE {index.documents}; ANALYZE {index.words}", timeout=INDEX_SECONDS)
 
 
-async def count_news(db: Connection, index: Index) -> tuple[int, int]:
-    """How many chunks wait to be brought into the vocabulary, and how many words they have together."""
+async def count_news(db: Connection, index: Index) -> News:
+    """As far as it is committed."""
     row = await db.fetchrow(
-        f"SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words FROM {index.news}"
+        f"""
+        SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words,
+               coalesce(max(written), 0) AS written
+        FROM {index.news}
+        """
     )
-    return (row["chunks"], row["words"]) if row else (0, 0)
+    return News(row["chunks"], row["words"], row["written"] > MANY) if row else News(0, 0, gathered=False)
 
 
 async def _select_rows(
@@ -171,8 +192,8 @@ async def _insert_documents(
     return int(status.split()[-1])
 
 
-async def _insert_counts(db: Connection, index: Index, counts: texts.Counts) -> None:
-    """New words are in the vocabulary with the documents that have them; counts follow."""
+async def _insert_counts(db: Connection, index: Index, counts: texts.Counts, written: int) -> None:
+    """New words are in the vocabulary with the documents that have them; counts follow. So many were `written`."""
     if not counts.words:
         return
     many = len(counts.words) > MANY
@@ -195,7 +216,11 @@ async def _insert_counts(db: Connection, index: Index, counts: texts.Counts) -> 
     if many:
         await db.execute("SET LOCAL enable_nestloop = on")
     await db.execute(
-        f"INSERT INTO {index.news} VALUES ($1, $2, $3)", counts.words, counts.documents, counts.occurrences
+        f"INSERT INTO {index.news} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
+        written,
+        counts.words,
+        counts.documents,
+        counts.occurrences,
     )
 
 

@@ -2,7 +2,7 @@
 
 from services.indexer import documents, queries
 from shared import ledger
-from shared.catalog.dataset import Dataset
+from shared.catalog.dataset import Dataset, Search
 from shared.contracts.commands import BuildIndex, IndexPiece, SwitchIndex
 from shared.contracts.events import DatasetDeclared
 from shared.contracts.message import Message
@@ -57,8 +57,9 @@ async def switch_index(command: SwitchIndex, db: Connection) -> None:
 
 
 async def _prepare(db: Connection, name: str, *, anew: bool) -> list[IndexPiece]:
-    dataset = await ledger.select_dataset(db, name)
+    # Before the declaration is read: of two that follow each other, the later one decides.
     await queries.lock_documents(db, name, alone=True)
+    dataset = await ledger.select_dataset(db, name)
     indexes = await queries.select_indexes(db, name)
     fitting = [index for index in indexes if dataset.search and index.search.makes_the_same_as(dataset.search)]
     for index in indexes:
@@ -68,13 +69,11 @@ async def _prepare(db: Connection, name: str, *, anew: bool) -> list[IndexPiece]
             await queries.update_search(db, index, dataset.search)
     if dataset.search is None or (fitting and not anew):
         return []
-    return await _build(db, dataset)
+    return await _build(db, dataset, dataset.search)
 
 
-async def _build(db: Connection, dataset: Dataset) -> list[IndexPiece]:
-    if dataset.search is None:
-        return []
-    index = await queries.insert_index(db, dataset.name, dataset.search)
+async def _build(db: Connection, dataset: Dataset, search: Search) -> list[IndexPiece]:
+    index = await queries.insert_index(db, dataset.name, search)
     await documents.create_tables(db, index, dataset)
     pieces = await queries.insert_pieces(db, index, PIECE_ROWS)
     if not pieces:
@@ -83,9 +82,12 @@ async def _build(db: Connection, dataset: Dataset) -> list[IndexPiece]:
 
 
 async def _switch(db: Connection, index: Index, indexes: list[Index]) -> None:
+    # What was indexed before the dataset was searched counts from now on.
+    await queries.update_indexed(db, index.dataset)
     version = await queries.select_indexed(db, index.dataset)
     await queries.update_words(db, index, await documents.fold_news(db, index))
-    await documents.settle(db, index)
+    await documents.bring_in(db, index)
+    await documents.analyze(db, index)
     for other in indexes:
         if other.state == "serving":
             await _drop(db, other)

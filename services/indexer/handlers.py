@@ -30,9 +30,9 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None
             if deletes:
                 await documents.delete_rows(db, index, dataset, event.ledger)
     await queries.insert_indexed(db, event.ledger, written)
-    await queries.update_indexed(db, event.dataset)
     if dataset.search is None:
         return None
+    await queries.update_indexed(db, event.dataset)
     metrics.DOCUMENTS.labels(event.dataset).inc(written)
     return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=written)
 

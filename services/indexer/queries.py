@@ -168,7 +168,7 @@ async def is_indexed(db: Connection, ledger: int) -> bool:
 
 
 async def update_indexed(db: Connection, dataset: str) -> None:
-    """Up to which version everything is indexed now.
+    """Up to which version everything is indexed now, of a dataset that is searched.
 
     The last thing before the commit, since it makes others wait who index chunks of the same dataset.
     """

@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pytest
 
-from services.indexer import generations
+from services.indexer import documents, generations, queries
 from services.indexer.generations import build_index
 from shared.bus.failures import Postponed
 from shared.contracts.commands import BuildIndex, IndexPiece
 from shared.contracts.events import ChunkLoaded
-from shared.search.index import select_index
+from shared.search.index import select_fresh, select_index
 from tests.integration import sought
 from tests.integration.loading import Ingestor
 from tests.integration.shelf import REPLACE, SEARCH, Shelf, books
@@ -232,3 +232,28 @@ async def test_rows_change_and_go_while_everything_is_built_anew(shelf: Shelf, s
     done = asyncio.gather(load(shelf.ingestor), build())
     await asyncio.gather(ask(), done)
     assert await kept(shelf) == await recomputed(shelf, ["title", "body"])
+
+
+async def test_a_dataset_that_is_searched_from_now_on_tells_the_version_that_it_has(shelf: Shelf) -> None:
+    await shelf.declare(None)
+    await shelf.bring(some(random.Random(1)))
+    await shelf.bring(some(random.Random(2)))
+    for piece in await shelf.declare(SEARCH):
+        await shelf.build(piece)
+    found = await shelf.find()
+    assert found.meta.version == found.meta.dataset_version > 1
+    async with shelf.gateway.acquire() as db:
+        fresh = await select_fresh(db, "books")
+    assert fresh.counted == fresh.indexed == found.meta.version
+
+
+async def test_searches_do_not_read_through_a_large_import_of_few_words_for_ever(shelf: Shelf) -> None:
+    await shelf.declare(SEARCH)
+    rows = books(["red chairs"] * (documents.MANY + 1))
+    events = await shelf.load(rows, chunk_bytes=1 << 20)
+    for event in events:
+        await shelf.indexer.index(event)
+    await shelf.indexer.count("books")
+    async with shelf.indexer.pool.acquire() as db:
+        (index,) = await queries.select_indexes(db, "books")
+        assert await db.fetchval("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup) == 0
