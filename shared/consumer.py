@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiormq
@@ -12,6 +12,7 @@ from faststream.rabbit import RabbitBroker
 from litestar import Litestar
 
 from shared.bus import broker, outbox
+from shared.bus.clock import Clock
 from shared.bus.delivery import Delivery
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
@@ -28,14 +29,13 @@ RETRY_SECONDS = 1.0
 log = structlog.get_logger()
 
 Start = Callable[[Connection], Awaitable[list[Message]]]
-Beside = Callable[[Pool, Relay], Coroutine[Any, Any, None]]
 
 
 class Consumer:
     """A service on the bus: pool, relay, subscribers and sweeper, from start to stop.
 
     Handlers may ask for what is `given`, the `Connection` of their transaction, and the `Pool`. `start` runs once, in a
-    transaction, before anything is heard; what it returns is said. `beside` runs all the while, for a service that has
+    transaction, before anything is heard; what it returns is said. `clocks` run all the while, for a service that has
     something to do of its own accord.
     """
 
@@ -48,7 +48,7 @@ class Consumer:
         given: dict[Any, Any],
         sweep: Sweep,
         start: Start | None = None,
-        beside: Beside | None = None,
+        clocks: tuple[Clock, ...] = (),
     ) -> None:
         self.service = service
         self.routes = routes
@@ -60,7 +60,7 @@ class Consumer:
         self._given = given
         self._sweep = sweep
         self._start = start
-        self._beside = beside
+        self._clocks = clocks
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._hears = False
@@ -100,8 +100,7 @@ class Consumer:
             "consume": self._consume(consuming),
             "sweep": Sweeper(self._pool, self._relay, self._sweep).run(),
         }
-        if self._beside is not None:
-            works["beside"] = self._beside(self._pool, self._relay)
+        works |= {clock.name: clock.run(self._pool, self._relay) for clock in self._clocks}
         tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
         for task in tasks:
             task.add_done_callback(_exit_on_bug)

@@ -46,6 +46,7 @@ from services.gateway.routes import (
     words,
 )
 from services.gateway.settings import GatewaySettings
+from shared.bus.clock import Clock
 from shared.bus.routes import on
 from shared.catalog.files import read_reports
 from shared.consumer import Consumer
@@ -117,7 +118,8 @@ def build(told: GatewaySettings) -> Litestar:
     show_zeros()
     spool = Spool(told.spool_url)
     catalog = Catalog(read_reports(Path(told.catalog_dir)))
-    consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool), beside=ticking.run)
+    clocks = (Clock(ticking.look, ticking.EVERY_SECONDS),)
+    consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool), clocks=clocks)
     accepting = Accepting(consumer, catalog)
     downloads = Downloads()
     app = Litestar(

@@ -49,12 +49,6 @@ async def select_defined(db: Connection, dictionary: str, words: Sequence[str]) 
     return [_defined(row) for row in rows]
 
 
-async def select_version(db: Connection, dataset: str) -> int:
-    """Of the dataset's rows."""
-    version: int = await db.fetchval("SELECT version FROM ingestor.datasets WHERE name = $1", dataset)
-    return version
-
-
 def _defined(row: Any) -> Defined:
     due = row["expired"] is not False and not row["away"]
     if row["state"] is None:

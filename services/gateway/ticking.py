@@ -1,30 +1,16 @@
 """Fires the schedules. Every gateway looks each second; Postgres' locks decide which of them fires a tick."""
 
-import asyncio
-
 import structlog
 
 from services.gateway import schedules, syncs
 from services.gateway.accepting import Accepted, accept, uuid7
 from services.gateway.schedules import Fate, Scheduled, Tick
-from shared.bus.relay import Relay
 from shared.contracts.commands import PullPage
 from shared.db import Connection, Pool, transaction
 from shared.telemetry import metrics
 
 EVERY_SECONDS = 1.0
 log = structlog.get_logger()
-
-
-async def run(pool: Pool, relay: Relay) -> None:
-    """Until cancelled. A look that fails is no loss: the next one sees the same schedules."""
-    while True:
-        try:
-            if await look(pool):
-                relay.wake()
-        except Exception as error:
-            log.warning("schedules wait", error=repr(error), exc_info=error)
-        await asyncio.sleep(EVERY_SECONDS)
 
 
 async def look(pool: Pool) -> int:

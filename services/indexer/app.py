@@ -1,6 +1,5 @@
 """The indexer: loaded rows become documents that can be searched, and searches answers that are kept."""
 
-import asyncio
 import os
 
 from litestar import Litestar
@@ -11,12 +10,11 @@ from services.indexer.generations import build_index, index_piece, prepare_all, 
 from services.indexer.handlers import index_chunk, resend_unindexed
 from services.indexer.searching import run_search
 from services.indexer.settings import IndexerSettings
-from shared.bus.relay import Relay
+from shared.bus.clock import Clock
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, SearchCompleted
-from shared.db import Pool
 from shared.outgoing.visits import Outgoing
 
 ROUTES = (
@@ -30,11 +28,6 @@ ROUTES = (
 )
 
 
-async def keep_up(pool: Pool, relay: Relay) -> None:
-    """Until cancelled: the counts of words, and their definitions."""
-    await asyncio.gather(counting.run(pool, relay), defining.run(pool, relay))
-
-
 def build(told: IndexerSettings) -> Litestar:
     """The service, ready to run."""
     return operations_app(
@@ -45,6 +38,6 @@ def build(told: IndexerSettings) -> Litestar:
             given={Outgoing: Outgoing(told.source_allow, os.environ)},
             sweep=resend_unindexed,
             start=prepare_all,
-            beside=keep_up,
+            clocks=(Clock(counting.look, counting.EVERY_SECONDS), Clock(defining.look, defining.EVERY_SECONDS)),
         )
     )

@@ -1,11 +1,8 @@
 """Keeps the counts of words current, apart from indexing: a word that is everywhere would make all chunks wait."""
 
-import asyncio
-
 import structlog
 
 from services.indexer import defining, documents, queries
-from shared.bus.relay import Relay
 from shared.db import Connection, Pool, transaction
 
 EVERY_SECONDS = 1.0
@@ -15,20 +12,14 @@ MANY_CHUNKS = 32
 log = structlog.get_logger()
 
 
-async def run(pool: Pool, relay: Relay) -> None:
-    """Until cancelled. A round that fails is no loss: what is not counted stays there."""
-    while True:
-        await asyncio.sleep(EVERY_SECONDS)
-        try:
-            async with pool.acquire() as db:
-                waiting = await queries.select_uncounted(db)
-            for dataset in waiting:
-                async with transaction(pool) as db:
-                    await count(db, dataset)
-            if waiting and await defining.look(pool):
-                relay.wake()
-        except Exception as error:
-            log.warning("counting failed", error=repr(error), exc_info=error)
+async def look(pool: Pool) -> int:
+    """Counts what is not counted, and asks for definitions of the words that are frequent then."""
+    async with pool.acquire() as db:
+        waiting = await queries.select_uncounted(db)
+    for dataset in waiting:
+        async with transaction(pool) as db:
+            await count(db, dataset)
+    return await defining.look(pool) if waiting else 0
 
 
 async def count(db: Connection, dataset: str) -> None:

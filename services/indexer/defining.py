@@ -13,7 +13,6 @@ from services.indexer.entries import Entry
 from shared import ledger
 from shared.bus import outbox
 from shared.bus.failures import Later, Permanent
-from shared.bus.relay import Relay
 from shared.catalog.dataset import Dataset
 from shared.catalog.dictionary import Dictionary
 from shared.contracts.commands import DefineWords
@@ -29,17 +28,6 @@ ANSWER_SECONDS = 5.0
 LARGEST_ANSWER = 1 << 20
 EVERY_SECONDS = 10.0
 log = structlog.get_logger()
-
-
-async def run(pool: Pool, relay: Relay) -> None:
-    """Until cancelled: asks for what has expired, and for what no message has brought about."""
-    while True:
-        try:
-            if await look(pool):
-                relay.wake()
-        except Exception as error:
-            log.warning("definitions wait", error=repr(error), exc_info=error)
-        await asyncio.sleep(EVERY_SECONDS)
 
 
 async def look(pool: Pool) -> int:
@@ -156,7 +144,7 @@ class Inquiry:
 
 async def _lacking(db: Connection, dataset: Dataset, dictionary: Dictionary) -> list[str]:
     """The most frequent words, and the most frequent that are no stop words, as far as they are to be asked for."""
-    stemmer = stopwords.stemmer(dataset.search.language) if dataset.search else None
+    stemmer = stopwords.stemmer(dataset.search) if dataset.search else None
     words: dict[str, None] = {}
     for without in dict.fromkeys((None, stemmer)):
         found = await vocabulary.select_frequent(db, dataset.name, limit=dictionary.words, without=without)

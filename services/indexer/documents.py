@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from services.indexer import texts
 from shared.catalog import kinds
-from shared.catalog.dataset import ROW_KEY, Dataset
+from shared.catalog.dataset import Dataset
 from shared.db import Connection
 from shared.search import words
+from shared.search.columns import columns
 from shared.search.index import Index
 
 INDEX_SECONDS = 600.0
@@ -33,12 +34,12 @@ async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
     """Empty ones."""
     types = _types(dataset)
     keys = _quoted(dataset.key)
-    columns = ", ".join(f'"{name}" {types[name]} NOT NULL' for name in dataset.key)
+    key_columns = ", ".join(f'"{name}" {types[name]} NOT NULL' for name in dataset.key)
     # Words are compared as bytes: that order finds those that begin alike.
     await db.execute(
         f"""
         CREATE TABLE {index.documents} (
-            {columns}, _version bigint NOT NULL, _words tsvector NOT NULL, PRIMARY KEY ({keys})
+            {key_columns}, _version bigint NOT NULL, _words tsvector NOT NULL, PRIMARY KEY ({keys})
         );
         CREATE INDEX {index.lookup.partition(".")[2]} ON {index.documents} USING gin (_words);
         CREATE TABLE {index.words} (
@@ -229,7 +230,7 @@ def _by_field(index: Index, rows: list[Any]) -> dict[str, list[str | None]]:
 
 
 def _types(dataset: Dataset) -> dict[str, str]:
-    return {field.name: kinds.sql(field.type) for field in dataset.fields} | {ROW_KEY: "bigint"}
+    return {name: kinds.sql(field.type) for name, field in columns(dataset).items()}
 
 
 def _quoted(names: tuple[str, ...], table: str = "") -> str:

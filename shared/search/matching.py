@@ -96,17 +96,8 @@ async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matche
 
 async def count(db: Connection, search: Search, matches: Matches) -> Matches:
     """With the exact number of all that match, and of their values; as they are if that would take too long."""
-    values: list[Any] = []
-    tables = _matched(search, values, bounded=False, limit=None)
-    try:
-        async with db.transaction(readonly=True):
-            await db.execute(settings(search, bounded=False))
-            row = await db.fetchrow(
-                f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *values
-            )
-    except TOO_LONG:
-        return matches
-    return matches._replace(total=row["total"], values=row["_facets"], capped=False) if row else matches
+    counted = await _count(db, search, None)
+    return matches._replace(total=counted[0], values=counted[1], capped=False) if counted else matches
 
 
 def settings(search: Search, *, bounded: bool) -> str:
@@ -172,7 +163,6 @@ async def _run(db: Connection, search: Search, after: Sequence[Any], *, bounded:
 async def _browse(db: Connection, search: Search, after: Sequence[Any]) -> Matches:
     values: list[Any] = []
     condition = filters.sql(search.question.filters, search.dataset, "r", values)
-    counted = list(values)
     if after:
         condition += f" AND {ordering.after(search.question.order, search.dataset, 'r', after, values)}"
     try:
@@ -181,17 +171,26 @@ async def _browse(db: Connection, search: Search, after: Sequence[Any]) -> Match
             rows = await db.fetch(_ordered(search, f"FROM {_table(search)} r WHERE {condition}"), *values)
     except TOO_LONG:
         return NOTHING_SEEN
-    tables = _matched(search, [], bounded=True, limit=EXAMINED)
+    counted = await _count(db, search, EXAMINED)
+    if counted is None:
+        return Matches(rows, len(rows), capped=True, values=None)
+    total, counts = counted
+    return Matches(rows, total, total >= EXAMINED, counts)
+
+
+async def _count(db: Connection, search: Search, limit: int | None) -> tuple[int, facets.Counted] | None:
+    """How many match, but no more than the limit, and their values; none if there is no time for it."""
+    values: list[Any] = []
+    tables = _matched(search, values, bounded=False, limit=limit)
     try:
         async with db.transaction(readonly=True):
             await db.execute(settings(search, bounded=False))
             row = await db.fetchrow(
-                f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *counted
+                f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *values
             )
     except TOO_LONG:
-        return Matches(rows, len(rows), capped=True, values=None)
-    total, counts = (row["total"], row["_facets"]) if row else (0, None)
-    return Matches(rows, total, total >= EXAMINED, counts)
+        return None
+    return (row["total"], row["_facets"]) if row else None
 
 
 def _by_score(search: Search, after: Sequence[Any], values: list[Any]) -> str:
@@ -240,8 +239,8 @@ def _shown(search: Search) -> str:
     return ", ".join(quoted("r", name) for name in columns(search.dataset))
 
 
-def _keys(search: Search, table: str = "") -> str:
-    return ", ".join(quoted(table, name) if table else f'"{name}"' for name in search.dataset.key)
+def _keys(search: Search) -> str:
+    return ", ".join(f'"{name}"' for name in search.dataset.key)
 
 
 def _table(search: Search) -> str:

@@ -99,12 +99,13 @@ class _Writer:
         return self._loosens_all or (self._loose and len(term.words) > 1)
 
     def _term(self, term: Term) -> str:
-        return f"({self._joint.join(self._word(word, exact) for word, exact in _keys(term))})"
+        return f"({self._joint.join(self._word(key) for key in _keys(term))})"
 
-    def _word(self, word: str, exact: bool) -> str:  # noqa: FBT001 - a key of the families
+    def _word(self, key: tuple[str, bool]) -> str:
+        word, _ = key
         if word.endswith("*"):
             return f"'{word[:-1]}':*{self._labels}"
-        family = [known.word for known in self._families[word, exact]] or [word]
+        family = [known.word for known in self._families[key]] or [word]
         suffix = f":{self._labels}" if self._labels else ""
         return "(" + " | ".join(f"'{one}'{suffix}" for one in family) + ")"
 

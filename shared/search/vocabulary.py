@@ -7,7 +7,7 @@ import msgspec
 
 from shared.db import Connection
 from shared.search import words
-from shared.search.index import Index, select_fresh, select_index
+from shared.search.index import Index, select_index
 
 LARGEST_FAMILY = 100
 """Words with one stem that a question is widened to: the most frequent."""
@@ -104,8 +104,3 @@ async def count_words(db: Connection, dataset: str) -> int:
         "SELECT words FROM indexer.indexes WHERE dataset = $1 AND state = 'serving'", dataset
     )
     return count or 0
-
-
-async def select_counted_version(db: Connection, dataset: str) -> int:
-    """Up to which version of the dataset the words are counted."""
-    return (await select_fresh(db, dataset)).counted

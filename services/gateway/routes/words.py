@@ -20,6 +20,7 @@ from shared.catalog.dataset import Dataset, Search
 from shared.catalog.dictionary import Dictionary
 from shared.db import Pool, transaction
 from shared.search import defining, stopwords, vocabulary
+from shared.search.index import select_fresh
 from shared.search.vocabulary import Frequent
 
 USUAL = 10
@@ -92,11 +93,12 @@ async def list_words(
     declared = await catalog.dataset(pool, dataset)
     without = _without(_searched(declared), stop_words)
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
+        fresh = await select_fresh(db, dataset)
         found = Words(
             data=await vocabulary.select_frequent(db, dataset, limit=limit, without=without),
             total=await vocabulary.count_words(db, dataset),
-            version=await vocabulary.select_counted_version(db, dataset),
-            dataset_version=await definitions.select_version(db, dataset),
+            version=fresh.counted,
+            dataset_version=fresh.dataset,
         )
     return etags.answer(found, if_none_match)
 
@@ -125,17 +127,16 @@ async def read_dictionary(
     limit = _limit(declared.dictionary, limit)
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
         words = await vocabulary.select_frequent(db, dataset, limit=limit, without=without)
-        version = await vocabulary.select_counted_version(db, dataset)
-        dataset_version = await definitions.select_version(db, dataset)
+        fresh = await select_fresh(db, dataset)
         defined = [UNDECLARED] * len(words)
         if declared.dictionary is not None:
             names = [frequent.word for frequent in words]
             defined = await definitions.select_defined(db, declared.dictionary.url, names)
     if any(one.due for one in defined):
-        await _ask(pool, relay, dataset, version)
+        await _ask(pool, relay, dataset, fresh.counted)
     data = [_entry(*pair) for pair in zip(words, defined, strict=True)]
     much = _how_much(defined) if declared.dictionary else "not_declared"
-    return etags.answer(Entries(data, much, version, dataset_version), if_none_match)
+    return etags.answer(Entries(data, much, fresh.counted, fresh.dataset), if_none_match)
 
 
 async def _ask(pool: Pool, relay: Relay, dataset: str, version: int) -> None:
@@ -192,7 +193,7 @@ def _without(search: Search, stop_words: str) -> str | None:
     """Raises Problem 422 for a language that has no stop words."""
     if stop_words == "keep":
         return None
-    stemmer = stopwords.stemmer(search.language)
+    stemmer = stopwords.stemmer(search)
     if stemmer is None:
         detail = f"There is no list of stop words for the language {search.language}."
         raise Problem(422, "no_stop_words", detail, hint=f"There are lists for {', '.join(stopwords.LISTED)}.")
