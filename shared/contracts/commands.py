@@ -147,3 +147,26 @@ class BuildIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
     identity: ClassVar[tuple[str, ...]] = ("request_id",)
 
     request_id: UUID
+
+
+class RefreshReport(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Bring the rollups of these datasets up to what is loaded, for a job that refreshes a report.
+
+    `round` tells the times it is asked for: whoever joins a job that is under way wants what was loaded until then.
+    """
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id", "round")
+
+    job_id: UUID
+    report: str
+    datasets: tuple[str, ...]
+    round: int = 1
+
+
+class RebuildRollup(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Compute a rollup from the rows of its dataset and mend what differs, while it is read."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    rollup: str

@@ -112,6 +112,33 @@ class SearchCompleted(Event, frozen=True, kw_only=True, omit_defaults=True):
     version: int
 
 
+class ReportRefreshed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The rollups of these datasets contain everything up to these versions, after round `round` of the command.
+
+    `chunks` of them were counted for this job; the others had been already.
+    """
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id", "round")
+
+    job_id: UUID
+    report: str
+    round: int
+    versions: dict[str, int]
+    chunks: int
+
+
+class RollupRebuilt(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A rollup of `groups` groups is what its rows sum up to; `mended` groups were not."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    rollup: str
+    version: int
+    groups: int
+    mended: int
+
+
 class WorkFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A service gave up on `message` after its last attempt; the job can't end well."""
 
