@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
-from services.indexer import texts
+from services.indexer import texts, vectors
 from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
@@ -76,7 +76,7 @@ async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: S
         replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
         removed = [row for row in rows if row["_sign"] < 0]
         told = [_by_field(index, some) for some in (standing, replaced, removed)]
-        documents, counts = await asyncio.to_thread(texts.read, told[0], told[1], told[2], labels)
+        documents, counts = await asyncio.to_thread(_read, told, labels, len(standing))
         written += await _insert_documents(db, index, dataset, standing, documents)
         counted.append(counts)
     # Near the commit: others with the same new words wait for it.
@@ -168,7 +168,7 @@ async def _select_rows(
 
 
 async def _insert_documents(
-    db: Connection, index: Index, dataset: Dataset, rows: list[Any], documents: list[str]
+    db: Connection, index: Index, dataset: Dataset, rows: list[Any], documents: list[bytes]
 ) -> int:
     keys = _quoted(dataset.key)
     types = _types(dataset)
@@ -181,7 +181,7 @@ async def _insert_documents(
     status = await db.execute(
         f"""
         INSERT INTO {index.documents} AS d (_version, _words, {keys})
-        SELECT v, w::tsvector, {keys} FROM unnest($1::bigint[], $2::text[], {given}) AS n (v, w, {keys}) ORDER BY {keys}
+        SELECT v, w, {keys} FROM unnest($1::bigint[], $2::tsvector[], {given}) AS n (v, w, {keys}) ORDER BY {keys}
         ON CONFLICT ({keys}) DO UPDATE SET _version = excluded._version, _words = excluded._words
         WHERE d._version < excluded._version
         """,
@@ -223,6 +223,13 @@ async def _insert_counts(db: Connection, index: Index, counts: texts.Counts, wri
         counts.documents,
         counts.occurrences,
     )
+
+
+def _read(told: Sequence[texts.Texts], labels: Sequence[str], rows: int) -> tuple[list[bytes], texts.Counts]:
+    """Documents of the rows that stand; what they and the replaced ones add to the counts, less the removed ones."""
+    standing, replaced, removed = map(texts.spread, told)
+    counts = texts.counts([standing, replaced], removed)
+    return vectors.write(texts.shortened(standing), labels, rows), counts
 
 
 def _by_field(index: Index, rows: list[Any]) -> dict[str, list[str | None]]:

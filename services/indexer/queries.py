@@ -205,7 +205,7 @@ async def lock_words(db: Connection, dataset: str) -> bool:
 
 
 async def has_more_to_come(db: Connection, dataset: str) -> bool:
-    """Whether an import of the dataset is under way."""
+    """Whether an import of the dataset is under way, or what it has loaded is being indexed."""
     return bool(
         await db.fetchval(
             """
@@ -213,7 +213,11 @@ async def has_more_to_come(db: Connection, dataset: str) -> bool:
                 SELECT FROM ingestor.chunks c JOIN ingestor.imports i USING (job_id)
                 WHERE c.loaded_at IS NULL AND c.dataset = $1 AND i.stopped IS NULL
                   AND c.sent_at > now() - interval '1 minute'
-            )
+            ) OR EXISTS (
+                SELECT FROM ingestor.chunks c JOIN freshness f USING (dataset)
+                WHERE c.dataset = $1 AND c.version > f.indexed
+                  AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
+            ) AND EXISTS (SELECT FROM chunks WHERE done_at > now() - interval '10 seconds')
             """,
             dataset,
         )

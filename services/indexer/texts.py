@@ -1,16 +1,45 @@
-"""What the words of rows make of them: documents as Postgres writes them, and counts of words. Pure."""
+"""What the words of rows make of them: where each stands in its document, and how often in all of them. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from shared.search import words
 
 MOST_BYTES = 800_000
 """Of a document: Postgres' own limit is a megabyte."""
-LAST_LABEL = "D"
-"""Is never written: a position without a letter has it."""
+
+Texts = Mapping[str, Sequence[str | None]]
+"""Of some rows, field by field."""
+Numbers = NDArray[np.int64]
+
+
+class Spread(NamedTuple):
+    """A line for each word of some documents, in the order of document, word and place.
+
+    `words` are the different ones, in the order of their bytes; `doc`, `field`, `word` and `place` are numbers, places
+    counted from 1. Words of two fields never follow each other.
+    """
+
+    words: pl.Series
+    doc: Numbers
+    field: Numbers
+    word: Numbers
+    place: Numbers
+
+    def take(self, lines: NDArray[Any]) -> "Spread":
+        """Some of the lines, by their numbers or by whether they are wanted."""
+        return Spread(self.words, self.doc[lines], self.field[lines], self.word[lines], self.place[lines])
+
+    @property
+    def first(self) -> NDArray[np.bool_]:
+        """Which lines have a word for the first time in their document."""
+        first = np.ones(self.doc.size, bool)
+        first[1:] = (self.word[1:] != self.word[:-1]) | (self.doc[1:] != self.doc[:-1])
+        return first
 
 
 class Counts(NamedTuple):
@@ -21,73 +50,69 @@ class Counts(NamedTuple):
     occurrences: list[int]
 
 
-Texts = Mapping[str, Sequence[str | None]]
-"""Of some rows, field by field."""
-
-
-def read(standing: Texts, replaced: Texts, removed: Texts, labels: Sequence[str]) -> tuple[list[str], Counts]:
-    """Documents of the rows that stand; what they and the replaced ones add to the counts, less the removed ones."""
-    rows = len(next(iter(standing.values())))
-    found = spread(standing)
-    # Rows are told apart by their numbers: those of replaced ones begin where the others end.
-    others = spread(replaced).with_columns(pl.col("doc") + rows)
-    return documents(found, labels, rows), counts(pl.concat([found, others]), spread(removed))
-
-
 def split(texts: pl.Series) -> pl.Series:
     """The words of each text, as `words.of` finds them; none of a null."""
-    found = texts.str.to_lowercase().str.normalize("NFC").str.extract_all(words.RUST).list.head(words.MOST_WORDS)
+    lower = texts.str.to_lowercase()
+    if lower.str.len_bytes().sum() != lower.str.len_chars().sum():  # ASCII is composed as it is
+        lower = lower.str.normalize("NFC")
+    found = lower.str.extract_all(words.RUST).list.head(words.MOST_WORDS)
     return found.list.eval(pl.element().str.slice(0, words.LONGEST_WORD))
 
 
-def spread(texts: Texts) -> pl.DataFrame:
-    """`doc, field, word` of rows whose texts are given field by field: a line for each word, in order."""
+def spread(texts: Texts) -> Spread:
+    """All words of rows whose texts are given field by field."""
     fields = []
     for number, values in enumerate(texts.values()):
         found = pl.DataFrame({"word": split(pl.Series(values, dtype=pl.String))})
         fields.append(found.with_row_index("doc").with_columns(pl.lit(number, pl.UInt32).alias("field")))
-    spread = pl.concat(fields).explode("word").drop_nulls("word")
-    return spread if len(fields) == 1 else spread.sort("doc", "field", maintain_order=True)
+    lines = pl.concat(fields).explode("word").drop_nulls("word")
+    if len(fields) > 1:
+        lines = lines.sort("doc", "field", maintain_order=True)
+    different = lines["word"].unique().sort()
+    doc, field = _numbers(lines["doc"]), _numbers(lines["field"])
+    word = _numbers(lines["word"].cast(pl.Enum(different)).to_physical())
+    place = np.arange(1, doc.size + 1) - _begin(doc) + field
+    spread = Spread(different, doc, field, word, place)
+    return spread.take(np.argsort(doc * len(different) + word, kind="stable"))
 
 
-def documents(spread: pl.DataFrame, labels: Sequence[str], rows: int) -> list[str]:
-    """A `tsvector` in Postgres' own writing for each of so many rows. Words of two fields never follow each other."""
-    row = pl.col("row").cast(pl.Int64)
-    place = row - row.first().over("doc") + 1 + pl.col("field")
-    placed = spread.with_row_index("row").with_columns(place.alias("place"))
-    marks = [label if label != LAST_LABEL else "" for label in labels]
-    mark = pl.lit(marks[0]) if len(marks) == 1 else pl.col("field").replace_strict(dict(enumerate(marks)))
-    clipped = pl.col("place").clip(upper_bound=words.MOST_WORDS).cast(pl.String)
-    written = placed.select("doc", "place", pl.concat_str(pl.col("word"), pl.lit(":"), clipped, mark).alias("entry"))
-    if _is_long(spread):
-        size = pl.col("entry").str.len_bytes() + 8
-        written = written.filter((pl.col("place") <= words.MOST_WORDS) & (size.cum_sum().over("doc") <= MOST_BYTES))
-    joined = written.group_by("doc", maintain_order=True).agg(pl.col("entry").str.join(" "))
-    found = [""] * rows
-    for doc, text in zip(joined["doc"].to_list(), joined["entry"].to_list(), strict=True):
-        found[doc] = text
-    return found
+def shortened(found: Spread) -> Spread:
+    """Without what is too much for a document of Postgres; such documents are rare."""
+    sizes = _numbers(found.words.str.len_bytes())[found.word] + 8
+    if np.bincount(found.doc, weights=sizes).max(initial=0) <= MOST_BYTES:
+        return found
+    order = np.lexsort((found.place, found.doc))
+    sums = np.cumsum(sizes[order])
+    before = np.append(0, sums)[_begin(found.doc)]
+    kept = np.empty(order.size, bool)
+    kept[order] = sums - before <= MOST_BYTES
+    return found.take(kept & (found.place <= words.MOST_WORDS))
 
 
-def counts(added: pl.DataFrame, removed: pl.DataFrame) -> Counts:
+def counts(added: Sequence[Spread], removed: Spread) -> Counts:
     """What the words of some rows add and those of others take away; words that come out even are left out."""
-    frames = [_counted(added, 1)] + ([_counted(removed, -1)] if removed.height else [])
-    summed = pl.concat(frames)
-    if removed.height:
-        summed = summed.group_by("word").sum()
+    frames = [_counted(found, 1) for found in added if found.doc.size]
+    frames += [_counted(removed, -1)] if removed.doc.size else []
+    if not frames:
+        return Counts([], [], [])
+    summed = frames[0]
+    if len(frames) > 1:
+        summed = pl.concat(frames).group_by("word").sum()
         summed = summed.filter((pl.col("documents") != 0) | (pl.col("occurrences") != 0))
     return Counts(summed["word"].to_list(), summed["documents"].to_list(), summed["occurrences"].to_list())
 
 
-def _counted(spread: pl.DataFrame, sign: int) -> pl.DataFrame:
-    documents = pl.col("doc").n_unique().cast(pl.Int64) * sign
-    occurrences = pl.len().cast(pl.Int64) * sign
-    return spread.group_by("word").agg(documents.alias("documents"), occurrences.alias("occurrences"))
+def _counted(found: Spread, sign: int) -> pl.DataFrame:
+    many = len(found.words)
+    documents, occurrences = (np.bincount(each, minlength=many) for each in (found.word[found.first], found.word))
+    return pl.DataFrame({"word": found.words, "documents": sign * documents, "occurrences": sign * occurrences})
 
 
-def _is_long(spread: pl.DataFrame) -> bool:
-    """Whether a document may be too long for Postgres."""
-    if not spread.height:
-        return False
-    sizes = spread.group_by("doc").agg((pl.col("word").str.len_bytes() + 8).sum().alias("bytes"))
-    return bool((sizes["bytes"] > MOST_BYTES // 2).any())
+def _begin(doc: Numbers) -> Numbers:
+    """Of each line, where its document begins."""
+    many = np.bincount(doc)
+    return (np.cumsum(many) - many)[doc]
+
+
+def _numbers(values: pl.Series) -> Numbers:
+    return values.to_numpy().astype(np.int64)

@@ -29,7 +29,7 @@ async def connect(url: str, *, name: str, connections: int) -> Pool:
         max_size=connections,
         command_timeout=STATEMENT_SECONDS,
         timeout=5,
-        init=_speak_json,
+        init=_speak,
         reset=_leave,
         server_settings={
             "application_name": name,
@@ -63,7 +63,7 @@ async def _leave(_connection: Any) -> None:
     """
 
 
-async def _speak_json(connection: Any) -> None:
+async def _speak(connection: Any) -> None:
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -77,3 +77,5 @@ async def _speak_json(connection: Any) -> None:
         encoder=lambda value: msgspec.json.encode(value).decode(),
         decoder=msgspec.json.decode,
     )
+    # Documents are written as Postgres keeps them, which is much less work for it than reading text.
+    await connection.set_type_codec("tsvector", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
