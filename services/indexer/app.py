@@ -8,6 +8,7 @@ from services.indexer import counting, defining
 from services.indexer.defining import define_words
 from services.indexer.generations import build_index, index_piece, prepare_all, prepare_documents, switch_index
 from services.indexer.handlers import index_chunk, resend_unindexed
+from services.indexer.known import Known
 from services.indexer.searching import run_search
 from services.indexer.settings import IndexerSettings
 from shared.bus.clock import Clock
@@ -35,7 +36,7 @@ def build(told: IndexerSettings) -> Litestar:
             "indexer",
             ROUTES,
             told=told,
-            given={Outgoing: Outgoing(told.source_allow, os.environ)},
+            given={Outgoing: Outgoing(told.source_allow, os.environ), Known: Known()},
             sweep=resend_unindexed,
             start=prepare_all,
             clocks=(Clock(counting.look, counting.EVERY_SECONDS), Clock(defining.look, defining.EVERY_SECONDS)),

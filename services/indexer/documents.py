@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 from services.indexer import texts, vectors
+from services.indexer.known import Known
 from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
@@ -62,7 +63,7 @@ async def drop_tables(db: Connection, index: Index) -> None:
     await db.execute(f"DROP TABLE {index.documents}, {index.words}, {index.news}")
 
 
-async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int]) -> int:
+async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int], known: Known) -> int:
     """Documents of the rows that these chunks wrote and nobody has rewritten since, and all their words.
 
     A newer document is left alone. Words are counted as rollups count: what the chunks wrote, though it be replaced
@@ -80,8 +81,10 @@ async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: S
         written += await _insert_documents(db, index, dataset, standing, documents)
         counted.append(counts)
     # Near the commit: others with the same new words wait for it.
+    fresh: set[str] = set()
     for counts in counted:
-        await _insert_counts(db, index, counts, written)
+        fresh |= await _insert_words(db, index, counts.words, known, fresh)
+        await _insert_news(db, index, counts, written)
     return written
 
 
@@ -193,29 +196,42 @@ async def _insert_documents(
     return int(status.split()[-1])
 
 
-async def _insert_counts(db: Connection, index: Index, counts: texts.Counts, written: int) -> None:
-    """New words are in the vocabulary with the documents that have them; counts follow. So many were `written`."""
-    if not counts.words:
-        return
-    many = len(counts.words) > MANY
+async def _insert_words(db: Connection, index: Index, given: list[str], known: Known, fresh: set[str]) -> set[str]:
+    """The vocabulary has them all, and new ones before their documents can be found. Returns those that it lacked.
+
+    What is `fresh`, the transaction has inserted before: if it fails, they are gone again.
+    """
+    missing = known.missing(index.words, given)
+    if not missing:
+        return set()
+    many = len(missing) > MANY
     if many:
         # Of a young vocabulary Postgres doesn't know that it is no longer empty: it would look up every word by itself.
         await db.execute("SET LOCAL enable_nestloop = off")
-    await db.execute(
+    rows = await db.fetch(
         f"""
         INSERT INTO {index.words} (word, lexeme, documents, occurrences)
         SELECT n.word, coalesce((ts_lexize($3::text::regdictionary, n.folded))[1], n.folded), 0, 0
         FROM unnest($1::text[], $2::text[]) AS n (word, folded)
         WHERE NOT EXISTS (SELECT FROM {index.words} w WHERE w.word = n.word)
-        ORDER BY n.word COLLATE "C" ON CONFLICT DO NOTHING
+        ORDER BY n.word COLLATE "C" ON CONFLICT DO NOTHING RETURNING word
         """,
-        counts.words,
-        words.folded(counts.words),
+        missing,
+        words.folded(missing),
         index.search.stemmer,
         timeout=INDEX_SECONDS,
     )
     if many:
         await db.execute("SET LOCAL enable_nestloop = on")
+    inserted = {row["word"] for row in rows}
+    known.learn(index.words, (word for word in missing if word not in inserted and word not in fresh))
+    return inserted
+
+
+async def _insert_news(db: Connection, index: Index, counts: texts.Counts, written: int) -> None:
+    """Counts follow by and by. So many documents were `written`."""
+    if not counts.words:
+        return
     await db.execute(
         f"INSERT INTO {index.news} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
         written,

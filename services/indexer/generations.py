@@ -1,6 +1,7 @@
 """Generations of a dataset's documents: one answers, and the next is built beside it, from what stands in the table."""
 
 from services.indexer import documents, queries
+from services.indexer.known import Known
 from shared import ledger
 from shared.catalog.dataset import Dataset, Search
 from shared.contracts.commands import BuildIndex, IndexPiece, SwitchIndex
@@ -31,7 +32,7 @@ async def build_index(command: BuildIndex, db: Connection) -> list[IndexPiece]:
     return await _prepare(db, command.dataset, anew=True)
 
 
-async def index_piece(command: IndexPiece, db: Connection) -> SwitchIndex | None:
+async def index_piece(command: IndexPiece, db: Connection, known: Known) -> SwitchIndex | None:
     """Makes the documents of some chunks. What is loaded meanwhile, `index_chunk` brings to this generation too."""
     dataset = await ledger.select_dataset(db, command.dataset)
     await queries.lock_documents(db, command.dataset, alone=False)
@@ -40,7 +41,7 @@ async def index_piece(command: IndexPiece, db: Connection) -> SwitchIndex | None
     ledgers = await queries.lock_piece(db, command) if index else []
     if index is None or not ledgers:
         return None
-    written = await documents.insert_rows(db, index, dataset, ledgers)
+    written = await documents.insert_rows(db, index, dataset, ledgers, known)
     metrics.DOCUMENTS.labels(command.dataset).inc(written)
     if await queries.update_done(db, command):
         return SwitchIndex(dataset=command.dataset, generation=command.generation)

@@ -1,6 +1,7 @@
 """What the indexer decides: which rows become documents, of which generation."""
 
 from services.indexer import documents, queries, searches
+from services.indexer.known import Known
 from shared import ledger
 from shared.bus.failures import Postponed
 from shared.bus.routes import queue
@@ -13,7 +14,7 @@ OVERDUE_SECONDS = 30.0
 RESENT_AT_ONCE = 100
 
 
-async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None:
+async def index_chunk(event: ChunkLoaded, db: Connection, known: Known) -> ChunkIndexed | None:
     """Makes the chunk's rows searchable, in every generation; for a dataset without search nobody waits."""
     deletes = event.outcome.deleted > 0
     # Before the declaration is read: whoever makes a generation after another one must know what this chunk went into.
@@ -26,7 +27,7 @@ async def index_chunk(event: ChunkLoaded, db: Connection) -> ChunkIndexed | None
         if not indexes:
             raise Postponed  # until what was declared a moment ago has its tables
         for index in indexes:
-            written = await documents.insert_rows(db, index, dataset, [event.ledger])
+            written = await documents.insert_rows(db, index, dataset, [event.ledger], known)
             if deletes:
                 await documents.delete_rows(db, index, dataset, event.ledger)
     await queries.insert_indexed(db, event.ledger, written)

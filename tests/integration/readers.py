@@ -11,12 +11,13 @@ from services.analytics.handlers import count_chunk, prepare_rollups
 from services.indexer import counting
 from services.indexer.generations import index_piece, prepare_documents, switch_index
 from services.indexer.handlers import index_chunk
+from services.indexer.known import Known
 from shared.contracts.commands import IndexPiece
 from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded, DatasetDeclared
 from shared.db import Pool
-from shared.search.index import select_index
+from shared.search.index import Index, select_index
 from shared.search.vocabulary import count_words
-from tests.integration.loading import DATASETS, Ingestor, key
+from tests.integration.loading import DATASETS, Ingestor, forget, key
 
 RECOMPUTED = {
     "hired_employees": """
@@ -72,10 +73,16 @@ class Indexer:
     def __init__(self, pool: Pool, admin: asyncpg.Connection) -> None:
         self.pool = pool
         self.admin = admin
+        self.known = Known()
+
+    async def forget(self) -> None:
+        """As before the first row came."""
+        await forget(self.admin)
+        self.known = Known()
 
     async def index(self, event: ChunkLoaded) -> ChunkIndexed | None:
         async with self.pool.acquire() as db, db.transaction():
-            return await index_chunk(event, db)
+            return await index_chunk(event, db, self.known)
 
     async def hear(self, event: ChunkLoaded) -> None:
         await self.index(event)
@@ -95,7 +102,7 @@ class Indexer:
         """All pieces of a generation, each twice."""
         for piece in [*pieces, *pieces]:
             async with self.pool.acquire() as db, db.transaction():
-                switch = await index_piece(piece, db)
+                switch = await index_piece(piece, db, self.known)
                 if switch is not None:
                     await switch_index(switch, db)
 
@@ -106,9 +113,8 @@ class Indexer:
     async def documents(self, dataset: str) -> tuple[list[tuple[Any, ...]], list[tuple[str, int, int]]]:
         """The words of each row with their places, and all words with their counts."""
         await self.count(dataset)
+        index = await self.serving(dataset)
         async with self.pool.acquire() as db:
-            index = await select_index(db, dataset)
-            assert index is not None
             rows = await db.fetch(f"SELECT {key(dataset)}, d._words::text AS _words FROM {index.documents} d")
             words = await db.fetch(
                 f"SELECT word, documents, occurrences FROM {index.words} WHERE (documents, occurrences) <> (0, 0)"
@@ -136,11 +142,17 @@ class Indexer:
             documents.append((*known, vector))
         return sorted(documents, key=repr), sorted((word, anywhere[word], n) for word, n in everywhere.items())
 
+    async def serving(self, dataset: str) -> Index:
+        """The generation that answers."""
+        async with self.pool.acquire() as db:
+            index = await select_index(db, dataset)
+        assert index is not None
+        return index
+
     async def found(self, word: str) -> list[int]:
         """Ids of the items that have the word as it stands."""
+        index = await self.serving("items")
         async with self.pool.acquire() as db:
-            index = await select_index(db, "items")
-            assert index is not None
             rows = await db.fetch(
                 f"SELECT id FROM {index.documents} WHERE _words @@ $1::text::tsquery ORDER BY id", f"'{word}'"
             )

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.search.index import select_index
-from tests.integration.loading import DATASETS, Ingestor, forget, somebody_waits
+from services.indexer import documents
+from services.indexer.handlers import index_chunk
+from tests.integration.loading import DATASETS, Ingestor, somebody_waits
 from tests.integration.readers import Indexer
 from tests.integration.story import EXAMPLES, LINES, Story, line_of_items, stories, tell, tell_at_once
 
@@ -20,7 +21,7 @@ async def test_documents_are_what_the_table_says(
     ingestor: Ingestor, indexer: Indexer, dataset: str, data: st.DataObject
 ) -> None:
     story = data.draw(stories(dataset))
-    await forget(indexer.admin)
+    await indexer.forget()
     await indexer.prepare(dataset)
     async for event in tell(ingestor, story):
         await indexer.index(event)
@@ -43,15 +44,32 @@ async def test_indexing_that_was_overtaken_by_a_newer_chunk_does_not_bring_old_w
     await indexer.bring(ingestor, "1,Chair,,1,,,,\n2,Chair,,1,,,,\n")
     (old,) = await ingestor.load_all(await ingestor.plan("items", "1,Running shoes,,1,,,,\n2,Running shoes,,1,,,,\n"))
     async with indexer.admin.transaction():
-        async with indexer.pool.acquire() as db:
-            index = await select_index(db, "items")
-        assert index is not None
+        index = await indexer.serving("items")
         await indexer.admin.execute(f"SELECT FROM {index.documents} WHERE id = 1 FOR UPDATE")
         late = asyncio.create_task(indexer.index(old))  # it has read both rows and waits for the first document
         await somebody_waits(indexer.pool)
         await indexer.bring(ingestor, "2,Walking shoes,,1,,,,\n")
     await late
     assert (await indexer.found("running"), await indexer.found("walking")) == ([1], [2])
+
+
+async def test_words_of_a_chunk_that_is_taken_back_are_not_taken_for_known(
+    ingestor: Ingestor, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "ROWS_AT_ONCE", 1)
+    await indexer.prepare("items")
+    (event,) = await ingestor.load_all(await ingestor.plan("items", "1,Chair,,1,,,,\n2,Chair,,1,,,,\n3,Chair,,1,,,,\n"))
+    for _ in range(2):
+        async with indexer.pool.acquire() as db:
+            killed = db.transaction()
+            await killed.start()
+            assert await index_chunk(event, db, indexer.known)
+            await killed.rollback()
+    await indexer.index(event)
+    assert await indexer.documents("items") == await indexer.recomputed("items")
+    await indexer.bring(ingestor, "4,Chair,,1,,,,\n")
+    assert indexer.known.missing((await indexer.serving("items")).words, ["chair", "table"]) == ["table"]
+    assert await indexer.documents("items") == await indexer.recomputed("items")
 
 
 @pytest.mark.parametrize("seed", range(3))

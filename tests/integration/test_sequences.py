@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shared.contracts.commands import LoadChunk, LoadRows, SwapStage
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import Mode, Outcome, Terms
-from tests.integration.loading import DATASETS, Asked, Ended, Ingestor, forget, total
+from tests.integration.loading import DATASETS, Asked, Ended, Ingestor, total
 from tests.integration.readers import Analytics, Indexer
 from tests.integration.story import EXAMPLES, LINES, line_of_items, until_done
 
@@ -217,7 +217,7 @@ async def test_any_sequence_of_jobs_does_what_a_dictionary_does(
 ) -> None:
     story = data.draw(stories(dataset))
     chance = random.Random(data.draw(st.integers(0, 1 << 32)))
-    await forget(analytics.admin)
+    await indexer.forget()
     await analytics.prepare(dataset)
     await indexer.prepare(dataset)
     table: Table = {}
