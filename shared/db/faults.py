@@ -30,6 +30,9 @@ COLLIDED = (
 )
 """Two transactions met; the same work will pass when tried again at once."""
 
+LOCKED = (asyncpg.LockNotAvailableError,)
+"""Somebody else held a lock for longer than it was to be waited for."""
+
 DROPPED = (asyncpg.UndefinedTableError,)
 """The table is not there, or was dropped while the statement waited for it."""
 
