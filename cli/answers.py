@@ -40,6 +40,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def ended(self) -> bool:
         return self.finished_at is not None
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether there is an input whose rows are counted."""
+        return self.kind in ("import", "rows", "sync", "replay")
+
 
 class Jobs(msgspec.Struct, frozen=True):
     """A page of jobs."""

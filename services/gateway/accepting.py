@@ -12,16 +12,19 @@ from uuid import UUID
 
 import msgspec
 
-from services.gateway import eventlog, queries, syncs
+from services.gateway import eventlog, partitions, queries, syncs
 from services.gateway.catalog import Catalog
 from services.gateway.job import Asked, Job, to_body
 from services.gateway.problems import Problem
 from shared.bus import outbox
 from shared.consumer import Consumer
+from shared.contracts.commands import PlanDetach, PullPage
 from shared.contracts.events import JobCreated
 from shared.db import Connection, Pool, transaction
 
 AT_ONCE = 500
+ATTACHED = ("sync", "detach")
+"""Kinds of which one job is under way for the same thing; who asks for it meanwhile is answered with that one."""
 ROUNDS = 10
 """How often in a row what is in the way may be gone before it is looked at."""
 
@@ -123,7 +126,7 @@ def uuid7() -> UUID:
 
 
 async def _attached_before(db: Connection, one: Asked) -> Accepted | Problem | None:
-    if one.kind != "sync" or one.api_key is None or one.idempotency_key is None:
+    if one.kind not in ATTACHED or one.api_key is None or one.idempotency_key is None:
         return None
     before = await syncs.select_attached(db, one.api_key, one.idempotency_key)
     if before is None:
@@ -141,15 +144,22 @@ async def _other(db: Connection, one: Asked) -> Accepted | Problem | None:
         before = await queries.select_asked(db, one.api_key, one.idempotency_key)
         if before is not None:
             return Accepted(before[0], replayed=True) if before[1] == one.fingerprint else _reused()
-    if one.kind != "sync" or one.source is None:
-        return None
-    job_id = await syncs.select_running(db, one.command.dataset, one.source)
+    job_id = await _under_way(db, one)
     found = await queries.select_job(db, job_id) if job_id else None
     if found is None:
         return None
     if one.idempotency_key is not None:
         await syncs.insert_attached(db, one, found[0].id)
     return Accepted(found[0], attached=True)
+
+
+async def _under_way(db: Connection, one: Asked) -> UUID | None:
+    """The job that does already what is asked for."""
+    if isinstance(one.command, PullPage):
+        return await syncs.select_running(db, one.command.dataset, one.command.source)
+    if isinstance(one.command, PlanDetach):
+        return await partitions.select_running(db, one.command.dataset, one.command.year)
+    return None
 
 
 def _reused() -> Problem:

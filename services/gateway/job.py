@@ -6,20 +6,21 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.commands import LoadRows, PlanImport, PlanReplay, PullPage, RunSearch
+from shared.contracts.commands import LoadRows, PlanDetach, PlanImport, PlanReplay, PullPage, RunSearch
 from shared.contracts.parts import Mode, Outcome, Problem
 
 Status = Literal["queued", "running", "succeeded", "partial", "failed"]
 Phase = Literal["plan", "load", "index", "search", "done"]
-Kind = Literal["import", "rows", "sync", "replay", "search"]
+Kind = Literal["import", "rows", "sync", "replay", "search", "detach"]
 ENDED = ("succeeded", "partial", "failed")
-First = PlanImport | LoadRows | PullPage | PlanReplay | RunSearch
+First = PlanImport | LoadRows | PullPage | PlanReplay | RunSearch | PlanDetach
 COMMANDS: dict[Kind, type[First]] = {
     "import": PlanImport,
     "rows": LoadRows,
     "sync": PullPage,
     "replay": PlanReplay,
     "search": RunSearch,
+    "detach": PlanDetach,
 }
 """What each kind of job asks first: the indexer if it is a search, else the ingestor."""
 
@@ -27,7 +28,7 @@ COMMANDS: dict[Kind, type[First]] = {
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `gateway.jobs`. Sizes in bytes; `chunks` and `bytes_planned` are null until they are known.
 
-    `warning`: what the job ran into without failing. A search has no `mode`.
+    `warning`: what the job ran into without failing. A search has no `mode`, nor has what takes rows away.
     """
 
     id: UUID
