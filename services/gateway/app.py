@@ -25,9 +25,11 @@ from services.gateway.handlers import (
     show_zeros,
     sweep,
 )
+from services.gateway.kept import Kept
 from services.gateway.lingering import linger
 from services.gateway.measures import measure
 from services.gateway.problems import to_response
+from services.gateway.reports import EVERY_SECONDS, Reports
 from services.gateway.routes import (
     batches,
     datasets,
@@ -48,7 +50,6 @@ from services.gateway.routes import (
 from services.gateway.settings import GatewaySettings
 from shared.bus.clock import Clock
 from shared.bus.routes import on
-from shared.catalog.files import read_reports
 from shared.consumer import Consumer
 from shared.contracts.events import (
     ChunkCounted,
@@ -117,8 +118,9 @@ def build(told: GatewaySettings) -> Litestar:
     """The service, ready to run."""
     show_zeros()
     spool = Spool(told.spool_url)
-    catalog = Catalog(read_reports(Path(told.catalog_dir)))
-    clocks = (Clock(ticking.look, ticking.EVERY_SECONDS),)
+    catalog = Catalog()
+    declared, kept = Reports(Path(told.catalog_dir), catalog), Kept()
+    clocks = (Clock(ticking.look, ticking.EVERY_SECONDS), Clock(declared.look, EVERY_SECONDS))
     consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool), clocks=clocks)
     accepting = Accepting(consumer, catalog)
     downloads = Downloads()
@@ -134,6 +136,8 @@ def build(told: GatewaySettings) -> Litestar:
             "accepting": Provide(lambda: accepting, sync_to_thread=False),
             "spool": Provide(lambda: spool, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
+            "reports": Provide(lambda: declared, sync_to_thread=False),
+            "kept": Provide(lambda: kept, sync_to_thread=False),
             "downloads": Provide(lambda: downloads, sync_to_thread=False),
             "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),
             "told": Provide(lambda: told, sync_to_thread=False),

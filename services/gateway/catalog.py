@@ -1,4 +1,4 @@
-"""The datasets that the ingestor has made tables for, and the reports of the catalog folder."""
+"""The datasets that the ingestor has made tables for."""
 
 import time
 
@@ -6,7 +6,6 @@ import msgspec
 
 from services.gateway import problems
 from shared.catalog.dataset import Dataset
-from shared.catalog.report import Report
 from shared.db import Connection, Pool
 
 FRESH_SECONDS = 2.0
@@ -23,8 +22,7 @@ class Declared(msgspec.Struct, frozen=True):
 class Catalog:
     """Reads the declarations again when they are older than two seconds, or when a name is not among them."""
 
-    def __init__(self, reports: tuple[Report, ...]) -> None:
-        self.reports = {report.name: report for report in reports}
+    def __init__(self) -> None:
         self._datasets: dict[str, Declared] = {}
         self._read_at = 0.0
 
@@ -55,12 +53,6 @@ class Catalog:
                 found[name] = known
         self._datasets, self._read_at = found, time.monotonic()
         return found
-
-    def report(self, name: str) -> Report:
-        """Raises Problem 404, which names those that there are."""
-        if name not in self.reports:
-            raise problems.not_found("report", name, hint=f"There are: {', '.join(sorted(self.reports))}.")
-        return self.reports[name]
 
 
 async def _select_datasets(db: Connection) -> dict[str, Declared]:
