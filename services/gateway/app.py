@@ -29,6 +29,7 @@ from services.gateway.kept import Kept
 from services.gateway.lingering import linger
 from services.gateway.measures import measure
 from services.gateway.problems import to_response
+from services.gateway.refreshing import follow_rebuilt, follow_refreshed
 from services.gateway.reports import EVERY_SECONDS, Reports
 from services.gateway.routes import (
     batches,
@@ -38,8 +39,10 @@ from services.gateway.routes import (
     imports,
     index,
     jobs,
+    refreshes,
     replays,
     reports,
+    rollups,
     rows,
     schedules,
     search,
@@ -51,6 +54,7 @@ from services.gateway.settings import GatewaySettings
 from shared.bus.clock import Clock
 from shared.bus.routes import on
 from shared.consumer import Consumer
+from shared.contracts.commands import RefreshReport
 from shared.contracts.events import (
     ChunkCounted,
     ChunkIndexed,
@@ -63,6 +67,8 @@ from shared.contracts.events import (
     JobProgress,
     JobStarted,
     JobSucceeded,
+    ReportRefreshed,
+    RollupRebuilt,
     SearchCompleted,
     SourcePulled,
     WorkFailed,
@@ -81,6 +87,8 @@ ROUTES = (
     on(ChunkIndexed, follow_indexed, then=TOLD, at_once=4),
     on(ChunkCounted, follow_counted, then=TOLD, at_once=4),
     on(SearchCompleted, follow_searched, then=TOLD),
+    on(ReportRefreshed, follow_refreshed, then=TOLD | RefreshReport),
+    on(RollupRebuilt, follow_rebuilt, then=TOLD),
     on(WorkFailed, follow_failure, then=TOLD),
 )
 HANDLERS = [
@@ -105,6 +113,9 @@ HANDLERS = [
     index.reindex,
     reports.list_reports,
     reports.read_report,
+    refreshes.refresh_report,
+    rollups.list_rollups,
+    rollups.rebuild_rollup,
     jobs.list_jobs,
     jobs.read_job,
     failed_rows.list_failed_rows,

@@ -89,19 +89,28 @@ class Reports:
 
     async def ready(self, pool: Pool, name: str) -> Ready:
         """Raises Problem 404, which names those that there are, and 503 for a report that can't be computed."""
-        one = self.standing.get(name)
-        if one is None or one.state == "waiting":
-            await self.look(pool)
-            one = self.standing.get(name)
-        if one is None:
-            raise not_found("report", name, hint=f"There are: {', '.join(self.standing)}.")
+        one = await self._find(pool, name)
         if one.state == "ready" and one.report is not None:
             return Ready(report=one.report, reads=one.reads, columns=one.columns, digest=one.digest)
         raise to_problem(one)
 
+    async def usable(self, pool: Pool, name: str) -> Report:
+        """One that is ready, or will be. Raises Problem as `ready`."""
+        one = await self._find(pool, name)
+        if one.report is None or one.state == "broken":
+            raise to_problem(one)
+        return one.report
+
     def forget(self) -> None:
         """What was seen last: a table has changed, as a statement has found out."""
         self._seen = None
+
+    async def _find(self, pool: Pool, name: str) -> Standing:
+        if name not in self.standing or self.standing[name].state == "waiting":
+            await self.look(pool)
+        if name not in self.standing:
+            raise not_found("report", name, hint=f"There are: {', '.join(self.standing)}.")
+        return self.standing[name]
 
     def _stamps(self) -> tuple[Any, ...]:
         return tuple(
