@@ -77,13 +77,14 @@ async def examine(db: Connection, report: Report, datasets: Mapping[str, Dataset
     """In a transaction of the caller's that must be rolled back. Raises BadStatement, Absent."""
     statement = report.statement()
     try:
-        columns = _columns(await db.prepare(statement.text))
+        prepared = await db.prepare(statement.text)
         tree = await _parse(db, report, statement)
     except WRONG as error:
         at = position(error)
         place = statement.place(at) if at is not None else None
         kind = Absent if isinstance(error, ABSENT) else BadStatement
         raise kind(str(error), place) from error
+    reads = await _check_tables(db, report, tree, datasets)
     for mark, what in FORBIDDEN.items():
         if mark in tree:
             raise BadStatement(f"{what}: a report must depend on rows and parameters alone")
@@ -98,7 +99,7 @@ async def examine(db: Connection, report: Report, datasets: Mapping[str, Dataset
             "a text is read as a date or a time, which 'today' is as well:"
             " give the parameter the type date, or use to_date(text, 'YYYY-MM-DD')"
         )
-    return Examined(await _check_tables(db, report, tree, datasets), columns)
+    return Examined(reads, _columns(prepared))
 
 
 async def _parse(db: Connection, report: Report, statement: Statement) -> str:
