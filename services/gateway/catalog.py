@@ -29,22 +29,23 @@ class Catalog:
     async def datasets(self, pool: Pool) -> dict[str, Declared]:
         """All, by name."""
         if time.monotonic() - self._read_at > FRESH_SECONDS:
-            await self._read(pool)
+            await self.read(pool)
         return self._datasets
 
     async def dataset(self, pool: Pool, name: str) -> Dataset:
         """Raises Problem 404, which names those that there are."""
-        found = (await self.datasets(pool)).get(name) or (await self._read(pool)).get(name)
+        found = (await self.datasets(pool)).get(name) or (await self.read(pool)).get(name)
         if found is None:
             known = ", ".join(sorted(self._datasets))
             raise problems.not_found("dataset", name, hint=f"There are: {known}.")
         return found.dataset
 
     async def standing(self, pool: Pool, name: str) -> Declared | None:
-        """As Postgres has it at this moment; from now on, nothing older is told here."""
-        return (await self._read(pool)).get(name)
+        """As Postgres has it at this moment."""
+        return (await self.read(pool)).get(name)
 
-    async def _read(self, pool: Pool) -> dict[str, Declared]:
+    async def read(self, pool: Pool) -> dict[str, Declared]:
+        """All, as Postgres has them at this moment; from now on, nothing older is told here."""
         async with pool.acquire() as db:
             found = await _select_datasets(db)
         for name, known in self._datasets.items():

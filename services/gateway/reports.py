@@ -64,11 +64,11 @@ class Reports:
     async def look(self, pool: Pool) -> int:
         """Says nothing, as a clock's look."""
         async with self._looking:
-            datasets = {name: one.dataset for name, one in (await self._catalog.datasets(pool)).items()}
+            declared = await self._catalog.read(pool)
+            datasets = {name: one.dataset for name, one in declared.items()}
             async with pool.acquire() as db:
                 tables = await _select_tables(db)
-                revisions = {name: one.revision for name, one in (await self._catalog.datasets(pool)).items()}
-                seen = (self._stamps(), revisions, tables)
+                seen = (self._stamps(), {name: one.revision for name, one in declared.items()}, tables)
                 if seen == self._seen:
                     return 0
                 files = await asyncio.to_thread(read_reports, self._folder)
@@ -83,7 +83,7 @@ class Reports:
 
     async def all(self, pool: Pool) -> list[Standing]:
         """By name, whatever their state."""
-        if self._seen is None:
+        if self._seen is None or any(one.state == "waiting" for one in self.standing.values()):
             await self.look(pool)
         return list(self.standing.values())
 
@@ -127,7 +127,7 @@ def to_problem(one: Standing) -> Problem:
         return Problem(
             503,
             "report_waiting",
-            f"The tables that {one.name} reads are not there yet: {one.flaws[0].detail}.",
+            f"{one.name} can't be computed yet: {one.flaws[0].detail}.",
             hint="Ask again in a moment; GET /v1/reports tells the state of each.",
             errors=errors,
             headers={"Retry-After": str(RETRY_SECONDS)},
@@ -148,12 +148,12 @@ async def _examine(db: Connection, file: ReportFile, datasets: dict[str, Dataset
     digest = hashlib.sha256(msgspec.json.encode(report)).digest()
     missing = _missing(report, datasets, tables)
     try:
-        if unknown := [name for name in report.datasets if name not in datasets]:
-            raise Absent(f"there is no dataset {', '.join(unknown)}")
+        if not set(report.datasets) <= datasets.keys():
+            raise Absent("a dataset is not there")
         examined = await _rolled_back(db, report, datasets)
     except BadStatement as error:
         waits = isinstance(error, Absent) and bool(missing)
-        detail = f"{error} (missing: {', '.join(missing)})" if waits else str(error)
+        detail = f"there is no {', no '.join(missing)} yet" if waits else str(error)
         pointer = f"#/sql/{error.place}" if error.place is not None else "#/sql"
         return Standing(
             name=file.name,

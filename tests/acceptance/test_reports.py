@@ -206,7 +206,7 @@ async def test_a_refresh_is_a_job(stack: Stack, loaded: dict[str, Any]) -> None:
         for line in (await stack.client.get(job["links"]["events"])).text.splitlines()
         if line.startswith("event: ")
     ]
-    assert kinds == ["job.created", "job.started", "job.succeeded"]
+    assert kinds == ["job.created", "job.started", "job.succeeded", "end"]
 
 
 async def test_many_refreshes_at_once_are_few_jobs_and_all_end(stack: Stack) -> None:

@@ -211,7 +211,7 @@ async def test_a_report_waits_for_its_tables_and_is_ready_when_they_are_there(
     assert await folder.states() == {"one": "waiting", "two": "waiting"}
     problem = await folder.problem("one")
     assert (problem.status, problem.code) == (503, "report_waiting")
-    assert "missing: rollup hired_employees__hires" in problem.detail
+    assert "there is no rollup hired_employees__hires yet" in problem.detail
     assert (await folder.reports.usable(folder.pool, "one")).datasets == ("hired_employees",)
     await analytics.admin.execute("ALTER TABLE rollups.elsewhere RENAME TO hired_employees__hires")
     assert (await folder.reports.ready(folder.pool, "one")).columns == ("n",)
