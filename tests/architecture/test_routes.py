@@ -36,6 +36,7 @@ from shared.contracts.commands import (
     LoadRows,
     PlanImport,
     PlanReplay,
+    RebuildRollup,
     RunSearch,
 )
 from shared.contracts.events import (
@@ -229,7 +230,16 @@ def test_every_event_that_is_said_is_heard_or_public() -> None:
 def test_everything_that_is_heard_is_said_and_every_message_is_one_or_the_other() -> None:
     said, heard = _said(), set(_hearers())
     # What the gateway says when it accepts something.
-    assert heard - said == {PlanImport, LoadRows, PlanReplay, DiscardRows, DeclareDataset, BuildIndex, RunSearch}
+    assert heard - said == {
+        PlanImport,
+        LoadRows,
+        PlanReplay,
+        DiscardRows,
+        DeclareDataset,
+        BuildIndex,
+        RunSearch,
+        RebuildRollup,
+    }
     assert said | heard == _messages()
 
 
