@@ -47,7 +47,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode | None
     source: str | None
     replay_of: UUID | None
-    target: str | None
+    target: str | None = None
     status: Status
     phase: Phase
     version: int | None
@@ -59,7 +59,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     error: Problem | None
     warning: Problem | None
-    result: dict[str, Any] | None
+    result: dict[str, Any] | None = None
     sequence: int
     created_at: dt.datetime
     started_at: dt.datetime | None
