@@ -2,11 +2,9 @@
 
 import datetime as dt
 from typing import Any, Literal
-from uuid import UUID
 
 import msgspec
 
-from services.gateway.job import JobBody
 from services.gateway.problems import Problem
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
@@ -39,35 +37,12 @@ class Partitions(msgspec.Struct, frozen=True):
     detached: list[Year]
 
 
-class DetachJobBody(JobBody, frozen=True, kw_only=True):
-    """A job that detaches a year. Once it has succeeded, `table` has the rows; `outcome.deleted` is how many."""
-
-    year: int
-    table: str
-
-
 async def select_partitions(db: Connection, dataset: Dataset) -> Partitions:
     """Of a partitioned dataset, the oldest first."""
     try:
         return await _select_partitions(db, dataset)
     except DROPPED:  # in this moment one was detached
         return await _select_partitions(db, dataset)
-
-
-async def select_running(db: Connection, dataset: str, year: int) -> UUID | None:
-    """The job beside which no other detaches the year."""
-    found: UUID | None = await db.fetchval(
-        "SELECT id FROM jobs WHERE kind = 'detach' AND dataset = $1 AND command->>'year' = $2 AND finished_at IS NULL",
-        dataset,
-        str(year),
-    )
-    return found
-
-
-async def with_table(db: Connection, job: JobBody) -> DetachJobBody:
-    """Of a job that detaches."""
-    year = await db.fetchval("SELECT (command->>'year')::int FROM jobs WHERE id = $1", job.id)
-    return DetachJobBody(**msgspec.structs.asdict(job), year=year, table=f"detached.{job.dataset}__{year}")
 
 
 def refuse_unpartitioned(dataset: Dataset) -> None:

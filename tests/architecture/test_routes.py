@@ -37,6 +37,7 @@ from shared.contracts.commands import (
     PlanDetach,
     PlanImport,
     PlanReplay,
+    RebuildRollup,
     RunSearch,
 )
 from shared.contracts.events import (
@@ -239,6 +240,7 @@ def test_everything_that_is_heard_is_said_and_every_message_is_one_or_the_other(
         DeclareDataset,
         BuildIndex,
         RunSearch,
+        RebuildRollup,
     }
     assert said | heard == _messages()
 

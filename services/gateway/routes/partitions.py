@@ -9,12 +9,12 @@ from litestar import Request, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
-from services.gateway import partitions, preferences, queries, syncs
+from services.gateway import attaching, partitions, preferences, queries
 from services.gateway.accepting import Accepting, uuid7
 from services.gateway.answers import Answer
 from services.gateway.catalog import Catalog
-from services.gateway.job import Asked
-from services.gateway.partitions import DetachJobBody, Partitions
+from services.gateway.job import Asked, DetachJobBody, JobBody
+from services.gateway.partitions import Partitions
 from services.gateway.problems import Problem, not_found, responses
 from shared.contracts.commands import PlanDetach
 from shared.db import Connection, Pool
@@ -50,6 +50,7 @@ async def list_partitions(pool: Pool, catalog: Catalog, dataset: str) -> Answer[
     status_code=202,
     responses={
         **responses(404, 409, 422),
+        202: ResponseSpec(data_container=DetachJobBody, description="The job, under way"),
         200: ResponseSpec(data_container=DetachJobBody, description="The job, ended"),
     },
 )
@@ -63,39 +64,34 @@ async def detach(
     stopping: asyncio.Event,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
     idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
-) -> Answer[DetachJobBody]:
+) -> Answer[JobBody]:
     """The job that begins, or the one under way."""
     declared = await catalog.dataset(pool, dataset)
     partitions.refuse_unpartitioned(declared)
-    async with pool.acquire() as db, db.transaction():
-        known = await partitions.select_partitions(db, declared)
-        if not await _is_under_way(db, dataset, year, request.user.id, idempotency_key):
-            _refuse(dataset, year, known)
-    command = PlanDetach(dataset=dataset, job_id=uuid7(), year=int(year))
     asked = Asked(
         kind="detach",
-        command=command,
+        command=PlanDetach(dataset=dataset, job_id=uuid7(), year=int(year) if YEAR.fullmatch(year) else 0),
         mode=None,
         api_key=request.user.id,
         idempotency_key=idempotency_key,
         fingerprint=hashlib.sha256(f"detach/{dataset}/{year}".encode()).hexdigest(),
+        target=year,
     )
-    answer = await preferences.accepted(pool, stopping, await accepting.accept(asked), prefer)
-    async with pool.acquire() as db:
-        body = await partitions.with_table(db, answer.content)
-    return Answer(body, status_code=answer.status_code, headers=answer.headers)
+    async with pool.acquire() as db, db.transaction():
+        known = await partitions.select_partitions(db, declared)
+        if not await _was_asked(db, asked):
+            _refuse(dataset, year, known)
+    return await preferences.accepted(pool, stopping, await accepting.accept(asked), prefer)
 
 
-async def _is_under_way(db: Connection, dataset: str, year: str, api_key: str, idempotency_key: str | None) -> bool:
-    """Or was asked for before, with this key: then the year may be gone by now, and the answer is that job."""
-    if not YEAR.fullmatch(year):
-        return False
-    if await partitions.select_running(db, dataset, int(year)) is not None:
+async def _was_asked(db: Connection, one: Asked) -> bool:
+    """By somebody whose job is under way, or before with this key: the year may be gone, and the answer is that job."""
+    if await attaching.select_running(db, one) is not None:
         return True
-    if idempotency_key is None:
+    if one.api_key is None or one.idempotency_key is None:
         return False
-    attached = await syncs.select_attached(db, api_key, idempotency_key)
-    return attached is not None or await queries.select_asked(db, api_key, idempotency_key) is not None
+    attached = await attaching.select_attached(db, one.api_key, one.idempotency_key)
+    return attached is not None or await queries.select_asked(db, one.api_key, one.idempotency_key) is not None
 
 
 def _refuse(dataset: str, year: str, known: Partitions) -> None:
