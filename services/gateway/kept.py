@@ -44,7 +44,7 @@ class Kept:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = asyncio.create_task(self._computed(about, compute), name="report")
-            flight.add_done_callback(lambda _: self._flights.pop(key))
+            flight.add_done_callback(lambda ended: self._landed(key, ended))
         # Whoever goes away must not take the answer from the others.
         found = await asyncio.shield(flight)
         return found, found.fresh
@@ -55,6 +55,11 @@ class Kept:
             found = await compute()
         self._keep((about, found.fresh.key), found)
         return found
+
+    def _landed(self, key: Hashable, flight: asyncio.Task[Rendered]) -> None:
+        del self._flights[key]
+        if not flight.cancelled():
+            flight.exception()  # everybody may have gone who would have been told
 
     def _keep(self, key: Hashable, one: Rendered) -> None:
         if (before := self._answers.pop(key, None)) is not None:

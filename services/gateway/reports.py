@@ -94,13 +94,6 @@ class Reports:
             return Ready(report=one.report, reads=one.reads, columns=one.columns, digest=one.digest)
         raise to_problem(one)
 
-    async def usable(self, pool: Pool, name: str) -> Report:
-        """One that is ready, or will be. Raises Problem as `ready`."""
-        one = await self._find(pool, name)
-        if one.report is None or one.state == "broken":
-            raise to_problem(one)
-        return one.report
-
     def forget(self) -> None:
         """What was seen last: a table has changed, as a statement has found out."""
         self._seen = None

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from shared.catalog.report import RESERVED
 from tests.acceptance import hiring
 from tests.acceptance.importing import get, imported
 from tests.stack import Stack, empty
@@ -40,6 +41,11 @@ async def test_reports_are_listed_with_their_state(stack: Stack) -> None:
     assert {name: (one["state"], one["errors"]) for name, one in found.items()} == dict.fromkeys(found, ("ready", []))
     assert found["hires_by_quarter"]["columns"] == ["department", "job", "q1", "q2", "q3", "q4"]
     assert found["hires_by_quarter"]["parameters"][0]["name"] == "year"
+
+
+async def test_no_parameter_of_a_report_can_be_called_like_one_of_the_route(stack: Stack) -> None:
+    route = (await get(stack, "/openapi.json"))["paths"]["/v1/reports/{report}"]["get"]
+    assert {one["name"] for one in route["parameters"] if one["in"] == "query"} == set(RESERVED)
 
 
 @pytest.mark.usefixtures("loaded")

@@ -212,7 +212,6 @@ async def test_a_report_waits_for_its_tables_and_is_ready_when_they_are_there(
     problem = await folder.problem("one")
     assert (problem.status, problem.code) == (503, "report_waiting")
     assert "there is no rollup hired_employees__hires yet" in problem.detail
-    assert (await folder.reports.usable(folder.pool, "one")).datasets == ("hired_employees",)
     await analytics.admin.execute("ALTER TABLE rollups.elsewhere RENAME TO hired_employees__hires")
     assert (await folder.reports.ready(folder.pool, "one")).columns == ("n",)
 
@@ -276,6 +275,7 @@ async def test_no_number_that_json_does_not_know_gets_into_it(gateway: Pool) -> 
 
 
 async def test_freshness_is_that_of_what_is_read(gateway: Pool, ingestor: Ingestor, analytics: Analytics) -> None:
+    await analytics.admin.execute("DELETE FROM analytics.freshness")
     loaded = await ingestor.load_all(await ingestor.plan("hired_employees", "1,Ada,2021-11-07T00:00:00Z,1,1\n" * 4))
     versions = sorted(event.version for event in loaded)
     assert len(versions) > 1
@@ -292,7 +292,6 @@ async def test_freshness_is_that_of_what_is_read(gateway: Pool, ingestor: Ingest
     assert (await fresh(rollup)).key != (await fresh(rollup)).key
     assert (await fresh(rollup)).lag_versions == versions[-1]
     assert (await fresh(rollup)).lag_seconds > 0
-    await analytics.admin.execute("DELETE FROM analytics.freshness")
     counted = "INSERT INTO analytics.freshness VALUES ('hired_employees', $1)"
     await analytics.admin.execute(counted, versions[-1])
     assert (await fresh(rollup)).versions == {"hired_employees": versions[-1]}

@@ -45,7 +45,7 @@ async def refresh_report(
     idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
 ) -> Answer[JobBody]:
     """The job that begins, or the one under way."""
-    datasets = (await reports.usable(pool, report)).datasets
+    datasets = (await reports.ready(pool, report)).report.datasets
     command = RefreshReport(dataset=datasets[0], job_id=uuid7(), report=report, datasets=datasets)
     asked = Asked(
         kind="refresh",
