@@ -14,7 +14,7 @@ from cli.counted import CountJob
 from cli.following import follow
 from cli.gateway import Gateway, Parameters, decode, route
 
-FORMS = ("table", "json", "csv", "ndjson")
+FORMS = ("table", "json", "csv", "ndjson", "svg")
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the job is accepted.")
 
 
@@ -51,7 +51,7 @@ def report(name: str, parameters: tuple[str, ...], form: str, *, as_csv: bool, a
     with Gateway.find() as gateway:
         asked = {**given, "format": "json" if form == "table" else form}
         body = gateway.get(route("reports", name), asked).content
-    if form in ("csv", "ndjson"):
+    if form in ("csv", "ndjson", "svg"):
         click.echo(body, nl=False)
     elif form == "json":
         show.answer(body)

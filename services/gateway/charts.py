@@ -1,7 +1,8 @@
 """What a chart of a report shows: labels along its axis, and numbers for each of its series. Pure."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -49,8 +50,9 @@ def plot(chart: Chart | None, columns: Sequence[str], rows: Sequence[Row]) -> Pl
     """Rows with the same x are one: their numbers are summed. Too many become the largest ones, and all others."""
     chosen = _choose(chart or Chart(), columns, rows)
     place = {name: number for number, name in enumerate(columns)}
-    keys = list(dict.fromkeys(row[place[chosen.x or ""]] for row in rows))
-    series = _limit_series(_series(chosen, place, keys, rows))
+    along = [_key(row[place[chosen.x]]) if chosen.x in place else None for row in rows]
+    keys = list(dict.fromkeys(along))
+    series = _limit_series(_series(chosen, place, along, rows))
     stacked = chosen.stacked and len(series) > 1
     labels, left_out = _labels(keys), ""
     most = MOST_POINTS if chosen.kind == "line" else MOST_BARS if stacked else max(1, MOST_BARS // max(1, len(series)))
@@ -85,17 +87,17 @@ def _choose(chart: Chart, columns: Sequence[str], rows: Sequence[Row]) -> Chart:
     return msgspec.structs.replace(chart, x=x, series=series or (COUNTED,), kind=kind)
 
 
-def _series(chart: Chart, place: dict[str, int], keys: list[Any], rows: Sequence[Row]) -> list[Series]:
-    at = {key: number for number, key in enumerate(keys)}
+def _series(chart: Chart, place: dict[str, int], along: list[Any], rows: Sequence[Row]) -> list[Series]:
+    at = {key: number for number, key in enumerate(dict.fromkeys(along))}
     found: dict[str, list[float | None]] = {}
-    for row in rows:
-        number = at[row[place[chart.x or ""]]]
+    for key, row in zip(along, rows, strict=True):
+        number = at[key]
         for name in chart.series:
             value = row[place[name]] if name in place else 1
-            if value is None:
+            if value is None or not math.isfinite(value):
                 continue
             series = _title(name) if chart.by is None else _label(row[place[chart.by]])
-            values = found.setdefault(series, [None] * len(keys))
+            values = found.setdefault(series, [None] * len(at))
             values[number] = (values[number] or 0.0) + float(value)
     return [Series(name, values) for name, values in found.items()]
 
@@ -112,6 +114,11 @@ def _limit_labels(labels: list[str], series: list[Series], most: int) -> tuple[l
     kept, rest = _largest(range(len(labels)), most, lambda number: sizes[number])
     cut = [Series(one.name, [*(one.values[n] for n in kept), *_sum([[one.values[n] for n in rest]])]) for one in series]
     return [*(labels[number] for number in kept), f"and {len(rest)} others"], cut
+
+
+def _key(value: Any) -> Any:
+    """Lists and objects are as they are written."""
+    return value if isinstance(value, Hashable) else str(value)
 
 
 def _largest(items: Iterable[Any], most: int, size: Callable[[Any], float]) -> tuple[list[Any], list[Any]]:

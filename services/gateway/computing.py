@@ -21,8 +21,9 @@ class Outdated(Exception):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of a report, in its order; `truncated` if there are more than its limit."""
+    """The rows of a report for these `values`, in its order; `truncated` if there are more than its limit."""
 
+    values: tuple[Any, ...]
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     truncated: bool
@@ -74,4 +75,10 @@ async def _select(db: Connection, ready: Ready, values: Sequence[Any]) -> Table:
     await db.execute(f"SET LOCAL statement_timeout = {int(report.timeout * 1000)}")
     rows = await db.fetch(report.statement().text, *values, timeout=report.timeout + SLACK_SECONDS)
     kept = [tuple(row) for row in rows[: report.row_limit]]
-    return Table(columns=ready.columns, rows=kept, truncated=len(rows) > report.row_limit, fresh=fresh)
+    return Table(
+        values=tuple(values),
+        columns=ready.columns,
+        rows=kept,
+        truncated=len(rows) > report.row_limit,
+        fresh=fresh,
+    )

@@ -1,10 +1,13 @@
 """Draws a plot as SVG: without a script, an address or a font from outside, readable on white and on black."""
 
+import datetime as dt
 import re
 import xml.etree.ElementTree as ET
 
 from services.gateway.charts import Plot
 
+MEDIA_TYPE = "image/svg+xml"
+END = b"</svg>"
 WIDTH, HEIGHT = 900, 480
 TALLEST = 1400
 BAR_HEIGHT = 22
@@ -20,8 +23,11 @@ FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML may have."""
 
 
-def draw(plot: Plot, *, name: str, title: str, note: str) -> bytes:
-    """`name` tells charts apart that stand on one page. The same plot is drawn with the same bytes."""
+def draw(plot: Plot, *, name: str, title: str, limits: str = "") -> bytes:
+    """The image up to its end, see `noted`. The same plot is drawn with the same bytes.
+
+    `name` tells charts apart that stand on one page; `limits` is said about what is not shown.
+    """
     import pygal  # noqa: PLC0415 - most gateways never draw
     from pygal.style import Style  # noqa: PLC0415
 
@@ -84,15 +90,22 @@ def draw(plot: Plot, *, name: str, title: str, note: str) -> bytes:
     for series in plot.series:
         chart.add(_clean(series.name), series.values[order])
     root = chart.render_tree()
-    _finish(root, note, height)
+    _tidy(root, limits)
     drawn: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return drawn
+    return drawn.removesuffix(END)
+
+
+def noted(drawn: bytes, computed_at: dt.datetime, version: int, lag_versions: int) -> bytes:
+    """What was drawn, with its freshness and its end."""
+    behind = f", {lag_versions:,} versions behind" if lag_versions else ""
+    note = f"as of {computed_at:%Y-%m-%d %H:%M:%S} UTC, version {version}{behind}"
+    return b'%b<text class="note" x="98%%" y="98%%">%b</text>%b' % (drawn, note.encode(), END)
 
 
 def _rules(name: str) -> str:
     """Text can be selected; what the numbers are measured by stands back."""
     here = f"#chart-{name}"
-    note = f"{here} .note{{font-size:11px;fill:{INK};text-anchor:end}}"
+    note = f"{here} .note,{here} .limits{{font-size:11px;fill:{INK}}}{here} .note{{text-anchor:end}}"
     return f"{here}{{-webkit-user-select:text;user-select:text}}{here} .guide.line{{stroke-opacity:.4}}{note}"
 
 
@@ -105,8 +118,8 @@ def _bars(plot: Plot) -> int:
     return 1 if plot.stacked else max(1, len(plot.series))
 
 
-def _finish(root: ET.Element, note: str, height: int) -> None:
-    """Takes out what is for a script, says what a bar is when it is pointed at, and writes the note."""
+def _tidy(root: ET.Element, limits: str) -> None:
+    """Takes out what is for a script, and says what a bar is when it is pointed at."""
     root.set("role", "img")
     for parent in list(root.iter()):
         for child in list(parent):
@@ -118,8 +131,8 @@ def _finish(root: ET.Element, note: str, height: int) -> None:
             for child in told.values():
                 parent.remove(child)
             ET.SubElement(parent, "title").text = ": ".join(text for text in texts if text)
-    text = ET.SubElement(root, "text", {"class": "note", "x": str(WIDTH - 20), "y": str(height - 10)})
-    text.text = _clean(note)
+    if limits:
+        ET.SubElement(root, "text", {"class": "limits", "x": "2%", "y": "98%"}).text = f"Shown: {limits}"
 
 
 def _number(value: float | None) -> str:

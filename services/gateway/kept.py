@@ -16,7 +16,7 @@ ENTRY_BYTES = 1 << 10
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
-    """A body and its tag, of the moment of `fresh`. Of JSON, `body` has no end yet: how fresh it is follows."""
+    """A body and its tag, of the moment of `fresh`. Of JSON and SVG, `body` has no end yet: how fresh it is follows."""
 
     body: bytes
     tag: str

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from services.gateway import drawing
 from services.gateway.answers import ENCODER
+from services.gateway.charts import plot
 from services.gateway.computing import Table
 from services.gateway.downloads import Csv, Ndjson
 from shared.catalog.report import Report
@@ -39,6 +41,16 @@ def _ndjson(_report: Report, table: Table) -> bytes:
     return Ndjson(table.columns).lines(table.rows)
 
 
+def _svg(report: Report, table: Table) -> bytes:
+    """An image up to its end, which tells how fresh it is."""
+    asked = ", ".join(f"{one.name} {value}" for one, value in zip(report.parameters, table.values, strict=True))
+    shown = plot(report.chart, table.columns, table.rows)
+    limits = [f"the first {report.row_limit:,} rows"] if table.truncated else []
+    limits += [shown.left_out] if shown.left_out else []
+    title = f"{report.title} ({asked})" if asked else report.title
+    return drawing.draw(shown, name=report.name, title=title, limits="; ".join(limits))
+
+
 def _encoded(table: Table, rows: list[Any]) -> bytes:
     return ENCODER.encode([dict(zip(table.columns, row, strict=True)) for row in rows])
 
@@ -52,4 +64,5 @@ FORMS = {
     "json": Form("application/json", whole=False, render=_json),
     "csv": Form("text/csv", whole=True, render=_csv),
     "ndjson": Form("application/x-ndjson", whole=True, render=_ndjson),
+    "svg": Form(drawing.MEDIA_TYPE, whole=False, render=_svg),
 }

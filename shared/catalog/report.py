@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from shared.catalog import kinds, literals
+from shared.catalog.chart import Chart
 from shared.catalog.shape import Mistake
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}\Z")
@@ -138,6 +139,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     parameters: tuple[Parameter, ...] = ()
     row_limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_ROWS)] = 10_000
     timeout: Annotated[float, msgspec.Meta(gt=0, le=MOST_SECONDS)] = 5.0
+    chart: Chart | None = None
     sql: str
 
     def statement(self) -> Statement:

@@ -54,7 +54,7 @@ class ReportFile(msgspec.Struct, frozen=True, kw_only=True):
 
     def _of_key(self, key: str, number: int) -> int | None:
         """Where a key stands; if it is a list of tables, the one of that number."""
-        tables = list(re.finditer(rf"^[ \t]*\[\[[ \t]*{re.escape(key)}[ \t]*\]\]", self.text, re.MULTILINE))
+        tables = list(re.finditer(rf"^[ \t]*\[\[?[ \t]*{re.escape(key)}[ \t]*\]\]?", self.text, re.MULTILINE))
         if tables:
             return tables[min(number, len(tables) - 1)].start()
         match = re.search(rf"""^[ \t]*["']?{re.escape(key)}["']?[ \t]*=[ \t]*""", self.text, re.MULTILINE)

@@ -12,12 +12,14 @@ import pytest
 
 from services.gateway import drawing
 from services.gateway.charts import MOST_BARS, MOST_POINTS, MOST_SERIES, Plot, plot
-from services.gateway.drawing import COLOURS, INK, draw
+from services.gateway.drawing import COLOURS, INK, draw, noted
 from shared.catalog.chart import Chart
 from tests.stack import ROOT
 
 HIRES = ["department", "job", "q1", "q2"]
 ROWS = [("A", "Cook", 1, 2), ("A", "Driver", 3, None), ("B", "Cook", 5, Decimal("0.5")), (None, "Cook", 7, 8)]
+NOON = dt.datetime(2021, 11, 7, 12, tzinfo=dt.UTC)
+NOTE = "as of 2021-11-07 12:00:00 UTC, version 1812"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -26,8 +28,8 @@ def shown(found: Plot) -> dict[str, list[float | None]]:
 
 
 def drawn(chart: Chart | None, columns: list[str], rows: list[tuple[Any, ...]], **about: str) -> ET.Element:
-    told = {"name": "c", "title": "A title", "note": "as of now", **about}
-    return read(draw(plot(chart, columns, rows), **told))
+    told = {"name": "c", "title": "A title", **about}
+    return read(noted(draw(plot(chart, columns, rows), **told), NOON, 1812, 0))
 
 
 def read(data: bytes) -> ET.Element:
@@ -146,8 +148,8 @@ def test_what_fits_is_no_mistake() -> None:
 
 
 def test_title_axes_legend_and_note_are_text() -> None:
-    root = drawn(Chart(x="job", series=("q1", "q2")), HIRES, ROWS, title="Hires (year 2021)", note="as of noon")
-    assert {"Hires (year 2021)", "job", "q1, q2", "q1", "q2", "Cook", "Driver", "as of noon"} <= set(texts(root))
+    root = drawn(Chart(x="job", series=("q1", "q2")), HIRES, ROWS, title="Hires (year 2021)", limits="some")
+    assert {"Hires (year 2021)", "job", "q1, q2", "q1", "q2", "Cook", "Driver", NOTE, "Shown: some"} <= set(texts(root))
     assert (root.get("role"), root.get("width"), root.get("viewBox")) == ("img", "900", "0 0 900 480")
 
 
@@ -175,7 +177,9 @@ CASES: dict[str, tuple[Chart | None, list[str], list[tuple[Any, ...]]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_an_image_that_asks_for_nothing(case: str) -> None:
     chart, columns, rows = CASES[case]
-    data = draw(plot(chart, columns, rows), name="c", title="<script>x</script> & \x07", note="<b>")
+    data = noted(
+        draw(plot(chart, columns, rows), name="c", title="<script>x</script> & \x07", limits="<b>"), NOON, 1, 2
+    )
     root = read(data)
     assert {node.tag.removeprefix(SVG) for node in root.iter()} <= {
         *("svg", "defs", "style", "title", "g", "rect", "path", "text", "circle", "desc")
@@ -192,14 +196,14 @@ def test_it_is_an_image_that_asks_for_nothing(case: str) -> None:
 
 def test_nothing_is_said_to_be_nothing() -> None:
     root = drawn(None, HIRES, [])
-    assert {drawing.NOTHING, "A title", "as of now"} <= set(texts(root))
+    assert {drawing.NOTHING, "A title", NOTE} <= set(texts(root))
 
 
 def test_the_same_rows_are_drawn_with_the_same_bytes_by_any_process() -> None:
     script = (
         "from services.gateway.charts import plot; from services.gateway.drawing import draw; import sys;"
         "rows = [('A', 1, 2), ('B', 2, 3)];"
-        "data = draw(plot(None, ['x', 'n', 'm'], rows), name='c', title='t', note='n'); sys.stdout.buffer.write(data)"
+        "data = draw(plot(None, ['x', 'n', 'm'], rows), name='c', title='t'); sys.stdout.buffer.write(data)"
     )
     made = {
         subprocess.run(
@@ -239,7 +243,7 @@ def test_who_draws_nothing_has_not_the_library_and_who_does_stays_small() -> Non
         "size = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096; before = size();"
         "from services.gateway.charts import plot; from services.gateway.drawing import draw;"
         "rows = [(f'd{n}', n, n, n, n) for n in range(1000)];"
-        "[draw(plot(None, list('xabcd'), rows), name='c', title='t', note='n') for _ in range(5)];"
+        "[draw(plot(None, list('xabcd'), rows), name='c', title='t') for _ in range(5)];"
         "print(size() - before)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -3,10 +3,12 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from shared.catalog.chart import Chart
 from shared.catalog.report import Parameter, Report
 from shared.catalog.reports import read_reports
 from tests.stack import ROOT
@@ -21,18 +23,23 @@ def told(heading: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([a-z_]+)` \| ?([^|]*?) ?\|", section, re.MULTILINE))
 
 
-@pytest.mark.parametrize(("heading", "kind"), [("Declaring one", Report), ("Parameters", Parameter)])
+@pytest.mark.parametrize(("heading", "kind"), [("Declaring one", Report), ("Parameters", Parameter), ("Charts", Chart)])
 def test_every_key_is_explained_and_no_other(heading: str, kind: type[msgspec.Struct]) -> None:
     expected = {}
     for field in msgspec.structs.fields(kind):
-        if field.name != "name" or kind is Parameter:
-            default = "" if field.required or field.default in (None, "", ()) else f"`{field.default}`"
+        if field.name != "name" or kind is not Report:
+            default = "" if field.required or field.default in (None, "", ()) else f"`{_told(field.default)}`"
             expected[field.name] = "required" if field.required else default
     assert told(heading) == expected
 
 
+def _told(default: Any) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
 def test_the_example_can_be_declared(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    example, chart = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert (ROOT / "catalog" / "reports" / "hires_by_quarter.toml").read_text().endswith(chart)
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "example.toml").write_text(example)
     (found,) = read_reports(tmp_path)

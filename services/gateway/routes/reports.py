@@ -11,7 +11,7 @@ from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter as QueryParameter
 
-from services.gateway import access, etags, parameters, preferences
+from services.gateway import access, drawing, etags, parameters, preferences
 from services.gateway.answers import ENCODER, Answer, preferred
 from services.gateway.computing import Outdated, compute
 from services.gateway.freshness import Fresh, select_fresh
@@ -23,7 +23,12 @@ from shared.catalog.report import Parameter
 from shared.catalog.reports import Flaw
 from shared.db import Pool
 
-FILES = {"text/csv": "csv", "application/x-ndjson": "ndjson", "application/ndjson": "ndjson"}
+FILES = {
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    drawing.MEDIA_TYPE: "svg",
+}
 
 
 class ReportBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,14 +100,14 @@ async def list_reports(pool: Pool, reports: Reports) -> Answer[ReportBodies]:
 @get(
     "/v1/reports/{report:str}",
     tags=["reports"],
-    summary="One report, as JSON, CSV or NDJSON",
+    summary="One report, as JSON, CSV or NDJSON, or drawn as SVG",
     description="Its parameters go into the query string: `/v1/reports/hires_by_quarter?year=2021&format=csv`. The"
     " `ETag` is that of the rows, whenever they were computed: `If-None-Match` is answered by 304 while they are the"
     " same. How fresh they are is told in the body of JSON, and in headers of every form.",
     opt={"scope": "read", "any_query": True},
     responses={
         **responses(404, 422, 503),
-        200: ResponseSpec(data_container=Result, description="JSON, CSV or NDJSON"),
+        200: ResponseSpec(data_container=Result, description="JSON, CSV, NDJSON or SVG"),
         304: ResponseSpec(data_container=None, description="The rows are those that the client has"),
     },
 )
@@ -113,7 +118,7 @@ async def read_report(
     kept: Kept,
     stopping: asyncio.Event,
     report: str,
-    form: Annotated[Literal["json", "csv", "ndjson"] | None, QueryParameter(query="format")] = None,
+    form: Annotated[Literal["json", "csv", "ndjson", "svg"] | None, QueryParameter(query="format")] = None,
     min_version: Annotated[
         int | None, QueryParameter(ge=0, description="Of the first dataset, as a job has it: wait for it")
     ] = None,
@@ -159,6 +164,11 @@ async def read_report(
         return Response(b"", status_code=304, headers=headers)
     if wanted == "json":
         return Answer(found.body + ENCODER.encode(told)[1:], headers=headers)
+    if wanted == "svg":
+        # Whoever opens it by its address sees it, and nothing in it could reach out.
+        headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+        image = drawing.noted(found.body, told.computed_at, told.version, told.lag_versions)
+        return Response(image, media_type=drawing.MEDIA_TYPE, headers=headers)
     headers["Content-Disposition"] = f'attachment; filename="{report}.{wanted}"'
     return Response(found.body, media_type=FORMS[wanted].media_type, headers=headers)
 
@@ -179,11 +189,11 @@ async def _render(pool: Pool, ready: Ready, values: tuple[Any, ...], wanted: str
             " can't tell that some are missing.",
             hint="Ask for less by its parameters, or raise row_limit in its declaration; JSON has the first ones.",
         )
-    body = form.render(ready.report, table)
+    body = await asyncio.to_thread(form.render, ready.report, table)  # meanwhile others are answered
     content = [ready.report.name.encode(), wanted.encode(), ENCODER.encode(values), body]
     digest = hashlib.sha256(b"\0".join(content)).hexdigest()[:32]
-    # Of JSON the rest tells how fresh it is, and is another each time.
-    tag = f'W/"{digest}"' if wanted == "json" else f'"{digest}"'
+    # What is no file tells at its end how fresh it is, and that is another each time.
+    tag = f'"{digest}"' if form.whole else f'W/"{digest}"'
     return Rendered(body=body, tag=tag, fresh=table.fresh)
 
 
