@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+import sys
 import xml.etree.ElementTree as ET
 
 from services.gateway.charts import Plot
@@ -30,6 +31,9 @@ def draw(plot: Plot, *, name: str, title: str, limits: str = "") -> bytes:
     """
     import pygal  # noqa: PLC0415 - most gateways never draw
     from pygal.style import Style  # noqa: PLC0415
+
+    # It wants to be asked about every import, for maps that we don't have, and in a way that Python warns of.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
 
     lying = plot.kind == "bar" and _must_lie(plot.labels)
     kinds = {
@@ -97,7 +101,7 @@ def draw(plot: Plot, *, name: str, title: str, limits: str = "") -> bytes:
 
 def noted(drawn: bytes, computed_at: dt.datetime, version: int, lag_versions: int) -> bytes:
     """What was drawn, with its freshness and its end."""
-    behind = f", {lag_versions:,} versions behind" if lag_versions else ""
+    behind = f", behind by {lag_versions:,}" if lag_versions else ""
     note = f"as of {computed_at:%Y-%m-%d %H:%M:%S} UTC, version {version}{behind}"
     return b'%b<text class="note" x="98%%" y="98%%">%b</text>%b' % (drawn, note.encode(), END)
 

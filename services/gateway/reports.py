@@ -155,7 +155,7 @@ async def _examine(db: Connection, file: ReportFile, datasets: dict[str, Dataset
             flaws=(file.flaw("#/datasets" if waits else pointer, detail),),
             digest=digest,
         )
-    if report.chart is not None and (wrong := report.chart.mistakes(examined.columns)):
+    if report.chart is not None and (wrong := report.chart.mistakes(examined.columns, examined.numbers)):
         flaws = tuple(file.flaw("#/chart", detail) for detail in wrong)
         return Standing(name=file.name, report=report, state="broken", flaws=flaws, digest=digest)
     return Standing(

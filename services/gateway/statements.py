@@ -40,8 +40,9 @@ STEADY = re.compile(
     r"|to_timestamp|quote_(literal|nullable)"
 )
 """Functions that Postgres calls stable since a setting decides of them that is the same for all of our connections."""
+NUMBERS = ("int2", "int4", "int8", "float4", "float8", "numeric")
 SHOWN = (
-    *("int2", "int4", "int8", "float4", "float8", "numeric", "bool", "text", "varchar", "bpchar", "name", "char"),
+    *(*NUMBERS, "bool", "text", "varchar", "bpchar", "name", "char"),
     *("date", "time", "timestamp", "timestamptz", "uuid", "json", "jsonb"),
 )
 """Types of columns that JSON and CSV can show."""
@@ -67,10 +68,11 @@ class Read(msgspec.Struct, frozen=True, order=True):
 
 
 class Examined(msgspec.Struct, frozen=True):
-    """What a good statement reads, and the columns that it gives."""
+    """What a good statement reads, and the columns that it gives; some of them of numbers."""
 
     reads: tuple[Read, ...]
     columns: tuple[str, ...]
+    numbers: tuple[str, ...]
 
 
 async def examine(db: Connection, report: Report, datasets: Mapping[str, Dataset]) -> Examined:
@@ -99,7 +101,8 @@ async def examine(db: Connection, report: Report, datasets: Mapping[str, Dataset
             "a text is read as a date or a time, which 'today' is as well:"
             " give the parameter the type date, or use to_date(text, 'YYYY-MM-DD')"
         )
-    return Examined(reads, _columns(prepared))
+    numbers = tuple(one.name for one in prepared.get_attributes() if one.type.name in NUMBERS)
+    return Examined(reads, _columns(prepared), numbers)
 
 
 async def _parse(db: Connection, report: Report, statement: Statement) -> str:

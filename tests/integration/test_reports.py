@@ -124,7 +124,7 @@ async def test_what_depends_on_rows_and_parameters_alone_is_good(gateway: Pool) 
 async def test_it_is_told_what_is_read(gateway: Pool) -> None:
     sql = f"SELECT d.id FROM data.departments d JOIN {HIRES} h ON h.department_id = d.id"
     found = await examined(gateway, report(sql, datasets=("hired_employees", "departments")))
-    assert found == Examined((Read("departments", None), Read("hired_employees", "hires")), ("id",))
+    assert found == Examined((Read("departments", None), Read("hired_employees", "hires")), ("id",), ("id",))
 
 
 async def test_what_is_no_good_is_refused_where_it_stands(gateway: Pool) -> None:
@@ -159,8 +159,8 @@ class Folder:
         self.pool = pool
         self.reports = Reports(self.path, Catalog())
 
-    def write(self, name: str, sql: str, *, datasets: str = '["hired_employees"]') -> None:
-        text = f'title = "T"\ndatasets = {datasets}\nsql = """\n{sql}\n"""\n'
+    def write(self, name: str, sql: str, *, datasets: str = '["hired_employees"]', chart: str = "") -> None:
+        text = f'title = "T"\ndatasets = {datasets}\nsql = """\n{sql}\n"""\n{chart}'
         (self.path / "reports" / f"{name}.toml").write_text(text)
 
     async def states(self) -> dict[str, str]:
@@ -193,6 +193,22 @@ async def test_files_are_looked_at_again_when_they_change(folder: Folder) -> Non
     assert "one" not in await folder.states()
     assert (await folder.problem("one")).status == 404
     assert (await folder.reports.ready(folder.pool, "two")).columns == ("name",)
+
+
+async def test_a_chart_must_fit_the_columns(folder: Folder) -> None:
+    sql = f"SELECT name, count(*) AS n FROM {ROWS} GROUP BY 1"
+    folder.write("good", sql, chart='[chart]\nx = "name"\nseries = ["n"]\n')
+    folder.write("bad", sql, chart='\n[chart]\nx = "nme"\nseries = ["name"]\n')
+    folder.write("worse", sql, chart='[chart]\nkind = "pie"\n')
+    assert await folder.states() == {"good": "ready", "bad": "broken", "worse": "broken"}
+    flaws = [str(flaw) for flaw in folder.reports.standing["bad"].flaws]
+    assert flaws == [
+        "catalog/reports/bad.toml:7: chart: 'nme' is not a column; there are name, n",
+        "catalog/reports/bad.toml:7: chart: 'name' in `series` is no column of numbers",
+    ]
+    (worse,) = folder.reports.standing["worse"].flaws
+    assert worse.line == 6
+    assert "pie" in worse.detail
 
 
 async def test_nothing_is_checked_again_while_nothing_changes(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ REPORT = Report(
     datasets=(HIRED,),
     parameters=(Parameter(name="year", type="integer"),),
     sql="SELECT count(*) FROM data.hired_employees"
-    " WHERE hired_at >= make_date(:year, 1, 1) AND hired_at < make_date(:year + 1, 1, 1)",
+    " WHERE hired_at >= make_date(:year::int, 1, 1) AND hired_at < make_date(:year::int + 1, 1, 1)",
 )
 Ask = Callable[[Connection], Awaitable[Any]]
 
@@ -138,7 +138,7 @@ def searched(**body: Any) -> Ask:
 
 
 def reported(year: int) -> Ask:
-    return lambda db: db.fetch(REPORT.statement(), year)
+    return lambda db: db.fetch(REPORT.statement().text, year)
 
 
 ASKED: dict[str, Ask] = {

@@ -17,6 +17,7 @@ from shared.catalog.chart import Chart
 from tests.stack import ROOT
 
 HIRES = ["department", "job", "q1", "q2"]
+NUMBERS = ["q1", "q2"]
 ROWS = [("A", "Cook", 1, 2), ("A", "Driver", 3, None), ("B", "Cook", 5, Decimal("0.5")), (None, "Cook", 7, 8)]
 NOON = dt.datetime(2021, 11, 7, 12, tzinfo=dt.UTC)
 NOTE = "as of 2021-11-07 12:00:00 UTC, version 1812"
@@ -132,19 +133,20 @@ def test_labels_are_short_and_on_one_line() -> None:
         (Chart(x="Job"), "'Job' is not a column; there are department, job, q1, q2"),
         (Chart(series=("q1", "q9")), "'q9' is not a column"),
         (Chart(by="weather", series=("q1",)), "'weather' is not a column"),
-        (Chart(x="job", series=("job",)), "'job' is named twice"),
+        (Chart(x="q1", series=("q1",)), "'q1' is named twice"),
+        (Chart(series=("job",)), "'job' in `series` is no column of numbers"),
         (Chart(by="job"), "`by` needs a single column in `series`"),
         (Chart(by="job", series=("q1", "q2")), "`by` needs a single column in `series`"),
     ],
 )
 def test_what_does_not_fit_the_columns_is_told(chart: Chart, said: str) -> None:
-    (mistake,) = chart.mistakes(HIRES)
+    (mistake,) = chart.mistakes(HIRES, NUMBERS)
     assert said in mistake
 
 
 def test_what_fits_is_no_mistake() -> None:
-    assert Chart().mistakes(HIRES) == []
-    assert Chart(kind="bar", x="job", by="department", series=("q1",), stacked=True).mistakes(HIRES) == []
+    assert Chart().mistakes(HIRES, NUMBERS) == []
+    assert Chart(kind="bar", x="job", by="department", series=("q1",), stacked=True).mistakes(HIRES, NUMBERS) == []
 
 
 def test_title_axes_legend_and_note_are_text() -> None:
@@ -169,6 +171,11 @@ CASES: dict[str, tuple[Chart | None, list[str], list[tuple[Any, ...]]]] = {
     "nothing declared": (Chart(x="job", by="department", series=("q1",)), HIRES, []),
     "nulls": (None, HIRES, [(None, None, None, None), ("x", "y", None, None)]),
     "large and small": (None, ["name", "n"], [("x", 10**20), ("y", Decimal("1e-9")), ("z", -(10**18))]),
+    "lists, and what is no number": (
+        None,
+        ["tags", "n"],
+        [(["a", "b"], Decimal("NaN")), (["a", "b"], 2.5), ([], None)],
+    ),
     "one column": (None, ["n"], [(1,), (2,)]),
     "hostile": (None, ["<script>", "n"], [("</text><script>alert(1)</script>", 1), ("\x00\x1b&\ud800\uffff", 2)]),
 }
@@ -248,3 +255,8 @@ def test_who_draws_nothing_has_not_the_library_and_who_does_stays_small() -> Non
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 25 << 20
+
+
+def test_what_is_not_shown_yet_is_told() -> None:
+    drawn = draw(plot(None, HIRES, ROWS), name="c", title="t")
+    assert f"{NOTE}, behind by 3</text></svg>".encode() in noted(drawn, NOON, 1812, 3)
