@@ -1,95 +1,159 @@
-"""The table of a rollup, and what one chunk adds to it, as SQL. Pure."""
+"""The tables of a rollup, as SQL: a row for each group, and beside it the values of fields that are kept so. Pure.
 
+Sums and counts are added to. The least, the greatest and the number of different values can't be: for them a second
+table has each value of a group with the number of its rows. `_group` numbers the groups.
+"""
+
+from typing import NamedTuple
+
+from services.analytics import groups
 from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
-from shared.catalog.rollup import ROWS, Group, Rollup
-
-PARTS = {
-    "year": "extract(year FROM {})::int",
-    "quarter": "extract(quarter FROM {})::int",
-    "month": "date_trunc('month', {})::date",
-    "date": "({})::date",
-}
-"""Of a datetime in UTC, which every connection of ours is set to."""
+from shared.catalog.rollup import BY_VALUE, ROWS, Rollup
 
 
-def create(dataset: Dataset, rollup: Rollup) -> str:
-    """A row for each group; groups whose key is null are groups like any other."""
-    groups = [f'"{group.column}" {_type(dataset, group)}' for group in rollup.groups]
-    sums = [
-        f'"{measure.column}" numeric NOT NULL' if measure.field else f'"{measure.column}" bigint NOT NULL'
-        for measure in rollup.sums
+class Sum(NamedTuple):
+    """A column that is added to, and what it holds of the rows x. Those of an average are hidden behind it."""
+
+    column: str
+    type: str
+    expression: str
+    floating: bool = False
+    """Whether zeros behind the point are no part of it."""
+
+    def trimmed(self, value: str) -> str:
+        """However many digits numbers had that came and went, the sum of those that are left looks the same."""
+        return f"trim_scale({value})" if self.floating else value
+
+
+class Tables(NamedTuple):
+    """A rollup of a dataset and where it is: in its own tables, or in a draft of them, which only its maker sees."""
+
+    dataset: Dataset
+    rollup: Rollup
+    draft: int | None = None
+
+    @property
+    def groups(self) -> str:
+        """The table of groups."""
+        return self._name(self.rollup.table(self.dataset.name), 0)
+
+    def values(self, field: str) -> str:
+        """The table of the field's values."""
+        number = self.rollup.valued.index(field) + 1
+        return self._name(self.rollup.values_table(self.dataset.name, field), number)
+
+    def value(self, field: str) -> str:
+        """The column of the field's values where there are others: no declared name begins with _."""
+        return f"_value_{self.rollup.valued.index(field)}"
+
+    @property
+    def all(self) -> list[str]:
+        """The groups first."""
+        return [self.groups, *(self.values(field) for field in self.rollup.valued)]
+
+    @property
+    def sums(self) -> list[Sum]:
+        """Every column that is added to."""
+        return [sum_ for number in range(len(self.rollup.measures)) for sum_ in self._sums(number)] + [
+            Sum(ROWS, "bigint", "count(*)")
+        ]
+
+    @property
+    def found(self) -> dict[str, str]:
+        """The columns that are looked up in the values, and what they hold of the rows x."""
+        return {
+            measure.column: f'count(DISTINCT x."{measure.field}")'
+            if measure.function == "count_distinct"
+            else f'{measure.function}(x."{measure.field}")'
+            for measure in self.rollup.measured
+            if measure.function in BY_VALUE
+        }
+
+    def type(self, field: str) -> str:
+        """Postgres' type of a field."""
+        return kinds.sql(self.dataset.field(field).type)
+
+    def _name(self, table: str, number: int) -> str:
+        return f'rollups."{table}"' if self.draft is None else f'rollups."_{self.draft}_{number}_{self.dataset.name}"'
+
+    def _sums(self, number: int) -> list[Sum]:
+        measure = self.rollup.measured[number]
+        if measure.function == "count":
+            return [Sum(measure.column, "bigint", "count(*)")]
+        if measure.function not in ("sum", "avg"):
+            return []
+        floating = self.dataset.field(measure.field).type == "number"
+        field = f'x."{measure.field}"'
+        # The shortest text is the exact number; the way to numeric without it keeps 15 digits.
+        added = f"trim_scale(coalesce(sum({field}::text::numeric), 0))" if floating else f"coalesce(sum({field}), 0)"
+        if measure.function == "sum":
+            return [Sum(measure.column, "numeric", added, floating)]
+        return [
+            Sum(f"_sum_{number}", "numeric", added, floating),
+            Sum(f"_count_{number}", "bigint", f"count({field})"),
+        ]
+
+
+def create(tables: Tables) -> list[str]:
+    """Groups whose key is null are groups like any other. The columns stand in the order in which they are declared."""
+    rollup = tables.rollup
+    hidden = [sum_ for sum_ in tables.sums if sum_.column.startswith("_")]
+    columns = [
+        "_group bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+        *groups.definitions(tables.dataset, rollup),
     ]
-    return (
-        f'CREATE TABLE IF NOT EXISTS rollups."{rollup.table(dataset.name)}" '
-        f"({', '.join([*groups, *sums])}, {ROWS} bigint NOT NULL, UNIQUE NULLS NOT DISTINCT ({_keys(rollup)}))"
-    )
-
-
-def add_chunk(dataset: Dataset, rollup: Rollup) -> str:
-    """$1: the chunk's ledger number. Counts the groups that changed.
-
-    What the chunk wrote is what still stands of it plus what others replaced since; what it took away are the rows it
-    replaced. All of it is read in one snapshot, and sums don't mind their order, so chunks may come in any.
-    """
-    table = f'rollups."{rollup.table(dataset.name)}"'
-    rows = f'data."{dataset.name}"'
-    old = f"ingestor.replaced r, jsonb_populate_record(NULL::{rows}, r.row) x WHERE r.dataset = '{dataset.name}' AND"
-    columns = [measure.column for measure in rollup.sums] + [ROWS]
-    names = ", ".join(f'"{column}"' for column in columns)
-    return f"""
-        WITH delta AS (
-            {_select(rollup, "x", 1)} FROM {rows} x WHERE x._chunk = $1 GROUP BY {_numbers(rollup)}
-            UNION ALL
-            {_select(rollup, "x", 1)} FROM {old} r.was = $1 GROUP BY {_numbers(rollup)}
-            UNION ALL
-            {_select(rollup, "x", -1)} FROM {old} r.ledger = $1 GROUP BY {_numbers(rollup)}
-        ), summed AS (
-            SELECT {_keys(rollup)}, {", ".join(f'sum("{column}") AS "{column}"' for column in columns)}
-            FROM delta GROUP BY {_keys(rollup)}
-            HAVING {" OR ".join(f'sum("{column}") <> 0' for column in columns)}
-        ), added AS (
-            INSERT INTO {table} AS t ({_keys(rollup)}, {names})
-            SELECT {_keys(rollup)}, {names} FROM summed ORDER BY {_keys(rollup)}
-            ON CONFLICT ({_keys(rollup)}) DO UPDATE
-            SET {", ".join(f'"{column}" = t."{column}" + excluded."{column}"' for column in columns)}
-            RETURNING 1
-        )
-        SELECT count(*) FROM added
-    """
-
-
-def delete_empty(dataset: Dataset, rollup: Rollup) -> str:
-    """Groups that nothing is left of. While chunks overtake each other a group may have no rows but a sum: it stays."""
-    columns = [measure.column for measure in rollup.sums] + [ROWS]
-    return f'DELETE FROM rollups."{rollup.table(dataset.name)}" WHERE ' + " AND ".join(f'"{c}" = 0' for c in columns)
-
-
-def _select(rollup: Rollup, row: str, sign: int) -> str:
-    groups = [
-        f'{PARTS[group.part].format(f"""{row}."{group.field}" """)} AS "{group.column}"'
-        if group.part
-        else f'{row}."{group.field}" AS "{group.column}"'
-        for group in rollup.groups
+    for number, measure in enumerate(rollup.measured):
+        match measure.function:
+            case "avg":
+                average = f"trim_scale(_sum_{number}) / nullif(_count_{number}, 0)"
+                columns.append(f'"{measure.column}" numeric GENERATED ALWAYS AS ({average}) STORED')
+            case "min" | "max":
+                columns.append(f'"{measure.column}" {tables.type(measure.field)}')
+            case "count" | "count_distinct":
+                columns.append(f'"{measure.column}" bigint NOT NULL DEFAULT 0')
+            case "sum":
+                columns.append(f'"{measure.column}" numeric NOT NULL')
+    columns += [f"{sum_.column} {sum_.type} NOT NULL" for sum_ in hidden]
+    columns.append(f"UNIQUE NULLS NOT DISTINCT ({groups.names(rollup)})")
+    statements = [f"CREATE TABLE {tables.groups} ({', '.join(columns)})"]
+    statements += [
+        # `added` is what the last change was: while chunks overtake each other there may be fewer rows than none.
+        f"CREATE TABLE {tables.values(field)} (_group bigint, value {tables.type(field)}, rows bigint NOT NULL,"
+        " added bigint NOT NULL, PRIMARY KEY (_group, value))"
+        for field in rollup.valued
     ]
-    sums = [
-        f'{sign} * coalesce(sum({row}."{measure.field}"::numeric), 0) AS "{measure.column}"'
-        if measure.field
-        else f'{sign} * count(*) AS "{measure.column}"'
-        for measure in rollup.sums
+    return statements
+
+
+def drop(tables: Tables) -> str:
+    """Waits for those who read them."""
+    return f"DROP TABLE IF EXISTS {', '.join(tables.all)}"
+
+
+def rename(draft: Tables, tables: Tables) -> list[str]:
+    """The draft is what stands from now on."""
+    return [
+        f"ALTER TABLE {old} RENAME TO {new.removeprefix('rollups.')}"
+        for old, new in zip(draft.all, tables.all, strict=True)
     ]
-    return f"SELECT {', '.join([*groups, *sums])}, {sign} * count(*) AS {ROWS}"
 
 
-def _keys(rollup: Rollup) -> str:
-    return ", ".join(f'"{group.column}"' for group in rollup.groups)
+def select(
+    tables: Tables, rows: str, where: str = "true", *, sign: str = "", values: tuple[str, ...] = (), found: str = ""
+) -> str:
+    """What rows, of which each is x, are to their groups, or to those of a group that have the same `values` too."""
+    keys = groups.columns(tables.rollup) + "".join(f', x."{field}" AS {tables.value(field)}' for field in values)
+    sums = ", ".join(f"{sign}{sum_.expression} AS {quoted(sum_.column)}" for sum_ in tables.sums)
+    source = groups.source(tables.rollup, rows)
+    return f"SELECT {keys}, {sums}{found} FROM {source} WHERE {where} GROUP BY {numbers(tables, values)}"
 
 
-def _numbers(rollup: Rollup) -> str:
-    return ", ".join(str(number) for number in range(1, len(rollup.groups) + 1))
+def numbers(tables: Tables, values: tuple[str, ...] = ()) -> str:
+    """Of the columns that `select` begins with."""
+    return ", ".join(str(number + 1) for number in range(len(tables.rollup.groups) + len(values)))
 
 
-def _type(dataset: Dataset, group: Group) -> str:
-    if group.part in ("year", "quarter"):
-        return "integer"
-    return "date" if group.part else kinds.sql(dataset.field(group.field).type)
+def quoted(*names: str) -> str:
+    """The catalog lets no name through that has a quote in it."""
+    return ", ".join(f'"{name}"' for name in names)

@@ -70,7 +70,7 @@ def update_changed(dataset: Dataset, columns: tuple[str, ...]) -> str:
             WHERE NOT (t.{CHUNK} = ANY($2::bigint[]) AND t.{CHUNK} > $1)
             ORDER BY {_keys(dataset, "t")}
             FOR UPDATE OF t
-        ), {_kept(dataset, "old")} new AS (
+        ), {_kept(dataset, "old")}, new AS (
             UPDATE {table} t SET {CHUNK} = $1{_changes(dataset, columns)}
             FROM {stage_name(dataset, columns)} s, old
             WHERE s.{ROW} = old.{ROW} AND {_same_key(dataset, "old", "t")}
@@ -115,8 +115,7 @@ def delete_unseen(dataset: Dataset, field: str) -> str:
 def _delete(dataset: Dataset, which: str) -> str:
     return f"""
         WITH gone AS (DELETE FROM data.{quoted(dataset.name)} t WHERE {which} RETURNING t.*), {_kept(dataset, "gone")}
-             counted AS (SELECT count(*), $1::bigint FROM gone)
-        SELECT count FROM counted
+        SELECT count(*) FROM gone
     """
 
 
@@ -137,7 +136,7 @@ def update_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
         WITH old AS (
             SELECT t.* FROM {table} t JOIN {source} s ON {_same_key(dataset, "s", "t")}
             WHERE {_differs(dataset, columns)}
-        ), {_kept(dataset, "old")} new AS (
+        ), {_kept(dataset, "old")}, new AS (
             UPDATE {table} t SET {CHUNK} = $1{_changes(dataset, columns)} FROM {source} s
             WHERE {_same_key(dataset, "s", "t")} AND {_differs(dataset, columns)} RETURNING 1
         )
@@ -161,12 +160,16 @@ def insert_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
 
 
 def _kept(dataset: Dataset, old: str) -> str:
-    """A part of a WITH clause that keeps rows as they were, for those who must take them away again."""
-    if not dataset.has_readers:
-        return ""
+    """A part of a WITH clause that keeps rows as they were, for those who must take them away again.
+
+    Whether there are any is asked of what is declared now: a declaration that brings the first of them has waited for
+    those who write, but who writes afterwards may have read the one before.
+    """
     return (
         f"kept AS (INSERT INTO replaced (ledger, was, dataset, row)"
-        f" SELECT $1, {old}.{CHUNK}, '{dataset.name}', to_jsonb({old}) - '{ROW}' FROM {old}),"
+        f" SELECT $1, {old}.{CHUNK}, '{dataset.name}', to_jsonb({old}) - '{ROW}' FROM {old}"
+        f" WHERE EXISTS (SELECT FROM datasets WHERE name = '{dataset.name}'"
+        f" AND (declaration->'search' IS NOT NULL OR declaration->'rollups' IS NOT NULL)))"
     )
 
 

@@ -9,7 +9,6 @@ from shared.catalog.dataset import Dataset, Field
 STANDING = {
     "primary_key": "rows are known by it already",
     "partition_by": "rows are kept by it already",
-    "rollups": "what they sum up was not counted for the rows that are there already",
 }
 
 

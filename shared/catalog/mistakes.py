@@ -43,10 +43,11 @@ def mistakes(dataset: Dataset) -> list[Mistake]:
     if dataset.partition_by:
         found += _of_partition(dataset, dataset.partition_by)
     types = {field.name: field.type for field in dataset.fields}
+    lengths = {field.name: field.max_length for field in dataset.fields}
     found += [
         Mistake(f"#/rollups/{number}", detail)
         for number, rollup in enumerate(dataset.rollups)
-        for detail in rollup.mistakes(types)
+        for detail in rollup.mistakes(types, lengths)
     ]
     if dataset.dictionary:
         found += dictionaries.mistakes(dataset, dataset.dictionary)
@@ -63,12 +64,14 @@ def _of_names(dataset: Dataset) -> Iterator[Mistake]:
         )
     if name in RESERVED:
         yield Mistake(all_of_it, f"no dataset can be called {name!r}: that is a route of its own")
-    tables = [rollup.table(name) for rollup in dataset.rollups]
-    for number, table in enumerate(tables):
-        if len(table) > LONGEST_IDENTIFIER:
-            yield Mistake(f"#/rollups/{number}/name", f"rollup table {table!r} has a name that is too long")
-        if table in tables[:number]:
-            yield Mistake(f"#/rollups/{number}/name", f"rollup table {table!r} is declared twice")
+    names = [rollup.name for rollup in dataset.rollups]
+    for number, rollup in enumerate(dataset.rollups):
+        for table in rollup.tables(name):
+            if len(table) > LONGEST_IDENTIFIER:
+                yield Mistake(f"#/rollups/{number}/name", f"rollup table {table!r} has a name that is too long")
+        if rollup.name in names[:number]:
+            detail = f"rollup table {rollup.table(name)!r} is declared twice"
+            yield Mistake(f"#/rollups/{number}/name", detail)
 
 
 def _of_fields(dataset: Dataset) -> Iterator[Mistake]:

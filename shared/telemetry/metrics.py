@@ -24,6 +24,7 @@ FAILED_ROWS = Counter("millrace_failed_rows", "Errors in failed rows by code", [
 DOCUMENTS = Counter("millrace_documents", "Documents written to the search index", ["dataset"])
 DEFINITIONS = Counter("millrace_definitions", "Words looked up in dictionaries, by what became of it", ["result"])
 GROUPS = Counter("millrace_rollup_groups", "Groups of rollups that chunks changed", ["dataset"])
+MENDED = Counter("millrace_rollup_mended", "Groups of rollups that were wrong until a rebuild", ["dataset"])
 MESSAGES = Counter("millrace_messages", "Messages handled, by how it ended", ["message", "result"])
 MESSAGE_SECONDS = Histogram(
     "millrace_message_seconds", "Time to handle a message, commit included", ["message"], buckets=SECONDS

@@ -66,10 +66,15 @@ async def forget(stack: Stack, name: str) -> None:
         " AND tablename ~ ('^' || $1 || '__[0-9]+[wn]?$')",
         name,
     )
-    for table in (f"data.{name}", f"rollups.{name}__r", *(table["name"] for table in made)):
+    made += await db.fetch(
+        "SELECT format('rollups.%I', tablename) AS name FROM pg_tables WHERE schemaname = 'rollups'"
+        " AND tablename ~ ('^' || $1 || '__')",
+        name,
+    )
+    for table in (f"data.{name}", *(table["name"] for table in made)):
         await db.execute(f"DROP TABLE IF EXISTS {table}")
-    for table in ("indexes", "freshness"):
-        await db.execute(f"DELETE FROM indexer.{table} WHERE dataset = $1", name)
+    for table in ("indexer.indexes", "indexer.freshness", "analytics.rollups", "analytics.freshness"):
+        await db.execute(f"DELETE FROM {table} WHERE dataset = $1", name)
     for table in ("chunks", "imports", "datasets"):
         column = "name" if table == "datasets" else "dataset"
         await db.execute(f"DELETE FROM ingestor.{table} WHERE {column} = $1", name)

@@ -41,7 +41,7 @@ async def put(stack: Stack, name: str, declaration: Any, **headers: str) -> http
         {"primary_key": []},
         {"primary_key": [], "partition_by": YEARLY, "fields": [ID, NAME, AT]},
         {"primary_key": ["id", "at"], "partition_by": YEARLY, "fields": [ID, NAME, AT]},
-        {"search": {"fields": ["name"]}, "rollups": [{"name": "r", "group_by": ["name"], "measures": {"n": "count"}}]},
+        {"search": {"fields": ["name"]}, "rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "count"}}]},
     ],
 )
 async def test_a_declared_dataset_can_be_used_at_once(stack: Stack, name: str, changes: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.analytics.handlers import prepare_rollups
+from services.analytics.declaring import prepare_rollups
 from services.indexer.generations import prepare_documents
 from services.ingestor import partitions
 from services.ingestor.tables import detach_partition
@@ -102,7 +102,9 @@ async def test_the_tables_are_those_of_all_services(inhabited: dict[str, str]) -
     searched = {name for name, dataset in DATASETS.items() if dataset.search}
     made = {re.sub(r"__[0-9]+", "__", table) for table in found["documents"]}
     assert made == {f"{name}__{kind}" for name in searched for kind in ("", "w", "n")}
-    assert found["rollups"] == {rollup.table(name) for name, dataset in DATASETS.items() for rollup in dataset.rollups}
+    assert found["rollups"] == {
+        table for name, dataset in DATASETS.items() for rollup in dataset.rollups for table in rollup.tables(name)
+    }
     for service in SERVICES:
         assert {"inbox", "outbox"} <= found[service]
 

@@ -63,6 +63,8 @@ EXAMPLES: list[Message] = [
     commands.IndexPiece(dataset="items", generation=2, first=1),
     commands.SwitchIndex(dataset="items", generation=2),
     commands.RunSearch(**ABOUT, question={"q": "ada", "limit": 10}, min_version=5),
+    commands.RefreshReport(**ABOUT, report="hires_by_quarter", datasets=("hired_employees", "jobs"), round=2),
+    commands.RebuildRollup(**ABOUT, rollup="hires"),
     events.DatasetDeclared(dataset="hired_employees", revision=3),
     events.ImportPlanned(**ABOUT, chunks=2, bytes=990, warning=PROBLEM),
     events.ImportRejected(**ABOUT, problem=PROBLEM),
@@ -72,6 +74,10 @@ EXAMPLES: list[Message] = [
     events.ChunkIndexed(**ABOUT, chunk=2, documents=9),
     events.ChunkCounted(**ABOUT, chunk=2, groups=4),
     events.SearchCompleted(**ABOUT, hits=10, total=21, version=5),
+    events.ReportRefreshed(
+        **ABOUT, report="hires_by_quarter", round=2, versions={"hired_employees": 5, "jobs": 2}, chunks=3
+    ),
+    events.RollupRebuilt(**ABOUT, rollup="hires", version=5, groups=21, mended=1),
     events.WorkFailed(**ABOUT, message_id=UUID(int=5), message="load_chunk", problem=PROBLEM),
     events.JobCreated(**PUBLIC),
     events.JobStarted(**PUBLIC),

@@ -37,7 +37,10 @@ async def analytics(database: dict[str, str], ingestor: Ingestor) -> AsyncIterat
     del ingestor  # which has declared the catalog
     admin = await asyncpg.connect(database["admin"])
     async with connected(database["analytics"], "analytics") as pool:
-        yield Analytics(pool, admin)
+        analytics = Analytics(pool, admin)
+        for name in DATASETS:
+            await analytics.prepare(name)
+        yield analytics
     await admin.close()
 
 

@@ -257,7 +257,8 @@ async def forget(admin: asyncpg.Connection) -> None:
     tables = await admin.fetch(
         "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables"
         " WHERE schemaname IN ('data', 'documents', 'rollups', 'ingestor', 'indexer', 'analytics')"
-        " AND (schemaname, tablename) NOT IN (('ingestor', 'datasets'), ('indexer', 'indexes'))"
+        " AND (schemaname, tablename)"
+        " NOT IN (('ingestor', 'datasets'), ('indexer', 'indexes'), ('analytics', 'rollups'))"
     )
     await admin.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
     await admin.execute("UPDATE indexer.indexes SET words = 0")

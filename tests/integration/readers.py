@@ -4,15 +4,24 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 
-from services.analytics.handlers import count_chunk, prepare_rollups
+from services.analytics.declaring import prepare_rollups, rebuild_rollup
+from services.analytics.handlers import count_chunk, refresh_report
 from services.indexer import counting
 from services.indexer.generations import index_piece, prepare_documents, switch_index
 from services.indexer.handlers import index_chunk
-from shared.contracts.commands import IndexPiece
-from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded, DatasetDeclared
+from shared.contracts.commands import IndexPiece, RebuildRollup, RefreshReport
+from shared.contracts.events import (
+    ChunkCounted,
+    ChunkIndexed,
+    ChunkLoaded,
+    DatasetDeclared,
+    ReportRefreshed,
+    RollupRebuilt,
+)
 from shared.db import Pool
 from shared.search.index import select_index
 from shared.search.vocabulary import count_words
@@ -55,6 +64,28 @@ class Analytics:
     async def prepare(self, dataset: str) -> None:
         async with self.pool.acquire() as db, db.transaction():
             await prepare_rollups(DatasetDeclared(dataset=dataset, revision=1), db)
+
+    async def die(self, event: ChunkLoaded) -> None:
+        """Does all of it, and is gone before the commit."""
+        async with self.pool.acquire() as db:
+            transaction = db.transaction()
+            await transaction.start()
+            await count_chunk(event, db)
+            await transaction.rollback()
+
+    async def refresh(self, *datasets: str) -> ReportRefreshed:
+        command = RefreshReport(dataset=datasets[0], job_id=uuid4(), report="report", datasets=datasets)
+        async with self.pool.acquire() as db, db.transaction():
+            return await refresh_report(command, db)
+
+    async def rebuild(self, dataset: str, rollup: str) -> RollupRebuilt:
+        async with self.pool.acquire() as db, db.transaction():
+            return await rebuild_rollup(RebuildRollup(dataset=dataset, job_id=uuid4(), rollup=rollup), db)
+
+    async def counted(self, dataset: str) -> int | None:
+        """Up to which version."""
+        version: int | None = await self.pool.fetchval("SELECT counted FROM freshness WHERE dataset = $1", dataset)
+        return version
 
     async def rollup(self, dataset: str) -> list[tuple[Any, ...]]:
         return await self._rows(KEPT[dataset])

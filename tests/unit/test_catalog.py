@@ -67,7 +67,7 @@ def test_the_seven_datasets_are_there() -> None:
         ({"partition_by": {"field": "at", "every": "year"}}, "primary_key must contain 'at'"),
         ({"partition_by": {"field": "name", "every": "year"}}, "must be a date or a datetime"),
         ({"rollups": [{"name": "r", "group_by": ["year(name)"], "measures": {"n": "count"}}]}, "needs a date"),
-        ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "median(id)"}}]}, "use count or sum(field)"),
+        ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "median(id)"}}]}, "use count or sum, min"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "sum(name)"}}]}, "needs a number field"),
         ({"rollups": [{"name": "year(r)", "group_by": ["id"], "measures": {"n": "count"}}]}, "the name must be"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {'n" int': "count"}}]}, "no name for a column"),

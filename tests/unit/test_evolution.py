@@ -46,6 +46,7 @@ SAFE = [
     {"indexes": []},
     {"indexes": [["at", "name"]]},
     {"sources": []},
+    {"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "count"}}]},
 ]
 UNSAFE = [
     ({"fields": [ID, NAME]}, "field 'at' can't be removed: its values would be lost"),
@@ -61,7 +62,6 @@ UNSAFE = [
     ({"fields": [{**ID, "generated": True}, NAME, AT]}, "field 'id' can't become generated"),
     ({"primary_key": []}, "primary_key can't change"),
     ({"primary_key": ["id", "at"], "partition_by": {"field": "at", "every": "year"}}, "partition_by can't change"),
-    ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "count"}}]}, "rollups can't change"),
 ]
 
 
