@@ -40,6 +40,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def ended(self) -> bool:
         return self.finished_at is not None
 
+    @property
+    def has_rows(self) -> bool:
+        return self.kind not in ("search", "refresh", "rebuild", "detach")
+
 
 class Jobs(msgspec.Struct, frozen=True):
     """A page of jobs."""
@@ -121,18 +125,30 @@ class Schedules(msgspec.Struct, frozen=True):
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report must be told."""
+    """What a report must be told; one with a default may be left out."""
 
     name: str
     type: str
+    default: Any = None
+
+
+class Flaw(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a report from being computed, and where in its file."""
+
+    file: str
+    line: int
+    column: int | None
+    detail: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A report that can be asked for."""
+    """A declared report; one that is not `ready` can't be asked for."""
 
     name: str
     title: str
+    state: str
     parameters: list[Parameter]
+    errors: list[Flaw]
 
 
 class Reports(msgspec.Struct, frozen=True):
@@ -147,6 +163,10 @@ class Result(msgspec.Struct, frozen=True):
     data: list[dict[str, Any]]
     columns: list[str]
     computed_at: dt.datetime
+    version: int = 0
+    lag_versions: int = 0
+    lag_seconds: float = 0
+    truncated: bool = False
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from cli import client, declaring, failing, reindexing, searching, stack, syncing, words
+from cli import client, declaring, failing, partitions, reindexing, reporting, searching, stack, syncing, words
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -11,6 +11,6 @@ def main() -> None:
     """Files in; checked rows, a search index and reports out."""
 
 
-for module in (stack, client, searching, words, reindexing, declaring, failing, syncing):
+for module in (stack, client, reporting, searching, words, reindexing, partitions, declaring, failing, syncing):
     for command in module.COMMANDS:
         main.add_command(command)

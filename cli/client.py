@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from cli import hits, importing, show
-from cli.answers import Dataset, Datasets, Job, Jobs, Reports, Result
-from cli.gateway import Gateway, Parameters, decode, route
+from cli import counted, hits, importing, show
+from cli.answers import Dataset, Datasets, Job, Jobs
+from cli.counted import CountJob
+from cli.gateway import Gateway, decode, route
 from cli.hits import SearchJob
 
 dataset_option = click.option("-d", "--dataset", required=True, help="A name from `millrace datasets`.")
@@ -60,32 +61,6 @@ def import_file(file: str, dataset: str, *, no_wait: bool, as_json: bool, **para
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--csv", "as_csv", is_flag=True, help="As a CSV file.")
-@json_option
-def report(name: str | None, parameters: tuple[str, ...], *, as_csv: bool, as_json: bool) -> None:
-    """Show a report, or without a name, which reports there are."""
-    if wrong := [text for text in parameters if "=" not in text]:
-        message = f"{wrong[0]!r} is not of the form KEY=VALUE, as in year=2021."
-        raise click.UsageError(message)
-    given: Parameters = dict(text.split("=", 1) for text in parameters)
-    with Gateway.find() as gateway:
-        if name is None:
-            _list_reports(gateway, as_json=as_json)
-            return
-        body = gateway.get(route("reports", name), {**given, "format": "csv" if as_csv else "json"}).content
-    if as_csv:
-        click.echo(body, nl=False)
-    elif as_json:
-        show.answer(body)
-    else:
-        result = decode(body, Result)
-        show.table(result.columns, ([row[column] for column in result.columns] for row in result.data))
-        click.echo(f"{len(result.data):,} rows, computed at {result.computed_at:%Y-%m-%d %H:%M:%S} UTC")
-
-
-@click.command()
 @click.argument("job", required=False)
 @click.option("-d", "--dataset", help="Only those of this dataset.")
 @click.option("--status", help="Only queued, running, succeeded, partial or failed ones.")
@@ -104,6 +79,8 @@ def jobs(job: str | None, dataset: str | None, status: str | None, limit: int, *
             show.jobs(decode(body, Jobs).data)
         elif (found := decode(body, Job)).ended and found.kind == "search":
             hits.kept(decode(body, SearchJob))
+        elif found.ended and found.kind in ("refresh", "rebuild"):
+            counted.tell(decode(body, CountJob))
         elif found.ended:
             importing.tell(gateway, found)
         else:
@@ -127,13 +104,4 @@ def datasets(name: str | None, *, as_json: bool) -> None:
         show.table(columns, ([d.name, d.title, ", ".join(d.declaration.primary_key), d.version] for d in found))
 
 
-def _list_reports(gateway: Gateway, *, as_json: bool) -> None:
-    body = gateway.get(route("reports")).content
-    if as_json:
-        show.answer(body)
-        return
-    rows = ([r.name, r.title, " ".join(f"{p.name}={p.type}" for p in r.parameters)] for r in decode(body, Reports).data)
-    show.table(("NAME", "TITLE", "PARAMETERS"), rows)
-
-
-COMMANDS: list[click.Command] = [import_file, report, jobs, datasets]
+COMMANDS: list[click.Command] = [import_file, jobs, datasets]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import click
 
-from cli import hits, importing, show
-from cli.answers import Job, Page, Result
+from cli import hits, importing, reporting, show
+from cli.answers import Job, Page, Reports, Result
 from cli.gateway import Gateway, route
 from cli.hits import Found
 from deploy.addresses import SERVICES, service_url
@@ -94,6 +94,9 @@ def _search(gateway: Gateway) -> None:
 
 
 def _report(gateway: Gateway) -> None:
+    for one in gateway.read(Reports, route("reports")).data:
+        if one.state == "broken":
+            reporting.warn(one)
     for name in ("hires_by_quarter", "departments_above_average"):
         _title(f"millrace report {name} year={YEAR}")
         result = gateway.read(Result, route("reports", name), {"year": YEAR})

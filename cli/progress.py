@@ -51,10 +51,9 @@ class Bars:
             if self._upload is not None:
                 self._bars.update(self._upload, completed=1, total=1)
             self._job = self._bars.add_task("", total=100, told="")
-        has_rows = job.kind != "search"
-        loaded = _loaded(job) if has_rows else ""
+        loaded = _loaded(job) if job.has_rows else ""
         self._bars.update(self._job, description=_doing(job), completed=job.progress.percent, told=loaded)
-        self._rows.plain = _rows(job) if has_rows else ""
+        self._rows.plain = _rows(job) if job.has_rows else ""
 
     def away(self) -> None:
         self._rows.plain = AWAY
@@ -71,7 +70,7 @@ class Lines:
         self._say(f"upload {self._name}: {_sent(done, total)}", ends=done == total)
 
     def moved(self, job: Job) -> None:
-        told = "" if job.kind == "search" else f": {_loaded(job)}, {_rows(job)}"
+        told = f": {_loaded(job)}, {_rows(job)}" if job.has_rows else ""
         self._say(f"{_doing(job)} {job.progress.percent:.1f} %{told}", ends=job.ended)
 
     def away(self) -> None:

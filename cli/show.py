@@ -53,7 +53,7 @@ def outcome(job: Job) -> None:
     click.echo(f"Job {job.id}: {click.style(job.status, fg=colour)} after {seconds:.1f} s")
     counts = job.outcome
     names = [*COUNTS, *(name for name in RARE_COUNTS if getattr(counts, name))]
-    if job.kind != "search":
+    if job.has_rows:
         table([name.replace("_", " ").upper() for name in names], [[Counted(getattr(counts, name)) for name in names]])
     for problem, label in ((job.error, ""), (job.warning, "Warning: ")):
         if problem is not None:

@@ -10,6 +10,9 @@ from typing import TypeVar
 
 import click
 
+from cli import reporting
+from cli.answers import Reports
+from cli.gateway import Gateway, route
 from deploy import local, logs
 from deploy.addresses import SERVICES, service_url
 from deploy.failure import StackFailure
@@ -35,6 +38,10 @@ def up(parts: tuple[str, ...]) -> None:
     url = service_url(home.facts(), "gateway")
     click.echo(f"\nMillrace is up at {url}  (documentation: {url}/docs)")
     click.echo(f"API key in {home.api_key}; addresses in {home.env}; logs in {home.logs}")
+    with contextlib.suppress(click.ClickException), Gateway.find() as gateway:
+        for one in gateway.read(Reports, route("reports")).data:
+            if one.state == "broken":
+                reporting.warn(one)
 
 
 @click.command()

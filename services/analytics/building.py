@@ -48,6 +48,7 @@ async def rebuild(db: Connection, tables: Tables, others: Sequence[Tables]) -> R
     for statement in mend(tables, draft):
         await db.execute(statement, timeout=BUILD_SECONDS)
     await db.execute(f"{drop(draft)}; DROP TABLE pairs")
+    await queries.upsert_standing(db, tables)  # by the time of it, those who keep answers tell that they are old
     version = await queries.update_counted(db, tables.dataset.name)
     return Rebuilt(row["groups"], row["mended"], version) if row else Rebuilt(0, 0, version)
 

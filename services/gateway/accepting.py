@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.gateway import eventlog, queries, syncs
+from services.gateway import attaching, eventlog, queries
 from services.gateway.catalog import Catalog
 from services.gateway.job import Asked, Job, to_body
 from services.gateway.problems import Problem
@@ -105,6 +105,9 @@ async def accept(db: Connection, asked: Sequence[Asked]) -> list[Accepted | Prob
         created |= inserted
         settled |= {number: Accepted(job) for number, job in inserted.items()}
         for one in waiting:
+            if one.command.job_id in inserted:
+                await attaching.want(db, one, one.command.job_id)
+        for one in waiting:
             if one.command.job_id not in settled and (other := await _other(db, one)) is not None:
                 settled[one.command.job_id] = other
     if created:
@@ -123,9 +126,9 @@ def uuid7() -> UUID:
 
 
 async def _attached_before(db: Connection, one: Asked) -> Accepted | Problem | None:
-    if one.kind != "sync" or one.api_key is None or one.idempotency_key is None:
+    if one.kind not in attaching.KINDS or one.api_key is None or one.idempotency_key is None:
         return None
-    before = await syncs.select_attached(db, one.api_key, one.idempotency_key)
+    before = await attaching.select_attached(db, one.api_key, one.idempotency_key)
     if before is None:
         return None
     found = await queries.select_job(db, before[0]) if before[1] == one.fingerprint else None
@@ -133,7 +136,7 @@ async def _attached_before(db: Connection, one: Asked) -> Accepted | Problem | N
 
 
 async def _other(db: Connection, one: Asked) -> Accepted | Problem | None:
-    """What kept it from being inserted; None if that is gone again, as a sync is that has ended meanwhile."""
+    """What kept it from being inserted; None if that is gone again, as a job is that has ended meanwhile."""
     # Its own commit may have passed although the connection was lost before it said so.
     if own := await queries.select_job(db, one.command.job_id):
         return Accepted(own[0])
@@ -141,14 +144,14 @@ async def _other(db: Connection, one: Asked) -> Accepted | Problem | None:
         before = await queries.select_asked(db, one.api_key, one.idempotency_key)
         if before is not None:
             return Accepted(before[0], replayed=True) if before[1] == one.fingerprint else _reused()
-    if one.kind != "sync" or one.source is None:
+    if one.kind not in attaching.KINDS:
         return None
-    job_id = await syncs.select_running(db, one.command.dataset, one.source)
+    job_id = await attaching.select_running(db, one)
     found = await queries.select_job(db, job_id) if job_id else None
-    if found is None:
+    if found is None or not await attaching.want(db, one, found[0].id):
         return None
     if one.idempotency_key is not None:
-        await syncs.insert_attached(db, one, found[0].id)
+        await attaching.insert_attached(db, one, found[0].id)
     return Accepted(found[0], attached=True)
 
 

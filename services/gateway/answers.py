@@ -1,9 +1,7 @@
-"""Answers in JSON with decimals as numbers, and in CSV."""
+"""Answers in JSON with decimals as numbers, and which form a client wants."""
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,26 +24,6 @@ class Answer(Response[T]):
         return content if isinstance(content, bytes) else ENCODER.encode(content)
 
 
-class CsvAnswer(Response[bytes]):
-    """A CSV download called `name`.csv. Text that a spreadsheet would run as a formula gets a `'` before it.
-
-    Numbers don't, whatever their sign, so that a download can be mended and imported.
-    """
-
-    def __init__(
-        self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], headers: Mapping[str, str]
-    ) -> None:
-        out = io.StringIO()
-        writer = csv.writer(out)
-        writer.writerow(columns)
-        writer.writerows([_cell(value) for value in row] for row in rows)
-        super().__init__(
-            out.getvalue().encode(),
-            media_type="text/csv; charset=utf-8",
-            headers={**headers, "Content-Disposition": f'attachment; filename="{name}.csv"'},
-        )
-
-
 def wants_csv(accept: str | None, form: str | None) -> bool:
     """`format=` decides, else the first of JSON and CSV that the client accepts."""
     return (form or preferred(accept, {"text/csv": "csv"})) == "csv"
@@ -65,12 +43,3 @@ def preferred(accept: str | None, others: Mapping[str, str]) -> str:
 def defused(text: str) -> str:
     """Text that a spreadsheet shows and doesn't run."""
     return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
-
-
-def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, int | float):
-        return value
-    if not isinstance(value, str):
-        text = msgspec.to_builtins(value)
-        return text if isinstance(text, str) else msgspec.json.encode(text).decode()
-    return defused(value)

@@ -25,9 +25,12 @@ from services.gateway.handlers import (
     show_zeros,
     sweep,
 )
+from services.gateway.kept import Kept
 from services.gateway.lingering import linger
 from services.gateway.measures import measure
 from services.gateway.problems import to_response
+from services.gateway.refreshing import follow_rebuilt, follow_refreshed
+from services.gateway.reports import EVERY_SECONDS, Reports
 from services.gateway.routes import (
     batches,
     datasets,
@@ -36,8 +39,11 @@ from services.gateway.routes import (
     imports,
     index,
     jobs,
+    partitions,
+    refreshes,
     replays,
     reports,
+    rollups,
     rows,
     schedules,
     search,
@@ -48,8 +54,8 @@ from services.gateway.routes import (
 from services.gateway.settings import GatewaySettings
 from shared.bus.clock import Clock
 from shared.bus.routes import on
-from shared.catalog.files import read_reports
 from shared.consumer import Consumer
+from shared.contracts.commands import RefreshReport
 from shared.contracts.events import (
     ChunkCounted,
     ChunkIndexed,
@@ -62,6 +68,8 @@ from shared.contracts.events import (
     JobProgress,
     JobStarted,
     JobSucceeded,
+    ReportRefreshed,
+    RollupRebuilt,
     SearchCompleted,
     SourcePulled,
     WorkFailed,
@@ -80,6 +88,8 @@ ROUTES = (
     on(ChunkIndexed, follow_indexed, then=TOLD, at_once=4),
     on(ChunkCounted, follow_counted, then=TOLD, at_once=4),
     on(SearchCompleted, follow_searched, then=TOLD),
+    on(ReportRefreshed, follow_refreshed, then=TOLD | RefreshReport),
+    on(RollupRebuilt, follow_rebuilt, then=TOLD),
     on(WorkFailed, follow_failure, then=TOLD),
 )
 HANDLERS = [
@@ -102,8 +112,13 @@ HANDLERS = [
     searches.start_search,
     index.read_index,
     index.reindex,
+    partitions.list_partitions,
+    partitions.detach,
     reports.list_reports,
     reports.read_report,
+    refreshes.refresh_report,
+    rollups.list_rollups,
+    rollups.rebuild_rollup,
     jobs.list_jobs,
     jobs.read_job,
     failed_rows.list_failed_rows,
@@ -117,8 +132,9 @@ def build(told: GatewaySettings) -> Litestar:
     """The service, ready to run."""
     show_zeros()
     spool = Spool(told.spool_url)
-    catalog = Catalog(read_reports(Path(told.catalog_dir)))
-    clocks = (Clock(ticking.look, ticking.EVERY_SECONDS),)
+    catalog = Catalog()
+    declared, kept = Reports(Path(told.catalog_dir), catalog), Kept()
+    clocks = (Clock(ticking.look, ticking.EVERY_SECONDS), Clock(declared.look, EVERY_SECONDS))
     consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool), clocks=clocks)
     accepting = Accepting(consumer, catalog)
     downloads = Downloads()
@@ -134,6 +150,8 @@ def build(told: GatewaySettings) -> Litestar:
             "accepting": Provide(lambda: accepting, sync_to_thread=False),
             "spool": Provide(lambda: spool, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
+            "reports": Provide(lambda: declared, sync_to_thread=False),
+            "kept": Provide(lambda: kept, sync_to_thread=False),
             "downloads": Provide(lambda: downloads, sync_to_thread=False),
             "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),
             "told": Provide(lambda: told, sync_to_thread=False),

@@ -1,4 +1,4 @@
-"""The datasets that the ingestor has made tables for, and the reports of the catalog folder."""
+"""The datasets that the ingestor has made tables for."""
 
 import time
 
@@ -6,7 +6,6 @@ import msgspec
 
 from services.gateway import problems
 from shared.catalog.dataset import Dataset
-from shared.catalog.report import Report
 from shared.db import Connection, Pool
 
 FRESH_SECONDS = 2.0
@@ -23,30 +22,30 @@ class Declared(msgspec.Struct, frozen=True):
 class Catalog:
     """Reads the declarations again when they are older than two seconds, or when a name is not among them."""
 
-    def __init__(self, reports: tuple[Report, ...]) -> None:
-        self.reports = {report.name: report for report in reports}
+    def __init__(self) -> None:
         self._datasets: dict[str, Declared] = {}
         self._read_at = 0.0
 
     async def datasets(self, pool: Pool) -> dict[str, Declared]:
         """All, by name."""
         if time.monotonic() - self._read_at > FRESH_SECONDS:
-            await self._read(pool)
+            await self.read(pool)
         return self._datasets
 
     async def dataset(self, pool: Pool, name: str) -> Dataset:
         """Raises Problem 404, which names those that there are."""
-        found = (await self.datasets(pool)).get(name) or (await self._read(pool)).get(name)
+        found = (await self.datasets(pool)).get(name) or (await self.read(pool)).get(name)
         if found is None:
             known = ", ".join(sorted(self._datasets))
             raise problems.not_found("dataset", name, hint=f"There are: {known}.")
         return found.dataset
 
     async def standing(self, pool: Pool, name: str) -> Declared | None:
-        """As Postgres has it at this moment; from now on, nothing older is told here."""
-        return (await self._read(pool)).get(name)
+        """As Postgres has it at this moment."""
+        return (await self.read(pool)).get(name)
 
-    async def _read(self, pool: Pool) -> dict[str, Declared]:
+    async def read(self, pool: Pool) -> dict[str, Declared]:
+        """All, as Postgres has them at this moment; from now on, nothing older is told here."""
         async with pool.acquire() as db:
             found = await _select_datasets(db)
         for name, known in self._datasets.items():
@@ -55,12 +54,6 @@ class Catalog:
                 found[name] = known
         self._datasets, self._read_at = found, time.monotonic()
         return found
-
-    def report(self, name: str) -> Report:
-        """Raises Problem 404, which names those that there are."""
-        if name not in self.reports:
-            raise problems.not_found("report", name, hint=f"There are: {', '.join(sorted(self.reports))}.")
-        return self.reports[name]
 
 
 async def _select_datasets(db: Connection) -> dict[str, Declared]:

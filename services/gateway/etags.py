@@ -15,10 +15,14 @@ def answer(content: T, known: str | None) -> Answer[T | bytes]:
     body = ENCODER.encode(content)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if known is not None and (known.strip() == "*" or tag in _tags(known)):
+    if is_known(known, tag):
         return Answer(b"", status_code=304, headers=headers)
     return Answer(body, headers=headers)
 
 
-def _tags(known: str) -> list[str]:
-    return [tag.strip().removeprefix("W/") for tag in known.split(",")]
+def is_known(known: str | None, tag: str) -> bool:
+    """Whether the client has what the tag stands for; a weak tag and a strong one of the same text are equal here."""
+    if known is None:
+        return False
+    tags = [one.strip().removeprefix("W/") for one in known.split(",")]
+    return known.strip() == "*" or tag.removeprefix("W/") in tags

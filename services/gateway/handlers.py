@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from services.gateway import eventlog, progress, queries, results, unfinished
+from services.gateway import eventlog, progress, queries, refreshes, results, unfinished
 from services.gateway.job import COMMANDS, Job, to_body
 from shared.bus.routes import queue
 from shared.contracts.events import (
@@ -105,7 +105,7 @@ async def follow_searched(event: SearchCompleted, db: Connection) -> Told:
     if job is None:
         return []
     now = await queries.select_now(db)
-    return await _move(db, job, progress.answer(job, event.version, now), now)
+    return await move(db, job, progress.answer(job, event.version, now), now)
 
 
 async def follow_failure(event: WorkFailed, db: Connection) -> Told:
@@ -131,8 +131,10 @@ async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
     await _tidy(db, spool)
     unplanned = await unfinished.select_unplanned(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
     unplanned += await results.select_unanswered(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
+    unplanned += await refreshes.select_unanswered(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
     unheard = await unfinished.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
     unheard += await results.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
+    unheard += await refreshes.select_unheard(db, seconds=OVERDUE_SECONDS, limit=AT_ONCE)
     found: list[tuple[str, Message]] = [("", command) for command in unplanned]
     found += [(queue("gateway", type(event)), event) for event in unheard]
     for job_id in await unfinished.select_stalled(db, seconds=STALLED_SECONDS, limit=AT_ONCE):
@@ -161,7 +163,7 @@ async def _advance(db: Connection, before: Job, known: Job) -> Told:
         after = progress.fail(
             msgspec.structs.replace(before, outcome=after.outcome, version=after.version), problem, now
         )
-    return await _move(db, before, after, now)
+    return await move(db, before, after, now)
 
 
 async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> Told:
@@ -170,10 +172,10 @@ async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome
         return []
     now = await queries.select_now(db)
     counted = job if outcome is None or job.ended else msgspec.structs.replace(job, outcome=outcome)
-    return await _move(db, job, progress.fail(counted, problem, now), now)
+    return await move(db, job, progress.fail(counted, problem, now), now)
 
 
-async def _move(db: Connection, before: Job, after: Job, now: dt.datetime) -> Told:
+async def move(db: Connection, before: Job, after: Job, now: dt.datetime) -> Told:
     """Keeps the job and tells what is new: that it began, at most once a second how far it is, and how it ended."""
     if before.ended:
         return []

@@ -1,23 +1,25 @@
-"""What a client prefers (RFC 7240): here, how long it will wait for a job to end."""
+"""What a client prefers (RFC 7240): how long it will wait, for a job to end or for a version to be reached."""
 
 import asyncio
 import contextlib
 import datetime as dt
 import re
 import time
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from services.gateway import queries
 from services.gateway.accepting import Accepted
 from services.gateway.answers import Answer
 from services.gateway.job import Job, JobBody, to_body
-from services.gateway.problems import not_found
+from services.gateway.problems import Problem, not_found
 from shared.db import Pool
 
 LONGEST_SECONDS = 60
 WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
 STRICT = re.compile(r"(?:^|[,;\s])handling\s*=\s*\"?strict\b", re.IGNORECASE)
 FIRST_LOOK, LAST_LOOK = 0.01, 0.25
+FIRST_VERSION_LOOK, LAST_VERSION_LOOK = 0.005, 0.1
 RETRY_SECONDS = 1
 
 
@@ -52,6 +54,24 @@ async def wait(pool: Pool, stopping: asyncio.Event, job_id: UUID, seconds: int |
             return job, now
         await pass_time(stopping, min(pause, left))
         pause = min(pause * 1.2, LAST_LOOK)
+
+
+async def reaches(stopping: asyncio.Event, seconds: float, version: int, look: Callable[[], Awaitable[int]]) -> bool:
+    """Whether what `look` tells is at this version, within so many seconds."""
+    until, pause = time.monotonic() + seconds, FIRST_VERSION_LOOK
+    while True:
+        reached = await look() >= version
+        left = until - time.monotonic()
+        if reached or left <= 0 or stopping.is_set():
+            return reached
+        await pass_time(stopping, min(pause, left))
+        pause = min(pause * 1.3, LAST_VERSION_LOOK)
+
+
+def stale(detail: str) -> Problem:
+    """For those who want nothing rather than what is older."""
+    hint = "Ask again in a moment, wait longer with Prefer: wait=N, or without handling=strict."
+    return Problem(503, "stale", detail, hint=hint, headers={"Retry-After": "1"})
 
 
 async def accepted(pool: Pool, stopping: asyncio.Event, one: Accepted, prefer: str | None) -> Answer[JobBody]:

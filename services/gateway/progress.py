@@ -46,7 +46,7 @@ def advance(job: Job, tally: Tally, now: dt.datetime) -> Job:
 
 
 def answer(job: Job, version: int, now: dt.datetime) -> Job:
-    """A search, ended by its answer; a job that has ended already stays what it is."""
+    """A search, a refresh or a rebuild, ended by its answer; a job that has ended already stays what it is."""
     if job.ended:
         return job
     return msgspec.structs.replace(

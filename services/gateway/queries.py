@@ -40,14 +40,15 @@ async def insert_jobs(db: Connection, asked: Sequence[Asked]) -> list[Job]:
     rows = await db.fetch(
         f"""
         INSERT INTO jobs (id, kind, dataset, mode, source, replay_of, status, phase, command, api_key, idempotency_key,
-                          fingerprint, bytes_total, bytes_planned, chunks, beside, outcome, sequence)
+                          fingerprint, bytes_total, bytes_planned, chunks, beside, target, outcome, sequence)
         SELECT id, kind, dataset, mode, source, replay_of, 'queued',
-               CASE WHEN kind = 'search' THEN 'search' ELSE 'plan' END, command, api_key, idempotency_key,
-               fingerprint, bytes_total, CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, beside, $14, 1
+               CASE WHEN kind = 'search' THEN 'search' WHEN kind IN ('refresh', 'rebuild') THEN 'count' ELSE 'plan' END,
+               command, api_key, idempotency_key, fingerprint, bytes_total,
+               CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, beside, target, $15, 1
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::json[], $8::text[],
-                    $9::text[], $10::text[], $11::bigint[], $12::int[], $13::bool[])
+                    $9::text[], $10::text[], $11::bigint[], $12::int[], $13::bool[], $14::text[])
              AS a (id, kind, dataset, mode, source, replay_of, command, api_key, idempotency_key, fingerprint,
-                   bytes_total, chunks, beside)
+                   bytes_total, chunks, beside, target)
         ON CONFLICT DO NOTHING
         RETURNING {COLUMNS}
         """,
@@ -64,6 +65,7 @@ async def insert_jobs(db: Connection, asked: Sequence[Asked]) -> list[Job]:
         [one.bytes_total for one in asked],
         [one.chunks for one in asked],
         [one.beside for one in asked],
+        [one.target for one in asked],
         NOTHING,
     )
     return [_job(row) for row in rows]
@@ -113,7 +115,7 @@ async def update_job(db: Connection, job: Job) -> None:
         """
         UPDATE jobs SET status = $2, phase = $3, bytes_planned = $4, bytes_done = $5, chunks = $6, percent = $7,
                outcome = $8, error = $9, warning = $10, sequence = $11, started_at = $12, finished_at = $13,
-               told_at = $14, bytes_total = $15, version = $16, updated_at = now(),
+               told_at = $14, bytes_total = $15, version = $16, result = $17, updated_at = now(),
                command = CASE WHEN kind = 'rows' AND $13::timestamptz IS NOT NULL THEN '{}' ELSE command END
         WHERE id = $1
         """,
@@ -133,6 +135,7 @@ async def update_job(db: Connection, job: Job) -> None:
         job.told_at,
         job.bytes_total,
         job.version,
+        job.result,
     )
 
 

@@ -1,15 +1,11 @@
-"""Queries of what others have written: a row by its key, reports."""
+"""Queries of what others have written: a row by its key."""
 
-import datetime as dt
 from typing import Any
 
 from shared.catalog.dataset import Dataset
-from shared.catalog.report import Report
 from shared.db import Connection
 from shared.search import values as texts
 from shared.search.columns import columns
-
-REPORT_SECONDS = 15.0
 
 
 class BadKey(ValueError):
@@ -37,21 +33,6 @@ def to_key(dataset: Dataset, text: str) -> list[Any]:
         except texts.NotOfType as error:
             raise BadKey(f"{name} {error}") from error
     return values
-
-
-async def select_report(
-    db: Connection, report: Report, values: list[Any]
-) -> tuple[list[str], list[dict[str, Any]], dict[str, int], dt.datetime]:
-    """Columns, rows, the versions of the datasets read, and the time; all of one snapshot."""
-    async with db.transaction(isolation="repeatable_read", readonly=True):
-        statement = await db.prepare(f"SELECT * FROM ({report.statement()}) report LIMIT {report.row_limit}")
-        rows = await statement.fetch(*values, timeout=REPORT_SECONDS)
-        versions = await db.fetch(
-            "SELECT name, version FROM ingestor.datasets WHERE name = ANY($1::text[])", list(report.datasets)
-        )
-        now: dt.datetime = await db.fetchval("SELECT now()")
-    columns = [attribute.name for attribute in statement.get_attributes()]
-    return columns, [dict(row) for row in rows], {row["name"]: row["version"] for row in versions}, now
 
 
 def _columns(dataset: Dataset) -> str:

@@ -1,7 +1,6 @@
 """What is asked of a search, read from parameters or a body, and how fresh its answer has to be."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -25,7 +24,6 @@ GRAMMAR = (
 )
 DESCRIPTION = f"{GRAMMAR}\n\n{OPERATORS}"
 MOST_LIMIT = 200
-FIRST_LOOK, LAST_LOOK = 0.005, 0.1
 Text = Annotated[str, msgspec.Meta(max_length=1000)]
 
 
@@ -99,15 +97,14 @@ async def answer(
 ) -> tuple[Found, dict[str, str]]:
     """The answer and the headers that tell how fresh it is. Raises Problem."""
     seconds = preferences.wait_seconds(prefer)
-    reached = min_version is None or await _reaches(pool, stopping, dataset.name, min_version, seconds or 0)
+
+    async def indexed() -> int:
+        async with pool.acquire() as db:
+            return (await select_fresh(db, dataset.name)).indexed
+
+    reached = min_version is None or await preferences.reaches(stopping, seconds or 0, min_version, indexed)
     if not reached and preferences.is_strict(prefer):
-        raise Problem(
-            503,
-            "stale",
-            f"{dataset.name} is not searchable yet up to version {min_version}.",
-            hint="Ask again in a moment, wait longer with Prefer: wait=N, or without handling=strict.",
-            headers={"Retry-After": "1"},
-        )
+        raise preferences.stale(f"{dataset.name} is not searchable yet up to version {min_version}.")
     try:
         async with pool.acquire() as db:
             found = await find(db, dataset, question)
@@ -127,16 +124,3 @@ async def answer(
     if seconds is not None and min_version is not None and not stale:
         headers["Preference-Applied"] = f"wait={seconds}"
     return found, headers
-
-
-async def _reaches(pool: Pool, stopping: asyncio.Event, dataset: str, version: int, seconds: float) -> bool:
-    """Whether everything up to the version can be found, within so many seconds."""
-    until, pause = time.monotonic() + seconds, FIRST_LOOK
-    while True:
-        async with pool.acquire() as db:
-            fresh = await select_fresh(db, dataset)
-        left = until - time.monotonic()
-        if fresh.indexed >= version or left <= 0 or stopping.is_set():
-            return fresh.indexed >= version
-        await preferences.pass_time(stopping, min(pause, left))
-        pause = min(pause * 1.3, LAST_LOOK)

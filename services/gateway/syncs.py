@@ -1,4 +1,4 @@
-"""Queries about syncs: which is under way, which was the last of a source, and who was answered with one that ran."""
+"""Queries about syncs: what one is asked with, which was the last of a source, and how far that is read."""
 
 import hashlib
 from uuid import UUID
@@ -31,17 +31,6 @@ async def select_mode(db: Connection, dataset: str) -> Mode:
     return "upsert" if (await ledger.select_dataset(db, dataset)).keyed else "append"
 
 
-async def select_running(db: Connection, dataset: str, source: str) -> UUID | None:
-    """The sync beside which no other of its source may begin."""
-    found: UUID | None = await db.fetchval(
-        "SELECT id FROM jobs"
-        " WHERE kind = 'sync' AND dataset = $1 AND source = $2 AND finished_at IS NULL AND NOT beside",
-        dataset,
-        source,
-    )
-    return found
-
-
 async def select_last(db: Connection, dataset: str) -> dict[str, UUID]:
     """The newest sync of each source that was ever pulled."""
     rows = await db.fetch(
@@ -56,26 +45,3 @@ async def select_cursors(db: Connection, dataset: str) -> dict[str, str | None]:
     """How far each source was read, as the ingestor has it."""
     rows = await db.fetch("SELECT source, cursor FROM ingestor.sources WHERE dataset = $1", dataset)
     return {row["source"]: row["cursor"] for row in rows}
-
-
-async def select_attached(db: Connection, api_key: str, idempotency_key: str) -> tuple[UUID, str] | None:
-    """The sync that a key was answered with because it ran already, and the fingerprint of what was asked.
-
-    One transaction at a time asks for a key: until it has ended, another could not see what its answer was.
-    """
-    await db.execute("SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))", api_key, idempotency_key)
-    row = await db.fetchrow(
-        "SELECT job_id, fingerprint FROM attached WHERE api_key = $1 AND idempotency_key = $2", api_key, idempotency_key
-    )
-    return (row["job_id"], row["fingerprint"]) if row else None
-
-
-async def insert_attached(db: Connection, one: Asked, job_id: UUID) -> None:
-    """From now on its key stands for that job."""
-    await db.execute(
-        "INSERT INTO attached (api_key, idempotency_key, fingerprint, job_id) VALUES ($1, $2, $3, $4)",
-        one.api_key,
-        one.idempotency_key,
-        one.fingerprint,
-        job_id,
-    )

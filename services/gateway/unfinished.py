@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.gateway import results
+from services.gateway import refreshes, results
 from services.gateway.job import COMMANDS
 from shared import ledger
 from shared.contracts.events import ChunkCounted, ChunkIndexed, ImportPlanned, ImportStopped, SourcePulled
@@ -21,7 +21,7 @@ async def select_unplanned(db: Connection, *, seconds: float, limit: int) -> lis
     rows = await db.fetch(
         """
         SELECT j.kind, j.command::text AS command FROM jobs j
-        WHERE j.kind <> 'search' AND j.finished_at IS NULL AND j.status = 'queued'
+        WHERE j.kind NOT IN ('search', 'refresh', 'rebuild') AND j.finished_at IS NULL AND j.status = 'queued'
           AND j.created_at < now() - $1 * interval '1 second'
           AND NOT EXISTS (SELECT FROM ingestor.imports i WHERE i.job_id = j.id)
           AND NOT EXISTS (SELECT FROM ingestor.imports WHERE planned_at > now() - $1 * interval '1 second')
@@ -110,9 +110,10 @@ async def select_stalled(db: Connection, *, seconds: float, limit: int) -> list[
         SELECT id FROM jobs
         WHERE finished_at IS NULL AND updated_at < now() - $1 * interval '1 second'
           AND (created_at < now() - interval '1 day'
-               OR kind <> 'search'
+               OR kind NOT IN ('search', 'refresh', 'rebuild')
                   AND NOT EXISTS (SELECT FROM ingestor.chunks WHERE loaded_at > now() - $1 * interval '1 second')
-               OR kind = 'search' AND {results.IDLE})
+               OR kind = 'search' AND {results.IDLE}
+               OR kind IN ('refresh', 'rebuild') AND {refreshes.IDLE})
         LIMIT $2
         """,
         seconds,

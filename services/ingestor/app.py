@@ -7,6 +7,7 @@ from pathlib import Path
 from litestar import Litestar
 
 from services.ingestor.declaring import declare_catalog, declare_dataset
+from services.ingestor.detaching import detach_partition, plan_detach
 from services.ingestor.handlers import load_chunk, load_rows, plan_import, resend_overdue
 from services.ingestor.pulling import pull_page
 from services.ingestor.replacing import swap_stage
@@ -16,9 +17,11 @@ from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import (
     DeclareDataset,
+    DetachPartition,
     DiscardRows,
     LoadChunk,
     LoadRows,
+    PlanDetach,
     PlanImport,
     PlanReplay,
     PullPage,
@@ -47,6 +50,8 @@ ROUTES = (
     on(PullPage, pull_page, then=PullPage | ChunkLoaded | SourcePulled | ImportStopped, at_once=2),
     on(PlanReplay, plan_replay, then=LoadChunk | ImportPlanned),
     on(DiscardRows, discard_rows),
+    on(PlanDetach, plan_detach, then=DetachPartition | ImportPlanned),
+    on(DetachPartition, detach_partition, then=ChunkLoaded),
 )
 
 

@@ -1,17 +1,19 @@
 """The chunk ledger: what is to be loaded, and once it is, what became of its rows."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from shared.catalog.dataset import Dataset
-from shared.contracts.commands import LoadChunk, PlanImport, PlanReplay, SwapStage
+from shared.contracts.commands import DetachPartition, LoadChunk, PlanDetach, PlanImport, PlanReplay, SwapStage
 from shared.contracts.message import Command
 from shared.contracts.parts import Dialect, Outcome, Problem, Terms
 from shared.db import Connection
 
 COUNTS = Outcome.__struct_fields__
+Planned = LoadChunk | SwapStage | DetachPartition
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,22 +32,23 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 async def insert_plan(
     db: Connection,
-    command: PlanImport | PlanReplay,
+    command: PlanImport | PlanReplay | PlanDetach,
     dialect: Dialect,
-    planned: Sequence[LoadChunk | SwapStage],
+    planned: Sequence[Planned],
     *,
     bytes_total: int,
 ) -> None:
     """The import and a line of the ledger for each chunk, in the order of the input; the swap of a stage comes last."""
     await db.execute(
-        "INSERT INTO imports (job_id, dataset, file, replay_of, dialect, terms, chunks)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO imports (job_id, dataset, file, replay_of, year, dialect, terms, chunks)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         command.job_id,
         command.dataset,
         command.file if isinstance(command, PlanImport) else None,
         command.replay_of if isinstance(command, PlanReplay) else None,
+        command.year if isinstance(command, PlanDetach) else None,
         msgspec.to_builtins(dialect),
-        msgspec.to_builtins(command.terms),
+        msgspec.to_builtins(Terms() if isinstance(command, PlanDetach) else command.terms),
         len(planned),
     )
     await db.execute(
@@ -195,7 +198,7 @@ async def update_stopped(db: Connection, job_id: UUID, problem: Problem) -> None
     await db.execute("UPDATE imports SET stopped = $2 WHERE job_id = $1", job_id, msgspec.to_builtins(problem))
 
 
-async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[LoadChunk | SwapStage]:
+async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[Planned]:
     """Chunks that nobody loads: none was finished for so long, and these were sent before that. Marks them as sent."""
     rows = await db.fetch(
         """
@@ -212,22 +215,20 @@ async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[L
                                                          AND o.start_byte < o.end_byte))
             ORDER BY ledger LIMIT $2 FOR UPDATE SKIP LOCKED
         )
-        RETURNING job_id, dataset, chunk, start_byte, end_byte, line, overlong
+        RETURNING job_id, dataset, chunk, start_byte, end_byte, line, overlong,
+                  (SELECT year FROM imports i WHERE i.job_id = chunks.job_id) AS year
         """,
         seconds,
         limit,
     )
-    return [
-        LoadChunk(
-            dataset=row["dataset"],
-            job_id=row["job_id"],
-            chunk=row["chunk"],
-            start=row["start_byte"],
-            end=row["end_byte"],
-            line=row["line"],
-            overlong=row["overlong"],
-        )
-        if row["start_byte"] < row["end_byte"]
-        else SwapStage(dataset=row["dataset"], job_id=row["job_id"], chunk=row["chunk"])
-        for row in rows
-    ]
+    return [_planned(row) for row in rows]
+
+
+def _planned(row: Any) -> Planned:
+    about: dict[str, Any] = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
+    if row["year"] is not None:
+        return DetachPartition(**about, year=row["year"])
+    if row["start_byte"] == row["end_byte"]:
+        return SwapStage(**about)
+    place = {"start": row["start_byte"], "end": row["end_byte"], "line": row["line"], "overlong": row["overlong"]}
+    return LoadChunk(**about, **place)

@@ -119,6 +119,14 @@ def _delete(dataset: Dataset, which: str) -> str:
     """
 
 
+def keep_all(dataset: Dataset, partition: str) -> str:
+    """Old images of all rows of a partition."""
+    return (
+        f"INSERT INTO replaced (ledger, was, dataset, row)"
+        f" SELECT $1, {CHUNK}, '{dataset.name}', to_jsonb(old) FROM ONLY {partition} old"
+    )
+
+
 def update_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
     """Rows that differ from those in `source`. Counts them. The table is locked."""
     if not dataset.keyed:

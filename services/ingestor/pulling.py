@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.ingestor import chunks, fetching, loading, progress, queries, selecting, syncs
+from services.ingestor import chunks, fetching, loading, partitions, progress, queries, selecting, syncs
 from services.ingestor.paginators import BadPage, Page
 from services.ingestor.progress import Progress, Step
 from services.ingestor.settings import IngestorSettings
@@ -161,6 +161,7 @@ async def _delete_missing(
     """Deletes the rows that the source has no longer, as a chunk of its own, unless they are suspiciously many."""
     if source.delete_missing is None:
         return [], None
+    await partitions.keep_years(db, dataset)
     field, share = source.delete_missing.id_field, source.delete_missing.max_shrink
     standing, missing = await syncs.count_missing(db, dataset, field, command.job_id)
     if not missing:

@@ -72,28 +72,6 @@ async def update_filed(db: Connection, name: str, declaration: Any) -> None:
     await db.execute("UPDATE datasets SET filed = $2 WHERE name = $1", name, declaration)
 
 
-async def select_missing_years(db: Connection, dataset: Dataset, years: Sequence[int]) -> list[int]:
-    """The years for which the dataset has no partition yet."""
-    rows = await db.fetch(
-        """
-        SELECT year FROM unnest($1::int[], $2::text[]) AS wanted (year, name)
-        WHERE NOT EXISTS (
-            SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE n.nspname = 'data' AND c.relname = wanted.name AND c.relispartition
-        ) ORDER BY year
-        """,
-        list(years),
-        [tables.partition_name(dataset, year) for year in years],
-    )
-    return [row["year"] for row in rows]
-
-
-async def create_partition(db: Connection, dataset: Dataset, year: int) -> None:
-    """The caller holds `lock_declarations`."""
-    for statement in tables.create_partition(dataset, year):
-        await db.execute(statement)
-
-
 async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: bytes, *, schema: str | None) -> None:
     """Binary rows. Raises KeyTaken, and leaves nothing behind then: the transaction goes on."""
     try:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import polars as pl
 
-from services.ingestor import chunks, merging, queries, writing
+from services.ingestor import chunks, merging, partitions, queries
 from services.ingestor.chunks import Chunk
 from services.ingestor.copying import CHUNK, ROW, to_copy
 from services.ingestor.tables import quoted
@@ -50,7 +50,6 @@ async def stage(db: Connection, chunk: Chunk, rows: pl.DataFrame) -> None:
     staged = rows.with_row_index(ROW).with_columns(
         pl.col(ROW).cast(pl.Int64), pl.lit(chunk.ledger, pl.Int64).alias(CHUNK)
     )
-    await writing.make_partitions(db, chunk.dataset, rows)
     data = await asyncio.to_thread(to_copy, staged, chunk.dataset.fields)
     await queries.copy_rows(db, _name(chunk.job_id), staged.columns, data, schema=None)
 
@@ -62,12 +61,17 @@ async def select_swap(db: Connection, job_id: UUID) -> int:
 
 
 async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | ImportStopped]:
-    """Deletes what the stage lacks, updates what differs, inserts what is new. Readers see all of it at once."""
+    """Deletes what the stage lacks, updates what differs, inserts what is new. Readers see all of it at once.
+
+    Raises Postponed while a year is being detached.
+    """
     chunk = await chunks.select_chunk(db, command.job_id, command.chunk)
     if chunk.stopped is not None:
         return []
     dataset, columns = chunk.dataset, chunk.dialect.fields
     about: dict[str, Any] = {"dataset": dataset.name, "job_id": command.job_id}
+    await partitions.keep_years(db, dataset)
+    await _make_years(db, command.job_id, dataset)
     await db.execute(f"LOCK TABLE data.{quoted(dataset.name)} IN SHARE ROW EXCLUSIVE MODE")
     staged, stands, gone = await _survey(db, command.job_id, dataset)
     total, _, _ = await chunks.select_outcome(db, command.job_id)
@@ -96,6 +100,17 @@ async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | I
     for word in ("inserted", "updated", "unchanged", "duplicates", "deleted"):
         metrics.ROWS.labels(dataset.name, word).inc(getattr(outcome, word))
     return [ChunkLoaded(**about, chunk=command.chunk, ledger=chunk.ledger, version=version, bytes=0, outcome=outcome)]
+
+
+async def _make_years(db: Connection, job_id: UUID, dataset: Dataset) -> None:
+    """Before the table is locked: who makes a partition waits for the table."""
+    if dataset.partition_by is None:
+        return
+    rows = await db.fetch(
+        f"SELECT DISTINCT extract(year FROM {quoted(dataset.partition_by.field)})::int AS year FROM {_name(job_id)}",
+        timeout=SWAP_SECONDS,
+    )
+    await partitions.make_years(db, dataset, [row["year"] for row in rows])
 
 
 async def _survey(db: Connection, job_id: UUID, dataset: Dataset) -> tuple[int, int, int]:

@@ -44,6 +44,15 @@ def create_partition(dataset: Dataset, year: int) -> list[str]:
     ]
 
 
+def detach_partition(dataset: Dataset, year: int) -> list[str]:
+    """With all that it has: its key, its indexes, and who may read it."""
+    table, partition = f"data.{quoted(dataset.name)}", f"data.{quoted(partition_name(dataset, year))}"
+    return [
+        f"ALTER TABLE {table} DETACH PARTITION {partition}",
+        f"ALTER TABLE {partition} SET SCHEMA detached",
+    ]
+
+
 def partition_name(dataset: Dataset, year: int) -> str:
     """`hired_employees__2021`."""
     return f"{dataset.name}__{year}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from services.ingestor import chunks, merging, queries
+from services.ingestor import chunks, merging, partitions, queries
 from services.ingestor.chunks import Chunk
 from services.ingestor.copying import CHUNK, ROW, to_copy
 from services.ingestor.parsing import Batch, RowError, refuse
@@ -27,12 +27,12 @@ LOOK_SECONDS = 0.02
 async def write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Batch]:
     """Writes the good rows. Returns what became of them, and the batch without those that the table refused.
 
-    Raises Postponed while it must not be decided yet which of two rows is the later one.
+    Raises Postponed while it must not be decided yet which of two rows is the later one, or a year is being detached.
     """
     if not batch.rows.height:
         return Outcome(), batch
     dataset = chunk.dataset
-    await make_partitions(db, dataset, batch.rows)
+    await partitions.make_partitions(db, dataset, batch.rows)
     if not dataset.keyed:
         await _copy(db, chunk, batch.rows)
         return Outcome(inserted=batch.rows.height), batch
@@ -44,17 +44,6 @@ async def write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Ba
         else:
             return Outcome(inserted=batch.rows.height), batch
     return await _merge(db, chunk, batch)
-
-
-async def make_partitions(db: Connection, dataset: Dataset, rows: pl.DataFrame) -> None:
-    """For every year that rows fall into."""
-    if dataset.partition_by is None or not rows.height:
-        return
-    years = rows[dataset.partition_by.field].dt.year().unique().to_list()
-    if await queries.select_missing_years(db, dataset, years):
-        await queries.lock_declarations(db)
-        for year in await queries.select_missing_years(db, dataset, years):
-            await queries.create_partition(db, dataset, year)
 
 
 async def _copy(db: Connection, chunk: Chunk, rows: pl.DataFrame) -> None:

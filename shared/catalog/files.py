@@ -1,7 +1,7 @@
-"""The declarations in a catalog folder: `datasets/*.toml` and `reports/*.toml`, each named like what it declares."""
+"""The declarations of datasets in a catalog folder: `datasets/*.toml`, each named like what it declares."""
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,30 +25,28 @@ class BadDeclaration(Exception):
 
 def read_datasets(catalog: Path) -> tuple[Dataset, ...]:
     """All datasets, by name. Raises BadDeclaration with every mistake of every file."""
-    return _read(catalog / "datasets", to_dataset)
-
-
-def read_reports(catalog: Path) -> tuple[Report, ...]:
-    """All reports, by name. Raises BadDeclaration with every mistake of every file."""
-    return _read(catalog / "reports", _to_report)
+    declarations: list[Dataset] = []
+    wrong: list[str] = []
+    for path in sorted((catalog / "datasets").glob("*.toml")):
+        try:
+            declarations.append(to_dataset(path.stem, tomllib.loads(path.read_text())))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, BadDeclaration) as error:
+            wrong += [f"{path}: {line}" for line in str(error).splitlines()]
+    if wrong:
+        raise BadDeclaration("\n".join(wrong))
+    return tuple(declarations)
 
 
 def to_dataset(name: str, declaration: Any) -> Dataset:
     """The dataset that a declaration without its name describes. Raises BadDeclaration with every mistake."""
-    dataset = _convert(name, declaration, Dataset)
+    dataset = convert(name, declaration, Dataset)
     if found := mistakes(dataset):
         raise _bad(found)
     return dataset
 
 
-def _to_report(name: str, declaration: Any) -> Report:
-    report = _convert(name, declaration, Report)
-    if found := report.mistakes():
-        raise _bad([Mistake("#", detail) for detail in found])
-    return report
-
-
-def _convert(name: str, declaration: Any, kind: type[Declaration]) -> Declaration:
+def convert(name: str, declaration: Any, kind: type[Declaration]) -> Declaration:
+    """Of the right shape; what it means is not looked at. Raises BadDeclaration with every mistake."""
     if not isinstance(declaration, dict):
         raise _bad([Mistake("#", "a declaration is an object of keys and values")])
     if "name" in declaration:
@@ -67,16 +65,3 @@ def _convert(name: str, declaration: Any, kind: type[Declaration]) -> Declaratio
 
 def _bad(found: Sequence[Mistake]) -> BadDeclaration:
     return BadDeclaration("\n".join(mistake.detail for mistake in found), found)
-
-
-def _read(folder: Path, read: Callable[[str, Any], Declaration]) -> tuple[Declaration, ...]:
-    declarations: list[Declaration] = []
-    wrong: list[str] = []
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            declarations.append(read(path.stem, tomllib.loads(path.read_text())))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, BadDeclaration) as error:
-            wrong += [f"{path}: {line}" for line in str(error).splitlines()]
-    if wrong:
-        raise BadDeclaration("\n".join(wrong))
-    return tuple(declarations)

@@ -1,45 +1,196 @@
 """A report: SQL over rollups and datasets, with typed parameters."""
 
+import datetime as dt
 import re
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-PARAMETER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)")
+from shared.catalog import kinds, literals
+from shared.catalog.chart import Chart
+from shared.catalog.shape import Mistake
+
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}\Z")
+RESERVED = ("format", "min_version")
+"""Parameters that every report has."""
+MOST_ROWS = 100_000
+MOST_SECONDS = 60
+TOKEN = re.compile(
+    r"""
+      [eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/
+    | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$
+    | (?<![:\w]):(?P<parameter>[a-z][a-z0-9_]*) | (?P<semicolon>;)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""Texts, quoted names and comments of SQL, in which nothing is meant, and what is looked for outside of them."""
+Value = bool | int | float | str
+Kind = Literal["integer", "number", "string", "date", "boolean"]
+READERS: dict[Kind, Callable[[str], Any]] = {
+    "integer": int,
+    "number": float,
+    "string": str,
+    "date": dt.date.fromisoformat,
+    "boolean": lambda text: text.lower() in ("true", "t", "yes", "y", "1"),
+}
+ALIKE: dict[Kind, str] = {
+    "integer": "a whole number of at most 64 bits, like -12",
+    "number": "a number, like -0.5 or 1e6",
+    "string": "text without a NUL character",
+    "date": "a day, like 2021-11-07",
+    "boolean": "true or false",
+}
+BOUNDED = ("integer", "number", "date")
+
+
+class BadValue(ValueError):
+    """The text is no value that the parameter takes; `code` says in which way."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A value the caller gives in the query string."""
+    """A value the caller gives in the query string; one with a `default` may be left out."""
 
     name: str
-    type: Literal["integer", "string", "date"]
-    minimum: int | None = None
-    maximum: int | None = None
+    type: Kind
+    default: Value | None = None
+    minimum: int | float | str | None = None
+    maximum: int | float | str | None = None
+    enum: tuple[Value, ...] = ()
     description: str = ""
+
+    def read(self, text: str) -> Any:
+        """The value that Postgres is given. Raises BadValue."""
+        value = self._typed(text)
+        if self.enum and value not in [self._typed(_text(one)) for one in self.enum]:
+            known = ", ".join(map(_text, self.enum))
+            raise BadValue("enum", f"{self.name} must be one of {known}, not {text!r}.")
+        least, most = (None if one is None else self._typed(_text(one)) for one in (self.minimum, self.maximum))
+        if (least is not None and value < least) or (most is not None and value > most):
+            ends = [f"from {_text(self.minimum)}"] if self.minimum is not None else []
+            ends += [f"to {_text(self.maximum)}"] if self.maximum is not None else []
+            raise BadValue("range", f"{self.name} must be {' '.join(ends)}, not {text}.")
+        return value
+
+    def standing(self) -> Any:
+        """The value if none is given."""
+        return self.read(_text(self.default))
+
+    def told(self) -> str:
+        """`year=2021`, `year (integer)`: how people are told of it."""
+        return f"{self.name} ({self.type}{'' if self.default is None else f', {_text(self.default)}'})"
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """The key that is wrong, and a sentence about it."""
+        about = f"parameter {self.name!r}"
+        if not NAME.match(self.name):
+            yield "name", f"{about} is no name: use a-z, 0-9 and _, beginning with a letter"
+        if self.name in RESERVED:
+            yield "name", f"{about} has a name that every report uses for something else: {', '.join(RESERVED)}"
+        wrong = False
+        for key in ("minimum", "maximum", "enum"):
+            given = getattr(self, key)
+            for one in given if isinstance(given, tuple) else () if given is None else (given,):
+                if not literals.holds(self.type, _text(one)):
+                    wrong = True
+                    yield key, f"{about}: {key} {_text(one)!r} is no {self.type}"
+            if given is not None and key != "enum" and self.type not in BOUNDED:
+                wrong = True
+                yield key, f"{about} is a {self.type}, which has no {key}"
+        if self.default is not None and not wrong:
+            try:
+                self.standing()
+            except BadValue as error:
+                yield "default", f"{about}: the default is none of its values: {error}"
+
+    def _typed(self, text: str) -> Any:
+        plain = text if self.type == "string" else text.strip(" ")
+        if not literals.holds(self.type, plain) or any("\ud800" <= char <= "\udfff" for char in plain):
+            raise BadValue("type", f"{self.name} must be {ALIKE[self.type]}, not {text!r}.")
+        return READERS[self.type](plain)
+
+
+class Statement(NamedTuple):
+    """SQL as Postgres gets it. `places`: from which of its characters on it follows which ones of the declaration."""
+
+    text: str
+    places: tuple[tuple[int, int], ...]
+
+    def place(self, offset: int) -> int | None:
+        """Where in the declared SQL the character stands; None for what is ours."""
+        before = [(ours, theirs) for ours, theirs in self.places if ours <= offset]
+        return before[-1][1] + offset - before[-1][0] if before else None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A declaration, as in `catalog/reports/<name>.toml`. `:name` in the SQL is the parameter of that name."""
+    """A declaration, as in `catalog/reports/<name>.toml`. `:name` in the SQL is the parameter of that name.
+
+    `timeout` in seconds.
+    """
 
     name: str
     title: str
     description: str = ""
     datasets: tuple[str, ...]
     parameters: tuple[Parameter, ...] = ()
-    row_limit: int = 10_000
+    row_limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_ROWS)] = 10_000
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=MOST_SECONDS)] = 5.0
+    chart: Chart | None = None
     sql: str
 
-    def statement(self) -> str:
-        """The SQL with Postgres' numbered parameters, in declared order."""
-        number = {parameter.name: position for position, parameter in enumerate(self.parameters, 1)}
-        return PARAMETER.sub(lambda match: f"${number[match[1]]}", self.sql)
+    def statement(self) -> Statement:
+        """With Postgres' numbered parameters, in declared order; one row more than the limit, which tells of others."""
+        numbers = {one.name: f"${n}::{kinds.sql(one.type)}" for n, one in enumerate(self.parameters, 1)}
+        text = "SELECT * FROM (\n"
+        places = [(len(text), 0)]
+        end = 0
+        for match in _parameters(self.sql):
+            text += self.sql[end : match.start()] + numbers[match["parameter"]]
+            end = match.end()
+            places.append((len(text), end))
+        text += self.sql[end:]
+        return Statement(f"{text}\n) report LIMIT {self.row_limit + 1}", tuple(places))
 
-    def mistakes(self) -> list[str]:
-        """Everything wrong with the declaration that can be seen without a database."""
-        declared = {parameter.name for parameter in self.parameters}
-        used = set(PARAMETER.findall(self.sql))
-        found = [f"the SQL uses :{name}, which is not a parameter" for name in sorted(used - declared)]
-        found += [f"parameter {name!r} is not used by the SQL" for name in sorted(declared - used)]
-        if ";" in self.sql:
-            found.append("the SQL must be one statement without a semicolon")
+    def mistakes(self) -> list[Mistake]:
+        """All that can be seen without a database; of the SQL, the pointer tells the character: `#/sql/12`."""
+        found = [] if NAME.match(self.name) else [Mistake("#", f"the file's name {self.name!r} is no name of a report")]
+        names = [parameter.name for parameter in self.parameters]
+        for number, parameter in enumerate(self.parameters):
+            pointer = f"#/parameters/{number}"
+            found += [Mistake(f"{pointer}/{key}", detail) for key, detail in parameter.mistakes()]
+            if parameter.name in names[:number]:
+                found.append(Mistake(pointer, f"parameter {parameter.name!r} is declared twice"))
+        if not self.datasets:
+            found.append(Mistake("#/datasets", "datasets must name those that the SQL reads"))
+        found += [
+            Mistake("#/datasets", f"datasets names {name!r} more than once")
+            for number, name in enumerate(self.datasets)
+            if name in self.datasets[:number]
+        ]
+        used = {match["parameter"]: match.start() for match in reversed(list(_parameters(self.sql)))}
+        found += [
+            Mistake(f"#/sql/{place}", f"the SQL uses :{name}, which is not a parameter")
+            for name, place in used.items()
+            if name not in names
+        ]
+        found += [
+            Mistake(f"#/parameters/{number}", f"parameter {name!r} is not used by the SQL")
+            for number, name in enumerate(names)
+            if name not in used
+        ]
+        for match in TOKEN.finditer(self.sql):
+            if match["semicolon"]:
+                found.append(Mistake(f"#/sql/{match.start()}", "the SQL must be one statement without a semicolon"))
         return found
+
+
+def _parameters(sql: str) -> list[re.Match[str]]:
+    return [match for match in TOKEN.finditer(sql) if match["parameter"]]
+
+
+def _text(value: Any) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)

@@ -81,6 +81,25 @@ class PlanReplay(Command, frozen=True, kw_only=True, omit_defaults=True):
     column: str | None = None
 
 
+class PlanDetach(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Take a year of a partitioned dataset out of it; its table stays, in the schema `detached`."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    year: int
+
+
+class DetachPartition(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """Detach the year's table, as the only chunk of the job: all its rows are deleted from the dataset."""
+
+    identity: ClassVar[tuple[str, ...]] = ("job_id",)
+
+    job_id: UUID
+    chunk: int
+    year: int
+
+
 class DiscardRows(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Mark open failed rows of a job as not worth keeping; `request_id` tells one such request from the next."""
 

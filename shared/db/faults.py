@@ -30,8 +30,35 @@ COLLIDED = (
 )
 """Two transactions met; the same work will pass when tried again at once."""
 
+LOCKED = (asyncpg.LockNotAvailableError,)
+"""Somebody else held a lock for longer than it was to be waited for."""
+
 DROPPED = (asyncpg.UndefinedTableError,)
 """The table is not there, or was dropped while the statement waited for it."""
 
 TOO_LONG = (asyncpg.QueryCanceledError, TimeoutError)
 """The statement was given so much time, and needed more."""
+
+WRONG = (
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.DataError,
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.ProgramLimitExceededError,
+)
+"""The statement itself is no good: Postgres says what is wrong with it, and often where."""
+
+ABSENT = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError)
+"""Of what is wrong with a statement: something that it names is not there."""
+
+UNFIT = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
+"""The statement is good, and can't be computed with these values."""
+
+OUTDATED = (asyncpg.InvalidCachedStatementError,)
+"""A table was changed since the statement was prepared: it has to be prepared again, in another transaction."""
+
+
+def position(error: Exception) -> int | None:
+    """The character of the statement, from 0, that Postgres points at."""
+    told = getattr(error, "position", None)
+    return int(told) - 1 if told else None

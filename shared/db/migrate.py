@@ -23,7 +23,7 @@ HEARS: dict[str, tuple[str, ...]] = {
     "gateway": ("ingestor", "indexer", "analytics"),
 }
 """Whose events a service hears, and so whose tables it may read; it writes its own alone."""
-MADE = {"ingestor": "data", "indexer": "documents", "analytics": "rollups"}
+MADE = {"ingestor": ("data", "detached"), "indexer": ("documents",), "analytics": ("rollups",)}
 """Schemas for the tables that a service makes for each dataset, apart from its own few."""
 LOCK = 0x6D696C6C
 
@@ -108,7 +108,7 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: str)
 
 
 def _schemas(service: str) -> list[str]:
-    return [service, MADE[service]] if service in MADE else [service]
+    return [service, *MADE.get(service, ())]
 
 
 def _files(folder: Path) -> list[Path]:

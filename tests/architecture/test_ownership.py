@@ -8,21 +8,23 @@ import pytest
 
 from services.analytics.declaring import prepare_rollups
 from services.indexer.generations import prepare_documents
+from services.ingestor import partitions
+from services.ingestor.tables import detach_partition
 from shared.contracts.events import DatasetDeclared
 from tests.integration.loading import DATASETS, connected, ingesting
 from tests.stack import SERVICES
 
 OWNED = {
     "gateway": {"gateway"},
-    "ingestor": {"ingestor", "data"},
+    "ingestor": {"ingestor", "data", "detached"},
     "indexer": {"indexer", "documents"},
     "analytics": {"analytics", "rollups"},
 }
 HEARD = {
-    "gateway": {"ingestor", "indexer", "analytics", "data", "documents", "rollups"},
+    "gateway": {"ingestor", "indexer", "analytics", "data", "detached", "documents", "rollups"},
     "ingestor": set[str](),
-    "indexer": {"ingestor", "data"},
-    "analytics": {"ingestor", "data"},
+    "indexer": {"ingestor", "data", "detached"},
+    "analytics": {"ingestor", "data", "detached"},
 }
 WRITES = {
     "INSERT": "INSERT INTO {} DEFAULT VALUES",
@@ -42,6 +44,10 @@ async def inhabited(database: dict[str, str], tmp_path: Path) -> dict[str, str]:
     async with ingesting(database, tmp_path) as ingestor:
         loaded = await ingestor.bring("hired_employees", "1,Ada,2021-11-07T00:00:00Z,1,1\n")
         assert loaded.inserted == 1  # and its year has a partition now
+        async with ingestor.transaction() as db:
+            await partitions.make_years(db, DATASETS["hired_employees"], [2020])
+            for statement in detach_partition(DATASETS["hired_employees"], 2020):
+                await db.execute(statement)
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:
         for dataset in DATASETS:
             await prepare_documents(DatasetDeclared(dataset=dataset, revision=1), db)
@@ -92,6 +98,7 @@ async def test_the_tables_are_those_of_all_services(inhabited: dict[str, str]) -
         found.setdefault(schema, set()).add(table)
     assert set(found) == set[str]().union(*OWNED.values()) | {"millrace"}
     assert set(DATASETS) | {"hired_employees__2021"} == found["data"]
+    assert found["detached"] == {"hired_employees__2020"}
     searched = {name for name, dataset in DATASETS.items() if dataset.search}
     made = {re.sub(r"__[0-9]+", "__", table) for table in found["documents"]}
     assert made == {f"{name}__{kind}" for name in searched for kind in ("", "w", "n")}

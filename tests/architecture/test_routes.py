@@ -34,8 +34,10 @@ from shared.contracts.commands import (
     DiscardRows,
     LoadChunk,
     LoadRows,
+    PlanDetach,
     PlanImport,
     PlanReplay,
+    RebuildRollup,
     RunSearch,
 )
 from shared.contracts.events import (
@@ -229,7 +231,17 @@ def test_every_event_that_is_said_is_heard_or_public() -> None:
 def test_everything_that_is_heard_is_said_and_every_message_is_one_or_the_other() -> None:
     said, heard = _said(), set(_hearers())
     # What the gateway says when it accepts something.
-    assert heard - said == {PlanImport, LoadRows, PlanReplay, DiscardRows, DeclareDataset, BuildIndex, RunSearch}
+    assert heard - said == {
+        PlanImport,
+        LoadRows,
+        PlanReplay,
+        PlanDetach,
+        DiscardRows,
+        DeclareDataset,
+        BuildIndex,
+        RunSearch,
+        RebuildRollup,
+    }
     assert said | heard == _messages()
 
 

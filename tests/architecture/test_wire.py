@@ -54,6 +54,8 @@ EXAMPLES: list[Message] = [
     commands.LoadRows(**ABOUT, rows=(msgspec.Raw(b'{"id":15}'),), columns=("id",), terms=TERMS),
     commands.PullPage(**ABOUT, source="crm", chunk=2, at={"page": 3}),
     commands.PlanReplay(**ABOUT, replay_of=UUID(int=7), terms=TERMS, **FILTER),
+    commands.PlanDetach(**ABOUT, year=2021),
+    commands.DetachPartition(**ABOUT, chunk=1, year=2021),
     commands.DiscardRows(dataset="hired_employees", request_id=UUID(int=6), failed_in=JOB, **FILTER),
     commands.DeclareDataset(dataset="hired_employees", follows=2, digest="9f86d0", declaration={"title": "Hired"}),
     commands.DefineWords(dataset="hired_employees", version=5, moment=327),

@@ -31,7 +31,7 @@ async def accepting(database: dict[str, str]) -> AsyncIterator[Accepting]:
     consumer = Consumer("gateway", (), told=told, given={}, sweep=nothing)
     async with consumer.running(Litestar([])):
         await consumer.pool.execute("INSERT INTO api_keys (id, name, hash, scope) VALUES ('k', 'k', '', 'write')")
-        yield Accepting(consumer, Catalog(()))
+        yield Accepting(consumer, Catalog())
 
 
 async def nothing(_db: Connection) -> list[tuple[str, Message]]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from services.gateway import syncs
+from services.gateway import attaching
 from services.gateway.accepting import Accepted, accept, uuid7
 from services.gateway.job import Asked
 from services.gateway.problems import Problem
@@ -107,13 +107,13 @@ async def test_a_sync_that_ends_while_somebody_attaches_to_it_is_not_given_any_m
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await ask_one(pool, sync())
-    select_running = syncs.select_running
+    select_running = attaching.select_running
 
-    async def ends_first(db: Connection, dataset: str, source: str) -> UUID | None:
+    async def ends_first(db: Connection, one: Asked) -> UUID | None:
         await end(pool, first.job.id)
-        return await select_running(db, dataset, source)
+        return await select_running(db, one)
 
-    monkeypatch.setattr(syncs, "select_running", ends_first)
+    monkeypatch.setattr(attaching, "select_running", ends_first)
     asked = sync()
     assert told(await ask_one(pool, asked), asked.command.job_id) == (True, False, False)
     assert await count(pool, "events") == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.ingestor import queries
+from services.ingestor import partitions
 from services.ingestor.declaring import declare_catalog, declare_dataset
 from shared.bus.failures import Permanent
 from shared.catalog.files import BadDeclaration, to_dataset
@@ -105,7 +105,7 @@ async def test_a_changed_table_is_like_one_made_afresh(pool: Pool, changes: dict
 async def make_partition(pool: Pool, name: str, kind: dict[str, Any]) -> None:
     if "partition_by" in kind:
         async with pool.acquire() as db, db.transaction():
-            await queries.create_partition(db, to_dataset(name, {**SIMPLE, **kind}), 2021)
+            await partitions.make_years(db, to_dataset(name, {**SIMPLE, **kind}), [2021])
 
 
 @pytest.mark.parametrize(("changes", "_said"), UNSAFE)

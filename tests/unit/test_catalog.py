@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.catalog.dataset import Dataset
-from shared.catalog.files import BadDeclaration, read_datasets, read_reports, to_dataset
+from shared.catalog.files import BadDeclaration, read_datasets, to_dataset
 from tests.stack import ROOT
 
 CATALOG = ROOT / "catalog"
@@ -37,7 +37,7 @@ def refused(**changes: Any) -> str:
     return str(caught.value)
 
 
-def test_the_seven_datasets_and_two_reports_are_there() -> None:
+def test_the_seven_datasets_are_there() -> None:
     datasets = {dataset.name: dataset for dataset in read_datasets(CATALOG)}
     assert sorted(datasets) == [
         "contacts",
@@ -51,7 +51,6 @@ def test_the_seven_datasets_and_two_reports_are_there() -> None:
     hired = datasets["hired_employees"]
     assert hired.partition_by is not None
     assert (hired.partition_by.field, hired.indexes) == ("hired_at", (("department_id", "job_id", "hired_at"),))
-    assert [report.name for report in read_reports(CATALOG)] == ["departments_above_average", "hires_by_quarter"]
 
 
 @pytest.mark.parametrize(
@@ -199,23 +198,3 @@ def test_mistakes_in_files_come_with_the_file(tmp_path: Path) -> None:
     first, second = str(caught.value).splitlines()
     assert "a.toml" in first
     assert "b.toml" in second
-
-
-def test_reports_may_only_use_declared_parameters(tmp_path: Path) -> None:
-    (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "r.toml").write_text(
-        'title = "R"\ndatasets = []\nparameters = [{ name = "b", type = "date" }]\nsql = "SELECT :a::int; SELECT 1"\n'
-    )
-    with pytest.raises(BadDeclaration) as caught:
-        read_reports(tmp_path)
-    assert [line.split(": ", 1)[1] for line in str(caught.value).splitlines()] == [
-        "the SQL uses :a, which is not a parameter",
-        "parameter 'b' is not used by the SQL",
-        "the SQL must be one statement without a semicolon",
-    ]
-
-
-def test_a_cast_is_no_parameter() -> None:
-    report = next(report for report in read_reports(CATALOG) if report.name == "hires_by_quarter")
-    assert "$1" in report.statement()
-    assert ":year" not in report.statement()

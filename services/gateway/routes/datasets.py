@@ -206,6 +206,8 @@ def _to_body(found: Declared) -> DatasetBody:
     links = {"self": here, "rows": f"{here}/rows", "imports": f"{here}/imports"}
     if found.dataset.search is not None:
         links["search"] = f"{here}/search"
+    if found.dataset.partition_by is not None:
+        links["partitions"] = f"{here}/partitions"
     if found.dataset.sources:
         links |= {"sources": f"{here}/sources", "syncs": f"{here}/syncs"}
     declaration = declaring.to_declaration(found.dataset)

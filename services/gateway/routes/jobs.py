@@ -10,7 +10,7 @@ from litestar.params import Parameter
 
 from services.gateway import preferences, queries, results
 from services.gateway.answers import Answer
-from services.gateway.job import Job, JobBody, Status, to_body
+from services.gateway.job import DetachJobBody, Job, JobBody, RebuildJobBody, RefreshJobBody, Status, to_body
 from services.gateway.problems import Detail, Problem, not_found, responses, to_job_id
 from services.gateway.results import SearchJobBody
 from shared.db import Connection, Pool
@@ -46,7 +46,9 @@ async def list_jobs(
     tags=["jobs"],
     summary="One job: its state, progress and outcome",
     description="With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds. A search has a page"
-    " of what it found under `result`: null until it has succeeded, and again when it is `expired`.",
+    " of what it found under `result`: null until it has succeeded, and again when it is `expired`. A refresh has there"
+    " the `versions` that its report shows and how many `chunks` were counted for it; a rebuild the `groups` of its"
+    " rollup, and how many were `mended`. One that detaches a year names its `table`.",
     opt={"scope": "read"},
     responses=responses(404, 422),
 )
@@ -57,7 +59,7 @@ async def read_job(
     page: Annotated[int | None, Parameter(ge=1, le=MOST_PAGES, description="Of the hits of a search: 1")] = None,
     limit: Annotated[int | None, Parameter(ge=1, le=200, description="Hits on a page of a search: 10")] = None,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N")] = None,
-) -> Answer[JobBody | SearchJobBody]:
+) -> Answer[JobBody | SearchJobBody | RefreshJobBody | RebuildJobBody | DetachJobBody]:
     """200 whatever the job has come to."""
     seconds = preferences.wait_seconds(prefer)
     found, now = await preferences.wait(pool, stopping, to_job_id(job), seconds)
