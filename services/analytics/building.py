@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from services.analytics import counting, groups, plans, queries
 from services.analytics.rollups import Tables, create, drop, numbers, quoted, rename, select
+from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
 BUILD_SECONDS = 1800.0
@@ -18,11 +19,12 @@ class Rebuilt(NamedTuple):
     version: int
 
 
-async def build(db: Connection, kept: Sequence[Tables], gone: Sequence[Tables], new: Sequence[Tables]) -> None:
-    """Makes new rollups from the rows and drops others, of one dataset. The caller holds `lock_building`."""
-    dataset = (*kept, *gone, *new)[0].dataset
+async def build(
+    db: Connection, dataset: Dataset, kept: Sequence[Tables], gone: Sequence[Tables], new: Sequence[Tables]
+) -> None:
+    """Makes new rollups from the rows and drops others. The caller holds `lock_building`."""
     drafts = [tables._replace(draft=number) for number, tables in enumerate(new)]
-    await _draft(db, drafts, kept)
+    await _draft(db, dataset.name, drafts, kept)
     for tables in gone:
         await db.execute(drop(tables), timeout=BUILD_SECONDS)
         await queries.delete_standing(db, tables)
@@ -37,10 +39,10 @@ async def build(db: Connection, kept: Sequence[Tables], gone: Sequence[Tables], 
         await queries.delete_freshness(db, dataset.name)
 
 
-async def rebuild(db: Connection, tables: Tables, others: Sequence[Tables]) -> Rebuilt:
+async def rebuild(db: Connection, tables: Tables, standing: Sequence[Tables]) -> Rebuilt:
     """Mends what differs from the rows. Whoever reads waits for nothing; the caller holds `lock_building`."""
     draft = tables._replace(draft=0)
-    await _draft(db, [draft], others)
+    await _draft(db, tables.dataset.name, [draft], standing)
     await plans.use(db, plans.WHOLE)
     for statement in (pair(tables, draft), *(find_wrong(tables, draft, field) for field in tables.rollup.valued)):
         await db.execute(statement, timeout=BUILD_SECONDS)
@@ -53,13 +55,12 @@ async def rebuild(db: Connection, tables: Tables, others: Sequence[Tables]) -> R
     return Rebuilt(row["groups"], row["mended"], version) if row else Rebuilt(0, 0, version)
 
 
-async def _draft(db: Connection, drafts: Sequence[Tables], others: Sequence[Tables]) -> None:
-    """Fills drafts; from then on until the commit nothing is counted, and the drafts contain what the others do.
+async def _draft(db: Connection, dataset: str, drafts: Sequence[Tables], standing: Sequence[Tables]) -> None:
+    """Fills drafts; from then on until the commit nothing is counted, and drafts and what stands have the same chunks.
 
     A snapshot that shows a version of a dataset has all chunks up to it, and none after: versions are handed out under
-    a lock that ends with the commit. So what is counted, or is counted now, of later ones is to be added.
+    a lock that ends with the commit. What stands gets every chunk that is loaded by now, and drafts the later ones.
     """
-    dataset = (*drafts, *others)[0].dataset.name if (*drafts, *others) else ""
     versions = []
     for draft in drafts:
         for statement in create(draft):
@@ -68,7 +69,7 @@ async def _draft(db: Connection, drafts: Sequence[Tables], others: Sequence[Tabl
         versions.append(await db.fetchval(fill(draft), timeout=BUILD_SECONDS))
         await db.execute("; ".join(f"ANALYZE {table}" for table in draft.all), timeout=BUILD_SECONDS)
     await queries.lock_counting(db, dataset, alone=True)
-    await counting.count_loaded(db, dataset, others)
+    await counting.count_loaded(db, dataset, standing)
     for draft, version in zip(drafts, versions, strict=True):
         if ledgers := await queries.select_counted_since(db, dataset, version):
             await counting.add_chunks(db, draft, ledgers)

@@ -6,6 +6,7 @@ from services.analytics import building, queries
 from services.analytics.rollups import Tables
 from shared import ledger
 from shared.bus.failures import Permanent
+from shared.catalog.dataset import Dataset
 from shared.contracts.commands import RebuildRollup
 from shared.contracts.events import DatasetDeclared, RollupRebuilt
 from shared.contracts.message import Message
@@ -38,8 +39,7 @@ async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuil
     if command.rollup not in named:
         detail = f"Dataset {command.dataset} declares no rollup {command.rollup!r}."
         raise Permanent(Problem(code="unknown_rollup", detail=detail))
-    tables = named.pop(command.rollup)
-    rebuilt = await building.rebuild(db, tables, list(named.values()))
+    rebuilt = await building.rebuild(db, named[command.rollup], standing)
     metrics.MENDED.labels(command.dataset).inc(rebuilt.mended)
     log.info("rebuilt", rollup=command.rollup, **rebuilt._asdict())
     event = RollupRebuilt(dataset=command.dataset, job_id=command.job_id, rollup=command.rollup, **rebuilt._asdict())
@@ -55,12 +55,12 @@ async def prepare(db: Connection, name: str) -> None:
     # Of two declarations that follow each other, the later one decides.
     if (found := await _differ(db, name)) is None:
         return
-    kept, gone, new = found
-    await building.build(db, kept, gone, new)
+    dataset, kept, gone, new = found
+    await building.build(db, dataset, kept, gone, new)
     log.info("built", dataset=name, made=[one.rollup.name for one in new], dropped=[one.rollup.name for one in gone])
 
 
-async def _differ(db: Connection, name: str) -> tuple[list[Tables], list[Tables], list[Tables]] | None:
+async def _differ(db: Connection, name: str) -> tuple[Dataset, list[Tables], list[Tables], list[Tables]] | None:
     """Rollups that stand as declared, others that stand, and others that are declared; None if there are no others."""
     dataset = await ledger.select_dataset(db, name)
     standing = await queries.select_standing(db, dataset)
@@ -68,4 +68,4 @@ async def _differ(db: Connection, name: str) -> tuple[list[Tables], list[Tables]
     gone = [tables for tables in standing if tables not in kept]
     known = [tables.rollup for tables in kept]
     new = [Tables(dataset, rollup) for rollup in dataset.rollups if rollup not in known]
-    return (kept, gone, new) if gone or new else None
+    return (dataset, kept, gone, new) if gone or new else None

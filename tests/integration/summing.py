@@ -102,6 +102,21 @@ PARTS: dict[str, Callable[[Any], Any]] = {
 Table = dict[tuple[Any, ...], dict[str, Any]]
 
 
+def sale(number: int, **cells: str) -> str:
+    """A line of a file."""
+    row = {"id": str(number), "at": "2020-05-01T12:00:00Z", "shop": "a", **cells}
+    return ",".join(row.get(name, "") for name in COLUMNS) + "\n"
+
+
+async def holds(pool: Pool, dataset: Dataset) -> None:
+    """All rollups, each against both."""
+    rows = await pool.fetch(f'SELECT * FROM data."{dataset.name}"')
+    for rollup in dataset.rollups:
+        found = rounded(await kept(pool, dataset, rollup))
+        assert found == rounded(by_hand(rows, rollup)), rollup.name
+        assert found == rounded(await by_sql(pool, dataset, rollup)), rollup.name
+
+
 async def kept(pool: Pool, dataset: Dataset, rollup: Rollup) -> Table:
     """As the tables say, which must have a row for each group."""
     rows = await pool.fetch(f'SELECT * FROM rollups."{rollup.table(dataset.name)}"')

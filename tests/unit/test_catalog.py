@@ -53,6 +53,16 @@ def test_the_seven_datasets_are_there() -> None:
     assert (hired.partition_by.field, hired.indexes) == ("hired_at", (("department_id", "job_id", "hired_at"),))
 
 
+def summed(**changes: Any) -> dict[str, Any]:
+    fields = [
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "a", "type": "string"},
+        {"name": "b", "type": "string", "max_length": 500},
+        {"name": "o", "type": "object"},
+    ]
+    return {"fields": fields, "rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "count"}, **changes}]}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -72,6 +82,19 @@ def test_the_seven_datasets_are_there() -> None:
         ({"rollups": [{"name": "year(r)", "group_by": ["id"], "measures": {"n": "count"}}]}, "the name must be"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {'n" int': "count"}}]}, "no name for a column"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "count"}}] * 2}, "declared twice"),
+        (summed(name="a__b"), "without a double _"),
+        (summed(group_by=["domain(id)"]), "domain(id) needs a string field"),
+        (summed(group_by=["word(id)"]), "word(id) needs a string field"),
+        (summed(group_by=["word(a)", "word(b)"]), "by the words of one field only"),
+        (summed(group_by=["a"]), "'a' must have a max_length, of 600 together"),
+        (summed(group_by=["domain(a)"]), "'a' must have a max_length"),
+        (summed(measures={"n": "count_distinct(a)"}), "'a' must have a max_length"),
+        (summed(group_by=["word(b)"], measures={"n": "min(b)"}), "'b' must have a max_length, of 600 together"),
+        (summed(measures={"n": "sum(b)"}), "sum(b) needs a number field"),
+        (summed(measures={"n": "min(o)"}), "min(o) needs a field of numbers, texts or times"),
+        (summed(measures={"n": "count_distinct(o)"}), "count_distinct(o) needs a field that is no object"),
+        (summed(measures={"n": "max(unknown)"}), "max(unknown) needs a field"),
+        (summed(name="r" * 58, measures={"n": "min(id)"}), "has a name that is too long"),
         ({"name": "others"}, "does not name itself"),
         (
             {"title": 5, "fields": [{"name": "id", "tpye": "integer"}]},
