@@ -5,7 +5,7 @@ import time
 
 from services.ingestor import chunks, merging, partitions, queries, tables
 from services.ingestor.tables import quoted
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import Later, Permanent, Postponed
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DetachPartition, PlanDetach
 from shared.contracts.events import ChunkLoaded, ImportPlanned
@@ -31,7 +31,7 @@ async def plan_detach(command: PlanDetach, db: Connection) -> list[DetachPartiti
 async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoaded:
     """What takes long is done while others read and load other years; nobody waits but for the last moment.
 
-    Raises Permanent, and Later while the table is never free.
+    Raises Permanent, Postponed, and Later while the table is never free.
     """
     chunk = await chunks.select_chunk(db, command.job_id, command.chunk)
     dataset = chunk.dataset
@@ -40,8 +40,11 @@ async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoa
     await _refuse(db, dataset, command.year)
     # Postgres' own cleaning gives way to this, but not to one who waits as shortly as we do at the end.
     await db.execute(f"LOCK TABLE ONLY {partition} IN SHARE UPDATE EXCLUSIVE MODE", timeout=queries.COPY_SECONDS)
-    deleted = await _keep(db, dataset, partition, chunk.ledger)
+    kept = await _has_readers(db, dataset.name)
+    deleted = await _keep(db, dataset, partition, chunk.ledger) if kept else await _count(db, partition)
     await _lock_alone(db, dataset, partition)
+    if not kept and await _has_readers(db, dataset.name):
+        raise Postponed  # the first of them was declared meanwhile, and knows the rows
     for statement in tables.detach_partition(dataset, command.year):
         await db.execute(statement)
     outcome = Outcome(deleted=deleted)
@@ -70,11 +73,18 @@ async def _refuse(db: Connection, dataset: Dataset, year: int) -> None:
         raise Permanent(Problem(code="detached_already", detail=detail, hint=hint))
 
 
+async def _has_readers(db: Connection, name: str) -> bool:
+    found = await queries.select_dataset(db, name)
+    return found is not None and found[0].has_readers
+
+
 async def _keep(db: Connection, dataset: Dataset, partition: str, ledger: int) -> int:
     """Old images of all rows, for those who must take them away again. Returns how many rows there are."""
-    if dataset.has_readers:
-        status = await db.execute(merging.keep_all(dataset, partition), ledger, timeout=KEEP_SECONDS)
-        return int(status.split()[-1])
+    status = await db.execute(merging.keep_all(dataset, partition), ledger, timeout=KEEP_SECONDS)
+    return int(status.split()[-1])
+
+
+async def _count(db: Connection, partition: str) -> int:
     count: int = await db.fetchval(f"SELECT count(*) FROM ONLY {partition}", timeout=KEEP_SECONDS)
     return count
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import httpx
 import pytest
@@ -87,6 +88,8 @@ async def test_while_charts_are_drawn_others_are_answered(stack: Stack) -> None:
     assert {task.result().status_code for task in drawing} == {200}
     assert len(waits) > 3
     assert max(waits) < 1.0
+    status = Path(f"/proc/{stack.pid('gateway')}/status").read_text()
+    assert int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) < 150_000
 
 
 async def test_the_command_draws(stack: Stack) -> None:

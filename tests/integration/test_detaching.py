@@ -213,7 +213,9 @@ async def test_of_a_crash_in_the_middle_nothing_is_left_and_the_next_one_does_it
 
     with monkeypatch.context() as patched:
         patched.setattr(where, step, dies_after)
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
+        with pytest.raises(
+            (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+        ):
             await hear(ingestor, command)
 
     async def is_gone() -> bool:
@@ -317,6 +319,29 @@ async def test_of_rows_that_nobody_searches_or_sums_up_no_images_are_kept(ingest
     assert [tuple(row) for row in found] == [(dt.date(2021, 2, 3), "nothing")] * 2
     assert await ingestor.pool.fetchval("SELECT count(*) FROM data.plain") == 1
     assert await ingestor.pool.fetchval("SELECT count(*) FROM replaced") == 0
+
+
+async def test_who_begins_to_read_a_dataset_meanwhile_is_not_passed_over(ingestor: Ingestor) -> None:
+    await ingestor.declare("plain", PLAIN)
+    rows = (msgspec.Raw(b'{"day":"2021-02-03"}'),)
+    command = LoadRows(dataset="plain", job_id=uuid4(), rows=rows, columns=("day",), terms=Terms(mode="append"))
+    assert await ingestor.hear(command)
+    detach = await plan(ingestor, 2021, "plain")
+    async with ingestor.pool.acquire() as reader:
+        reading = reader.transaction()
+        await reading.start()
+        await reader.fetch("SELECT * FROM data.plain")
+        working = asyncio.create_task(hear(ingestor, detach))
+        await somebody_waits(ingestor.pool)
+        read = {**PLAIN, "search": {"fields": ["note"]}}
+        await ingestor.pool.execute(
+            "UPDATE datasets SET declaration = $1 WHERE name = 'plain'", {"name": "plain", **read}
+        )
+        await reading.rollback()
+        with pytest.raises(Postponed):
+            await working
+    assert await hear(ingestor, detach) is not None
+    assert await ingestor.pool.fetchval("SELECT count(*) FROM replaced") == 1
 
 
 async def test_a_lost_command_is_sent_again_and_one_that_is_under_way_is_not(ingestor: Ingestor) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,21 @@ import pytest
 
 from services.gateway import computing, reports, statements
 from services.gateway.catalog import Catalog
-from services.gateway.computing import compute
+from services.gateway.computing import Table, compute
 from services.gateway.freshness import select_fresh
 from services.gateway.kept import ENTRY_BYTES, Kept, Rendered
 from services.gateway.problems import Problem
 from services.gateway.rendering import FORMS
 from services.gateway.reports import Ready, Reports
+from services.gateway.routes.reports import _render
 from services.gateway.statements import BadStatement, Examined, Read
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
 from tests.integration.loading import CATALOG, DATASETS, Ingestor, connected
 from tests.integration.readers import Analytics
+from tests.waiting import eventually
 
+SECONDS = 10.0
 HIRES = "rollups.hired_employees__hires"
 ROWS = "data.hired_employees"
 ANYTHING_ELSE = "depend on rows and parameters alone"
@@ -257,6 +261,26 @@ async def test_more_rows_than_the_limit_are_told(gateway: Pool) -> None:
         table = await compute(gateway, ready, (year,))
         assert (len(table.rows), table.truncated) == (rows, truncated)
         assert (b'"truncated":true' in FORMS["json"].render(ready.report, table)) == truncated
+
+
+async def test_others_are_answered_while_a_chart_is_drawn(gateway: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def render(_report: Report, _table: Table) -> bytes:
+        began.set()
+        assert may_end.wait(SECONDS), "the loop stood still"
+        return b"drawn"
+
+    monkeypatch.setitem(FORMS, "svg", FORMS["svg"]._replace(render=render))
+    ready = await standing(gateway, report(f"SELECT id FROM {ROWS}"))
+    drawing = asyncio.create_task(_render(gateway, ready, (), "svg"))
+
+    async def has_begun() -> bool:
+        return began.is_set()
+
+    assert await eventually(has_begun, SECONDS)
+    may_end.set()
+    assert (await drawing).body == b"drawn"
 
 
 async def test_what_takes_too_long_is_broken_off(gateway: Pool) -> None:
