@@ -1,6 +1,7 @@
 """The catalog's own hires, as many as are wanted: of all departments and jobs, over five years, in no order."""
 
 import os
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 
 from bench import hires, jobs, psql
 from bench.stack import Stack
+from deploy.state import REPOSITORY
 
 ROWS = int(os.environ.get("BENCH_HIRES", "10000000"))
 """Fewer are good for trying whether a measurement works, not for its figures."""
@@ -52,6 +54,7 @@ def stock(stack: Stack, http: httpx.Client, rows: int) -> None:
     if have >= rows:
         return
     if not have:
+        jobs.declare(http, DATASET, _declaration())
         _load_names(stack, http, "departments", DEPARTMENTS)
         _load_names(stack, http, "jobs", JOBS)
     with _file(have + 1, rows - have) as path:
@@ -67,6 +70,12 @@ def load(stack: Stack, http: httpx.Client, good: pl.DataFrame) -> jobs.Load:
         path = Path(folder, "hired.csv")
         good.write_csv(path, include_header=False)
         return jobs.load_file(stack, http, DATASET, path)
+
+
+def _declaration() -> dict[str, Any]:
+    """The catalog's without search: what is measured is reports, and an index of all names is not theirs."""
+    declared = tomllib.loads((REPOSITORY / "catalog" / "datasets" / f"{DATASET}.toml").read_text())
+    return {key: value for key, value in declared.items() if key != "search"}
 
 
 @contextmanager
