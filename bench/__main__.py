@@ -8,11 +8,26 @@ import signal
 import sys
 from collections.abc import Callable
 
-from bench import accept, again, batch, flat, found, load, memory, report, search, searchable, words
+from bench import (
+    accept,
+    again,
+    batch,
+    counting,
+    flat,
+    found,
+    load,
+    memory,
+    report,
+    reports,
+    search,
+    searchable,
+    shown,
+    words,
+)
 from bench.report import Row
 from bench.stack import Stack, running
 
-# In this order: what leaves work behind comes last.
+# In this order: what leaves work behind comes last, and a table is measured with few rows before it has many.
 MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "load": load.measure,
     "again": again.measure,
@@ -22,6 +37,9 @@ MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "search": search.measure,
     "found": found.measure,
     "words": words.measure,
+    "counting": counting.measure,
+    "reports": reports.measure,
+    "shown": shown.measure,
     "memory": memory.measure,
     "accept": accept.measure,
 }

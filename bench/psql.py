@@ -1,5 +1,6 @@
 r"""Postgres' own client against the stack's server: the peer of all loading, with tables of its own beside ours."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -29,6 +30,13 @@ def seconds(stack: Stack, *commands: str) -> float:
     began = time.perf_counter()
     run(stack, *commands)
     return time.perf_counter() - began
+
+
+def milliseconds(stack: Stack, command: str) -> float:
+    """How long it takes by psql's own clock, without its start."""
+    told = re.search(r"^Time: ([\d.]+) ms", run(stack, r"\timing on", command), re.MULTILINE)
+    assert told, command
+    return float(told[1])
 
 
 def create(stack: Stack, *, key: bool = True) -> None:

@@ -7,11 +7,34 @@ import asyncpg
 import pytest
 
 from services.ingestor import writing
+from tests.conftest import database_like, named
 from tests.integration.loading import DATASETS, Ingestor, connected, ingesting
 from tests.integration.probe import Probe, running
 from tests.integration.readers import Analytics, Indexer
 from tests.integration.shelf import Shelf
 from tests.stack import Stack
+
+
+@pytest.fixture(scope="session")
+async def declared(stack: Stack, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The name of a database to copy, in which the catalog is declared and can be searched."""
+    async with database_like(stack, migrated) as urls:
+        admin = await asyncpg.connect(urls["admin"])
+        async with ingesting(urls, tmp_path_factory.mktemp("declared")), connected(urls["indexer"], "indexer") as pool:
+            indexer = Indexer(pool, admin)
+            for name in DATASETS:
+                await indexer.prepare(name)
+        await admin.close()
+        yield named(urls)
+
+
+@pytest.fixture
+async def database(
+    request: pytest.FixtureRequest, stack: Stack, migrated: str, declared: str
+) -> AsyncIterator[dict[str, str]]:
+    """As elsewhere; with the catalog declared already if the ingestor is wanted, who would do that first."""
+    async with database_like(stack, declared if "ingestor" in request.fixturenames else migrated) as urls:
+        yield urls
 
 
 @pytest.fixture
@@ -49,10 +72,7 @@ async def indexer(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator
     del ingestor  # which has declared the catalog
     admin = await asyncpg.connect(database["admin"])
     async with connected(database["indexer"], "indexer") as pool:
-        indexer = Indexer(pool, admin)
-        for name in DATASETS:
-            await indexer.prepare(name)
-        yield indexer
+        yield Indexer(pool, admin)
     await admin.close()
 
 
