@@ -166,29 +166,38 @@ async def test_a_key_stands_for_the_refresh_that_it_was_answered_with(pool: Pool
 async def test_however_many_ask_and_hear_at_once_everybody_gets_what_was_loaded(
     pool: Pool, admin: asyncpg.Connection
 ) -> None:
-    """Each asks after his version is loaded; analytics always tells what is loaded when it is asked."""
-    told: dict[UUID, int] = {}
+    """Each asks after his version is loaded, also between what analytics has counted and what is heard of it."""
+    told: list[tuple[UUID, int]] = []
     version = 0
 
     async def asks() -> None:
         nonlocal version
         version += 1
         await set_version(admin, "hired_employees", version)
-        told[(await ask(pool, refresh())).job.id] = version
+        wanted = version
+        told.append(((await ask(pool, refresh())).job.id, wanted))
 
-    async def counts() -> None:
+    async def counts(*, joined: bool) -> None:
         running = await pool.fetchrow("SELECT id, command FROM jobs WHERE finished_at IS NULL")
         if running:
-            now = await pool.fetchval("SELECT version FROM ingestor.datasets WHERE name = 'hired_employees'")
-            round_ = running["command"].get("round", 1)
-            await hear(pool, refreshed(running["id"], {"hired_employees": now, "departments": 0}, round_=round_))
+            counted = await pool.fetchval("SELECT version FROM ingestor.datasets WHERE name = 'hired_employees'")
+            event = refreshed(
+                running["id"],
+                {"hired_employees": counted, "departments": 0},
+                round_=running["command"].get("round", 1),
+            )
+            if joined:
+                await asks()
+            await asyncio.gather(hear(pool, event), ask(pool, refresh()), ask(pool, refresh()))
 
-    for _ in range(30):
+    for number in range(30):
         await asks()
-        await asyncio.gather(counts(), ask(pool, refresh()), ask(pool, refresh()))
-    await counts()
-    await counts()
-    for job_id, wanted in told.items():
+        await counts(joined=number % 3 > 0)
+    last = await pool.fetchrow("SELECT id, command FROM jobs WHERE finished_at IS NULL")
+    if last:
+        versions = {"hired_employees": version, "departments": 0}
+        await hear(pool, refreshed(last["id"], versions, round_=last["command"].get("round", 1)))
+    for job_id, wanted in told:
         found = await body(pool, job_id)
         assert found.status == "succeeded"
         assert found.result.versions["hired_employees"] >= wanted
