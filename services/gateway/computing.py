@@ -10,7 +10,7 @@ from services.gateway.freshness import Fresh, select_fresh
 from services.gateway.problems import Problem
 from services.gateway.reports import Ready
 from shared.db import Connection, Pool
-from shared.db.faults import ABSENT, OUTDATED, TOO_LONG, UNFIT
+from shared.db.faults import ABSENT, OUTDATED, TOO_LONG, UNFIT, sentence
 
 SLACK_SECONDS = 2.0
 """Postgres breaks a statement off by itself; if even that takes longer, we do."""
@@ -51,7 +51,7 @@ async def compute(pool: Pool, ready: Ready, values: Sequence[Any]) -> Table:
         raise Problem(
             422,
             "not_computable",
-            f"{report.name} can't be computed with these parameters: {error}.",
+            f"{report.name} can't be computed with these parameters: {sentence(error)}.",
             hint="Try other values, or have its SQL mended.",
         ) from error
     except (*ABSENT, KeyError) as error:

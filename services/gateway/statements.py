@@ -16,7 +16,7 @@ from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
 from shared.catalog.report import Report, Statement
 from shared.db import Connection
-from shared.db.faults import ABSENT, WRONG, position
+from shared.db.faults import ABSENT, WRONG, position, sentence
 
 FUNCTION = re.compile(r":(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)")
 TABLE = re.compile(r":relid (\d+)")
@@ -85,7 +85,7 @@ async def examine(db: Connection, report: Report, datasets: Mapping[str, Dataset
         at = position(error)
         place = statement.place(at) if at is not None else None
         kind = Absent if isinstance(error, ABSENT) else BadStatement
-        raise kind(str(error), place) from error
+        raise kind(sentence(error), place) from error
     reads = await _check_tables(db, report, tree, datasets)
     for mark, what in FORBIDDEN.items():
         if mark in tree:

@@ -62,3 +62,10 @@ def position(error: Exception) -> int | None:
     """The character of the statement, from 0, that Postgres points at."""
     told = getattr(error, "position", None)
     return int(told) - 1 if told else None
+
+
+def sentence(error: Exception) -> str:
+    """What Postgres says, on one line: what is wrong, and what may be meant."""
+    parts = [getattr(error, name, None) for name in ("message", "detail", "hint")]
+    told = [part.rstrip(".") for part in parts if part]
+    return ". ".join(told) or str(error)
