@@ -65,14 +65,28 @@ async def _draft(db: Connection, dataset: str, drafts: Sequence[Tables], standin
     for draft in drafts:
         for statement in create(draft):
             await db.execute(statement)
-        await plans.use(db, plans.WHOLE)
-        versions.append(await db.fetchval(fill(draft), timeout=BUILD_SECONDS))
+        versions.append(await _fill(db, draft))
         await db.execute("; ".join(f"ANALYZE {table}" for table in draft.all), timeout=BUILD_SECONDS)
     await queries.lock_counting(db, dataset, alone=True)
     await counting.count_loaded(db, dataset, standing)
     for draft, version in zip(drafts, versions, strict=True):
         if ledgers := await queries.select_counted_since(db, dataset, version):
             await counting.add_chunks(db, draft, ledgers)
+
+
+async def _fill(db: Connection, draft: Tables) -> int:
+    """The version that it contains then.
+
+    Which partitions a statement reads is decided a moment before its snapshot is taken. If one was attached since, the
+    snapshot may show the version of rows that were not read.
+    """
+    await plans.use(db, plans.WHOLE)
+    while True:
+        before = await queries.select_partitions(db, draft.dataset.name)
+        version: int = await db.fetchval(fill(draft), timeout=BUILD_SECONDS)
+        if await queries.select_partitions(db, draft.dataset.name) == before:
+            return version
+        await db.execute(f"TRUNCATE {', '.join(draft.all)}")
 
 
 def fill(draft: Tables) -> str:

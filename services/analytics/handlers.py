@@ -29,7 +29,8 @@ async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted | None
     groups = 0
     if await queries.claim_chunk(db, event.ledger):
         groups = sum([await counting.add_chunks(db, tables, [event.ledger]) for tables in standing])
-        await queries.update_groups(db, event.ledger, groups)
+        if groups:
+            await queries.update_groups(db, event.ledger, groups)
     if not standing:
         return None
     await queries.update_counted(db, event.dataset)

@@ -115,6 +115,14 @@ async def select_counted_since(db: Connection, dataset: str, version: int) -> li
     return [row["ledger"] for row in rows]
 
 
+async def select_partitions(db: Connection, dataset: str) -> list[int]:
+    """Of the dataset's table, by Postgres' own numbers."""
+    rows = await db.fetch(
+        "SELECT inhrelid::bigint FROM pg_inherits WHERE inhparent = $1::text::regclass ORDER BY 1", f'data."{dataset}"'
+    )
+    return [row["inhrelid"] for row in rows]
+
+
 async def select_version(db: Connection, dataset: str) -> int:
     """Of the dataset's rows."""
     version: int = await db.fetchval("SELECT version FROM ingestor.datasets WHERE name = $1", dataset)

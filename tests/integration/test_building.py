@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from services.analytics import queries
+from services.analytics import building, queries
 from services.analytics.declaring import prepare_all, rebuild_rollup
 from services.analytics.handlers import resend_uncounted
+from services.analytics.rollups import Tables
 from services.ingestor import chunks
 from services.ingestor.chunks import Chunk
 from services.ingestor.declaring import declare_dataset
@@ -242,21 +243,45 @@ async def test_a_rebuild_adds_what_was_loaded_and_counted_after_its_snapshot(
     await holds(analytics.pool, sales)
 
 
-async def test_counting_waits_for_the_end_of_a_rebuild_and_then_goes_on(
-    sales: Dataset, ingestor: Ingestor, analytics: Analytics
+async def test_counting_waits_for_the_last_step_of_a_rebuild_and_then_goes_on(
+    sales: Dataset, ingestor: Ingestor, analytics: Analytics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with analytics.pool.acquire() as db:
-        transaction = db.transaction()
-        await transaction.start()
-        await rebuild_rollup(RebuildRollup(dataset="sales", job_id=uuid4(), rollup="sold"), db)
-        event, *events = await bring(ingestor, *some_lines(random.Random(8), 20))
-        counting = asyncio.create_task(analytics.hear(event))
-        await somebody_waits(analytics.pool)
-        await transaction.commit()
-    await counting
-    for later in events:
-        await analytics.hear(later)
+    counting: list[asyncio.Task[None]] = []
+    select_counted_since = queries.select_counted_since
+
+    async def and_then(db: Connection, dataset: str, version: int) -> list[int]:
+        found = await select_counted_since(db, dataset, version)
+        event, *_ = await bring(ingestor, *some_lines(random.Random(8), 20))
+        counting.append(asyncio.create_task(analytics.hear(event)))
+        await asyncio.wait(
+            [*counting, asyncio.create_task(somebody_waits(analytics.pool))], return_when="FIRST_COMPLETED"
+        )
+        return found
+
+    monkeypatch.setattr(queries, "select_counted_since", and_then)
+    assert (await analytics.rebuild("sales", "sold")).mended == 0
+    await asyncio.gather(*counting)
+    await analytics.refresh("sales")
     await holds(analytics.pool, sales)
+
+
+async def test_rows_of_a_year_that_was_new_to_the_snapshot_are_not_missed(
+    ingestor: Ingestor, analytics: Analytics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [[1], [1, 2], [1, 2], [1, 2]]
+
+    async def select_partitions(db: Connection, dataset: str) -> list[int]:
+        del db, dataset
+        return seen.pop(0)
+
+    await ingestor.declare("yearly", DECLARATIONS["yearly"])
+    await ingestor.do("yearly", sale(1, price="3"), columns=COLUMNS)
+    monkeypatch.setattr(queries, "select_partitions", select_partitions)
+    dataset = msgspec.structs.replace(SALES["yearly"], rollups=SALES["yearly"].rollups[:1])
+    async with analytics.pool.acquire() as db, db.transaction():
+        await building.build(db, dataset, [], [], [Tables(dataset, dataset.rollups[0])])
+    assert seen == []
+    await holds(analytics.pool, dataset)
 
 
 async def test_no_rollup_is_rebuilt_that_is_not_declared(sales: Dataset, analytics: Analytics) -> None:
