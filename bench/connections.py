@@ -19,6 +19,8 @@ class Connections:
 
     async def get(self, path: str) -> bytes:
         """The body of a 200. A connection whose answer is not awaited to its end is not used again."""
+        # The gateway closes connections that nobody has used for a while.
+        self._idle = [(reader, writer) for reader, writer in self._idle if not reader.at_eof()]
         reader, writer = self._idle.pop() if self._idle else await self._open()
         writer.write(f"GET {path} HTTP/1.1\r\n{self._headers}".encode())
         head = await reader.readuntil(b"\r\n\r\n")
