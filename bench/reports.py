@@ -52,7 +52,8 @@ def measure(stack: Stack) -> list[Row]:
     idle, busy = asyncio.run(_measure(stack))
     view.drop(stack)
     first = f"reports, {hired.ROWS:,} hires, idle"
-    return [*_rows(first, idle, VIEW), *_rows("reports, rows coming in", busy, REFRESHED)]
+    # What is promised is promised of a system that has time for it; beside it, what becomes of that when there is less.
+    return [*_rows(first, idle, VIEW, LIMIT), *_rows("reports, rows coming in", busy, REFRESHED, None)]
 
 
 def questions() -> list[Question]:
@@ -137,7 +138,7 @@ async def _until_shown(ask: Ask, expected: dict[Question, list[list[str]]]) -> N
         assert time.monotonic() < deadline, [question for question in ALL if found[question] != expected[question]]
 
 
-def _rows(what: str, found: Found, beside: str) -> list[Row]:
+def _rows(what: str, found: Found, beside: str, limit: int | None) -> list[Row]:
     """Each report by itself: one is much larger than the other."""
     rows = []
     for report in REPORTS:
@@ -147,7 +148,7 @@ def _rows(what: str, found: Found, beside: str) -> list[Row]:
             times = [wait.milliseconds for wait in each]
             answered = sum(wait.answered for wait in each)
             fewer = "" if answered == len(each) else f" ({answered} of {len(each)} answered)"
-            target = at_most(p95(times), LIMIT, " ms") if name == OURS else ""
+            target = at_most(p95(times), limit, " ms") if name == OURS and limit else ""
             rows.append(Row(f"{what}, {report}: {name}{fewer}", spread([times]), p95(times) / peer, target))
     return rows
 
