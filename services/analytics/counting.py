@@ -1,5 +1,7 @@
 """Adds what chunks changed to a rollup. Every statement finds what it needs by an index: its cost follows the change.
 
+A known row is changed by an upsert rather than by an update with a join, of which Postgres may begin at the wrong end.
+
 Whoever changes values of a group has changed its row before, in the order of keys, and so holds it until the commit.
 The statements that follow see everything that others have done to its values, and nobody does more of it meanwhile.
 """
@@ -24,7 +26,9 @@ async def add_chunks(db: Connection, tables: Tables, ledgers: Sequence[int]) -> 
     row = await db.fetchrow(add_sums(tables), ledgers, timeout=COUNT_SECONDS)
     await plans.use(db, plans.KEYED)
     for field in valued:
-        for statement in (add_values(tables, field), delete_values(tables, field), *find_ends(tables, field)):
+        if empty := await db.fetchval(add_values(tables, field), timeout=COUNT_SECONDS):
+            await db.execute(delete_values(tables, field), empty, timeout=COUNT_SECONDS)
+        for statement in find_ends(tables, field):
             await db.execute(statement, timeout=COUNT_SECONDS)
     if row and row["empty"]:
         await db.execute(delete_empty(tables), row["empty"], timeout=COUNT_SECONDS)
@@ -94,37 +98,37 @@ def add_sums(tables: Tables) -> str:
 
 
 def add_values(tables: Tables, field: str) -> str:
-    """How many rows of which group have which value now; and how many different values that makes."""
-    columns = [m.column for m in tables.rollup.measured if (m.function, m.field) == ("count_distinct", field)]
-    value = tables.value(field)
-    put = f"""
-        INSERT INTO {tables.values(field)} AS t (_group, value, rows, added)
-        SELECT _group, value, rows, rows FROM news ORDER BY _group, value
-        ON CONFLICT (_group, value) DO UPDATE SET rows = t.rows + excluded.rows, added = excluded.added
+    """How many rows of which group have which value now, and how many different values that makes.
+
+    Lists the places of values that no row has any more.
     """
-    news = f"""
+    value = tables.value(field)
+    columns = [m.column for m in tables.rollup.measured if (m.function, m.field) == ("count_distinct", field)]
+    more = ", ".join(f'"{column}" = t."{column}" + excluded."{column}"' for column in columns)
+    counted = f""", different AS (
+            SELECT _group, sum((rows > 0)::int - (rows - added > 0)::int) AS more FROM put GROUP BY 1
+        ), counted AS (
+            INSERT INTO {tables.groups} AS t (_group, {quoted(*columns)})
+            SELECT _group{", more" * len(columns)} FROM different WHERE more <> 0
+            ON CONFLICT (_group) DO UPDATE SET {more}
+        )"""
+    return f"""
         WITH news AS (
             SELECT _group, {value} AS value, sum({ROWS}) AS rows FROM {_news(tables)}
             WHERE {value} IS NOT NULL GROUP BY 1, 2 HAVING sum({ROWS}) <> 0
-        )"""
-    if not columns:
-        return news + put
-    return f"""{news}, put AS ({put} RETURNING _group, rows, added), different AS (
-            SELECT _group, sum((rows > 0)::int - (rows - added > 0)::int) AS more FROM put GROUP BY 1
-        )
-        UPDATE {tables.groups} t SET {", ".join(f'"{column}" = t."{column}" + d.more' for column in columns)}
-        FROM different d WHERE t._group = d._group AND d.more <> 0
+        ), put AS (
+            INSERT INTO {tables.values(field)} AS t (_group, value, rows, added)
+            SELECT _group, value, rows, rows FROM news ORDER BY _group, value
+            ON CONFLICT (_group, value) DO UPDATE SET rows = t.rows + excluded.rows, added = excluded.added
+            RETURNING t.ctid AS place, _group, rows, added
+        ){counted if columns else ""}
+        SELECT array_agg(place::text) FILTER (WHERE rows = 0) FROM put
     """
 
 
 def delete_values(tables: Tables, field: str) -> str:
-    """Those that no row has any more."""
-    value = tables.value(field)
-    return f"""
-        DELETE FROM {tables.values(field)} v
-        USING (SELECT DISTINCT _group, {value} AS value FROM {_news(tables)} WHERE {value} IS NOT NULL) n
-        WHERE v._group = n._group AND v.value = n.value AND v.rows = 0
-    """
+    """$1: their places, where they stay as long as their groups are held."""
+    return f"DELETE FROM {tables.values(field)} WHERE ctid = ANY($1::text[]::tid[])"
 
 
 def find_ends(tables: Tables, field: str) -> list[str]:
@@ -137,13 +141,13 @@ def find_ends(tables: Tables, field: str) -> list[str]:
         f' ORDER BY value{" DESC" if measure.function == "max" else ""} LIMIT 1) AS "{measure.column}"'
         for measure in ends
     )
-    put = ", ".join(f'"{measure.column}" = found."{measure.column}"' for measure in ends)
-    moved = " OR ".join(f't."{measure.column}" IS DISTINCT FROM found."{measure.column}"' for measure in ends)
+    put = ", ".join(f'"{measure.column}" = excluded."{measure.column}"' for measure in ends)
+    moved = " OR ".join(f't."{measure.column}" IS DISTINCT FROM excluded."{measure.column}"' for measure in ends)
     return [
         f"""
-        UPDATE {tables.groups} t SET {put}
-        FROM (SELECT _group, {lookups} FROM (SELECT DISTINCT _group FROM {_news(tables)}) n) found
-        WHERE t._group = found._group AND ({moved})
+        INSERT INTO {tables.groups} AS t (_group, {quoted(*(measure.column for measure in ends))})
+        SELECT _group, {lookups} FROM (SELECT DISTINCT _group FROM {_news(tables)}) n
+        ON CONFLICT (_group) DO UPDATE SET {put} WHERE {moved}
         """
     ]
 
@@ -151,7 +155,7 @@ def find_ends(tables: Tables, field: str) -> list[str]:
 def delete_empty(tables: Tables) -> str:
     """$1: groups. Those go that nothing is left of; while chunks overtake each other, no rows may have a sum."""
     no_values = "".join(
-        f" AND NOT EXISTS (SELECT FROM {tables.values(field)} v WHERE v._group = t._group)"
+        f" AND (SELECT true FROM {tables.values(field)} v WHERE v._group = t._group LIMIT 1) IS NULL"
         for field in tables.rollup.valued
     )
     return f"DELETE FROM {tables.groups} t WHERE _group = ANY($1) AND {_nothing(tables)}{no_values}"

@@ -113,8 +113,8 @@ def create(tables: Tables) -> list[str]:
             case "count" | "count_distinct":
                 columns.append(f'"{measure.column}" bigint NOT NULL DEFAULT 0')
             case "sum":
-                columns.append(f'"{measure.column}" numeric NOT NULL')
-    columns += [f"{sum_.column} {sum_.type} NOT NULL" for sum_ in hidden]
+                columns.append(f'"{measure.column}" numeric NOT NULL DEFAULT 0')
+    columns += [f"{sum_.column} {sum_.type} NOT NULL DEFAULT 0" for sum_ in hidden]
     columns.append(f"UNIQUE NULLS NOT DISTINCT ({groups.names(rollup)})")
     statements = [f"CREATE TABLE {tables.groups} ({', '.join(columns)})"]
     statements += [
