@@ -10,12 +10,21 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import pytest
+import structlog
 
 from deploy.state import assignments
 from shared.db.migrate import MigrationSettings, migrate
 from tests.outside import Outside, sandboxed
 from tests.stack import SERVICES, Stack, remove, run_millrace
 from tests.waiting import eventually
+
+# A traceback that is drawn with all its variables takes a second, and nobody looks at it.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")
@@ -89,13 +98,20 @@ async def database_like(stack: Stack, template: str) -> AsyncIterator[dict[str, 
     name = f"test_{secrets.token_hex(4)}"
     urls = {service: _in_database(stack.env[f"{service.upper()}_DATABASE_URL"], name) for service in SERVICES}
     urls["admin"] = _in_database(stack.env["DATABASE_URL"], name)
-    admin = await asyncpg.connect(stack.env["DATABASE_URL"])
+    await _execute(stack, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield urls
     finally:
         with contextlib.suppress(asyncpg.PostgresError):
-            await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            await _execute(stack, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(stack: Stack, statement: str) -> None:
+    """On a connection of its own: Postgres is killed now and then."""
+    admin = await asyncpg.connect(stack.env["DATABASE_URL"])
+    try:
+        await admin.execute(statement)
+    finally:
         await admin.close()
 
 

@@ -14,9 +14,12 @@ import asyncpg
 import httpx
 import msgspec
 
+from tests.waiting import eventually
+
 ROOT = Path(__file__).parents[1]
 MILLRACE = Path(sys.executable).with_name("millrace")
 SERVICES = ("gateway", "ingestor", "indexer", "analytics")
+EMPTIED_SECONDS = 30
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -99,7 +102,15 @@ async def empty(stack: Stack) -> None:
             "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables"
             " WHERE schemaname IN ('data', 'documents', 'rollups')"
         )
-        await db.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
+
+        async def emptied() -> bool:
+            # A service that looks into two of them meanwhile can meet this in a deadlock, which then ends for us.
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                await db.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
+                return True
+            return False
+
+        await eventually(emptied, EMPTIED_SECONDS)
         await db.execute("UPDATE indexer.indexes SET words = 0")
     finally:
         await db.close()

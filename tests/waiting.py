@@ -7,12 +7,12 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-PAUSE_SECONDS = 0.05
+FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.05
 
 
 async def eventually(check: Callable[[], Awaitable[Value]], seconds: float) -> Value:
     """The first truthy value of `check`; AssertionError with the last one when none comes in time."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
     while True:
         value = await check()
         if value:
@@ -20,4 +20,5 @@ async def eventually(check: Callable[[], Awaitable[Value]], seconds: float) -> V
         if time.monotonic() > deadline:
             message = f"not within {seconds} s; the last value was {value!r}"
             raise AssertionError(message)
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

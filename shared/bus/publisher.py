@@ -57,6 +57,11 @@ class Publisher:
                 raise Unroutable(f"no queue takes {letter.name} ({key})") from error
             except RuntimeError as error:  # aiormq's word for a connection that closes under a call
                 raise ConnectionResetError(str(error)) from error
+            except Exception as error:
+                if type(error) is not Exception:
+                    raise
+                # And this is its word for a call that it ends without knowing why.
+                raise ConnectionResetError("the connection was closed") from error
 
     async def channel(self) -> AbstractRobustChannel:
         """The open channel; connects when there is none."""

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.bus import delivery, failures, outbox, relay
+from shared.bus import delivery, failures, outbox, publisher, relay
 from shared.bus.failures import Later, Permanent, Postponed
 from shared.bus.outbox import Letter
 from shared.bus.publisher import Publisher
@@ -422,24 +422,25 @@ async def test_a_broker_that_goes_while_letters_are_sent_costs_none_of_them(
         assert await probe.marks() == dict.fromkeys(range(500), 1)
 
 
-async def test_a_publisher_that_loses_its_connection_raises_nothing_but_what_its_relay_waits_for(stack: Stack) -> None:
+async def test_a_publisher_that_loses_its_connection_raises_nothing_but_what_its_relay_waits_for(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "CONFIRM_SECONDS", 2)  # for an answer that never comes
     strange: list[object] = []
     ended = asyncio.Event()
     letter = msgspec.structs.replace(to_letter(TOUCH), mandatory=False)
     async with Proxy(stack.env["BROKER_URL"]).running() as proxy:
 
-        async def publish_on(publisher: Publisher) -> None:
+        async def publish_on(one: Publisher) -> None:
             arrived = False
             try:
                 while not (ended.is_set() and arrived):  # in the end it is back
-                    results = await asyncio.gather(
-                        *(publisher.publish(letter) for _ in range(20)), return_exceptions=True
-                    )
+                    results = await asyncio.gather(*(one.publish(letter) for _ in range(20)), return_exceptions=True)
                     strange.extend(result for result in results if not isinstance(result, WAITED_FOR))
                     arrived = None in results
                     await asyncio.sleep(0.01)
             finally:
-                await publisher.close()
+                await one.close()
 
         async with asyncio.timeout(3 * SECONDS), asyncio.TaskGroup() as publishing:
             for _ in range(PUBLISHERS):

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.indexer import entries
@@ -87,10 +87,10 @@ JSON = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.list
 NAMES = ("phonetic", "phonetics", "text", "meanings", "partOfSpeech", "definitions", "definition")
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
-@given(
-    st.lists(st.dictionaries(st.sampled_from(NAMES), JSON | st.lists(st.dictionaries(st.sampled_from(NAMES), JSON))))
-)
+MEMBERS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), JSON | st.lists(MEMBERS, max_size=3), max_size=4), max_size=3))
 def test_any_answer_is_read_or_told_to_be_none(answer: Any) -> None:
     try:
         entry = read(answer)

@@ -372,7 +372,10 @@ def test_every_declaration_can_be_written_as_toml(dataset: Any) -> None:
 
 
 @given(
-    st.dictionaries(st.text(), st.recursive(st.text() | st.booleans() | st.integers() | st.floats(-1e9, 1e9), st.lists))
+    st.dictionaries(
+        st.text(),
+        st.recursive(st.text() | st.booleans() | st.integers() | st.floats(-1e9, 1e9), st.lists, max_leaves=10),
+    )
 )
 def test_toml_holds_what_json_does(declaration: dict[str, Any]) -> None:
     assert tomllib.loads(to_toml(declaration)) == declaration
