@@ -2,7 +2,7 @@
 
 import structlog
 
-from services.indexer import defining, documents, queries
+from services.indexer import defining, documents, queries, vocabulary
 from shared.db import Connection, Pool, transaction
 
 EVERY_SECONDS = 1.0
@@ -30,11 +30,11 @@ async def count(db: Connection, dataset: str) -> None:
     # What everything up to this version has added is there to be seen by the statements that follow.
     version = await queries.select_indexed(db, dataset)
     for index in await queries.select_indexes(db, dataset):
-        news = await documents.count_news(db, index)
+        news = await vocabulary.count_news(db, index)
         if more and news.words > FEW_WORDS and news.chunks < MANY_CHUNKS:
             return
         if news.chunks:
-            await queries.update_words(db, index, await documents.fold_news(db, index))
+            await queries.update_words(db, index, await vocabulary.fold_news(db, index))
         if news.gathered:
             await documents.bring_in(db, index)
         if news.words > FEW_WORDS:

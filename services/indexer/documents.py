@@ -2,33 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from services.indexer import texts, vectors
+from services.indexer import texts, vectors, vocabulary
 from services.indexer.known import Known
 from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
-from shared.search import words
 from shared.search.columns import columns
 from shared.search.index import Index
 
 INDEX_SECONDS = 600.0
 ROWS_AT_ONCE = 25_000
 """Are in memory: a chunk has less, unless it is the swap of a whole table."""
-MANY = 1000
-"""Documents: so many are brought into the index together, and not one by one."""
-
-
-class News(NamedTuple):
-    """Chunks that wait to be brought into the vocabulary, and the words that they have together.
-
-    `gathered` says that one of them had so many documents that they were not brought into the index one by one.
-    """
-
-    chunks: int
-    words: int
-    gathered: bool
 
 
 async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
@@ -83,8 +69,8 @@ async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: S
     # Near the commit: others with the same new words wait for it.
     fresh: set[str] = set()
     for counts in counted:
-        fresh |= await _insert_words(db, index, counts.words, known, fresh)
-        await _insert_news(db, index, counts, written)
+        fresh |= await vocabulary.insert_words(db, index, counts.words, known, fresh)
+        await vocabulary.insert_news(db, index, counts, written)
     return written
 
 
@@ -105,27 +91,6 @@ async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledger: in
     )
 
 
-async def fold_news(db: Connection, index: Index) -> int:
-    """Brings what was added to the counts into the vocabulary. Returns how many more words there are."""
-    words: int = await db.fetchval(
-        f"""
-        WITH news AS (DELETE FROM {index.news} RETURNING *), summed AS (
-            SELECT word, sum(n.documents)::bigint AS documents, sum(n.occurrences)::bigint AS occurrences
-            FROM news, unnest(news.words, news.documents, news.occurrences) AS n (word, documents, occurrences)
-            GROUP BY word
-        ), counted AS (
-            UPDATE {index.words} w
-            SET documents = w.documents + s.documents, occurrences = w.occurrences + s.occurrences
-            FROM summed s WHERE w.word = s.word RETURNING w.occurrences AS now, s.occurrences AS more
-        )
-        SELECT count(*) FILTER (WHERE now > 0 AND now = more) - count(*) FILTER (WHERE now = 0 AND more < 0)
-        FROM counted
-        """,
-        timeout=INDEX_SECONDS,
-    )
-    return words
-
-
 async def bring_in(db: Connection, index: Index) -> None:
     """What Postgres has gathered and searches read through; cheap if that is nothing."""
     await db.execute("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup, timeout=INDEX_SECONDS)
@@ -134,18 +99,6 @@ async def bring_in(db: Connection, index: Index) -> None:
 async def analyze(db: Connection, index: Index) -> None:
     """So that Postgres, and with it a search, knows how many documents there are."""
     await db.execute(f"ANALYZE {index.documents}; ANALYZE {index.words}", timeout=INDEX_SECONDS)
-
-
-async def count_news(db: Connection, index: Index) -> News:
-    """As far as it is committed."""
-    row = await db.fetchrow(
-        f"""
-        SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words,
-               coalesce(max(written), 0) AS written
-        FROM {index.news}
-        """
-    )
-    return News(row["chunks"], row["words"], row["written"] > MANY) if row else News(0, 0, gathered=False)
 
 
 async def _select_rows(
@@ -176,7 +129,7 @@ async def _insert_documents(
     keys = _quoted(dataset.key)
     types = _types(dataset)
     given = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(dataset.key, 3))
-    many = len(rows) > MANY
+    many = len(rows) > vocabulary.MANY
     # Postgres gathers what comes into the index, and searches read through what is gathered: it must not be much, but
     # all that was gathered is brought in at the cost of its different words, which many documents share.
     gathered, memory = ("128MB", "256MB") if many else ("256kB", "4MB")
@@ -194,51 +147,6 @@ async def _insert_documents(
         timeout=INDEX_SECONDS,
     )
     return int(status.split()[-1])
-
-
-async def _insert_words(db: Connection, index: Index, given: list[str], known: Known, fresh: set[str]) -> set[str]:
-    """The vocabulary has them all, and new ones before their documents can be found. Returns those that it lacked.
-
-    What is `fresh`, the transaction has inserted before: if it fails, they are gone again.
-    """
-    missing = known.missing(index.words, given)
-    if not missing:
-        return set()
-    many = len(missing) > MANY
-    if many:
-        # Of a young vocabulary Postgres doesn't know that it is no longer empty: it would look up every word by itself.
-        await db.execute("SET LOCAL enable_nestloop = off")
-    rows = await db.fetch(
-        f"""
-        INSERT INTO {index.words} (word, lexeme, documents, occurrences)
-        SELECT n.word, coalesce((ts_lexize($3::text::regdictionary, n.folded))[1], n.folded), 0, 0
-        FROM unnest($1::text[], $2::text[]) AS n (word, folded)
-        WHERE NOT EXISTS (SELECT FROM {index.words} w WHERE w.word = n.word)
-        ORDER BY n.word COLLATE "C" ON CONFLICT DO NOTHING RETURNING word
-        """,
-        missing,
-        words.folded(missing),
-        index.search.stemmer,
-        timeout=INDEX_SECONDS,
-    )
-    if many:
-        await db.execute("SET LOCAL enable_nestloop = on")
-    inserted = {row["word"] for row in rows}
-    known.learn(index.words, (word for word in missing if word not in inserted and word not in fresh))
-    return inserted
-
-
-async def _insert_news(db: Connection, index: Index, counts: texts.Counts, written: int) -> None:
-    """Counts follow by and by. So many documents were `written`."""
-    if not counts.words:
-        return
-    await db.execute(
-        f"INSERT INTO {index.news} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
-        written,
-        counts.words,
-        counts.documents,
-        counts.occurrences,
-    )
 
 
 def _read(told: Sequence[texts.Texts], labels: Sequence[str], rows: int) -> tuple[list[bytes], texts.Counts]:

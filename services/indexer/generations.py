@@ -1,6 +1,6 @@
 """Generations of a dataset's documents: one answers, and the next is built beside it, from what stands in the table."""
 
-from services.indexer import documents, queries
+from services.indexer import documents, queries, vocabulary
 from services.indexer.known import Known
 from shared import ledger
 from shared.catalog.dataset import Dataset, Search
@@ -86,7 +86,7 @@ async def _switch(db: Connection, index: Index, indexes: list[Index]) -> None:
     # What was indexed before the dataset was searched counts from now on.
     await queries.update_indexed(db, index.dataset)
     version = await queries.select_indexed(db, index.dataset)
-    await queries.update_words(db, index, await documents.fold_news(db, index))
+    await queries.update_words(db, index, await vocabulary.fold_news(db, index))
     await documents.bring_in(db, index)
     await documents.analyze(db, index)
     for other in indexes:
