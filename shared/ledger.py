@@ -1,6 +1,6 @@
 """What those who hear the ingestor may read of it: declarations, and loaded chunks as the events that told of them."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,6 +36,28 @@ async def select_undone(db: Connection, *, seconds: float, limit: int) -> list[C
         LOOK_BACK_DAYS,
     )
     return [to_event(row) for row in rows]
+
+
+async def update_freshness(db: Connection, dataset: str, done: Literal["indexed", "counted"]) -> int:
+    """Up to which version the caller has done everything now: its own `freshness` says so, by its own `chunks`.
+
+    The last thing before the commit, since it makes others wait who do chunks of the same dataset.
+    """
+    await db.execute("INSERT INTO freshness (dataset) VALUES ($1) ON CONFLICT DO NOTHING", dataset)
+    await db.execute("SELECT FROM freshness WHERE dataset = $1 FOR UPDATE", dataset)
+    version: int = await db.fetchval(
+        f"""
+        UPDATE freshness f SET {done} = coalesce(
+            (SELECT min(c.version) - 1 FROM ingestor.chunks c
+             WHERE c.dataset = $1 AND c.version > f.{done}
+               AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)),
+            (SELECT max(c.version) FROM ingestor.chunks c WHERE c.dataset = $1 AND c.version > f.{done}),
+            f.{done})
+        WHERE f.dataset = $1 RETURNING {done}
+        """,
+        dataset,
+    )
+    return version
 
 
 def to_event(row: Any) -> ChunkLoaded:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from services.analytics import counting, groups, plans, queries
 from services.analytics.rollups import Tables, create, drop, numbers, quoted, rename, select
+from shared import ledger
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
@@ -34,7 +35,7 @@ async def build(
             await db.execute(statement)
         await queries.upsert_standing(db, tables)
     if dataset.rollups:
-        await queries.update_counted(db, dataset.name)
+        await ledger.update_freshness(db, dataset.name, "counted")
     else:
         await queries.delete_freshness(db, dataset.name)
 
@@ -51,7 +52,7 @@ async def rebuild(db: Connection, tables: Tables, standing: Sequence[Tables]) ->
         await db.execute(statement, timeout=BUILD_SECONDS)
     await db.execute(f"{drop(draft)}; DROP TABLE pairs")
     await queries.upsert_standing(db, tables)  # by the time of it, those who keep answers tell that they are old
-    version = await queries.update_counted(db, tables.dataset.name)
+    version = await ledger.update_freshness(db, tables.dataset.name, "counted")
     return Rebuilt(row["groups"], row["mended"], version) if row else Rebuilt(0, 0, version)
 
 

@@ -33,7 +33,7 @@ async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted | None
             await queries.update_groups(db, event.ledger, groups)
     if not standing:
         return None
-    await queries.update_counted(db, event.dataset)
+    await ledger.update_freshness(db, event.dataset, "counted")
     metrics.GROUPS.labels(event.dataset).inc(groups)
     return ChunkCounted(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, groups=groups)
 
@@ -53,7 +53,7 @@ async def refresh_report(command: RefreshReport, db: Connection) -> ReportRefres
         else:
             versions[name] = await queries.select_version(db, name)
     for name in sorted(set(command.datasets) - versions.keys()):
-        versions[name] = await queries.update_counted(db, name)
+        versions[name] = await ledger.update_freshness(db, name, "counted")
     event = ReportRefreshed(
         dataset=command.dataset,
         job_id=command.job_id,

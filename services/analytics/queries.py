@@ -129,28 +129,6 @@ async def select_version(db: Connection, dataset: str) -> int:
     return version
 
 
-async def update_counted(db: Connection, dataset: str) -> int:
-    """Up to which version everything is counted now, of a dataset with rollups.
-
-    The last thing before the commit, since it makes others wait who count chunks of the same dataset.
-    """
-    await db.execute("INSERT INTO freshness (dataset) VALUES ($1) ON CONFLICT DO NOTHING", dataset)
-    await db.execute("SELECT FROM freshness WHERE dataset = $1 FOR UPDATE", dataset)
-    version: int = await db.fetchval(
-        """
-        UPDATE freshness f SET counted = coalesce(
-            (SELECT min(c.version) - 1 FROM ingestor.chunks c
-             WHERE c.dataset = $1 AND c.version > f.counted
-               AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)),
-            (SELECT max(c.version) FROM ingestor.chunks c WHERE c.dataset = $1 AND c.version > f.counted),
-            f.counted)
-        WHERE f.dataset = $1 RETURNING counted
-        """,
-        dataset,
-    )
-    return version
-
-
 async def delete_freshness(db: Connection, dataset: str) -> None:
     """Of a dataset without rollups."""
     await db.execute("DELETE FROM freshness WHERE dataset = $1", dataset)

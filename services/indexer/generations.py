@@ -84,7 +84,7 @@ async def _build(db: Connection, dataset: Dataset, search: Search) -> list[Index
 
 async def _switch(db: Connection, index: Index, indexes: list[Index]) -> None:
     # What was indexed before the dataset was searched counts from now on.
-    await queries.update_indexed(db, index.dataset)
+    await ledger.update_freshness(db, index.dataset, "indexed")
     version = await queries.select_indexed(db, index.dataset)
     await queries.update_words(db, index, await vocabulary.fold_news(db, index))
     await documents.bring_in(db, index)

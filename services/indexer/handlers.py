@@ -33,7 +33,7 @@ async def index_chunk(event: ChunkLoaded, db: Connection, known: Known) -> Chunk
     await queries.insert_indexed(db, event.ledger, written)
     if dataset.search is None:
         return None
-    await queries.update_indexed(db, event.dataset)
+    await ledger.update_freshness(db, event.dataset, "indexed")
     metrics.DOCUMENTS.labels(event.dataset).inc(written)
     return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=written)
 

@@ -167,27 +167,6 @@ async def is_indexed(db: Connection, ledger: int) -> bool:
     return bool(await db.fetchval("SELECT true FROM chunks WHERE ledger = $1", ledger))
 
 
-async def update_indexed(db: Connection, dataset: str) -> None:
-    """Up to which version everything is indexed now, of a dataset that is searched.
-
-    The last thing before the commit, since it makes others wait who index chunks of the same dataset.
-    """
-    await db.execute("INSERT INTO freshness (dataset) VALUES ($1) ON CONFLICT DO NOTHING", dataset)
-    await db.execute("SELECT FROM freshness WHERE dataset = $1 FOR UPDATE", dataset)
-    await db.execute(
-        """
-        UPDATE freshness f SET indexed = coalesce(
-            (SELECT min(c.version) - 1 FROM ingestor.chunks c
-             WHERE c.dataset = $1 AND c.version > f.indexed
-               AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)),
-            (SELECT max(c.version) FROM ingestor.chunks c WHERE c.dataset = $1 AND c.version > f.indexed),
-            f.indexed)
-        WHERE f.dataset = $1
-        """,
-        dataset,
-    )
-
-
 async def select_uncounted(db: Connection) -> list[str]:
     """Datasets whose words are not all counted."""
     rows = await db.fetch(

@@ -2,8 +2,6 @@
 
 import json
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,20 +18,6 @@ from tests.unit.fake_gateway import JOB, Answer, Fake, events, job
 
 SUBMIT = "/v1/datasets/people/imports"
 ROW_ERROR = {"code": "required", "column": "name", "value": None, "detail": "A value is required."}
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
-    with Fake() as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        monkeypatch.setenv("MILLRACE_URL", server.url)
-        monkeypatch.setenv("MILLRACE_KEY", "secret")
-        monkeypatch.setattr(uploading, "PAUSES", (0.0, 0.0))
-        monkeypatch.setattr(following, "PAUSE_SECONDS", 0.0)
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import gzip
 import json
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +37,9 @@ DATASET = {
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
-    with Fake() as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        monkeypatch.setenv("MILLRACE_URL", server.url)
-        monkeypatch.setenv("MILLRACE_KEY", "secret")
-        server.answers[INFER] = [Answer(DRAFT)]
-        yield server
-        server.shutdown()
-        thread.join()
+def fake(fake: Fake) -> Fake:
+    fake.answers[INFER] = [Answer(DRAFT)]
+    return fake
 
 
 def run(*arguments: str, **given: Any) -> Result:

@@ -1,13 +1,10 @@
 """The commands about reports: what they ask, what they show, what they end with."""
 
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import following, uploading
 from cli.app import main
 from tests.unit.fake_gateway import JOB, Answer, Fake, events, job
 
@@ -21,20 +18,6 @@ RESULT = {
     "truncated": False,
 }
 STOCK = "/v1/reports/stock"
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
-    with Fake() as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        monkeypatch.setenv("MILLRACE_URL", server.url)
-        monkeypatch.setenv("MILLRACE_KEY", "secret")
-        monkeypatch.setattr(uploading, "PAUSES", (0.0, 0.0))
-        monkeypatch.setattr(following, "PAUSE_SECONDS", 0.0)
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def run(*arguments: str) -> Result:

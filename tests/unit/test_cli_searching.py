@@ -8,9 +8,8 @@ from rich.text import Text
 
 from cli import hits
 from tests.unit.fake_gateway import JOB, Answer, Fake, events, job
-from tests.unit.test_cli import fake, run
+from tests.unit.test_cli import run
 
-__all__ = ["fake"]
 DATASET = {
     "name": "people",
     "title": "People",
