@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from services.ingestor import writing
+from shared.db import Pool
 from tests.conftest import database_like, named
 from tests.integration.loading import DATASETS, Ingestor, connected, ingesting
 from tests.integration.probe import Probe, running
@@ -77,7 +78,13 @@ async def indexer(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator
 
 
 @pytest.fixture
-async def shelf(database: dict[str, str], ingestor: Ingestor, indexer: Indexer) -> AsyncIterator[Shelf]:
-    """Without a dataset as yet."""
+async def gateway(database: dict[str, str]) -> AsyncIterator[Pool]:
+    """What the gateway may read."""
     async with connected(database["gateway"], "gateway") as pool:
-        yield Shelf(ingestor, indexer, pool)
+        yield pool
+
+
+@pytest.fixture
+def shelf(ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> Shelf:
+    """Without a dataset as yet."""
+    return Shelf(ingestor, indexer, gateway)

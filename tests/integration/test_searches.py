@@ -23,7 +23,7 @@ from shared.db import Connection, Pool
 from shared.search.conditions import Comparison
 from shared.search.ordering import Term
 from shared.search.question import Question
-from tests.integration.loading import Ingestor, connected
+from tests.integration.loading import Ingestor
 from tests.integration.readers import Indexer
 
 CHAIRS = "1,Chair,oak,1.10,,,,\n2,Chairs,ash,2,,,,\n3,Table,oak,3,,,,\n"
@@ -47,12 +47,6 @@ async def hear(indexer: Indexer, command: RunSearch) -> SearchCompleted | None:
     """As `Delivery` has it: once, however often it comes."""
     async with transaction(indexer.pool) as db:
         return await run_search(command, db, indexer.pool) if await inbox.claim(db, command) else None
-
-
-@pytest.fixture
-async def gateway(database: dict[str, str]) -> AsyncIterator[Pool]:
-    async with connected(database["gateway"], "gateway") as pool:
-        yield pool
 
 
 async def accepted(gateway: Pool, command: RunSearch) -> None:
