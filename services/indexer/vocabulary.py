@@ -24,12 +24,22 @@ class News(NamedTuple):
     gathered: bool
 
 
+async def identify(db: Connection, index: Index) -> str:
+    """The vocabulary, and no other of its name: one that was emptied by hand, or brought back from a backup."""
+    identity: str = await db.fetchval(
+        "SELECT format('%s %s %s', $1::text, pg_relation_filenode($1::text::regclass), pg_postmaster_start_time())",
+        index.words,
+    )
+    return identity
+
+
 async def insert_words(db: Connection, index: Index, given: list[str], known: Known, fresh: set[str]) -> set[str]:
     """The vocabulary has them all, and new ones before their documents can be found. Returns those that it lacked.
 
     What is `fresh`, the transaction has inserted before: if it fails, they are gone again.
     """
-    missing = known.missing(index.words, given)
+    itself = await identify(db, index)
+    missing = known.missing(itself, given)
     if not missing:
         return set()
     many = len(missing) > MANY
@@ -52,7 +62,7 @@ async def insert_words(db: Connection, index: Index, given: list[str], known: Kn
     if many:
         await db.execute("SET LOCAL enable_nestloop = on")
     inserted = {row["word"] for row in rows}
-    known.learn(index.words, (word for word in missing if word not in inserted and word not in fresh))
+    known.learn(itself, (word for word in missing if word not in inserted and word not in fresh))
     return inserted
 
 

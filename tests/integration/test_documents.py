@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.indexer import documents
+from services.indexer import documents, vocabulary
 from services.indexer.handlers import index_chunk
 from tests.integration.loading import DATASETS, Ingestor, somebody_waits
 from tests.integration.readers import Indexer
@@ -68,8 +68,25 @@ async def test_words_of_a_chunk_that_is_taken_back_are_not_taken_for_known(
     await indexer.index(event)
     assert await indexer.documents("items") == await indexer.recomputed("items")
     await indexer.bring(ingestor, "4,Chair,,1,,,,\n")
-    assert indexer.known.missing((await indexer.serving("items")).words, ["chair", "table"]) == ["table"]
+    async with indexer.pool.acquire() as db:
+        itself = await vocabulary.identify(db, await indexer.serving("items"))
+    assert indexer.known.missing(itself, ["chair", "table"]) == ["table"]
     assert await indexer.documents("items") == await indexer.recomputed("items")
+
+
+async def test_words_of_a_vocabulary_that_was_emptied_by_hand_are_not_taken_for_known(
+    ingestor: Ingestor, indexer: Indexer
+) -> None:
+    await indexer.prepare("items")
+    for _ in range(2):
+        await indexer.bring(ingestor, "1,Chair,,1,,,,\n")
+        await indexer.bring(ingestor, "2,Chair,,1,,,,\n")
+        assert await indexer.documents("items") == await indexer.recomputed("items")
+        index = await indexer.serving("items")
+        await indexer.admin.execute(
+            f"TRUNCATE data.items, {index.documents}, {index.words}, {index.news}, ingestor.replaced;"
+            " UPDATE indexer.indexes SET words = 0"
+        )
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.indexer import entries
@@ -90,6 +90,7 @@ NAMES = ("phonetic", "phonetics", "text", "meanings", "partOfSpeech", "definitio
 MEMBERS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), JSON | st.lists(MEMBERS, max_size=3), max_size=4), max_size=3))
 def test_any_answer_is_read_or_told_to_be_none(answer: Any) -> None:
     try:
