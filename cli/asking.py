@@ -3,6 +3,7 @@
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -14,6 +15,8 @@ from cli.following import follow
 from cli.gateway import Gateway, route
 from cli.refusals import Away
 from cli.uploading import PAUSES
+
+no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the job is accepted.")
 
 
 def ask(gateway: Gateway, path: str, body: Any) -> httpx.Response:
@@ -27,7 +30,15 @@ def ask(gateway: Gateway, path: str, body: Any) -> httpx.Response:
     return gateway.post(path, body, key=key)
 
 
-def conclude(gateway: Gateway, job: Job, name: str, *, no_wait: bool, as_json: bool) -> NoReturn:
+def conclude(
+    gateway: Gateway,
+    job: Job,
+    name: str,
+    *,
+    no_wait: bool,
+    as_json: bool,
+    tell: Callable[[Gateway, Job], None] = importing.tell,
+) -> NoReturn:
     """Follows the job, tells what became of it, and ends the command with the exit code that says so."""
     if not no_wait:
         with progress.display(name) as display:
@@ -37,5 +48,5 @@ def conclude(gateway: Gateway, job: Job, name: str, *, no_wait: bool, as_json: b
     elif no_wait:
         click.echo(f"Accepted as job {job.id}: `millrace jobs {job.id}` tells how it goes.")
     else:
-        importing.tell(gateway, job)
+        tell(gateway, job)
     sys.exit(0 if no_wait else importing.EXIT_CODES.get(job.status, 4))

@@ -1,18 +1,16 @@
 """The commands about the years of partitioned datasets."""
 
 import datetime as dt
-import sys
 from typing import Literal
 
 import click
 import msgspec
 from rich.filesize import decimal
 
-from cli import importing, progress, show
+from cli import show
 from cli.answers import Job
-from cli.asking import ask
+from cli.asking import ask, conclude, no_wait_option
 from cli.client import json_option
-from cli.following import follow
 from cli.gateway import Gateway, decode, route
 
 
@@ -61,7 +59,7 @@ def partitions(dataset: str, *, as_json: bool) -> None:
 @click.command()
 @click.argument("dataset")
 @click.argument("year", type=click.IntRange(1, 9999))
-@click.option("--no-wait", is_flag=True, help="Return as soon as the job is accepted.")
+@no_wait_option
 @json_option
 def detach(dataset: str, year: int, *, no_wait: bool, as_json: bool) -> None:
     """Take a year out of a dataset; its rows stay in a table of the schema `detached`.
@@ -73,21 +71,15 @@ def detach(dataset: str, year: int, *, no_wait: bool, as_json: bool) -> None:
         if answer.headers.get("Millrace-Attached"):
             click.echo("The year is being detached already; this is that job.", err=True)
         job = decode(answer.content, DetachJob)
-        ended: Job = job
-        if not no_wait:
-            with progress.display(f"detach {dataset} {year}") as display:
-                ended = follow(gateway, job, display)
-        if as_json:
-            show.answer(gateway.get(route("jobs", job.id)).content)
-        elif no_wait:
-            click.echo(f"Accepted as job {job.id}: `millrace jobs {job.id}` tells how it goes.")
-        else:
+
+        def tell(_gateway: Gateway, ended: Job) -> None:
             show.outcome(ended)
             if ended.status == "succeeded":
                 click.echo(
                     f"{dataset} has no year {year} any more: its {ended.outcome.deleted:,} rows are in {job.table}."
                 )
-    sys.exit(0 if no_wait else importing.EXIT_CODES.get(ended.status, 4))
+
+        conclude(gateway, job, f"detach {dataset} {year}", no_wait=no_wait, as_json=as_json, tell=tell)
 
 
 def _rows(year: Year) -> str:

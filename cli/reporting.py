@@ -1,21 +1,18 @@
 """The commands about reports, and the rollups that they read."""
 
-import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 import httpx
 
-from cli import counted, importing, progress, show
+from cli import counted, show
 from cli.answers import Job, Report, Reports, Result
-from cli.asking import ask
+from cli.asking import ask, conclude, no_wait_option
 from cli.client import json_option
 from cli.counted import CountJob
-from cli.following import follow
 from cli.gateway import Gateway, Parameters, decode, route
 
 FORMS = ("table", "json", "csv", "ndjson", "svg")
-no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the job is accepted.")
 
 
 @click.command()
@@ -117,20 +114,13 @@ def _asked(one: Report) -> str:
 
 
 def _conclude(gateway: Gateway, answer: httpx.Response, name: str, *, no_wait: bool, as_json: bool) -> NoReturn:
-    job: Job = decode(answer.content, CountJob)
     if answer.headers.get("Millrace-Attached"):
         click.echo("Such a job is under way; no other was begun.", err=True)
-    if not no_wait:
-        with progress.display(name) as display:
-            job = follow(gateway, job, display)
-    body: Any = gateway.get(route("jobs", job.id)).content
-    if as_json:
-        show.answer(body)
-    elif no_wait:
-        click.echo(f"Accepted as job {job.id}: `millrace jobs {job.id}` tells how it goes.")
-    else:
-        counted.tell(decode(body, CountJob))
-    sys.exit(0 if no_wait else importing.EXIT_CODES.get(job.status, 4))
+    conclude(gateway, decode(answer.content, Job), name, no_wait=no_wait, as_json=as_json, tell=_tell)
+
+
+def _tell(gateway: Gateway, job: Job) -> None:
+    counted.tell(decode(gateway.get(route("jobs", job.id)).content, CountJob))
 
 
 COMMANDS: list[click.Command] = [reports, report, refresh, rebuild]

@@ -1,12 +1,26 @@
 """Queries about jobs of which one at a time is under way: which that is, and who was answered with one that ran."""
 
+import hashlib
 from uuid import UUID
 
-from services.gateway.job import Asked, Kind
+from services.gateway.job import Asked, First, Kind
 from shared.contracts.commands import RefreshReport
 from shared.db import Connection
 
 KINDS: tuple[Kind, ...] = ("sync", "refresh", "rebuild", "detach")
+
+
+def to_asked(kind: Kind, command: First, target: str, *, api_key: str, idempotency_key: str | None) -> Asked:
+    """The job that begins with `command`, of which one at a time is under way for each target."""
+    return Asked(
+        kind=kind,
+        command=command,
+        mode=None,
+        api_key=api_key,
+        idempotency_key=idempotency_key,
+        fingerprint=hashlib.sha256(f"{kind}/{command.dataset}/{target}".encode()).hexdigest(),
+        target=target,
+    )
 
 
 async def select_running(db: Connection, one: Asked) -> UUID | None:

@@ -41,7 +41,8 @@ End = JobSucceeded | JobPartial | JobFailed
 ENDS: dict[str, type[End]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
 log = structlog.get_logger()
 
-Told = list[JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed]
+Fact = JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed
+Told = list[Fact]
 
 
 async def follow_planned(event: ImportPlanned, db: Connection) -> Told:

@@ -3,25 +3,13 @@
 import msgspec
 
 from services.gateway import progress, queries, refreshes
-from services.gateway.handlers import move
+from services.gateway.handlers import Fact, Told, move
 from shared.contracts.commands import RefreshReport
-from shared.contracts.events import (
-    JobFailed,
-    JobPartial,
-    JobProgress,
-    JobStarted,
-    JobSucceeded,
-    ReportRefreshed,
-    RollupRebuilt,
-)
+from shared.contracts.events import ReportRefreshed, RollupRebuilt
 from shared.db import Connection
 
-Told = list[JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed]
 
-
-async def follow_refreshed(
-    event: ReportRefreshed, db: Connection
-) -> list[JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed | RefreshReport]:
+async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Fact | RefreshReport]:
     """The job has ended, unless somebody who joined it meanwhile wants more than was loaded when it began."""
     job = await queries.lock_job(db, event.job_id)
     if job is None or job.ended:

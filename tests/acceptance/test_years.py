@@ -43,13 +43,13 @@ async def detach(stack: Stack, year: int | str, *, wait: int = 60, **headers: st
 
 async def seen(stack: Stack, year: int) -> tuple[Any, Any, Any]:
     """The rows of the year, how many are found, and what is reported."""
-    rows = await get(stack, f"{HERE}/rows", hired_at=f"gte.{year}-01-01", order="id", limit=20, **{"and": BEFORE(year)})
+    rows = await get(stack, f"{HERE}/rows", hired_at=f"gte.{year}-01-01", order="id", limit=20, **{"and": until(year)})
     found = await get(stack, f"{HERE}/search", q=f"zebedee {year}", typos="off")
     report = await get(stack, "/v1/reports/hires_by_quarter", year=year)
     return rows["data"], found["total"]["value"], report["data"]
 
 
-def BEFORE(year: int) -> str:  # noqa: N802
+def until(year: int) -> str:
     return f"(hired_at.lt.{year + 1}-01-01)"
 
 

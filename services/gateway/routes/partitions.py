@@ -1,7 +1,6 @@
 """GET /v1/datasets/{dataset}/partitions and POST …/{year}/detach: the years of a dataset, and taking one out of it."""
 
 import asyncio
-import hashlib
 import re
 from typing import Annotated, Any
 
@@ -68,15 +67,8 @@ async def detach(
     """The job that begins, or the one under way."""
     declared = await catalog.dataset(pool, dataset)
     partitions.refuse_unpartitioned(declared)
-    asked = Asked(
-        kind="detach",
-        command=PlanDetach(dataset=dataset, job_id=uuid7(), year=int(year) if YEAR.fullmatch(year) else 0),
-        mode=None,
-        api_key=request.user.id,
-        idempotency_key=idempotency_key,
-        fingerprint=hashlib.sha256(f"detach/{dataset}/{year}".encode()).hexdigest(),
-        target=year,
-    )
+    command = PlanDetach(dataset=dataset, job_id=uuid7(), year=int(year) if YEAR.fullmatch(year) else 0)
+    asked = attaching.to_asked("detach", command, year, api_key=request.user.id, idempotency_key=idempotency_key)
     async with pool.acquire() as db, db.transaction():
         known = await partitions.select_partitions(db, declared)
         if not await _was_asked(db, asked):

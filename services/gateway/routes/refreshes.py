@@ -1,17 +1,16 @@
 """POST /v1/reports/{report}/refreshes: a report as fresh as what is loaded, now."""
 
 import asyncio
-import hashlib
 from typing import Annotated, Any
 
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
-from services.gateway import preferences
+from services.gateway import attaching, preferences
 from services.gateway.accepting import Accepting, uuid7
 from services.gateway.answers import Answer
-from services.gateway.job import Asked, JobBody, RefreshJobBody
+from services.gateway.job import JobBody, RefreshJobBody
 from services.gateway.problems import responses
 from services.gateway.reports import Reports
 from shared.contracts.commands import RefreshReport
@@ -47,13 +46,5 @@ async def refresh_report(
     """The job that begins, or the one under way."""
     datasets = (await reports.ready(pool, report)).report.datasets
     command = RefreshReport(dataset=datasets[0], job_id=uuid7(), report=report, datasets=datasets)
-    asked = Asked(
-        kind="refresh",
-        command=command,
-        mode=None,
-        api_key=request.user.id,
-        idempotency_key=idempotency_key,
-        fingerprint=hashlib.sha256(f"refresh/{report}".encode()).hexdigest(),
-        target=report,
-    )
+    asked = attaching.to_asked("refresh", command, report, api_key=request.user.id, idempotency_key=idempotency_key)
     return await preferences.accepted(pool, stopping, await accepting.accept(asked), prefer)

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import hashlib
 from typing import Annotated, Any
 
 import msgspec
@@ -10,11 +9,11 @@ from litestar import Request, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
-from services.gateway import preferences, queries, rollups
+from services.gateway import attaching, preferences, queries, rollups
 from services.gateway.accepting import Accepting, uuid7
 from services.gateway.answers import Answer
 from services.gateway.catalog import Catalog
-from services.gateway.job import Asked, JobBody, RebuildJobBody, to_body
+from services.gateway.job import JobBody, RebuildJobBody, to_body
 from services.gateway.problems import not_found, responses
 from shared.contracts.commands import RebuildRollup
 from shared.db import Pool
@@ -110,13 +109,6 @@ async def rebuild_rollup(
     names = [one.name for one in (await catalog.dataset(pool, dataset)).rollups]
     if rollup not in names:
         raise not_found("rollup", rollup, hint=f"{dataset} has {', '.join(names) or 'none'}.")
-    asked = Asked(
-        kind="rebuild",
-        command=RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup),
-        mode=None,
-        api_key=request.user.id,
-        idempotency_key=idempotency_key,
-        fingerprint=hashlib.sha256(f"rebuild/{dataset}/{rollup}".encode()).hexdigest(),
-        target=rollup,
-    )
+    command = RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup)
+    asked = attaching.to_asked("rebuild", command, rollup, api_key=request.user.id, idempotency_key=idempotency_key)
     return await preferences.accepted(pool, stopping, await accepting.accept(asked), prefer)
