@@ -19,8 +19,8 @@ from bench import jobs, psql
 from bench.programs import available, peer_python
 from bench.report import Row, at_least
 from bench.stack import Stack
-from deploy import ports
-from deploy.state import REPOSITORY
+from deploy.local import ports
+from deploy.local.state import REPOSITORY
 
 RUNS = 3
 SECONDS, CONNECTIONS = 10, 64

@@ -13,7 +13,7 @@ import polars as pl
 
 from bench import hires, jobs, psql
 from bench.stack import Stack
-from deploy.state import REPOSITORY
+from deploy.local.state import REPOSITORY
 
 ROWS = int(os.environ.get("BENCH_HIRES", "10000000"))
 """Fewer are good for trying whether a measurement works, not for its figures."""

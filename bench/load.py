@@ -16,7 +16,7 @@ from bench import hires, jobs, psql
 from bench.programs import available, peer_python
 from bench.report import Row, at_most
 from bench.stack import Stack
-from deploy.state import REPOSITORY
+from deploy.local.state import REPOSITORY
 
 RUNS = 3
 LIMIT = 0.8

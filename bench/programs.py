@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.state import REPOSITORY
+from deploy.local.state import REPOSITORY
 
 VENV = REPOSITORY / ".bench-venv"
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bench import psql
 from bench.stack import Stack
-from deploy.state import REPOSITORY
+from deploy.local.state import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "performance.md"
 HEAD = ("what", "result", "ratio", "target")

@@ -18,7 +18,7 @@ from bench.questions import COUNTED, KINDS, Question, questions
 from bench.report import Row, at_most
 from bench.stack import Stack
 from bench.timing import Answer, mixed, percentile, short, spread
-from deploy.state import REPOSITORY
+from deploy.local.state import REPOSITORY
 
 LIMIT, SLOWEST = 30, 100
 OURS, BESIDE = "Millrace", "Tantivy"

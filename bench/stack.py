@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.addresses import MOVABLE
-from deploy.state import REPOSITORY, Home, assignments
+from deploy.local.addresses import MOVABLE
+from deploy.local.state import REPOSITORY, Home, assignments
 
 MILLRACE = Path(sys.executable).with_name("millrace")
 

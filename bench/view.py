@@ -3,7 +3,7 @@
 from bench import psql
 from bench.hired import DATASET, ROLLUP
 from bench.stack import Stack
-from deploy.state import REPOSITORY
+from deploy.local.state import REPOSITORY
 from shared.catalog.reports import read_reports
 
 VIEW = "public.peer_hires"

@@ -11,9 +11,9 @@ from cli import hits, importing, reporting, show
 from cli.answers import Job, Page, Reports, Result
 from cli.gateway import Gateway, route
 from cli.hits import Found
-from deploy.addresses import SERVICES, service_url
-from deploy.failure import StackFailure
-from deploy.state import REPOSITORY, Home
+from deploy.local.addresses import SERVICES, service_url
+from deploy.local.failure import StackFailure
+from deploy.local.state import REPOSITORY, Home
 
 SAMPLES = REPOSITORY / "samples"
 YEAR = 2018

@@ -13,7 +13,7 @@ import msgspec
 from cli import sse
 from cli.answers import Job
 from cli.refusals import NoGateway, refusal, unreachable
-from deploy.state import Home, assignments
+from deploy.local.state import Home, assignments
 
 T = TypeVar("T")
 Parameters = Mapping[str, str | float | None]

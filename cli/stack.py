@@ -13,11 +13,11 @@ import click
 from cli import reporting
 from cli.answers import Reports
 from cli.gateway import Gateway, route
-from deploy import local, logs
-from deploy.addresses import SERVICES, service_url
-from deploy.failure import StackFailure
-from deploy.parts import NAMES
-from deploy.state import Home
+from deploy.local import logs, stack
+from deploy.local.addresses import SERVICES, service_url
+from deploy.local.failure import StackFailure
+from deploy.local.parts import NAMES
+from deploy.local.state import Home
 
 LOGS = (*NAMES, "supervisor", "migrate", "topology")
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def up(parts: tuple[str, ...]) -> None:
     It returns when they are ready, with what they need; what is ready already is left alone.
     """
     home = Home.here()
-    _run(local.up(home, parts, click.echo))
+    _run(stack.up(home, parts, click.echo))
     if parts:
         return
     url = service_url(home.facts(), "gateway")
@@ -51,7 +51,7 @@ def down(parts: tuple[str, ...]) -> None:
 
     They stay down until the next `millrace up`; nothing is lost.
     """
-    _run(local.down(Home.here(), parts, click.echo))
+    _run(stack.down(Home.here(), parts, click.echo))
 
 
 @click.command()
@@ -60,7 +60,7 @@ def status() -> None:
 
     Exit code 0 if all is healthy, 1 if not.
     """
-    rows = _run(local.status(Home.here()))
+    rows = _run(stack.status(Home.here()))
     width = max(len(row.state) for row in rows)
     click.echo(f"{'PART':10} {'STATE':{width}} {'PID':>8} {'UPTIME':>9}  ADDRESS")
     for row in rows:

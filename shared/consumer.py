@@ -12,8 +12,8 @@ from faststream.rabbit import RabbitBroker
 from litestar import Litestar
 
 from shared.bus import broker, outbox
-from shared.bus.clock import Clock
 from shared.bus.delivery import Delivery
+from shared.bus.periodic import Clock
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
 from shared.bus.routes import Route

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import structlog
 
-from deploy.state import assignments
+import services.gateway.app  # noqa: F401 - its features register the kinds of job
+from deploy.local.state import assignments
 from shared.db.migrate import MigrationSettings, migrate
 from tests.outside import Outside, sandboxed
 from tests.stack import SERVICES, Stack, remove, run_millrace

@@ -13,7 +13,7 @@ from granian.server.embed import Server
 from sandbox.app import build
 from sandbox.misbehaviour import Habit, Habits
 from sandbox.world import World
-from shared.outgoing.visits import Outgoing
+from shared.outgoing.http_client import Outgoing
 from tests.waiting import eventually
 
 HOST = "127.0.0.1"

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from deploy import ports
-from deploy.addresses import HOST, SERVICES
-from deploy.state import Home, assignments, write_private
+from deploy.local import ports
+from deploy.local.addresses import HOST, SERVICES
+from deploy.local.state import Home, assignments, write_private
 
 RULES = Path(__file__).with_name("rules.yml")
 PORT = 9090

@@ -1,4 +1,4 @@
-"""The gateway: accepts work, tells how it goes, and answers questions about what was loaded."""
+"""The gateway: accepts work, follows it, and serves rows, searches and reports."""
 
 from functools import partial
 from pathlib import Path
@@ -7,125 +7,38 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from services.gateway import docs, ticking
-from services.gateway.accepting import Accepting
-from services.gateway.access import Authentication, guard, refuse_unknown_parameters
+from services.gateway import datasets, failed_rows, imports, reports, rows, search, sources
 from services.gateway.catalog import Catalog
-from services.gateway.downloads import Downloads
-from services.gateway.handlers import (
-    follow_counted,
-    follow_failure,
-    follow_indexed,
-    follow_loaded,
-    follow_planned,
-    follow_pulled,
-    follow_rejected,
-    follow_searched,
-    follow_stopped,
-    show_zeros,
-    sweep,
-)
-from services.gateway.kept import Kept
-from services.gateway.lingering import linger
-from services.gateway.measures import measure
-from services.gateway.problems import to_response
-from services.gateway.refreshing import follow_rebuilt, follow_refreshed
-from services.gateway.reports import EVERY_SECONDS, Reports
-from services.gateway.routes import (
-    batches,
-    datasets,
-    events,
-    failed_rows,
-    imports,
-    index,
-    jobs,
-    partitions,
-    refreshes,
-    replays,
-    reports,
-    rollups,
-    rows,
-    schedules,
-    search,
-    searches,
-    syncs,
-    words,
-)
+from services.gateway.http import openapi
+from services.gateway.http.auth import Authentication, guard, refuse_unknown_parameters
+from services.gateway.http.middleware import linger
+from services.gateway.http.problems import to_response
+from services.gateway.http.request_metrics import measure
+from services.gateway.jobs import kinds
+from services.gateway.jobs import routes as jobs
+from services.gateway.jobs.follow import GIVEN_UP, show_zeros, sweep
+from services.gateway.jobs.submit import Accepting
+from services.gateway.reports.cache import Kept
+from services.gateway.reports.registry import EVERY_SECONDS, Reports
+from services.gateway.rows.export import Downloads
 from services.gateway.settings import GatewaySettings
-from shared.bus.clock import Clock
-from shared.bus.routes import on
+from services.gateway.sources import scheduler
+from shared.bus.periodic import Clock
+from shared.bus.routes import Route
 from shared.consumer import Consumer
-from shared.contracts.commands import RefreshReport
-from shared.contracts.events import (
-    ChunkCounted,
-    ChunkIndexed,
-    ChunkLoaded,
-    ImportPlanned,
-    ImportRejected,
-    ImportStopped,
-    JobFailed,
-    JobPartial,
-    JobProgress,
-    JobStarted,
-    JobSucceeded,
-    ReportRefreshed,
-    RollupRebuilt,
-    SearchCompleted,
-    SourcePulled,
-    WorkFailed,
-)
 from shared.spool import Spool
 from shared.telemetry import operations
 
-TOLD = JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed
+FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows)
 
-ROUTES = (
-    on(ImportPlanned, follow_planned, then=TOLD),
-    on(ImportRejected, follow_rejected, then=TOLD),
-    on(ImportStopped, follow_stopped, then=TOLD),
-    on(SourcePulled, follow_pulled, then=TOLD),
-    on(ChunkLoaded, follow_loaded, then=TOLD, at_once=4),
-    on(ChunkIndexed, follow_indexed, then=TOLD, at_once=4),
-    on(ChunkCounted, follow_counted, then=TOLD, at_once=4),
-    on(SearchCompleted, follow_searched, then=TOLD),
-    on(ReportRefreshed, follow_refreshed, then=TOLD | RefreshReport),
-    on(RollupRebuilt, follow_rebuilt, then=TOLD),
-    on(WorkFailed, follow_failure, then=TOLD),
-)
-HANDLERS = [
-    datasets.list_datasets,
-    datasets.read_dataset,
-    datasets.declare_dataset,
-    datasets.infer,
-    imports.import_file,
-    batches.load_rows,
-    syncs.start_sync,
-    syncs.list_sources,
-    schedules.list_schedules,
-    rows.list_rows,
-    rows.read_row,
-    search.search,
-    words.list_words,
-    words.read_dictionary,
-    search.search_by_body,
-    search.suggest,
-    searches.start_search,
-    index.read_index,
-    index.reindex,
-    partitions.list_partitions,
-    partitions.detach,
-    reports.list_reports,
-    reports.read_report,
-    refreshes.refresh_report,
-    rollups.list_rollups,
-    rollups.rebuild_rollup,
-    jobs.list_jobs,
-    jobs.read_job,
-    failed_rows.list_failed_rows,
-    replays.replay_job,
-    failed_rows.discard_failed_rows,
-    events.follow_job,
-]
+
+def routes() -> tuple[Route, ...]:
+    """Returns what the gateway hears: the events of each kind of job, and work that was given up."""
+    heard = {route.message: route for kind in kinds.registered() for route in kind.routes}
+    return (*heard.values(), GIVEN_UP)
+
+
+ROUTES = routes()
 
 
 def build(told: GatewaySettings) -> Litestar:
@@ -134,12 +47,13 @@ def build(told: GatewaySettings) -> Litestar:
     spool = Spool(told.spool_url)
     catalog = Catalog()
     declared, kept = Reports(Path(told.catalog_dir), catalog), Kept()
-    clocks = (Clock(ticking.look, ticking.EVERY_SECONDS), Clock(declared.look, EVERY_SECONDS))
-    consumer = Consumer("gateway", ROUTES, told=told, given={}, sweep=partial(sweep, spool=spool), clocks=clocks)
+    clocks = (Clock(scheduler.look, scheduler.EVERY_SECONDS), Clock(declared.look, EVERY_SECONDS))
+    consumer = Consumer("gateway", routes(), told=told, given={}, sweep=partial(sweep, spool=spool), clocks=clocks)
     accepting = Accepting(consumer, catalog)
     downloads = Downloads()
+    handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]
     app = Litestar(
-        [*HANDLERS, *operations.routes(consumer.check_database), docs.assets],
+        [*handlers, *operations.routes(consumer.check_database), openapi.assets],
         lifespan=[consumer.running],
         middleware=[measure, linger, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
         guards=[guard, refuse_unknown_parameters],
@@ -156,7 +70,7 @@ def build(told: GatewaySettings) -> Litestar:
             "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),
             "told": Provide(lambda: told, sync_to_thread=False),
         },
-        openapi_config=docs.CONFIG,
+        openapi_config=openapi.CONFIG,
         logging_config=None,  # ours is JSON, see shared.telemetry.logs
     )
     app.state.consumer = consumer

@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from services.gateway import problems
+from services.gateway.http import problems
 from shared.catalog.dataset import Dataset
 from shared.db import Connection, Pool
 

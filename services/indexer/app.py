@@ -4,19 +4,20 @@ import os
 
 from litestar import Litestar
 
-from services.indexer import counting, defining
-from services.indexer.defining import define_words
-from services.indexer.generations import build_index, index_piece, prepare_all, prepare_documents, switch_index
-from services.indexer.handlers import index_chunk, resend_unindexed
-from services.indexer.known import Known
-from services.indexer.searching import run_search
+from services.indexer.documents.index import index_chunk
+from services.indexer.documents.reindex import build_index, index_piece, prepare_all, prepare_documents, switch_index
+from services.indexer.documents.vocabulary_cache import Known
+from services.indexer.recovery import resend_unindexed
+from services.indexer.searches.run_search import run_search
 from services.indexer.settings import IndexerSettings
-from shared.bus.clock import Clock
+from services.indexer.words import lookup, word_counts
+from services.indexer.words.lookup import define_words
+from shared.bus.periodic import Clock
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, SearchCompleted
-from shared.outgoing.visits import Outgoing
+from shared.outgoing.http_client import Outgoing
 
 ROUTES = (
     on(DatasetDeclared, prepare_documents, then=IndexPiece),
@@ -39,6 +40,6 @@ def build(told: IndexerSettings) -> Litestar:
             given={Outgoing: Outgoing(told.source_allow, os.environ), Known: Known()},
             sweep=resend_unindexed,
             start=prepare_all,
-            clocks=(Clock(counting.look, counting.EVERY_SECONDS), Clock(defining.look, defining.EVERY_SECONDS)),
+            clocks=(Clock(word_counts.look, word_counts.EVERY_SECONDS), Clock(lookup.look, lookup.EVERY_SECONDS)),
         )
     )

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from litestar import Litestar
 
-from services.ingestor.declaring import declare_catalog, declare_dataset
-from services.ingestor.detaching import detach_partition, plan_detach
-from services.ingestor.handlers import load_chunk, load_rows, plan_import, resend_overdue
-from services.ingestor.pulling import pull_page
-from services.ingestor.replacing import swap_stage
-from services.ingestor.replaying import discard_rows, plan_replay
+from services.ingestor.imports.load import load_chunk, load_rows
+from services.ingestor.imports.plan import plan_import
+from services.ingestor.imports.replace import swap_stage
+from services.ingestor.imports.replay import discard_rows, plan_replay
+from services.ingestor.recovery import resend_overdue
 from services.ingestor.settings import IngestorSettings
+from services.ingestor.sources.pull import pull_page
+from services.ingestor.tables.declare import declare_catalog, declare_dataset
+from services.ingestor.tables.detach import detach_partition, plan_detach
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import (
@@ -35,7 +37,7 @@ from shared.contracts.events import (
     ImportStopped,
     SourcePulled,
 )
-from shared.outgoing.visits import Outgoing
+from shared.outgoing.http_client import Outgoing
 from shared.spool import Spool
 
 AT_ONCE = max(2, os.cpu_count() or 1)

@@ -9,12 +9,17 @@ from shared.contracts.message import Command
 from shared.contracts.parts import Dialect, Terms
 
 
-class PlanImport(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Cut a spooled file into chunks. `bytes_total` is the size of the file in bytes."""
+class JobCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
+    """A command that works for a job."""
 
     identity: ClassVar[tuple[str, ...]] = ("job_id",)
 
     job_id: UUID
+
+
+class PlanImport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
+    """Cut a spooled file into chunks. `bytes_total` is the size of the file in bytes."""
+
     file: str
     sha256: str
     bytes_total: int
@@ -22,7 +27,7 @@ class PlanImport(Command, frozen=True, kw_only=True, omit_defaults=True):
     terms: Terms = Terms()
 
 
-class LoadChunk(Command, frozen=True, kw_only=True, omit_defaults=True):
+class LoadChunk(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Load bytes `start` to `end` of the file; the first of them stands on physical line `line`.
 
     An `overlong` chunk is a single line that is too long for a row, however long it is.
@@ -30,7 +35,6 @@ class LoadChunk(Command, frozen=True, kw_only=True, omit_defaults=True):
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "chunk")
 
-    job_id: UUID
     chunk: int
     start: int
     end: int
@@ -38,64 +42,48 @@ class LoadChunk(Command, frozen=True, kw_only=True, omit_defaults=True):
     overlong: bool = False
 
 
-class SwapStage(Command, frozen=True, kw_only=True, omit_defaults=True):
+class SwapStage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Make the table equal to the rows that a replacing job has staged, as its last chunk."""
 
-    identity: ClassVar[tuple[str, ...]] = ("job_id",)
-
-    job_id: UUID
     chunk: int
 
 
-class LoadRows(Command, frozen=True, kw_only=True, omit_defaults=True):
+class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Load a batch: JSON objects, each on one line. `columns` are the fields that some of them names."""
 
-    identity: ClassVar[tuple[str, ...]] = ("job_id",)
-
-    job_id: UUID
     rows: tuple[msgspec.Raw, ...]
     columns: tuple[str, ...]
     terms: Terms
 
 
-class PullPage(Command, frozen=True, kw_only=True, omit_defaults=True):
+class PullPage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Pull the next pages of a declared source, as chunk `chunk` of the job; `at` is where its paginator stands."""
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "chunk")
 
-    job_id: UUID
     source: str
     chunk: int
     at: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class PlanReplay(Command, frozen=True, kw_only=True, omit_defaults=True):
+class PlanReplay(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Load failed rows of the job `replay_of` again, as they are: those with this error, or all that are open."""
 
-    identity: ClassVar[tuple[str, ...]] = ("job_id",)
-
-    job_id: UUID
     replay_of: UUID
     terms: Terms
     code: str | None = None
     column: str | None = None
 
 
-class PlanDetach(Command, frozen=True, kw_only=True, omit_defaults=True):
+class PlanDetach(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Take a year of a partitioned dataset out of it; its table stays, in the schema `detached`."""
 
-    identity: ClassVar[tuple[str, ...]] = ("job_id",)
-
-    job_id: UUID
     year: int
 
 
-class DetachPartition(Command, frozen=True, kw_only=True, omit_defaults=True):
+class DetachPartition(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Detach the year's table, as the only chunk of the job: all its rows are deleted from the dataset."""
 
-    identity: ClassVar[tuple[str, ...]] = ("job_id",)
-
-    job_id: UUID
     chunk: int
     year: int
 
@@ -121,12 +109,9 @@ class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
     declaration: dict[str, Any]
 
 
-class RunSearch(Command, frozen=True, kw_only=True, omit_defaults=True):
+class RunSearch(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Answer a question about a dataset once everything up to `min_version` can be found, and keep the answer."""
 
-    identity: ClassVar[tuple[str, ...]] = ("job_id",)
-
-    job_id: UUID
     question: dict[str, Any]
     min_version: int = 0
 
@@ -168,7 +153,7 @@ class BuildIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
     request_id: UUID
 
 
-class RefreshReport(Command, frozen=True, kw_only=True, omit_defaults=True):
+class RefreshReport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Bring the rollups of these datasets up to what is loaded, for a job that refreshes a report.
 
     `round` tells the times it is asked for: whoever joins a job that is under way wants what was loaded until then.
@@ -176,16 +161,12 @@ class RefreshReport(Command, frozen=True, kw_only=True, omit_defaults=True):
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "round")
 
-    job_id: UUID
     report: str
     datasets: tuple[str, ...]
     round: int = 1
 
 
-class RebuildRollup(Command, frozen=True, kw_only=True, omit_defaults=True):
+class RebuildRollup(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Compute a rollup from the rows of its dataset and mend what differs, while it is read."""
 
-    identity: ClassVar[tuple[str, ...]] = ("job_id",)
-
-    job_id: UUID
     rollup: str

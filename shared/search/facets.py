@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared.search.question import Facet, Value
+from shared.search.query import Facet, Value
 
 Counted = list[dict[str, Any]] | None
 """For each value of each field, how many hits have it; as Postgres counts, and none of no hits."""

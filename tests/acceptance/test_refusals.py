@@ -35,7 +35,7 @@ async def test_without_a_key_or_with_a_wrong_one_it_is_401(stack: Stack) -> None
 
 async def test_with_too_small_a_scope_it_is_403(stack: Stack) -> None:
     made = subprocess.run(
-        [sys.executable, "-m", "services.gateway.keys", "create", "--name", "reader", "--scope", "read"],
+        [sys.executable, "-m", "services.gateway.http.api_keys", "create", "--name", "reader", "--scope", "read"],
         env={"DATABASE_URL": stack.env["GATEWAY_DATABASE_URL"], "PATH": ""},
         cwd=ROOT,
         capture_output=True,

@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from services.gateway import keys
+from services.gateway.http import api_keys
 from tests.acceptance.importing import get, imported
 from tests.integration.loading import connected
 from tests.stack import Stack, empty, replica
@@ -208,7 +208,7 @@ async def test_what_can_not_be_pulled_is_refused_with_what_can(
 
 async def test_who_may_only_read_starts_nothing(stack: Stack) -> None:
     async with connected(stack.env["GATEWAY_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
-        key = await keys.create(db, "reader", "read")
+        key = await api_keys.create(db, "reader", "read")
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=stack.url, headers=headers) as reader:
         assert (await reader.post("/v1/datasets/customers/syncs")).status_code == 403

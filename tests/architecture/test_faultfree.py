@@ -8,8 +8,9 @@ import asyncpg
 import httpx
 import pytest
 
-from services.gateway import results, unfinished
-from services.ingestor import chunks
+from services.gateway.jobs import recovery
+from services.gateway.search import results
+from services.ingestor import chunk_ledger
 from shared import ledger
 from shared.bus.topology import DEAD
 from shared.contracts.message import Message
@@ -105,12 +106,12 @@ async def found_by_sweepers(stack: Stack, job: dict[str, Any], *, lost: dict[str
 async def sweep(service: str, db: Connection) -> list[Message]:
     match service:
         case "gateway":
-            unplanned = await unfinished.select_unplanned(db, seconds=0, limit=LIMIT)
+            unplanned = await recovery.select_unplanned(db, seconds=0, limit=LIMIT)
             unplanned += await results.select_unanswered(db, seconds=0, limit=LIMIT)
-            unheard = await unfinished.select_unheard(db, seconds=0, limit=LIMIT)
+            unheard = await recovery.select_unheard(db, seconds=0, limit=LIMIT)
             return [*unplanned, *unheard, *await results.select_unheard(db, seconds=0, limit=LIMIT)]
         case "ingestor":
-            return [*await chunks.claim_overdue(db, seconds=0, limit=LIMIT)]
+            return [*await chunk_ledger.claim_overdue(db, seconds=0, limit=LIMIT)]
     return [*await ledger.select_undone(db, seconds=0, limit=LIMIT)]
 
 

@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from services.analytics.declaring import prepare_rollups
-from services.indexer.generations import prepare_documents
-from services.ingestor import partitions
-from services.ingestor.tables import detach_partition
+from services.indexer.documents.reindex import prepare_documents
+from services.ingestor.ddl import detach_partition
+from services.ingestor.write import partitions
 from shared.contracts.events import DatasetDeclared
 from tests.integration.loading import DATASETS, connected, ingesting
 from tests.stack import SERVICES

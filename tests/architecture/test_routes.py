@@ -17,10 +17,10 @@ from deploy.topology import HEARD
 from services.analytics import app as analytics
 from services.analytics.settings import AnalyticsSettings
 from services.gateway import app as gateway
-from services.gateway import keys
-from services.gateway.access import guard
-from services.gateway.keys import Key
-from services.gateway.problems import to_response
+from services.gateway.http import api_keys
+from services.gateway.http.api_keys import Key
+from services.gateway.http.auth import guard
+from services.gateway.http.problems import to_response
 from services.gateway.settings import GatewaySettings
 from services.indexer import app as indexer
 from services.indexer.settings import IndexerSettings
@@ -142,7 +142,7 @@ async def test_a_key_opens_what_its_scope_allows_and_nothing_else(
     stack: Stack, gateway_app: Litestar, scope: str
 ) -> None:
     async with connected(stack.env["GATEWAY_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
-        key = await keys.create(db, f"tests, {scope}", scope)
+        key = await api_keys.create(db, f"tests, {scope}", scope)
     async with httpx.AsyncClient(base_url=stack.url, headers={"Authorization": f"Bearer {key}"}) as client:
         for asked in handlers(gateway_app):
             may = asked.scope is None or SCOPES.index(asked.scope) <= SCOPES.index(scope)

@@ -35,7 +35,7 @@ def test_migrations_are_numbered_without_a_gap_and_every_table_says_its_role(ser
 def test_only_the_queries_know_asyncpg() -> None:
     allowed = {path for path in sources("shared/db", "services") if path.startswith("shared/db/")}
     allowed |= {f"services/{service}/queries.py" for service in SERVICES}
-    allowed |= {"services/ingestor/merging.py"}
+    allowed |= {"services/ingestor/write/upsert_sql.py"}
     assert importers("asyncpg") - allowed == set()
 
 

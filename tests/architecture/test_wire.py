@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from services.gateway.job import to_body
+from services.gateway.jobs.kinds import to_body
 from shared.bus.outbox import Letter
 from shared.bus.publisher import encode
 from shared.contracts import commands, envelope, events

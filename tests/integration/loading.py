@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 
-from services.ingestor.declaring import declare_catalog, declare_dataset
-from services.ingestor.handlers import load_chunk, load_rows, plan_import, resend_overdue
-from services.ingestor.replacing import swap_stage
+from services.ingestor.imports.load import load_chunk, load_rows
+from services.ingestor.imports.plan import plan_import
+from services.ingestor.imports.replace import swap_stage
+from services.ingestor.recovery import resend_overdue
 from services.ingestor.settings import IngestorSettings
+from services.ingestor.tables.declare import declare_catalog, declare_dataset
 from shared.bus import inbox
 from shared.bus.failures import Postponed
 from shared.catalog.dataset import Dataset

@@ -5,15 +5,15 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from services.ingestor.pulling import pull_page
 from services.ingestor.settings import IngestorSettings
+from services.ingestor.sources.pull import pull_page
 from shared.bus import inbox
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
-from shared.outgoing.visits import Outgoing
+from shared.outgoing.http_client import Outgoing
 from tests.integration.loading import Ingestor, total
 
 TOLD = IngestorSettings(database_url="", broker_url="", spool_url="")

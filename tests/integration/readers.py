@@ -10,10 +10,10 @@ import asyncpg
 
 from services.analytics.declaring import prepare_rollups, rebuild_rollup
 from services.analytics.handlers import count_chunk, refresh_report
-from services.indexer import counting
-from services.indexer.generations import index_piece, prepare_documents, switch_index
-from services.indexer.handlers import index_chunk
-from services.indexer.known import Known
+from services.indexer.documents.index import index_chunk
+from services.indexer.documents.reindex import index_piece, prepare_documents, switch_index
+from services.indexer.documents.vocabulary_cache import Known
+from services.indexer.words import word_counts
 from shared.contracts.commands import IndexPiece, RebuildRollup, RefreshReport
 from shared.contracts.events import (
     ChunkCounted,
@@ -139,7 +139,7 @@ class Indexer:
 
     async def count(self, dataset: str) -> None:
         async with self.pool.acquire() as db, db.transaction():
-            await counting.count(db, dataset)
+            await word_counts.count(db, dataset)
 
     async def documents(self, dataset: str) -> tuple[list[tuple[Any, ...]], list[tuple[str, int, int]]]:
         """The words of each row with their places, and all words with their counts."""

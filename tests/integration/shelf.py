@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from services.indexer.generations import index_piece, prepare_documents, switch_index
-from services.ingestor.declaring import declare_dataset
+from services.indexer.documents.reindex import index_piece, prepare_documents, switch_index
+from services.ingestor.tables.declare import declare_dataset
 from shared import ledger
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DeclareDataset, IndexPiece
@@ -16,8 +16,8 @@ from shared.contracts.events import ChunkLoaded, DatasetDeclared
 from shared.contracts.parts import Terms
 from shared.db import Pool
 from shared.search import filters, ordering
-from shared.search.finding import find
-from shared.search.question import Found, Question
+from shared.search.query import Found, Question
+from shared.search.search import find
 from tests.integration.loading import Ingestor
 from tests.integration.readers import Indexer
 

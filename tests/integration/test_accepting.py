@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from litestar import Litestar
 
-from services.gateway.accepting import Accepted, Accepting
 from services.gateway.catalog import Catalog
-from services.gateway.job import Asked
-from services.gateway.problems import Problem
+from services.gateway.http.problems import Problem
+from services.gateway.jobs.job import JobRequest
+from services.gateway.jobs.submit import Accepted, Accepting
 from shared.consumer import Consumer
 from shared.contracts.commands import LoadRows
 from shared.contracts.message import Message
@@ -38,10 +38,10 @@ async def nothing(_db: Connection) -> list[tuple[str, Message]]:
     return []
 
 
-def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprint: str = "f") -> Asked:
+def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprint: str = "f") -> JobRequest:
     row = msgspec.Raw(msgspec.json.encode({"id": number}))
     command = LoadRows(dataset="departments", job_id=uuid4(), rows=(row,), columns=("id",), terms=Terms())
-    return Asked(
+    return JobRequest(
         kind="rows",
         command=command,
         mode="upsert",
@@ -53,7 +53,7 @@ def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprin
     )
 
 
-async def ask(accepting: Accepting, *asked: Asked) -> list[Accepted | BaseException]:
+async def ask(accepting: Accepting, *asked: JobRequest) -> list[Accepted | BaseException]:
     """All at once."""
     return await asyncio.gather(*map(accepting.accept, asked), return_exceptions=True)
 

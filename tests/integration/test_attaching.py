@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from services.gateway import attaching
-from services.gateway.accepting import Accepted, accept, uuid7
-from services.gateway.job import Asked
-from services.gateway.problems import Problem
-from services.gateway.syncs import to_asked
+from services.gateway.http.problems import Problem
+from services.gateway.jobs import exclusive
+from services.gateway.jobs.job import JobRequest
+from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.sources.syncs import sync_request
 from shared.contracts.commands import PlanImport, PullPage
 from shared.contracts.parts import Dialect
 from shared.db import Connection, Pool, transaction
@@ -26,25 +26,25 @@ async def pool(database: dict[str, str]) -> AsyncIterator[Pool]:
         yield pool
 
 
-def sync(source: str = "crm", key: str | None = None) -> Asked:
+def sync(source: str = "crm", key: str | None = None) -> JobRequest:
     command = PullPage(dataset="people", job_id=uuid7(), source=source, chunk=1)
-    return to_asked(command, "upsert", api_key="k", idempotency_key=key)
+    return sync_request(command, "upsert", api_key="k", idempotency_key=key)
 
 
-def file(key: str | None = None) -> Asked:
+def file(key: str | None = None) -> JobRequest:
     dialect = Dialect(columns=("id",), header=False)
     command = PlanImport(dataset="people", job_id=uuid7(), file="f", sha256="", bytes_total=1, dialect=dialect)
-    return Asked(
+    return JobRequest(
         kind="import", command=command, mode="upsert", api_key="k", idempotency_key=key, fingerprint="f", bytes_total=1
     )
 
 
-async def ask(pool: Pool, *asked: Asked) -> list[Accepted | Problem]:
+async def ask(pool: Pool, *asked: JobRequest) -> list[Accepted | Problem]:
     async with transaction(pool) as db:
         return await accept(db, asked)
 
 
-async def ask_one(pool: Pool, asked: Asked) -> Accepted:
+async def ask_one(pool: Pool, asked: JobRequest) -> Accepted:
     (accepted,) = await ask(pool, asked)
     assert isinstance(accepted, Accepted), accepted
     return accepted
@@ -107,13 +107,13 @@ async def test_a_sync_that_ends_while_somebody_attaches_to_it_is_not_given_any_m
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await ask_one(pool, sync())
-    select_running = attaching.select_running
+    select_running = exclusive.select_running
 
-    async def ends_first(db: Connection, one: Asked) -> UUID | None:
+    async def ends_first(db: Connection, one: JobRequest) -> UUID | None:
         await end(pool, first.job.id)
         return await select_running(db, one)
 
-    monkeypatch.setattr(attaching, "select_running", ends_first)
+    monkeypatch.setattr(exclusive, "select_running", ends_first)
     asked = sync()
     assert told(await ask_one(pool, asked), asked.command.job_id) == (True, False, False)
     assert await count(pool, "events") == 2
@@ -155,6 +155,6 @@ async def test_the_one_that_may_run_beside_others_attaches_to_none(pool: Pool) -
     first = await ask_one(pool, sync())
     for _ in range(2):
         command = PullPage(dataset="people", job_id=uuid7(), source="crm", chunk=1)
-        beside = to_asked(command, "upsert", api_key=None, idempotency_key=None, beside=True)
+        beside = sync_request(command, "upsert", api_key=None, idempotency_key=None, overlap=True)
         assert told(await ask_one(pool, beside), command.job_id) == (True, False, False)
     assert told(await ask_one(pool, sync()), first.job.id) == (True, False, True)

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from services.ingestor import chunks
+from services.ingestor import chunk_ledger
 from shared.bus import inbox
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import Outcome, Terms
@@ -68,7 +68,7 @@ async def test_a_job_with_more_failed_rows_than_allowed_stops_and_tells_what_was
         assert await ingestor.hear(message) == []
         async with ingestor.transaction() as db:
             assert not await inbox.claim(db, message)
-            assert await chunks.claim_overdue(db, seconds=-60, limit=10) == []
+            assert await chunk_ledger.claim_overdue(db, seconds=-60, limit=10) == []
     assert await ids(ingestor) == [1, 2, 5]
     assert await errors(ingestor, asked[0].job_id) == before
 

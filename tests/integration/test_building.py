@@ -12,9 +12,9 @@ from services.analytics import building, queries
 from services.analytics.declaring import prepare_all, rebuild_rollup
 from services.analytics.handlers import resend_uncounted
 from services.analytics.rollups import Tables
-from services.ingestor import chunks
-from services.ingestor.chunks import Chunk
-from services.ingestor.declaring import declare_dataset
+from services.ingestor import chunk_ledger
+from services.ingestor.chunk_ledger import Chunk
+from services.ingestor.tables.declare import declare_dataset
 from shared.bus.failures import Permanent
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import to_dataset
@@ -80,16 +80,16 @@ async def test_a_load_that_began_under_a_declaration_without_rollups_keeps_what_
 ) -> None:
     await declare(ingestor, PLAIN)
     await bring(ingestor, sale(1, price="3"), sale(2, price="4"))
-    select_chunk = chunks.select_chunk
+    select_chunk = chunk_ledger.select_chunk
 
     async def and_meanwhile(db: Connection, job_id: UUID, chunk: int) -> Chunk:
-        monkeypatch.setattr(chunks, "select_chunk", select_chunk)
+        monkeypatch.setattr(chunk_ledger, "select_chunk", select_chunk)
         found = await select_chunk(db, job_id, chunk)
         await declare(ingestor, DECLARATIONS["sales"])
         await analytics.prepare("sales")
         return found
 
-    monkeypatch.setattr(chunks, "select_chunk", and_meanwhile)
+    monkeypatch.setattr(chunk_ledger, "select_chunk", and_meanwhile)
     (event,) = await bring(ingestor, sale(1, price="5"))
     await analytics.hear(event)
     await holds(analytics.pool, SALES["sales"])

@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from services.ingestor.copying import to_copy
+from services.ingestor.write.binary_copy import to_copy
 from shared.catalog import kinds
 from shared.catalog.dataset import Field
 from shared.db import connect

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.ingestor import partitions
-from services.ingestor.declaring import declare_catalog, declare_dataset
+from services.ingestor.tables.declare import declare_catalog, declare_dataset
+from services.ingestor.write import partitions
 from shared.bus.failures import Permanent
 from shared.catalog.files import BadDeclaration, to_dataset
 from shared.contracts.commands import DeclareDataset

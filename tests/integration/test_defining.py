@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 
 from sandbox.world import WORDS
-from services.indexer import defining, definitions
-from services.indexer.definitions import LONGEST_PAUSE_SECONDS, PAUSE_SECONDS
-from services.indexer.entries import LONGEST_WORD
+from services.indexer.words import lookup, queries
+from services.indexer.words.dictionary_api import LONGEST_WORD
+from services.indexer.words.queries import LONGEST_PAUSE_SECONDS, PAUSE_SECONDS
 from shared.bus import inbox
 from shared.contracts.commands import DefineWords
-from shared.outgoing.visits import Outgoing
+from shared.outgoing.http_client import Outgoing
 from tests.integration.loading import Ingestor
 from tests.integration.readers import Indexer
 from tests.outside import Outside
@@ -52,7 +52,7 @@ async def define(indexer: Indexer, outgoing: Outgoing, moment: int = 1) -> list[
     command = DefineWords(dataset="paragraphs", version=1, moment=moment)
     async with indexer.pool.acquire() as db, db.transaction():
         assert await inbox.claim(db, command)
-        said = await defining.define_words(command, db, outgoing)
+        said = await lookup.define_words(command, db, outgoing)
     return [said] if said else []
 
 
@@ -156,7 +156,7 @@ async def test_the_declared_rate_is_kept(ingestor: Ingestor, indexer: Indexer, o
 async def test_what_takes_too_long_goes_on_in_the_next_message(
     ingestor: Ingestor, indexer: Indexer, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(defining, "ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr(lookup, "ENOUGH_SECONDS", 0.0)
     await bring(ingestor, indexer, *KNOWN)
     sizes = []
     said = await define(indexer, outside.outgoing())
@@ -280,7 +280,7 @@ async def test_a_place_that_is_not_allowed_is_not_asked(ingestor: Ingestor, inde
 async def test_what_lacks_is_asked_for_by_itself(ingestor: Ingestor, indexer: Indexer, outside: Outside) -> None:
     async def looked() -> list[str]:
         """Messages that were written down."""
-        count = await defining.look(indexer.pool)
+        count = await lookup.look(indexer.pool)
         names = [row["name"] for row in await indexer.pool.fetch("DELETE FROM outbox RETURNING name")]
         assert len(names) == count
         return names
@@ -315,7 +315,7 @@ async def test_a_dataset_that_cannot_be_looked_after_does_not_keep_the_others_wa
         "INSERT INTO indexes (dataset, search, state) SELECT 'broken', search, state FROM indexes"
         " WHERE dataset = 'paragraphs'"
     )
-    assert await defining.look(indexer.pool) == 1
+    assert await lookup.look(indexer.pool) == 1
 
 
 async def test_a_dataset_without_a_dictionary_asks_nobody(
@@ -325,5 +325,5 @@ async def test_a_dataset_without_a_dictionary_asks_nobody(
     await bring(ingestor, indexer, *KNOWN)
     assert await define(indexer, outside.outgoing()) == []
     async with indexer.pool.acquire() as db:
-        assert await definitions.select_datasets(db) == []
+        assert await queries.select_datasets(db) == []
     assert outside.asked() == []

@@ -11,8 +11,10 @@ import asyncpg
 import msgspec
 import pytest
 
-from services.ingestor import chunks, detaching, partitions
-from services.ingestor.detaching import detach_partition, plan_detach
+from services.ingestor import chunk_ledger
+from services.ingestor.tables import detach as detaching
+from services.ingestor.tables.detach import detach_partition, plan_detach
+from services.ingestor.write import partitions
 from shared.bus import inbox
 from shared.bus.failures import Later, Permanent, Postponed
 from shared.contracts.commands import DetachPartition, LoadRows, PlanDetach, SwapStage
@@ -202,7 +204,7 @@ async def test_of_a_crash_in_the_middle_nothing_is_left_and_the_next_one_does_it
     await ingestor.do(HIRED, hired((1, "ada", 2020), (2, "bob", 2021)))
     command = await plan(ingestor, 2021)
     before = await everything(ingestor)
-    where: Any = chunks if step == "update_loaded" else detaching
+    where: Any = chunk_ledger if step == "update_loaded" else detaching
     whole = getattr(where, step)
 
     async def dies_after(db: Connection, *given: Any) -> Any:
@@ -350,7 +352,7 @@ async def test_a_lost_command_is_sent_again_and_one_that_is_under_way_is_not(ing
 
     async def overdue() -> list[Any]:
         async with ingestor.transaction() as db:
-            return [*await chunks.claim_overdue(db, seconds=-1, limit=10)]
+            return [*await chunk_ledger.claim_overdue(db, seconds=-1, limit=10)]
 
     assert await overdue() == [command]
     async with ingestor.transaction() as db:

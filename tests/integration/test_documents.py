@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.indexer import documents, vocabulary
-from services.indexer.handlers import index_chunk
+from services.indexer.documents import documents, vocabulary
+from services.indexer.documents.index import index_chunk
 from tests.integration.loading import DATASETS, Ingestor, somebody_waits
 from tests.integration.readers import Indexer
 from tests.integration.story import EXAMPLES, LINES, Story, line_of_items, stories, tell, tell_at_once

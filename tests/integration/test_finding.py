@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.search import completing, words
+from shared.search import suggestions, words
 from tests.integration import sought
 from tests.integration.shelf import REPLACE, SEARCH, Shelf, books
 from tests.integration.sought import Sought, Stems
@@ -101,7 +101,7 @@ async def test_any_text_is_a_question(nasty: tuple[Shelf, list[dict[str, Any]]],
         assert found.meta.seconds < 1
         assert (found.total.value, found.total.relation) == (len(found.data), "eq") or found.next
     async with shelf.gateway.acquire() as db:
-        suggested = await completing.complete(db, "books", q, 10)
+        suggested = await suggestions.complete(db, "books", q, 10)
     # What is suggested is found.
     for one in suggested[:3]:
         assert one.documents > 0

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from shared.search import finding, matching
-from shared.search.question import Found
+from shared.search import execute
+from shared.search import search as searching
+from shared.search.query import Found
 from tests.integration import sought
 from tests.integration.shelf import SEARCH, Shelf
 
@@ -106,7 +107,7 @@ async def many(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
 @pytest.fixture(params=[{}, SMALL, TIGHT], ids=["as they are", "small", "tight"])
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     for name, value in request.param.items():
-        monkeypatch.setattr(matching, name, value)
+        monkeypatch.setattr(execute, name, value)
     given: dict[str, int] = request.param
     return given
 
@@ -153,7 +154,7 @@ async def test_who_has_to_wait_for_the_rows_is_told_so_within_the_budget(
 ) -> None:
     shelf, rows = many
     holds = {told["q"]: holds for told, holds in QUESTIONS if "q" in told}[asked["q"]]
-    monkeypatch.setattr(matching, "BUDGET_SECONDS", 0.1)
+    monkeypatch.setattr(execute, "BUDGET_SECONDS", 0.1)
     async with shelf.indexer.admin.transaction():
         await shelf.indexer.admin.execute("LOCK data.books")
         found = await shelf.find(**asked, facets=("kind",), exact_total=True)
@@ -171,19 +172,19 @@ async def test_what_was_found_stands_when_there_is_no_time_to_look_for_more(
 ) -> None:
     shelf, rows = many
     for name, value in SMALL.items():
-        monkeypatch.setattr(matching, name, value)
-    settings = matching.settings
+        monkeypatch.setattr(execute, name, value)
+    settings = execute.settings
 
-    def slow(search: matching.Search, *, bounded: bool) -> str:
+    def slow(search: execute.Search, *, bounded: bool) -> str:
         """Looking at all documents takes longer than it may."""
         return settings(search, bounded=bounded) + ("" if bounded else "SELECT pg_sleep(20)")
 
-    monkeypatch.setattr(matching, "settings", slow)
-    monkeypatch.setattr(matching, "BUDGET_SECONDS", 0.5)
+    monkeypatch.setattr(execute, "settings", slow)
+    monkeypatch.setattr(execute, "BUDGET_SECONDS", 0.5)
     expected = [row for row in rows if "everywhere one" in f"{row['title']} . {row['body']}"]
     found = await shelf.find('"everywhere one"', sort="price", exact_total=True, limit=20)
     assert (found.meta.complete, found.total.relation) == (False, "gte")
     assert 0 < len(found.data) <= found.total.value < len(expected)
     assert {hit.row["id"] for hit in found.data} <= {row["id"] for row in expected}
-    assert finding.TIME in found.meta.detail
+    assert searching.TIME in found.meta.detail
     assert found.meta.seconds < 2

@@ -10,10 +10,10 @@ import asyncpg
 import msgspec
 import pytest
 
-from services.gateway import handlers, queries, unfinished
-from services.gateway.accepting import Accepted, accept
-from services.gateway.job import Asked, Job
-from services.gateway.problems import Problem
+from services.gateway.http.problems import Problem
+from services.gateway.jobs import follow, queries
+from services.gateway.jobs.job import Job, JobRequest
+from services.gateway.jobs.submit import Accepted, accept
 from shared import ledger
 from shared.bus import inbox
 from shared.contracts.commands import LoadRows, PlanImport
@@ -58,7 +58,7 @@ class Gateway:
         async with self.pool.acquire() as db, db.transaction():
             yield db
 
-    async def accept(self, *asked: Asked) -> list[Accepted | Problem]:
+    async def accept(self, *asked: JobRequest) -> list[Accepted | Problem]:
         async with self.transaction() as db:
             return await accept(db, asked)
 
@@ -69,15 +69,15 @@ class Gateway:
                 return []
             match event:
                 case ImportPlanned():
-                    return [*await handlers.follow_planned(event, db)]
+                    return [*await follow.follow_planned(event, db)]
                 case ImportStopped():
-                    return [*await handlers.follow_stopped(event, db)]
+                    return [*await follow.follow_stopped(event, db)]
                 case ChunkLoaded():
-                    return [*await handlers.follow_loaded(event, db)]
+                    return [*await follow.follow_loaded(event, db)]
                 case ChunkIndexed():
-                    return [*await handlers.follow_indexed(event, db)]
+                    return [*await follow.follow_indexed(event, db)]
                 case ChunkCounted():
-                    return [*await handlers.follow_counted(event, db)]
+                    return [*await follow.follow_counted(event, db)]
 
     async def job(self, job_id: UUID) -> Job:
         async with self.transaction() as db:
@@ -88,10 +88,7 @@ class Gateway:
     async def unfinished(self) -> list[Message]:
         """What the sweeper would send again if it had no patience."""
         async with self.transaction() as db:
-            return [
-                *await unfinished.select_unplanned(db, seconds=-1, limit=100),
-                *await unfinished.select_unheard(db, seconds=-1, limit=100),
-            ]
+            return await follow.find_lost(db, -1)
 
 
 @pytest.fixture
@@ -101,8 +98,8 @@ async def gateway(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator
         yield Gateway(pool)
 
 
-def importing(command: PlanImport) -> Asked:
-    return Asked(
+def importing(command: PlanImport) -> JobRequest:
+    return JobRequest(
         kind="import",
         command=command,
         mode=command.terms.mode,
@@ -119,10 +116,10 @@ def batch(
     terms: Terms = UPSERT,
     key: tuple[str, str] | None = None,
     fingerprint: str = "",
-) -> Asked:
+) -> JobRequest:
     raws = tuple(msgspec.Raw(row.encode()) for row in rows)
     command = LoadRows(dataset=dataset, job_id=uuid4(), rows=raws, columns=("id", "name", "price"), terms=terms)
-    return Asked(
+    return JobRequest(
         kind="rows",
         command=command,
         mode=terms.mode,
@@ -139,7 +136,7 @@ def departments(*names: str) -> str:
 
 
 async def happened(
-    asked: Asked, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, chance: random.Random | None = None
+    asked: JobRequest, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, chance: random.Random | None = None
 ) -> tuple[list[Heard], Ended]:
     """Everything that the others say of a job until it is done."""
     command = asked.command

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.indexer import generations, queries, vocabulary
-from services.indexer.generations import build_index
+from services.indexer.documents import queries, reindex, vocabulary
+from services.indexer.documents.reindex import build_index
 from shared.bus.failures import Postponed
 from shared.contracts.commands import BuildIndex, IndexPiece
 from shared.contracts.events import ChunkLoaded
@@ -25,7 +25,7 @@ TITLES = {"fields": ["title"], "language": "english"}
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generations, "PIECE_ROWS", 4)
+    monkeypatch.setattr(reindex, "PIECE_ROWS", 4)
 
 
 def some(chance: random.Random, count: int = 12) -> list[dict[str, Any]]:

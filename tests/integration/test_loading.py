@@ -8,7 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.ingestor import chunks, writing
+from services.ingestor import chunk_ledger
+from services.ingestor.write import write
 from shared.bus import inbox
 from shared.bus.failures import Permanent, Postponed
 from shared.contracts.commands import LoadChunk
@@ -96,7 +97,7 @@ async def test_a_chunk_with_unchanged_rows_waits_for_the_earlier_chunks(ingestor
 async def test_a_waiting_chunk_goes_on_when_the_earlier_one_is_in(
     ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "PATIENCE_SECONDS", 20.0)
+    monkeypatch.setattr(write, "PATIENCE_SECONDS", 20.0)
     await ingestor.bring("departments", departments((1, "stays")))
     text = departments((1, "first"), (2, "last")) + departments((1, "stays"), (2, "last"))
     first, last = await ingestor.plan("departments", text, chunk_bytes=16)
@@ -272,10 +273,10 @@ async def everything(ingestor: Ingestor) -> list[Any]:
 async def test_an_outcome_that_does_not_add_up_is_refused_by_the_ledger(ingestor: Ingestor) -> None:
     (chunk,) = await ingestor.plan("departments", departments((1, "one")))
     async with ingestor.transaction() as db:
-        line = await chunks.select_chunk(db, chunk.job_id, chunk.chunk)
+        line = await chunk_ledger.select_chunk(db, chunk.job_id, chunk.chunk)
     with pytest.raises(asyncpg.CheckViolationError):
         async with ingestor.transaction() as db:
-            await chunks.update_loaded(db, line, Outcome(rows_read=2, inserted=1))
+            await chunk_ledger.update_loaded(db, line, Outcome(rows_read=2, inserted=1))
 
 
 async def test_a_file_that_is_gone_ends_the_import_and_says_so(ingestor: Ingestor) -> None:

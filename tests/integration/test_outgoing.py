@@ -16,7 +16,7 @@ import pytest
 
 from shared.bus.failures import Later, Permanent
 from shared.contracts.parts import Problem
-from shared.outgoing.visits import SHOWN, Answer, Outgoing
+from shared.outgoing.http_client import SHOWN, Answer, Outgoing
 from tests.outside import HOST, Outside
 
 SECRET = "the-secret"

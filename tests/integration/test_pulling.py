@@ -5,15 +5,15 @@ from collections import Counter
 import msgspec
 import pytest
 
-from services.ingestor import pulling, syncs
-from services.ingestor.handlers import resend_overdue
+from services.ingestor.recovery import resend_overdue
+from services.ingestor.sources import cursors, pull
 from shared.bus import inbox
 from shared.bus.failures import Later, Permanent
 from shared.catalog.source import DeleteMissing, HeaderLink, Incremental
 from shared.contracts.commands import PullPage
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
-from shared.outgoing.visits import Outgoing
+from shared.outgoing.http_client import Outgoing
 from tests.integration.loading import DATASETS, Ingestor
 from tests.integration.pulling import Sync, redeclare
 from tests.outside import TOKEN, Outside
@@ -26,7 +26,7 @@ ON_THE_WAY = Incremental(cursor_path="updated_at", start_param="updated_since", 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page is enough for a chunk."""
-    monkeypatch.setattr(pulling, "ENOUGH_ROWS", 1)
+    monkeypatch.setattr(pull, "ENOUGH_ROWS", 1)
 
 
 def sync(ingestor: Ingestor, outside: Outside, dataset: str = "contacts") -> Sync:
@@ -50,7 +50,7 @@ def crm(outside: Outside) -> dict[str, str]:
 async def cursor(ingestor: Ingestor) -> str | None:
     """How far the CRM was read."""
     async with ingestor.transaction() as db:
-        return await syncs.select_cursor(db, "contacts", "crm")
+        return await cursors.select_cursor(db, "contacts", "crm")
 
 
 async def nothing_is_left(ingestor: Ingestor) -> bool:
@@ -341,7 +341,7 @@ async def test_a_process_that_dies_before_its_commit_has_done_nothing(
         raise ConnectionResetError("the process is killed here")
 
     with monkeypatch.context() as broken:
-        broken.setattr(syncs, "upsert_pull", die)
+        broken.setattr(cursors, "upsert_pull", die)
         for _ in range(2):
             with pytest.raises(ConnectionResetError):
                 await pulled.step()
@@ -381,7 +381,7 @@ async def test_what_a_sync_left_that_was_given_up_is_gone_with_the_next_one(
         await inbox.claim(db, given_up.next)  # as `WorkFailed` is said
     await ingestor.pool.execute("UPDATE pulls SET sent_at = now() - interval '1 hour'")
     async with ingestor.transaction() as db:
-        assert await syncs.claim_overdue_pulls(db, limit=10) == [beside.next]
+        assert await cursors.claim_overdue_pulls(db, limit=10) == [beside.next]
     await synced(ingestor, outside)
     left = await ingestor.pool.fetch("SELECT job_id FROM pulls UNION SELECT job_id FROM seen")
     assert [row["job_id"] for row in left] == [beside.job_id]

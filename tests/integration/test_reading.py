@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services.gateway import reading
-from services.gateway.asking import Question, to_question
-from services.ingestor import tables
+from services.gateway.http.row_query import Question, to_question
+from services.gateway.rows import queries
+from services.ingestor import ddl
 from shared.catalog.dataset import Dataset
 from shared.db import Connection, Pool
 from shared.search.filters import Filter
@@ -53,7 +53,7 @@ class Tables(msgspec.Struct, frozen=True):
         async with self.owner.acquire() as db:
             await db.execute(f"TRUNCATE data.{dataset.name} RESTART IDENTITY")
             await db.executemany(
-                f"INSERT INTO data.{dataset.name} ({tables.quoted(*names)}, _chunk) VALUES ({places}, 0)",
+                f"INSERT INTO data.{dataset.name} ({ddl.quoted(*names)}, _chunk) VALUES ({places}, 0)",
                 [[row[name] for name in names] for row in found],
             )
 
@@ -65,7 +65,7 @@ async def filled(database: dict[str, str]) -> AsyncIterator[Tables]:
         connected(database["gateway"], "gateway") as reader,
     ):
         for dataset in DATASETS.values():
-            for statement in tables.create(dataset):
+            for statement in ddl.create(dataset):
                 await owner.execute(statement)
         yield Tables(owner, reader)
 
@@ -81,7 +81,7 @@ async def by_cursor(db: Connection, question: Question, limit: int) -> list[Row]
     found: list[Row] = []
     after: list[Any] | None = None
     while True:
-        page = await reading.select_page(db, question, limit=limit, after=after)
+        page = await queries.select_page(db, question, limit=limit, after=after)
         found += page.data
         assert len(found) <= MOST_ROWS, "the pages go round and round"
         if page.last is None:
@@ -111,11 +111,11 @@ async def test_what_is_asked_for_is_what_a_brute_force_finds(
     expected = arranged([row for row in found if all(one.holds(row) for one in asked)], order, declared.key)
     async with filled.reader.acquire() as db, db.transaction(readonly=True):
         assert await by_cursor(db, question, limit) == expected
-        assert await reading.count(db, question) == len(expected)
-        assert await reading.estimate(db, question) >= 0
-        page = await reading.select_page(db, question, limit=limit, offset=limit)
+        assert await queries.count(db, question) == len(expected)
+        assert await queries.estimate(db, question) >= 0
+        page = await queries.select_page(db, question, limit=limit, offset=limit)
         assert page.data == expected[limit : 2 * limit]
-        stream = await reading.Stream.open(db, question, ordered=True, limit=None)
+        stream = await queries.Stream.open(db, question, ordered=True, limit=None)
         pieces = [row for _ in range(len(expected) // limit + 1) for row in await stream.fetch(limit)]
         assert pieces == [tuple(row[name] for name in question.columns) for row in expected]
     # And as a search job brings it.

@@ -9,12 +9,13 @@ import asyncpg
 import msgspec
 import pytest
 
-from services.gateway import queries, refreshes, unfinished
-from services.gateway.accepting import Accepted, accept, uuid7
-from services.gateway.job import Asked, RebuildJobBody, RefreshJobBody, to_body
-from services.gateway.problems import Problem
-from services.gateway.refreshing import follow_rebuilt, follow_refreshed
-from services.gateway.rollups import select_last_rebuild, select_rollup
+from services.gateway.http.problems import Problem
+from services.gateway.jobs import follow, queries
+from services.gateway.jobs.job import JobRequest
+from services.gateway.jobs.kinds import to_body
+from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.reports.refresh import RefreshJobBody, follow_refreshed
+from services.gateway.reports.rollups import RebuildJobBody, follow_rebuilt, select_last_rebuild, select_rollup
 from shared.bus import inbox, outbox
 from shared.contracts.commands import RebuildRollup, RefreshReport
 from shared.contracts.events import JobProgress, JobStarted, JobSucceeded, ReportRefreshed, RollupRebuilt
@@ -42,22 +43,22 @@ async def admin(database: dict[str, str]) -> AsyncIterator[asyncpg.Connection]:
     await admin.close()
 
 
-def refresh(report: str = "hires", key: str | None = None) -> Asked:
+def refresh(report: str = "hires", key: str | None = None) -> JobRequest:
     command = RefreshReport(dataset=READ[0], job_id=uuid7(), report=report, datasets=READ)
     return asked("refresh", command, report, key)
 
 
-def rebuild(rollup: str = "hires", dataset: str = "hired_employees") -> Asked:
+def rebuild(rollup: str = "hires", dataset: str = "hired_employees") -> JobRequest:
     return asked("rebuild", RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup), rollup, None)
 
 
-def asked(kind: Any, command: RefreshReport | RebuildRollup, target: str, key: str | None) -> Asked:
-    return Asked(
+def asked(kind: Any, command: RefreshReport | RebuildRollup, target: str, key: str | None) -> JobRequest:
+    return JobRequest(
         kind=kind, command=command, mode=None, api_key="k", idempotency_key=key, fingerprint=target, target=target
     )
 
 
-async def ask(pool: Pool, one: Asked) -> Accepted:
+async def ask(pool: Pool, one: JobRequest) -> Accepted:
     async with transaction(pool) as db:
         (accepted,) = await accept(db, [one])
     assert isinstance(accepted, Accepted), accepted
@@ -90,16 +91,12 @@ async def body(pool: Pool, job_id: UUID) -> Any:
 
 async def resent(pool: Pool, seconds: float = -1) -> list[Message]:
     async with transaction(pool) as db:
-        return [
-            *await unfinished.select_unplanned(db, seconds=seconds, limit=10),
-            *await refreshes.select_unanswered(db, seconds=seconds, limit=10),
-            *await refreshes.select_unheard(db, seconds=seconds, limit=10),
-        ]
+        return await follow.find_lost(db, seconds)
 
 
 async def stalled(pool: Pool) -> list[UUID]:
     async with transaction(pool) as db:
-        return await unfinished.select_stalled(db, seconds=LONG, limit=10)
+        return [job_id for job_id, _ in await follow.find_stalled(db, LONG)]
 
 
 async def remember(admin: asyncpg.Connection, event: ReportRefreshed | RollupRebuilt, round_: int = 1) -> None:
@@ -282,5 +279,5 @@ async def test_progress_is_told_between_rounds(pool: Pool, admin: asyncpg.Connec
     for round_ in (1, 2):
         said = await hear(pool, refreshed(one.job.id, {"hired_employees": 0, "departments": 0}, round_=round_))
         assert said[-1].round == round_ + 1
-        await admin.execute("UPDATE gateway.jobs SET told_at = told_at - interval '2 seconds'")
+        await admin.execute("UPDATE gateway.jobs SET announced_at = announced_at - interval '2 seconds'")
     assert JobProgress in [type(message) for message in said]

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.ingestor import chunks
+from services.ingestor import chunk_ledger
 from shared.contracts.commands import LoadChunk, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import Outcome, Terms
@@ -406,7 +406,7 @@ async def overdue(ingestor: Ingestor) -> list[LoadChunk | SwapStage]:
     async with ingestor.transaction() as db:
         # Chunks that were loaded this very moment don't count as news.
         await db.execute("UPDATE chunks SET loaded_at = loaded_at - interval '1 minute' WHERE loaded_at IS NOT NULL")
-        return sorted(await chunks.claim_overdue(db, seconds=0, limit=100), key=lambda message: message.chunk)
+        return sorted(await chunk_ledger.claim_overdue(db, seconds=0, limit=100), key=lambda message: message.chunk)
 
 
 async def test_a_swap_that_is_under_way_is_not_asked_for_again(ingestor: Ingestor) -> None:

@@ -10,9 +10,9 @@ import asyncpg
 import msgspec
 import pytest
 
-from services.ingestor import failures
-from services.ingestor.handlers import load_rows
-from services.ingestor.replaying import discard_rows, plan_replay
+from services.ingestor.imports import failed_rows
+from services.ingestor.imports.load import load_rows
+from services.ingestor.imports.replay import discard_rows, plan_replay
 from shared.bus import inbox
 from shared.contracts.commands import DiscardRows, LoadChunk, LoadRows, PlanReplay
 from shared.contracts.events import ChunkLoaded, ImportPlanned
@@ -135,15 +135,15 @@ async def test_a_row_is_never_taken_up_by_two_jobs(ingestor: Ingestor) -> None:
 async def lines(ingestor: Ingestor, loads: Sequence[LoadChunk]) -> list[int]:
     """The lines that these chunks are about."""
     async with ingestor.transaction() as db:
-        return [line for load in loads for line, _ in await failures.read_raw(db, load.job_id, load.chunk)]
+        return [line for load in loads for line, _ in await failed_rows.read_raw(db, load.job_id, load.chunk)]
 
 
 @pytest.mark.parametrize(("rows", "size"), [(2, 1 << 20), (1000, 60), (3, 100)])
 async def test_many_rows_are_several_chunks(
     ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch, rows: int, size: int
 ) -> None:
-    monkeypatch.setattr(failures, "CHUNK_ROWS", rows)
-    monkeypatch.setattr(failures, "CHUNK_BYTES", size)
+    monkeypatch.setattr(failed_rows, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(failed_rows, "CHUNK_BYTES", size)
     text = "".join(f"{number},Ada,2021-11-07T00:00:00Z,7,1\n" for number in range(1, 12))
     job_id = await hire(ingestor, text)
     loads = await replay(ingestor, job_id)

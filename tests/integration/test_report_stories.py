@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.state import REPOSITORY
+from deploy.local.state import REPOSITORY
 from shared.catalog.report import Report
 from shared.catalog.reports import read_reports
 from shared.contracts.events import ChunkLoaded

@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.gateway import computing, reports, statements
 from services.gateway.catalog import Catalog
-from services.gateway.computing import Table, compute
-from services.gateway.freshness import select_fresh
-from services.gateway.kept import ENTRY_BYTES, Kept, Rendered
-from services.gateway.problems import Problem
-from services.gateway.rendering import FORMS
-from services.gateway.reports import Ready, Reports
-from services.gateway.routes.reports import _render
-from services.gateway.statements import BadStatement, Examined, Read
+from services.gateway.http.problems import Problem
+from services.gateway.reports import registry, run, sql_check
+from services.gateway.reports.cache import ENTRY_BYTES, Kept, Rendered
+from services.gateway.reports.formats import FORMS
+from services.gateway.reports.freshness import select_fresh
+from services.gateway.reports.registry import Ready, Reports
+from services.gateway.reports.routes import _render
+from services.gateway.reports.run import Table, compute
+from services.gateway.reports.sql_check import BadStatement, Examined, Read
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
 from tests.integration.loading import CATALOG, DATASETS, Ingestor, connected
@@ -106,7 +106,7 @@ async def examined(pool: Pool, declared: Report) -> Examined:
         transaction = db.transaction()
         await transaction.start()
         try:
-            return await statements.examine(db, declared, DATASETS)
+            return await sql_check.examine(db, declared, DATASETS)
         finally:
             await transaction.rollback()
 
@@ -143,7 +143,7 @@ async def test_a_second_statement_has_no_way_in(gateway: Pool) -> None:
     for sql in (f"SELECT id FROM {ROWS}) r; DROP TABLE jobs; --", f"SELECT id FROM {ROWS}; END; SELECT 1; --"):
         with pytest.raises(BadStatement, match=r"syntax error|multiple commands"):
             async with gateway.acquire() as db, db.transaction():
-                await statements.examine(db, report(sql), DATASETS)
+                await sql_check.examine(db, report(sql), DATASETS)
 
 
 async def test_a_partition_is_no_table_to_read(gateway: Pool, ingestor: Ingestor) -> None:
@@ -218,7 +218,7 @@ async def test_a_chart_must_fit_the_columns(folder: Folder) -> None:
 async def test_nothing_is_checked_again_while_nothing_changes(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write("one", f"SELECT id FROM {ROWS}")
     assert await folder.states() == {"one": "ready"}
-    monkeypatch.setattr(reports, "_examine", None)
+    monkeypatch.setattr(registry, "_examine", None)
     assert await folder.states() == {"one": "ready"}
 
 
@@ -243,7 +243,7 @@ async def test_a_table_that_changes_under_a_report_is_no_fault_of_the_gateway(
     assert await folder.states() == {"one": "ready"}
     ready = await folder.reports.ready(folder.pool, "one")
     await analytics.admin.execute(f"ALTER TABLE {HIRES} RENAME COLUMN hires TO hirings")
-    with pytest.raises(computing.Outdated):
+    with pytest.raises(run.Outdated):
         await compute(folder.pool, ready, ())
     folder.reports.forget()
     assert await folder.states() == {"one": "broken"}

@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from services.gateway import handlers, results, unfinished
-from services.gateway.accepting import accept
-from services.gateway.job import Asked
-from services.indexer import searches
-from services.indexer.searching import run_search
+from services.gateway.jobs import follow
+from services.gateway.jobs.job import JobRequest
+from services.gateway.jobs.submit import accept
+from services.gateway.search import results, search_jobs
+from services.indexer.searches import stored_searches
+from services.indexer.searches.run_search import run_search
 from shared.bus import inbox, outbox
 from shared.bus.failures import Permanent, Postponed
 from shared.contracts.commands import RunSearch
@@ -22,7 +23,7 @@ from shared.contracts.message import Message
 from shared.db import Connection, Pool
 from shared.search.conditions import Comparison
 from shared.search.ordering import Term
-from shared.search.question import Question
+from shared.search.query import Question
 from tests.integration.loading import Ingestor
 from tests.integration.readers import Indexer
 
@@ -50,7 +51,7 @@ async def hear(indexer: Indexer, command: RunSearch) -> SearchCompleted | None:
 
 
 async def accepted(gateway: Pool, command: RunSearch) -> None:
-    one = Asked(kind="search", command=command, mode=None, api_key=None, idempotency_key=None, fingerprint="")
+    one = JobRequest(kind="search", command=command, mode=None, api_key=None, idempotency_key=None, fingerprint="")
     async with transaction(gateway) as db:
         await accept(db, [one])
         await db.execute("DELETE FROM outbox")
@@ -59,17 +60,12 @@ async def accepted(gateway: Pool, command: RunSearch) -> None:
 async def resent(gateway: Pool, seconds: float = -1) -> list[Message]:
     """What the sweep would send again."""
     async with transaction(gateway) as db:
-        return [
-            *await unfinished.select_unplanned(db, seconds=seconds, limit=10),
-            *await results.select_unanswered(db, seconds=seconds, limit=10),
-            *await unfinished.select_unheard(db, seconds=seconds, limit=10),
-            *await results.select_unheard(db, seconds=seconds, limit=10),
-        ]
+        return await follow.find_lost(db, seconds)
 
 
 async def stalled(gateway: Pool) -> list[UUID]:
     async with transaction(gateway) as db:
-        return await unfinished.select_stalled(db, seconds=LONG, limit=10)
+        return [job_id for job_id, _ in await follow.find_stalled(db, LONG)]
 
 
 async def test_a_search_that_is_delivered_twice_is_answered_once(ingestor: Ingestor, indexer: Indexer) -> None:
@@ -166,11 +162,11 @@ async def test_what_is_lost_is_sent_again_and_nothing_else(ingestor: Ingestor, i
     assert completed is not None
     assert await resent(gateway) == [completed]
     async with transaction(gateway) as db:
-        told = await handlers.follow_searched(completed, db)
+        told = await search_jobs.follow_searched(completed, db)
     assert [type(one) for one in told] == [JobStarted, JobSucceeded]
     assert await resent(gateway) == []
     async with transaction(gateway) as db:
-        assert await handlers.follow_searched(completed, db) == []
+        assert await search_jobs.follow_searched(completed, db) == []
 
 
 async def test_a_search_that_is_put_off_or_waits_its_turn_is_not_lost(
@@ -215,5 +211,5 @@ async def test_expired_answers_are_deleted_and_no_others(ingestor: Ingestor, ind
         "UPDATE indexer.searches SET expires_at = now() - interval '1 second' WHERE job_id = $1", old.job_id
     )
     async with transaction(indexer.pool) as db:
-        await searches.delete_expired(db)
+        await stored_searches.delete_expired(db)
     assert await indexer.pool.fetchval("SELECT job_id FROM searches") == new.job_id

@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.gateway import schedules, ticking
-from services.gateway.accepting import Accepted, accept, uuid7
-from services.gateway.syncs import to_asked
+from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.sources import scheduler, schedules
+from services.gateway.sources.syncs import sync_request
 from shared.catalog.schedule import Schedule, next_after
 from shared.contracts.commands import PullPage
 from shared.db import Pool, transaction
@@ -53,7 +53,7 @@ class World:
         )
 
     async def look(self) -> int:
-        return await ticking.look(self.here)
+        return await scheduler.look(self.here)
 
     async def scheduled(self, source: str = "crm") -> schedules.Scheduled | None:
         async with self.here.acquire() as db:
@@ -178,7 +178,7 @@ async def test_a_tick_begins_a_job_without_a_key(world: World) -> None:
     assert await world.look() == 1
     (job,) = await world.jobs()
     assert (job["kind"], job["dataset"], job["source"], job["mode"]) == ("sync", "people", "crm", "upsert")
-    assert (job["api_key"], job["status"], job["beside"]) == (None, "queued", False)
+    assert (job["api_key"], job["status"], job["target"]) == (None, "queued", "crm")
     assert await world.ticks() == [(due_at, "ran", job["id"])]
     found = await world.scheduled()
     assert found is not None
@@ -206,7 +206,7 @@ async def test_however_many_gateways_look_at_the_same_moment_a_tick_fires_once(w
     for number in range(ROUNDS):
         for source in ("crm", "shop"):
             due.add((source, await world.make_due(dt.timedelta(milliseconds=10), source)))
-        looks = [ticking.look(world.here if looker % 2 else world.there) for looker in range(LOOKERS)]
+        looks = [scheduler.look(world.here if looker % 2 else world.there) for looker in range(LOOKERS)]
         assert sum(await asyncio.gather(*looks)) == 2, f"round {number}"
         await world.end_jobs()
     ticks = [(source, *tick) for source in ("crm", "shop") for tick in await world.ticks(source)]
@@ -225,7 +225,7 @@ async def test_a_gateway_that_fires_is_not_waited_for_and_if_it_dies_the_tick_is
 
     async def fire_and_die() -> None:
         async with transaction(world.there) as db:
-            assert await ticking.fire(db, "people", "crm")
+            assert await scheduler.fire(db, "people", "crm")
             assert await asyncio.wait_for(world.look(), 10) == 0
             await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
@@ -334,6 +334,6 @@ async def ask(world: World, source: str) -> Accepted:
     await world.admin.execute("INSERT INTO gateway.api_keys VALUES ('k', 'k', '', 'write') ON CONFLICT DO NOTHING")
     command = PullPage(dataset="people", job_id=uuid7(), source=source, chunk=1)
     async with transaction(world.here) as db:
-        (accepted,) = await accept(db, [to_asked(command, "upsert", api_key="k", idempotency_key=None)])
+        (accepted,) = await accept(db, [sync_request(command, "upsert", api_key="k", idempotency_key=None)])
     assert isinstance(accepted, Accepted)
     return accepted

@@ -3,7 +3,7 @@
 import random
 import string
 
-from services.indexer import texts, vectors
+from services.indexer.documents import tokens, vectors
 from shared.search import words
 from tests.integration.loading import connected
 
@@ -19,7 +19,7 @@ async def test_what_is_written_is_what_postgres_would_have_made(database: dict[s
     # Of a word that stands at the last place in two fields, Postgres keeps the letter of any.
     late = " ".join(f"late{number}" for number in range(300))
     rows += [[" ".join(dice.choices(known, k=words.MOST_WORDS)), late, "", ""], ["", "", "", ""]]
-    found = texts.shortened(texts.spread({label: [row[n] for row in rows] for n, label in enumerate(LABELS)}))
+    found = tokens.shortened(tokens.spread({label: [row[n] for row in rows] for n, label in enumerate(LABELS)}))
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:
         told = await db.fetch(
             "SELECT made = wanted::tsvector AS same, made::text AS made, wanted FROM unnest($1::tsvector[], $2::text[])"
@@ -33,7 +33,7 @@ async def test_what_is_written_is_what_postgres_would_have_made(database: dict[s
 
 async def test_a_text_that_is_too_long_for_a_document_is_cut(database: dict[str, str]) -> None:
     many = " ".join(f"{number:0200d}" for number in range(words.MOST_WORDS))
-    found = texts.shortened(texts.spread({"a": ["short", many, "other"]}))
+    found = tokens.shortened(tokens.spread({"a": ["short", many, "other"]}))
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:
         lengths = [
             row["length"]
@@ -42,7 +42,7 @@ async def test_a_text_that_is_too_long_for_a_document_is_cut(database: dict[str,
                 vectors.write(found, "A", 3),
             )
         ]
-    assert lengths == [1, texts.MOST_BYTES // 208, 1]
+    assert lengths == [1, tokens.MOST_BYTES // 208, 1]
 
 
 def _as_text(row: list[str]) -> str:

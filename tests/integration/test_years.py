@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.gateway import reading, rows
-from services.gateway.asking import Question, to_question
-from services.gateway.searching import SearchBody
-from services.gateway.searching import to_question as to_search
+from services.gateway.http.row_query import Question, to_question
+from services.gateway.rows import queries, select_row
+from services.gateway.search.search_request import SearchBody
+from services.gateway.search.search_request import to_question as to_search
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
-from shared.search.finding import find
+from shared.search.search import find
 from tests.integration.loading import DATASETS, Ingestor, connected
 from tests.integration.readers import Indexer
 
@@ -94,7 +94,7 @@ def question(*given: tuple[str, str], order: str | None = None) -> Question:
 
 
 def page(*given: tuple[str, str], order: str | None = None, limit: int = 10) -> Ask:
-    return lambda db: reading.select_page(db, question(*given, order=order), limit=limit)
+    return lambda db: queries.select_page(db, question(*given, order=order), limit=limit)
 
 
 def after(*given: tuple[str, str]) -> Ask:
@@ -102,15 +102,15 @@ def after(*given: tuple[str, str]) -> Ask:
 
     async def ask(db: Connection) -> None:
         asked = question(*given, order="hired_at.asc")
-        first = await reading.select_page(db, asked, limit=5)
+        first = await queries.select_page(db, asked, limit=5)
         assert first.last is not None
-        assert (await reading.select_page(db, asked, limit=5, after=asked.after(asked.cursor(first.last)))).data
+        assert (await queries.select_page(db, asked, limit=5, after=asked.after(asked.cursor(first.last)))).data
 
     return ask
 
 
 def counted(*given: tuple[str, str]) -> Ask:
-    return lambda db: reading.count(db, question(*given))
+    return lambda db: queries.count(db, question(*given))
 
 
 class Fetching:
@@ -124,7 +124,7 @@ class Fetching:
 
 
 def downloaded(*given: tuple[str, str]) -> Ask:
-    return lambda db: reading.Stream.open(Fetching(db), question(*given), ordered=False, limit=None)  # type: ignore[arg-type]
+    return lambda db: queries.Stream.open(Fetching(db), question(*given), ordered=False, limit=None)  # type: ignore[arg-type]
 
 
 def searched(**body: Any) -> Ask:
@@ -153,7 +153,7 @@ ASKED: dict[str, Ask] = {
     "next page": after(*ONE_YEAR),
     "count": counted(*ONE_YEAR),
     "download": downloaded(*ONE_YEAR),
-    "row": lambda db: rows.select_row(db, DATASET, "6,2021-03-28T00:00:00Z"),
+    "row": lambda db: select_row.select_row(db, DATASET, "6,2021-03-28T00:00:00Z"),
     "search": searched(q="ada"),
     "search for anything": searched(),
     "search in order": searched(q="bob", sort="hired_at.desc"),

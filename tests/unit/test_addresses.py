@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from shared.outgoing.addresses import DENIED, Forbidden, by_dns, is_public, permitted
-from shared.outgoing.visits import Guarded
+from shared.outgoing.http_client import Guarded
 
 NAMES: dict[str, list[str]] = {
     "public.example": ["93.184.215.14"],

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from services.gateway import drawing
-from services.gateway.charts import MOST_BARS, MOST_POINTS, MOST_SERIES, Plot, plot
-from services.gateway.drawing import COLOURS, INK, draw, noted
+from services.gateway.reports import drawing
+from services.gateway.reports.chart import MOST_BARS, MOST_POINTS, MOST_SERIES, Plot, plot
+from services.gateway.reports.drawing import COLOURS, INK, draw, noted
 from shared.catalog.chart import Chart
 from tests.stack import ROOT
 
@@ -208,7 +208,8 @@ def test_nothing_is_said_to_be_nothing() -> None:
 
 def test_the_same_rows_are_drawn_with_the_same_bytes_by_any_process() -> None:
     script = (
-        "from services.gateway.charts import plot; from services.gateway.drawing import draw; import sys;"
+        "from services.gateway.reports.chart import plot; from services.gateway.reports.drawing import draw;"
+        "import sys;"
         "rows = [('A', 1, 2), ('B', 2, 3)];"
         "data = draw(plot(None, ['x', 'n', 'm'], rows), name='c', title='t'); sys.stdout.buffer.write(data)"
     )
@@ -248,7 +249,7 @@ def test_who_draws_nothing_has_not_the_library_and_who_does_stays_small() -> Non
     script = (
         "import sys, services.gateway.app; assert not [m for m in sys.modules if m.startswith('pygal')];"
         "size = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096; before = size();"
-        "from services.gateway.charts import plot; from services.gateway.drawing import draw;"
+        "from services.gateway.reports.chart import plot; from services.gateway.reports.drawing import draw;"
         "rows = [(f'd{n}', n, n, n, n) for n in range(1000)];"
         "[draw(plot(None, list('xabcd'), rows), name='c', title='t') for _ in range(5)];"
         "print(size() - before)"

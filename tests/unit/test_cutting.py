@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.ingestor import records
-from services.ingestor.cutting import Cut, cut
-from services.ingestor.records import Flaw
+from services.ingestor.parse import csv_scanner
+from services.ingestor.parse.csv_scanner import Flaw
+from services.ingestor.parse.splitter import Cut, cut
 from shared.contracts.parts import Dialect
 
 HEADERLESS = Dialect(columns=("a", "b"), header=False)
@@ -82,7 +82,7 @@ def _cell(data: bytes, delimiter: bytes, at: int) -> tuple[int, bool]:
 
 
 def found(data: bytes, delimiter: str = ",") -> list[Record]:
-    rows = zip(*records.find(data, records.Marks(ord(delimiter), ord('"'))), strict=True)
+    rows = zip(*csv_scanner.find(data, csv_scanner.Marks(ord(delimiter), ord('"'))), strict=True)
     return [
         Record(int(start), int(stop), int(end), int(line), int(fields), Flaw(flaw))
         for start, stop, end, line, fields, flaw in rows
@@ -102,7 +102,7 @@ def comparable(all_records: list[Record]) -> list[Record]:
 def test_finds_the_records_that_a_plain_scanner_finds(data: bytes, largest: int, delimiter: str) -> None:
     data = data.replace(b",", delimiter.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "LARGEST_RECORD", largest)
+        patch.setattr(csv_scanner, "LARGEST_RECORD", largest)
         assert comparable(found(data, delimiter)) == comparable(scan(data, delimiter.encode(), largest))
 
 
@@ -113,7 +113,7 @@ def test_finds_the_records_that_a_plain_scanner_finds(data: bytes, largest: int,
 @example(b"\n" * 70, 4, 7)
 def test_cuts_tile_the_file_at_record_ends(data: bytes, size: int, largest: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "LARGEST_RECORD", largest)
+        patch.setattr(csv_scanner, "LARGEST_RECORD", largest)
         cuts = list(cut(io.BytesIO(data), HEADERLESS, size=size))
         whole = found(data)
         assert b"".join(data[piece.start : piece.end] for piece in cuts) == data
@@ -166,7 +166,7 @@ def test_cuts_after_bom_and_header(data: bytes, dialect: Dialect, expected: list
 
 
 def test_a_line_without_an_end_is_a_cut_of_its_own() -> None:
-    endless = b"x" * (3 * records.LARGEST_RECORD)
+    endless = b"x" * (3 * csv_scanner.LARGEST_RECORD)
     data = b"1,2\n" + endless + b"\n3,4\n"
     end = len(data) - 4
     assert list(cut(io.BytesIO(data), HEADERLESS, size=1000)) == [Cut(0, 4, 1), Cut(4, end, 2), Cut(end, end + 4, 3)]
@@ -174,7 +174,7 @@ def test_a_line_without_an_end_is_a_cut_of_its_own() -> None:
 
 def test_a_quote_that_is_never_closed_costs_one_row_of_a_large_file() -> None:
     row = b'7,"seven"\n'
-    data = row * 1000 + b'8,"eight\n' + b"9,nine\n" * (records.LARGEST_RECORD // 7 + 1000) + row * 1000
+    data = row * 1000 + b'8,"eight\n' + b"9,nine\n" * (csv_scanner.LARGEST_RECORD // 7 + 1000) + row * 1000
     flaws = [record for record in found(data) if record.flaw]
     assert [(record.line, record.flaw) for record in flaws] == [(1000, Flaw.UNCLOSED_QUOTE)]
     assert len(found(data)) == data.count(b"\n")

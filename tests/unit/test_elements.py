@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.ingestor import elements, records
-from services.ingestor.cutting import cut
-from services.ingestor.records import Flaw
+from services.ingestor.parse import csv_scanner, json_scanner
+from services.ingestor.parse.csv_scanner import Flaw
+from services.ingestor.parse.splitter import cut
 from shared.contracts.parts import Dialect
 
 TORTURE = st.lists(
@@ -117,7 +117,7 @@ def walk(data: bytes, at: int) -> tuple[int, str]:
 def found(data: bytes) -> list[Element]:
     return [
         Element(int(start), int(stop), int(end), int(line), Flaw(flaw))
-        for start, stop, end, line, _, flaw in zip(*elements.find(data), strict=True)
+        for start, stop, end, line, _, flaw in zip(*json_scanner.find(data), strict=True)
     ]
 
 
@@ -128,8 +128,8 @@ def found(data: bytes) -> list[Element]:
 @example(b"{}" * 40 + b"]x", 20, 11)
 def test_finds_the_elements_that_a_plain_scanner_finds(data: bytes, largest: int, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "LARGEST_RECORD", largest)
-        patch.setattr(elements, "BLOCK", block)
+        patch.setattr(csv_scanner, "LARGEST_RECORD", largest)
+        patch.setattr(json_scanner, "BLOCK", block)
         assert found(data) == scan(data, largest)
 
 
@@ -140,7 +140,7 @@ def test_finds_the_elements_that_a_plain_scanner_finds(data: bytes, largest: int
 @example(b"{\n],", 3, 1, b"[")
 def test_cuts_have_all_elements_of_the_file(data: bytes, largest: int, size: int, before: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "LARGEST_RECORD", largest)
+        patch.setattr(csv_scanner, "LARGEST_RECORD", largest)
         parts = cut_up(before + data, size)
         assert parts == cut_up(before + data, 1 << 20)
         file = scan(data, largest)
@@ -179,7 +179,7 @@ def test_finds_what_the_json_module_writes(values: list[object], indent: int | N
 
 def test_a_bracket_that_is_never_closed_costs_one_line_of_a_large_array() -> None:
     row = b'{"id": 7, "name": "seven"},\n'
-    data = row * 1000 + b'{"id": 8,\n' + row * (records.LARGEST_RECORD // len(row) + 1000) + row[:-2] + b"]"
+    data = row * 1000 + b'{"id": 8,\n' + row * (csv_scanner.LARGEST_RECORD // len(row) + 1000) + row[:-2] + b"]"
     flawed = [element for element in found(data) if element.flaw]
     assert [(element.line, element.flaw) for element in flawed] == [(1000, Flaw.NOT_CLOSED)]
     assert len(found(data)) == data.count(b"\n") + 1

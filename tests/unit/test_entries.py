@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.indexer import entries
-from services.indexer.entries import IN_ALL, LONGEST_TEXT, OF_EACH, Definition, Entry, Unreadable
+from services.indexer.words import dictionary_api
+from services.indexer.words.dictionary_api import IN_ALL, LONGEST_TEXT, OF_EACH, Definition, Entry, Unreadable
 from shared.bus.failures import Permanent
 from shared.catalog.dictionary import Dictionary
 from shared.catalog.source import ApiKey, Bearer
@@ -43,11 +43,11 @@ REAL = [
 
 
 def read(answer: Any) -> Entry | None:
-    return entries.read(json.dumps(answer).encode())
+    return dictionary_api.read(json.dumps(answer).encode())
 
 
 def asked(word: str, **told: Any) -> tuple[str, dict[str, str], tuple[str, ...]]:
-    request, secrets = entries.question("notes", Dictionary(url=URL, **told), word, ENVIRONMENT)
+    request, secrets = dictionary_api.question("notes", Dictionary(url=URL, **told), word, ENVIRONMENT)
     return str(request.url), dict(request.headers), secrets
 
 
@@ -80,7 +80,7 @@ def test_only_so_much_is_kept() -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b'[{"meanings": 3}]', b"\xff", b"[" * 100_000, b"[[1]]"])
 def test_what_is_no_answer_is_told(body: bytes) -> None:
     with pytest.raises(Unreadable):
-        entries.read(body)
+        dictionary_api.read(body)
 
 
 JSON = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
@@ -118,7 +118,7 @@ def test_with_which_secret() -> None:
 
 
 def test_what_is_no_word_is_not_asked_for() -> None:
-    assert [word for word in ("mill", "été", "b2b", "42", "_", "x" * 65) if entries.is_askable(word)] == [
+    assert [word for word in ("mill", "été", "b2b", "42", "_", "x" * 65) if dictionary_api.is_askable(word)] == [
         "mill",
         "été",
         "b2b",

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.ingestor import selecting
-from services.ingestor.fetching import ask
-from services.ingestor.paginators import Place
-from services.ingestor.selecting import Unreadable
+from services.ingestor.sources import mapping
+from services.ingestor.sources.fetch import ask
+from services.ingestor.sources.mapping import Unreadable
+from services.ingestor.sources.paginators import Place
 from shared.bus.failures import Permanent
 from shared.catalog.files import to_dataset
 from shared.catalog.source import Source
@@ -136,8 +136,8 @@ THINGS = to_dataset(
 
 def lines(body: bytes, **told: Any) -> list[bytes]:
     declared = source(**told)
-    found = selecting.rows(selecting.read(body, "utf-8", declared), declared)
-    return selecting.to_lines(found, declared, selecting.columns(declared, THINGS))
+    found = mapping.rows(mapping.read(body, "utf-8", declared), declared)
+    return mapping.to_lines(found, declared, mapping.columns(declared, THINGS))
 
 
 @pytest.mark.parametrize(
@@ -177,15 +177,15 @@ def test_from_an_answer_to_lines(body: bytes, told: dict[str, Any], expected: li
 @pytest.mark.parametrize("body", [b'{"data": [1, 2', b"<html>", b'"\xff"', b"[" * 100_000, b"[NaN]"])
 def test_what_is_no_json_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreadable, match="no JSON"):
-        selecting.read(body, "utf-8", source())
+        mapping.read(body, "utf-8", source())
 
 
 def test_a_text_in_another_encoding() -> None:
     text = source(format="text", fields={"name": "$"})
-    assert selecting.read("Grün".encode("latin-1"), "latin-1", text) == "Grün"
+    assert mapping.read("Grün".encode("latin-1"), "latin-1", text) == "Grün"
     for encoding in ("utf-8", "nonsense"):
         with pytest.raises(Unreadable, match="no text"):
-            selecting.read("Grün".encode("latin-1"), encoding, text)
+            mapping.read("Grün".encode("latin-1"), encoding, text)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_text_in_another_encoding() -> None:
     ],
 )
 def test_the_highest_value(values: list[Any], so_far: str | None, expected: str | None) -> None:
-    assert selecting.highest([{"at": value} for value in values], "at", so_far) == expected
+    assert mapping.highest([{"at": value} for value in values], "at", so_far) == expected
 
 
 @pytest.mark.parametrize(
@@ -215,5 +215,5 @@ def test_the_highest_value(values: list[Any], so_far: str | None, expected: str 
 def test_ids_are_written_as_postgres_writes_them(field: str, values: list[Any], expected: set[str]) -> None:
     declared = source(delete_missing={"id_field": field}, fields={field: "its.id"})
     found = [{"its": {"id": value}} for value in values]
-    assert selecting.ids(found, declared, THINGS) == expected
-    assert selecting.ids(found, source(), THINGS) == set()
+    assert mapping.ids(found, declared, THINGS) == expected
+    assert mapping.ids(found, source(), THINGS) == set()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.gateway.asking import to_question
-from services.gateway.problems import Problem
+from services.gateway.http.problems import Problem
+from services.gateway.http.row_query import to_question
 from shared.catalog.dataset import Dataset, Field
 from shared.search import cursors, filters, ordering, values
 from shared.search.conditions import OPERATORS, STATES

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from services.ingestor.cutting import cut
+from services.ingestor.parse.splitter import cut
 from shared.catalog import header
 from shared.catalog.dataset import Dataset, Field
 from shared.catalog.header import ColumnError, HeaderMismatch

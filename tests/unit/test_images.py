@@ -5,8 +5,8 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator
 
-from services.gateway.charts import plot
-from services.gateway.drawing import draw, noted
+from services.gateway.reports.chart import plot
+from services.gateway.reports.drawing import draw, noted
 from shared.catalog.reports import read_reports
 from tests.stack import ROOT
 

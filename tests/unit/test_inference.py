@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.gateway.inference import Draft, infer, to_name
-from services.gateway.samples import Unreadable
-from services.ingestor import parsing
-from services.ingestor.cutting import cut
+from services.gateway.datasets.infer.inference import Draft, infer, to_name
+from services.gateway.datasets.infer.samples import Unreadable
+from services.ingestor.parse import parser
+from services.ingestor.parse.splitter import cut
 from shared.catalog import header
 from shared.catalog.files import read_datasets, to_dataset
 from shared.catalog.mistakes import mistakes
@@ -39,8 +39,8 @@ def loaded(data: bytes, form: Format, draft: Draft) -> tuple[int, int] | None:
         return None
     good = bad = 0
     for piece in cut(io.BytesIO(data), dialect):
-        reading = parsing.read(data[piece.start : piece.end], draft.dataset, dialect, line=piece.line)
-        batch = parsing.judge(reading, now=datetime.now(UTC))
+        reading = parser.read(data[piece.start : piece.end], draft.dataset, dialect, line=piece.line)
+        batch = parser.judge(reading, now=datetime.now(UTC))
         good, bad = good + batch.rows.height, bad + len(batch.failed)
     return good, bad
 

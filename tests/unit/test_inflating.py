@@ -11,8 +11,8 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway.inflating import MADE_BYTES, Coding, Inflater, coding_of
-from services.gateway.problems import Problem
+from services.gateway.http.problems import Problem
+from services.gateway.uploads.decompress import MADE_BYTES, Coding, Inflater, coding_of
 
 QUICKLY = settings(max_examples=80, derandomize=True, deadline=None)
 COMPRESS: dict[Coding, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress}

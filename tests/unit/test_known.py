@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.indexer import known
-from services.indexer.known import Known
+from services.indexer.documents import vocabulary_cache
+from services.indexer.documents.vocabulary_cache import Known
 
 
 def test_only_what_was_learnt_of_the_same_vocabulary_is_known() -> None:
@@ -14,7 +14,7 @@ def test_only_what_was_learnt_of_the_same_vocabulary_is_known() -> None:
 
 
 def test_the_vocabulary_that_was_added_to_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known, "MOST_WORDS", 4)
+    monkeypatch.setattr(vocabulary_cache, "MOST_WORDS", 4)
     words = Known()
     words.learn("one", ["a", "b"])
     words.learn("two", ["a", "b"])
@@ -25,7 +25,7 @@ def test_the_vocabulary_that_was_added_to_longest_ago_is_forgotten_first(monkeyp
 
 
 def test_what_is_remembered_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known, "MOST_WORDS", 2)
+    monkeypatch.setattr(vocabulary_cache, "MOST_WORDS", 2)
     words = Known()
     words.learn("one", ["a", "b"])
     words.learn("one", ["c"])

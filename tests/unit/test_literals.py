@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.ingestor.values import convert
+from services.ingestor.parse.types import convert
 from shared.catalog import literals
 from shared.catalog.dataset import Field
 from shared.catalog.fields import mistakes

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.failed import FailedRow
-from services.gateway.mending import WHOLE, Sheet
-from services.ingestor import verdicts
+from services.gateway.failed_rows.csv_file import WHOLE, Sheet
+from services.gateway.jobs.failed_rows import FailedRow
+from services.ingestor.parse import row_errors
 from shared.catalog.dataset import Dataset, Field
 from shared.contracts import failures
 from shared.contracts.parts import Dialect
@@ -99,11 +99,11 @@ def test_of_a_row_that_was_cut_off_the_rest_is_not_taken_for_its_cells() -> None
 
 
 def test_what_may_have_been_cut_off_is_known_by_its_length() -> None:
-    assert failures.LONGEST_RAW == verdicts.LONGEST_RAW
+    assert failures.LONGEST_RAW == row_errors.LONGEST_RAW
     for character in "aé€𝄞":
         row = (character * failures.LONGEST_RAW).encode()
         for extra in range(4):
-            assert len(verdicts.raw_text(b"a" * extra + row).encode()) >= failures.CUT_OFF
+            assert len(row_errors.raw_text(b"a" * extra + row).encode()) >= failures.CUT_OFF
 
 
 JSON = st.dictionaries(st.sampled_from(NAMES), st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingestor import parsing, records
-from services.ingestor.parsing import Batch
+from services.ingestor.parse import csv_scanner, parser
+from services.ingestor.parse.parser import Batch
 from shared.catalog.dataset import Dataset, Field
 from shared.contracts.parts import Dialect, Format
 
@@ -33,8 +33,8 @@ FIELDS = ("id", "name", "paid", "about", "active")
 def read(data: bytes | str, form: Format = "ndjson", dataset: Dataset = PEOPLE, line: int = 1) -> Batch:
     columns = tuple(field.name for field in dataset.input_fields)
     data = data.encode() if isinstance(data, str) else data
-    reading = parsing.read(data, dataset, Dialect(columns=columns, header=False, format=form), line=line)
-    return parsing.judge(reading, now=NOW)
+    reading = parser.read(data, dataset, Dialect(columns=columns, header=False, format=form), line=line)
+    return parser.judge(reading, now=NOW)
 
 
 def errors(batch: Batch) -> list[tuple[int, list[tuple[str, str, str | None]]]]:
@@ -146,7 +146,7 @@ def test_blank_lines_are_no_rows() -> None:
 
 
 def test_a_long_row_is_too_large() -> None:
-    large = b'{"id": 1, "name": "' + b"x" * records.LARGEST_RECORD + b'"}'
+    large = b'{"id": 1, "name": "' + b"x" * csv_scanner.LARGEST_RECORD + b'"}'
     for form, between in (("ndjson", b"\n"), ("json", b", ")):
         batch = read(between.join([b'{"id": 0}', large, b'{"id": 2}', b""]), form)  # type: ignore[arg-type]
         assert [code for _, found in errors(batch) for code, _, _ in found] == ["too_large"]

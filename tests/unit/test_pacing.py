@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from shared.outgoing import visits
-from shared.outgoing.visits import Outgoing
+from shared.outgoing import http_client
+from shared.outgoing.http_client import Outgoing
 
 
 async def test_each_host_is_asked_so_often_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,7 +14,7 @@ async def test_each_host_is_asked_so_often_and_not_more(monkeypatch: pytest.Monk
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr(visits.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(http_client.time, "monotonic", lambda: 100.0)
     monkeypatch.setattr(asyncio, "sleep", sleep)
     out = Outgoing("", {})
     for _ in range(2):  # two syncs of the same source

@@ -7,9 +7,9 @@ import httpx
 import msgspec
 import pytest
 
-from services.ingestor import paginators, progress, selecting
-from services.ingestor.paginators import BadPage, Page, Place, Trail
-from services.ingestor.progress import Progress, Step
+from services.ingestor.sources import mapping, paginators, sync_progress
+from services.ingestor.sources.paginators import BadPage, Page, Place, Trail
+from services.ingestor.sources.sync_progress import Progress, Step
 from shared.catalog.source import (
     Cursor,
     HeaderLink,
@@ -43,7 +43,7 @@ class Synced(NamedTuple):
 
 def sync(declared: Source, answer: Answer, *, seconds: Sequence[float] = (0.0,)) -> Synced:
     """All pages, as `pull_page` asks for them; progress is written down after each, as between two messages."""
-    now = progress.begin(declared, None)
+    now = sync_progress.begin(declared, None)
     ids: list[int] = []
     asked: list[dict[str, Any]] = []
     for number in range(MOST):
@@ -55,8 +55,8 @@ def sync(declared: Source, answer: Answer, *, seconds: Sequence[float] = (0.0,))
         asked.append(params)
         document = answer({name: int(text) if str(text).isdecimal() else text for name, text in params.items()})
         links = {"next": document.pop("link")} if "link" in document else {}
-        page = Page(selecting.rows(document, declared), document, links)
-        step = progress.advance(declared, now, page, seconds=seconds[min(number, len(seconds) - 1)])
+        page = Page(mapping.rows(document, declared), document, links)
+        step = sync_progress.advance(declared, now, page, seconds=seconds[min(number, len(seconds) - 1)])
         ids += [row["id"] for row in step.rows]
         if step.ended:
             return Synced(ids, asked, step.warning.code if step.warning else "")
@@ -378,11 +378,11 @@ def test_an_answer_that_a_paginator_cannot_follow_is_no_end(paginator: Paginator
 
 def test_the_highest_value_is_kept_and_the_one_that_was_asked_for_stays() -> None:
     declared = source(SinglePage(), incremental=Incremental(cursor_path="at", start_param="since", initial_value=5))
-    assert (progress.begin(declared, None).since, progress.begin(declared, None).highest) == ("5", None)
-    before = progress.begin(declared, "9")
+    assert (sync_progress.begin(declared, None).since, sync_progress.begin(declared, None).highest) == ("5", None)
+    before = sync_progress.begin(declared, "9")
     assert (before.since, before.highest) == ("9", "9")
     page = Page([{"at": 8}, {"at": 11}, {"at": None}, {}, {"at": True}, {"at": 10}], None, {})
-    step: Step = progress.advance(declared, before, page, seconds=0)
+    step: Step = sync_progress.advance(declared, before, page, seconds=0)
     assert (step.progress.since, step.progress.highest) == ("9", "11")
 
 

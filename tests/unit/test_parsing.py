@@ -14,11 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.ingestor import parsing, records
-from services.ingestor.constraints import BadConstraint
-from services.ingestor.cutting import cut
-from services.ingestor.parsing import Batch, counts
-from services.ingestor.verdicts import FailedRow, Miscounted, RowError
+from services.ingestor.parse import csv_scanner, parser
+from services.ingestor.parse.constraints import BadConstraint
+from services.ingestor.parse.parser import Batch, counts
+from services.ingestor.parse.row_errors import FailedRow, Miscounted, RowError
+from services.ingestor.parse.splitter import cut
 from shared.catalog.dataset import Dataset, Field, Partition
 from shared.contracts.failures import LONGEST_RAW
 from shared.contracts.parts import Dialect
@@ -46,7 +46,7 @@ def read(
 
 
 def parse(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int) -> Batch:
-    return parsing.judge(parsing.read(data, dataset, dialect, line=line), now=NOW)
+    return parser.judge(parser.read(data, dataset, dialect, line=line), now=NOW)
 
 
 def string(name: str, **more: Any) -> Field:
@@ -157,11 +157,11 @@ def test_values_that_refer_to_nothing() -> None:
     )
     dialect = Dialect(columns=("id", "team", "city"), header=False)
     data = b"1,7,Ur\n2,99,\n3,,Xy\nq, 99 ,Xy\n4,7\n"
-    reading = parsing.read(data, table(*fields), dialect, line=1)
+    reading = parser.read(data, table(*fields), dialect, line=1)
     assert sorted(reading.values("team")) == [7, 99]
     assert sorted(reading.values("city")) == ["Ur", "Xy"]
     unknown = {"team": pl.Series([99]), "city": pl.Series(["Xy"]), "id": pl.Series([], dtype=pl.Int64)}
-    batch = parsing.judge(reading, now=NOW, unknown=unknown)
+    batch = parser.judge(reading, now=NOW, unknown=unknown)
     assert batch.rows.rows() == [(1, 7, "Ur")]
     assert errors(batch) == [
         (2, [("maximum", "team", "99"), ("reference", "team", "99")]),
@@ -185,19 +185,19 @@ def test_values_that_refer_to_nothing() -> None:
         ("type", "id"): 1,
         ("row_length", ""): 1,
     }
-    assert parsing.judge(reading, now=NOW).rows.height == 2
+    assert parser.judge(reading, now=NOW).rows.height == 2
 
 
 def test_a_good_row_can_be_refused_later() -> None:
     batch = read('x,a\n1,"b\n"\n2,c\ny,d\n3,e\n', ID, A)
     taken = RowError("key_exists", "id", "1", "There is one.")
-    left = parsing.refuse(batch, {2: taken, 0: taken})
+    left = parser.refuse(batch, {2: taken, 0: taken})
     assert left.rows.rows() == [(2, "c")]
     assert left.lines.tolist() == [4]
     assert left.rows_read == batch.rows_read == 5
     assert [(row.line, row.raw) for row in left.failed] == [(1, "x,a"), (2, '1,"b\n"'), (5, "y,d"), (6, "3,e")]
     assert left.failed[1] == FailedRow(2, '1,"b\n"', (taken,))
-    again = parsing.refuse(left, {0: taken})
+    again = parser.refuse(left, {0: taken})
     assert [row.line for row in again.failed] == [1, 2, 4, 5, 6]
     assert again.rows.height == 0
     assert counts(again) == {("type", "id"): 2, ("key_exists", "id"): 3}
@@ -288,7 +288,7 @@ def test_failed_rows_stand_in_the_order_of_the_file() -> None:
 
 
 def test_a_row_of_more_than_a_mebibyte_is_too_large() -> None:
-    fits, large = b"x" * records.LARGEST_RECORD, b"x" * (records.LARGEST_RECORD + 1)
+    fits, large = b"x" * csv_scanner.LARGEST_RECORD, b"x" * (csv_scanner.LARGEST_RECORD + 1)
     batch = read(fits + b"\r\n" + large + b'\n"a\n' + large + b'"\nz\n', A)
     assert [(failed.line, failed.errors[0].code) for failed in batch.failed] == [
         (2, "too_large"),
@@ -300,10 +300,10 @@ def test_a_row_of_more_than_a_mebibyte_is_too_large() -> None:
 
 
 def test_the_beginning_of_a_too_large_row_is_enough() -> None:
-    data = b"1,2\n" + ("é" * records.LARGEST_RECORD).encode() + b"\n3,4\n"
+    data = b"1,2\n" + ("é" * csv_scanner.LARGEST_RECORD).encode() + b"\n3,4\n"
     large = list(cut(io.BytesIO(data), Dialect(columns=("a",), header=False), size=1000))[1]
     whole = read(data[large.start : large.end], A, line=large.line)
-    beginning = read(data[large.start : large.start + records.LARGEST_RECORD + 2], A, line=large.line)
+    beginning = read(data[large.start : large.start + csv_scanner.LARGEST_RECORD + 2], A, line=large.line)
     assert beginning.failed == whole.failed
     assert [failed.errors[0].code for failed in whole.failed] == ["too_large"]
     assert whole.failed[0].raw == "é" * (LONGEST_RAW // 2)
@@ -425,7 +425,7 @@ FIELDS = (Field(name="id", type="integer", required=True), string("b", max_lengt
 
 def chunks(data: bytes, dialect: Dialect, size: int) -> list[Batch]:
     """As the ingestor reads them: of an overlong one only the beginning."""
-    overlong = records.LARGEST_RECORD + 2
+    overlong = csv_scanner.LARGEST_RECORD + 2
     batches = []
     for piece in cut(io.BytesIO(data), dialect, size=size):
         end = piece.start + overlong if piece.end - piece.start > max(size, overlong) else piece.end
@@ -435,7 +435,7 @@ def chunks(data: bytes, dialect: Dialect, size: int) -> list[Batch]:
 
 def assert_all_chunkings_agree(data: bytes, dialect: Dialect, size: int, largest: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "LARGEST_RECORD", largest)
+        patch.setattr(csv_scanner, "LARGEST_RECORD", largest)
         wholes, parts = chunks(data, dialect, 1 << 20), chunks(data, dialect, size)
     whole, part = [row for batch in wholes for row in batch.failed], [row for batch in parts for row in batch.failed]
     assert [row for batch in parts for row in batch.rows.rows()] == [

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway import progress
-from services.gateway.job import ENDED, Job
-from services.gateway.progress import Tally
+from services.gateway.jobs import progress
+from services.gateway.jobs.job import ENDED, Job
+from services.gateway.jobs.progress import Tally
 from shared.contracts.parts import Outcome, Problem
 
 START = dt.datetime(2021, 11, 7, 2, 48, 42, tzinfo=dt.UTC)
@@ -88,7 +88,7 @@ def queued(bytes_total: int) -> Job:
         created_at=START,
         started_at=None,
         finished_at=None,
-        told_at=START,
+        announced_at=START,
     )
 
 

@@ -10,10 +10,10 @@ from backports import zstd
 from litestar import Litestar, Request
 from litestar.testing import RequestFactory
 
-from services.gateway.media import ACCEPTED, Media, media_of_name
-from services.gateway.problems import Problem
-from services.gateway.transcoding import Encoding
-from services.gateway.uploads import open_upload
+from services.gateway.http.problems import Problem
+from services.gateway.uploads.charset import Encoding
+from services.gateway.uploads.media_types import ACCEPTED, Media, media_of_name
+from services.gateway.uploads.upload import open_upload
 
 TEXT = "id,name\n1,Zoë\n2,Müßig\n".encode()
 ANY_LIMIT = 1 << 30

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway import parameters
-from services.gateway.problems import Problem
+from services.gateway.http.problems import Problem
+from services.gateway.reports import parameters
 from shared.catalog.report import BadValue, Parameter, Report
 from shared.catalog.reports import ReportFile, read_reports
 from tests.stack import ROOT

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway import schedules
-from services.gateway.schedules import decide
+from services.gateway.sources import schedules
+from services.gateway.sources.schedules import decide
 from shared.catalog.schedule import Schedule, mistakes, next_after
 
 UTC = dt.UTC

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.problems import Problem
-from services.gateway.terms import to_terms
+from services.gateway.http.problems import Problem
+from services.gateway.imports.load_options import to_terms
 from shared.catalog.dataset import Dataset, Field
 from shared.contracts.parts import Mode, Terms
 

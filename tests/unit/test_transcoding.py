@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway.problems import Problem
-from services.gateway.transcoding import CHARSETS, Encoding, Transcoder, encoding_of
+from services.gateway.http.problems import Problem
+from services.gateway.uploads.charset import CHARSETS, Encoding, Transcoder, encoding_of
 
 QUICKLY = settings(max_examples=150, derandomize=True, deadline=None)
 CODECS: dict[Encoding, str] = {

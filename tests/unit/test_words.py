@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.indexer import texts
+from services.indexer.documents import tokens
 from shared.search import words
 
 SURROGATES = range(0xD800, 0xE000)
@@ -15,7 +15,7 @@ ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=200)
 
 
 def split(text: str) -> list[str]:
-    found: list[str] = texts.split(pl.Series([text], dtype=pl.String)).to_list()[0]
+    found: list[str] = tokens.split(pl.Series([text], dtype=pl.String)).to_list()[0]
     return found
 
 

@@ -1,0 +1,1 @@
+"""Drafts of declarations, inferred from a sample."""

@@ -1,0 +1,1 @@
+"""What every route uses: authentication, problems, responses, middleware."""

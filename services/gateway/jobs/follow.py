@@ -1,0 +1,243 @@
+"""Follows jobs: an event of another service moves the job on and may become a public event."""
+
+import datetime as dt
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from services.gateway.jobs import event_log, kinds, progress, queries, recovery
+from services.gateway.jobs.job import Job
+from services.gateway.jobs.kinds import JobKind, to_body
+from services.gateway.jobs.recovery import Commands, Recovery
+from shared.bus.routes import on, queue
+from shared.contracts.events import (
+    ChunkCounted,
+    ChunkIndexed,
+    ChunkLoaded,
+    ImportPlanned,
+    ImportRejected,
+    ImportStopped,
+    JobFailed,
+    JobPartial,
+    JobProgress,
+    JobStarted,
+    JobSucceeded,
+    WorkFailed,
+)
+from shared.contracts.message import Command, Message
+from shared.contracts.parts import Outcome, Problem
+from shared.db import Connection
+from shared.spool import Spool
+from shared.telemetry import metrics
+
+OVERDUE_SECONDS = 30.0
+STALLED_SECONDS = 3600.0
+UNNEEDED_SECONDS = 3600.0
+AT_ONCE = 100
+PROGRESS_EVERY = dt.timedelta(seconds=1)
+End = JobSucceeded | JobPartial | JobFailed
+ENDS: dict[str, type[End]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
+log = structlog.get_logger()
+
+Announcement = JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed
+JobEvents = list[Announcement]
+
+
+async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
+    """The number of chunks is known."""
+    job = await queries.lock_job(db, event.job_id)
+    if job is None:
+        return []
+    planned = msgspec.structs.replace(
+        job,
+        chunks=event.chunks,
+        bytes_planned=event.bytes,
+        bytes_total=job.bytes_total or event.bytes,
+        warning=event.warning,
+    )
+    return await advance(db, job, planned)
+
+
+async def follow_rejected(event: ImportRejected, db: Connection) -> JobEvents:
+    """The file is not in the declared format."""
+    return await _fail(db, event.job_id, event.problem)
+
+
+async def follow_stopped(event: ImportStopped, db: Connection) -> JobEvents:
+    """Too many rows failed, or a replacement would delete too many rows."""
+    return await _fail(db, event.job_id, event.problem, event.outcome)
+
+
+async def follow_loaded(event: ChunkLoaded, db: Connection) -> JobEvents:
+    """A chunk is in the table."""
+    job = await queries.lock_job(db, event.job_id)
+    if job is None:
+        return []
+    await queries.upsert_loaded(db, event)
+    return await advance(db, job, job)
+
+
+async def follow_indexed(event: ChunkIndexed, db: Connection) -> JobEvents:
+    """A chunk is searchable."""
+    return await _mark(db, event)
+
+
+async def follow_counted(event: ChunkCounted, db: Connection) -> JobEvents:
+    """A chunk is in the rollups."""
+    return await _mark(db, event)
+
+
+async def follow_failure(event: WorkFailed, db: Connection) -> JobEvents:
+    """A service gave up on a message of the job."""
+    return await _fail(db, event.job_id, event.problem)
+
+
+async def succeed(db: Connection, job_id: UUID, version: int, result: dict[str, Any] | None = None) -> JobEvents:
+    """Ends a job without chunks; `version` is the version of the dataset that its result includes."""
+    job = await queries.lock_job(db, job_id)
+    if job is None or job.ended:
+        return []
+    now = await queries.select_now(db)
+    return await move(db, job, msgspec.structs.replace(progress.answer(job, version, now), result=result), now)
+
+
+def show_zeros() -> None:
+    """Creates the series of finished jobs, so that the first job is an increase and not the start of a series."""
+    for kind in kinds.registered():
+        for status in ENDS:
+            metrics.JOBS_ENDED.labels(kind.name, status)
+
+
+async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
+    """Returns lost messages and fails stalled jobs; deletes files that no job needs."""
+    states = await queries.select_job_states(db)
+    metrics.JOBS.clear()
+    for kind, status, count, _ in states:
+        metrics.JOBS.labels(kind, status).set(count)
+    metrics.OLDEST_JOB_SECONDS.set(max((age for _, status, _, age in states if status not in ENDS), default=0.0))
+    await recovery.forget_idempotency_keys(db)
+    await _tidy(db, spool)
+    lost = await find_lost(db, OVERDUE_SECONDS)
+    found = [("" if isinstance(message, Command) else queue("gateway", type(message)), message) for message in lost]
+    for job_id, stalled in await find_stalled(db, STALLED_SECONDS):
+        found += [("", event) for event in await _fail(db, job_id, _stalled(stalled))]
+    return found
+
+
+async def find_lost(db: Connection, seconds: float) -> list[Message]:
+    """Returns commands and events that have been missing for so long, according to the recovery of each kind."""
+    found: list[Message] = []
+    for way, commands in _by_recovery():
+        found += await way.unanswered(db, commands, seconds, AT_ONCE)
+        found += await way.unheard(db, list(commands), seconds, AT_ONCE)
+    return found
+
+
+async def find_stalled(db: Connection, seconds: float) -> list[tuple[UUID, JobKind]]:
+    """Returns jobs without news for so long though their owner is idle."""
+    found = []
+    for way, commands in _by_recovery():
+        stalled = await recovery.select_stalled(db, list(commands), way.idle, seconds=seconds, limit=AT_ONCE)
+        found += [(job_id, kinds.find(name)) for job_id, name in stalled]
+    return found
+
+
+def _by_recovery() -> Iterator[tuple[Recovery, Commands]]:
+    for way in dict.fromkeys(kind.recovery for kind in kinds.registered()):
+        yield way, {kind.name: kind.command for kind in kinds.registered() if kind.recovery is way}
+
+
+def _stalled(kind: JobKind) -> Problem:
+    return Problem(
+        code="stalled",
+        detail=f"No news of this job for {STALLED_SECONDS:.0f} seconds.",
+        hint=f"Check that the gateway and the {kind.owner} are running, then submit the job again.",
+    )
+
+
+async def _mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> JobEvents:
+    job = await queries.lock_job(db, event.job_id)
+    if job is None:
+        return []
+    await queries.upsert_mark(db, event)
+    return await advance(db, job, job)
+
+
+async def advance(db: Connection, before: Job, known: Job) -> JobEvents:
+    now = await queries.select_now(db)
+    after = progress.advance(known, await queries.select_tally(db, before.id), now)
+    # ImportStopped is sent together with the last ChunkLoaded, and may arrive after it.
+    if after.ended and after.outcome.failed and (problem := await recovery.select_stopped(db, before.id)):
+        after = progress.fail(
+            msgspec.structs.replace(before, outcome=after.outcome, version=after.version), problem, now
+        )
+    return await move(db, before, after, now)
+
+
+async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> JobEvents:
+    job = await queries.lock_job(db, job_id)
+    if job is None:
+        return []
+    now = await queries.select_now(db)
+    counted = job if outcome is None or job.ended else msgspec.structs.replace(job, outcome=outcome)
+    return await move(db, job, progress.fail(counted, problem, now), now)
+
+
+async def move(db: Connection, before: Job, after: Job, now: dt.datetime) -> JobEvents:
+    """Saves the job and returns its public events: started, progress (at most once a second), and the end."""
+    if before.ended:
+        return []
+    types: list[type[JobStarted | JobProgress | End]] = []
+    if before.status == "queued":
+        types.append(JobStarted)
+    if after.ended:
+        types.append(ENDS[after.status])
+    elif before.status != "queued" and now - before.announced_at >= PROGRESS_EVERY:
+        types.append(JobProgress)
+    announced: JobEvents = []
+    job = after
+    for event_type in types:
+        job = msgspec.structs.replace(job, sequence=job.sequence + 1, announced_at=now)
+        body = msgspec.to_builtins(to_body(job, now))
+        announced.append(event_type(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body))
+    if announced:
+        await event_log.insert_events(db, announced)
+    await queries.update_job(db, job)
+    if job.ended:
+        _measure(job)
+    return announced
+
+
+async def _tidy(db: Connection, spool: Spool) -> None:
+    """Deletes the files of finished jobs and of uploads that a crash interrupted."""
+    old = [name for name, changed in spool.files() if time.time() - changed > UNNEEDED_SECONDS]
+    needed = await recovery.select_needed_files(db, old)
+    for name in old:
+        if name not in needed:
+            spool.delete(name)
+
+
+def _measure(job: Job) -> None:
+    metrics.JOBS_ENDED.labels(job.kind, job.status).inc()
+    if job.finished_at:
+        metrics.JOB_SECONDS.labels(job.kind).observe((job.finished_at - job.created_at).total_seconds())
+    if job.error and job.error.code == "accounting":
+        metrics.ACCOUNTING_VIOLATIONS.inc()
+    log.info("job ended", job=str(job.id), status=job.status, outcome=msgspec.to_builtins(job.outcome))
+
+
+LOADING = (
+    on(ImportPlanned, follow_planned, then=JobEvents),
+    on(ImportRejected, follow_rejected, then=JobEvents),
+    on(ImportStopped, follow_stopped, then=JobEvents),
+    on(ChunkLoaded, follow_loaded, then=JobEvents, at_once=4),
+    on(ChunkIndexed, follow_indexed, then=JobEvents, at_once=4),
+    on(ChunkCounted, follow_counted, then=JobEvents, at_once=4),
+)
+"""The events of every job that loads chunks."""
+GIVEN_UP = on(WorkFailed, follow_failure, then=JobEvents)
+"""The event of any job whose work a service has given up."""

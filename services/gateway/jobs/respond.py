@@ -1,0 +1,51 @@
+"""Responses with a job: 202 while it runs, 200 if it ended while the client waited."""
+
+import asyncio
+import datetime as dt
+from uuid import UUID
+
+from services.gateway.http import preferences
+from services.gateway.http.polling import poll
+from services.gateway.http.problems import not_found
+from services.gateway.http.responses import Answer
+from services.gateway.jobs import queries
+from services.gateway.jobs.job import Job, JobBody
+from services.gateway.jobs.kinds import to_body
+from services.gateway.jobs.submit import Accepted
+from shared.db import Pool
+
+RETRY_SECONDS = 1
+
+
+async def wait(pool: Pool, stopping: asyncio.Event, job_id: UUID, seconds: int | None) -> tuple[Job, dt.datetime]:
+    """Returns the job once it has ended or the time is up, and the database's time. Raises Problem 404."""
+
+    async def look() -> tuple[Job, dt.datetime]:
+        async with pool.acquire() as db:
+            found = await queries.select_job(db, job_id)
+        if found is None:
+            raise not_found("job", str(job_id))
+        return found
+
+    return await poll(look, lambda found: found[0].ended, seconds=seconds or 0, stopping=stopping)
+
+
+def applied(seconds: int | None, job: Job) -> dict[str, str]:
+    """Returns the header that confirms `Prefer: wait=N`, if the job ended in time."""
+    return {"Preference-Applied": f"wait={seconds}"} if seconds is not None and job.ended else {}
+
+
+async def respond(pool: Pool, stopping: asyncio.Event, accepted: Accepted, prefer: str | None) -> Answer[JobBody]:
+    """Returns the response to a submission, after waiting for the job's end if the client prefers that."""
+    seconds = preferences.wait_seconds(prefer)
+    job, now = accepted.job, accepted.job.created_at
+    if seconds is not None or accepted.replayed or accepted.attached:
+        job, now = await wait(pool, stopping, job.id, seconds)
+    headers = {"Location": f"/v1/jobs/{job.id}", **applied(seconds, job)}
+    if accepted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if accepted.attached:
+        headers["Millrace-Attached"] = "true"
+    if job.ended:
+        return Answer(to_body(job, now), status_code=200, headers=headers)
+    return Answer(to_body(job, now), status_code=202, headers={**headers, "Retry-After": str(RETRY_SECONDS)})

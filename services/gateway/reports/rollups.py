@@ -1,0 +1,209 @@
+"""GET /v1/datasets/{dataset}/rollups and POST …/rollups/{rollup}/rebuilds: rollups, and repairing one as a job."""
+
+import asyncio
+import datetime as dt
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from services.gateway.catalog import Catalog
+from services.gateway.http.problems import not_found, responses
+from services.gateway.http.responses import Answer
+from services.gateway.jobs import follow, kinds, queries
+from services.gateway.jobs.follow import JobEvents
+from services.gateway.jobs.job import Job, JobBody
+from services.gateway.jobs.kinds import JobKind, to_body
+from services.gateway.jobs.respond import respond
+from services.gateway.jobs.submit import Accepting, uuid7
+from services.gateway.reports.recovery import ANALYTICS
+from shared.bus.routes import on
+from shared.catalog.rollup import Rollup
+from shared.contracts.commands import RebuildRollup
+from shared.contracts.events import RollupRebuilt
+from shared.db import Connection, Pool
+
+
+class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
+    """The rollup has so many groups, of which so many differed from the rows."""
+
+    groups: int
+    mended: int
+
+
+class RebuildJobBody(JobBody, frozen=True, kw_only=True):
+    """A job that computes a rollup from the rows. `result` is null until it has succeeded."""
+
+    rollup: str
+    result: Rebuilt | None
+
+
+def to_rebuild_body(job: Job, body: JobBody) -> RebuildJobBody:
+    """Adds the rollup and the result."""
+    result = msgspec.convert(job.result, Rebuilt | None)
+    return RebuildJobBody(**msgspec.structs.asdict(body), rollup=job.target or "", result=result)
+
+
+async def follow_rebuilt(event: RollupRebuilt, db: Connection) -> JobEvents:
+    """The rollup equals the sums of the rows."""
+    result = {"groups": event.groups, "mended": event.mended}
+    return await follow.succeed(db, event.job_id, event.version, result)
+
+
+REBUILD = kinds.register(
+    JobKind(
+        name="rebuild",
+        command=RebuildRollup,
+        owner="analytics",
+        routes=(on(RollupRebuilt, follow_rebuilt, then=JobEvents),),
+        phase="count",
+        exclusive="rollup",
+        body=RebuildJobBody,
+        to_body=to_rebuild_body,
+        result="The `result` of a rebuild has the number of `groups` of its rollup and how many were `mended`.",
+        recovery=ANALYTICS,
+    )
+)
+
+
+class RollupBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared rollup. `groups` are counted; `columns` and `built_at` are empty until its table is there.
+
+    `version` is the one of the dataset up to which everything is in it.
+    """
+
+    name: str
+    table: str
+    group_by: tuple[str, ...]
+    measures: dict[str, str]
+    columns: tuple[str, ...]
+    groups: int
+    version: int
+    dataset_version: int
+    built_at: dt.datetime | None
+    last_rebuild: JobBody | None
+    links: dict[str, str]
+
+
+class RollupBodies(msgspec.Struct, frozen=True):
+    """As declared."""
+
+    data: list[RollupBody]
+
+
+@get(
+    "/v1/datasets/{dataset:str}/rollups",
+    tags=["reports"],
+    summary="The rollups of a dataset: what reports read",
+    opt={"scope": "read"},
+    responses=responses(404),
+)
+async def list_rollups(pool: Pool, catalog: Catalog, dataset: str) -> Answer[RollupBodies]:
+    """None for a dataset that declares none."""
+    declared = await catalog.dataset(pool, dataset)
+    found = []
+    async with pool.acquire() as db:
+        for one in declared.rollups:
+            stands = await select_rollup(db, dataset, one)
+            last = await select_last_rebuild(db, dataset, one.name)
+            job = await queries.select_job(db, last) if last else None
+            found.append(
+                RollupBody(
+                    name=one.name,
+                    table=f"rollups.{one.table(dataset)}",
+                    group_by=one.group_by,
+                    measures=one.measures,
+                    columns=stands.columns,
+                    groups=stands.groups,
+                    version=stands.version,
+                    dataset_version=stands.dataset_version,
+                    built_at=stands.built_at,
+                    last_rebuild=to_body(*job) if job else None,
+                    links={"rebuilds": f"/v1/datasets/{dataset}/rollups/{one.name}/rebuilds"},
+                )
+            )
+    return Answer(RollupBodies(found))
+
+
+@post(
+    "/v1/datasets/{dataset:str}/rollups/{rollup:str}/rebuilds",
+    tags=["reports"],
+    summary="Compute a rollup from the rows, and mend what differs",
+    description="As a job, while reports read it: they see the old groups until it ends. It is only needed if somebody"
+    " has meddled with the tables; `mended` tells how many groups were wrong. While a rebuild of the rollup is under"
+    " way no other begins: the answer is that job, with `Millrace-Attached: true`. `Prefer: wait=N` waits for the job"
+    " to end; with an `Idempotency-Key` the same request can be sent again safely.",
+    opt={"scope": "admin"},
+    status_code=202,
+    responses={
+        **responses(404, 422),
+        202: ResponseSpec(data_container=RebuildJobBody, description="The job, under way"),
+        200: ResponseSpec(data_container=RebuildJobBody, description="The job, ended"),
+    },
+)
+async def rebuild_rollup(
+    request: Request[Any, Any, Any],
+    dataset: str,
+    rollup: str,
+    pool: Pool,
+    accepting: Accepting,
+    catalog: Catalog,
+    stopping: asyncio.Event,
+    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
+    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+) -> Answer[JobBody]:
+    """The job that begins, or the one under way."""
+    names = [one.name for one in (await catalog.dataset(pool, dataset)).rollups]
+    if rollup not in names:
+        raise not_found("rollup", rollup, hint=f"{dataset} has {', '.join(names) or 'none'}.")
+    command = RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup)
+    job = kinds.request(REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key)
+    return await respond(pool, stopping, await accepting.accept(job), prefer)
+
+
+class Stands(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollup's table, if it is there, and how far it is."""
+
+    columns: tuple[str, ...]
+    groups: int
+    version: int
+    dataset_version: int
+    built_at: dt.datetime | None
+
+
+async def select_rollup(db: Connection, dataset: str, rollup: Rollup) -> Stands:
+    """As it stands."""
+    table = f'rollups."{rollup.table(dataset)}"'
+    row = await db.fetchrow(
+        """
+        SELECT d.version AS dataset_version, coalesce(f.counted, 0) AS version, r.built_at,
+               coalesce((
+                   SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
+                   WHERE a.attrelid = to_regclass($3) AND a.attnum > 0 AND NOT a.attisdropped AND a.attname !~ '^_'
+               ), '{}') AS columns
+        FROM ingestor.datasets d
+        LEFT JOIN analytics.freshness f ON f.dataset = d.name
+        LEFT JOIN analytics.rollups r ON r.dataset = d.name AND r.name = $2
+        WHERE d.name = $1
+        """,
+        dataset,
+        rollup.name,
+        table,
+    )
+    about = dict(row or {})
+    groups = await db.fetchval(f"SELECT count(*) FROM {table}") if about["columns"] else 0
+    return msgspec.convert({**about, "groups": groups}, Stands)
+
+
+async def select_last_rebuild(db: Connection, dataset: str, rollup: str) -> UUID | None:
+    """The newest job that built it anew."""
+    found: UUID | None = await db.fetchval(
+        "SELECT id FROM jobs WHERE kind = $3 AND dataset = $1 AND target = $2 ORDER BY id DESC LIMIT 1",
+        dataset,
+        rollup,
+        REBUILD.name,
+    )
+    return found

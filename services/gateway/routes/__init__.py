@@ -1,1 +1,0 @@
-"""The HTTP interface, a file per noun of the URL."""

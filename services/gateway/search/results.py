@@ -1,0 +1,77 @@
+"""Stored results of search jobs, which the indexer keeps, read page by page."""
+
+import datetime as dt
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from services.gateway.jobs.job import JobBody
+from shared.db import Connection
+from shared.search.query import Facet, Found, Hit, Meta, Total
+
+HIT = msgspec.json.Decoder(Hit, float_hook=Decimal)
+FOUND = msgspec.json.Decoder(Found, float_hook=Decimal)
+PAGE = 10
+
+
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the hits that are kept, of which there are `hits`; `total` is how many rows match.
+
+    `next` is the cursor of the hits behind those that are kept, if there are more.
+    """
+
+    data: list[Hit]
+    total: Total
+    facets: dict[str, Facet]
+    meta: Meta
+    next: str | None
+    hits: int
+    page: int
+    limit: int
+    expires_at: dt.datetime
+
+
+class SearchJobBody(JobBody, frozen=True, kw_only=True):
+    """A job that searches, with what it has found.
+
+    `result` is null until the job has succeeded, and again from `expires_at` on: then it is `expired`.
+    """
+
+    result: SearchResult | None
+    expired: bool
+
+
+async def with_result(db: Connection, job: JobBody, page: int | None = None, limit: int | None = None) -> SearchJobBody:
+    """Adds a page of the stored hits."""
+    succeeded = job.status == "succeeded"
+    result = await select_result(db, job.id, page or 1, limit or PAGE) if succeeded else None
+    return SearchJobBody(**msgspec.structs.asdict(job), result=result, expired=succeeded and result is None)
+
+
+async def select_result(db: Connection, job_id: UUID, page: int, limit: int) -> SearchResult | None:
+    """None for what has expired."""
+    first = (page - 1) * limit + 1
+    row = await db.fetchrow(
+        """
+        SELECT hits[$2:$3]::text[] AS shown, cardinality(hits) AS hits, answer::text AS answer, expires_at
+        FROM indexer.searches WHERE job_id = $1 AND expires_at > now()
+        """,
+        job_id,
+        first,
+        first + limit - 1,
+    )
+    if row is None:
+        return None
+    answer = FOUND.decode(row["answer"])
+    return SearchResult(
+        data=[HIT.decode(hit) for hit in row["shown"]],
+        total=answer.total,
+        facets=answer.facets,
+        meta=answer.meta,
+        next=answer.next,
+        hits=row["hits"],
+        page=page,
+        limit=limit,
+        expires_at=row["expires_at"],
+    )

@@ -1,0 +1,21 @@
+"""Recovery of the indexer: chunks without documents and unfinished pieces, found by the ledgers."""
+
+from services.indexer.documents import queries
+from services.indexer.searches import stored_searches
+from shared import ledger
+from shared.bus.routes import queue
+from shared.contracts.events import ChunkLoaded
+from shared.contracts.message import Message
+from shared.db import Connection
+
+OVERDUE_SECONDS = 30.0
+RESENT_AT_ONCE = 100
+
+
+async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
+    """Returns lost events and commands; deletes expired search results."""
+    await stored_searches.delete_expired(db)
+    events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    found: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]
+    return [*found, *(("", piece) for piece in pieces)]

@@ -1,0 +1,58 @@
+"""PlanImport: cuts a file into chunks at record ends."""
+
+import asyncio
+from typing import BinaryIO
+
+from services.ingestor import chunk_ledger
+from services.ingestor.imports import load, replace
+from services.ingestor.parse.splitter import Cut, cut
+from services.ingestor.settings import IngestorSettings
+from services.ingestor.write import queries
+from shared.contracts.commands import LoadChunk, PlanImport, SwapStage
+from shared.contracts.events import ImportPlanned, ImportRejected
+from shared.contracts.parts import Dialect
+from shared.db import Connection
+from shared.spool import Spool
+
+
+async def plan_import(
+    command: PlanImport, db: Connection, spool: Spool, told: IngestorSettings
+) -> list[LoadChunk | SwapStage | ImportPlanned] | ImportRejected:
+    """Cuts the file at record ends; each chunk is then loaded by whoever is free."""
+    try:
+        with spool.open(command.file) as file:
+            cuts = await asyncio.to_thread(_cuts, file, command.dialect, told.chunk_bytes)
+    except FileNotFoundError:
+        return ImportRejected(dataset=command.dataset, job_id=command.job_id, problem=load.file_missing())
+    loads = [
+        LoadChunk(
+            dataset=command.dataset,
+            job_id=command.job_id,
+            chunk=number,
+            start=piece.start,
+            end=piece.end,
+            line=piece.line,
+            overlong=piece.end - piece.start > max(told.chunk_bytes, load.OVERLONG_BYTES),
+        )
+        for number, piece in enumerate(cuts, 1)
+    ]
+    planned: list[LoadChunk | SwapStage] = [*loads]
+    if command.terms.mode == "replace" and not command.terms.validate_only:
+        dataset = await queries.select_dataset(db, command.dataset)
+        if dataset is None:
+            raise LookupError(command.dataset)
+        await replace.create_stage(db, command.job_id, dataset[0], command.dialect.fields)
+        planned.append(SwapStage(dataset=command.dataset, job_id=command.job_id, chunk=len(loads) + 1))
+    await chunk_ledger.insert_plan(db, command, command.dialect, planned, bytes_total=command.bytes_total)
+    told_all = ImportPlanned(
+        dataset=command.dataset,
+        job_id=command.job_id,
+        chunks=len(planned),
+        bytes=sum(chunk.end - chunk.start for chunk in loads),
+    )
+    # Of a file without rows there is nothing to wait for: the swap comes at once.
+    return [*(loads or planned), told_all]
+
+
+def _cuts(file: BinaryIO, dialect: Dialect, size: int) -> list[Cut]:
+    return list(cut(file, dialect, size=size))

@@ -1,0 +1,136 @@
+"""What is remembered of syncs: where each stands, how far each source was read, which outside ids it has met."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+import msgspec
+
+from services.ingestor.ddl import quoted
+from services.ingestor.write import upsert_sql
+from shared.catalog.dataset import Dataset
+from shared.contracts.commands import PullPage
+from shared.contracts.parts import Problem
+from shared.db import Connection
+
+DELETE_SECONDS = 600.0
+PATIENCE_SECONDS = 300.0
+"""Longer than pages take at the slowest source that may be declared."""
+
+
+async def select_cursor(db: Connection, dataset: str, source: str) -> str | None:
+    """The highest value that was met, as text."""
+    cursor: str | None = await db.fetchval(
+        "SELECT cursor FROM sources WHERE dataset = $1 AND source = $2", dataset, source
+    )
+    return cursor
+
+
+async def upsert_cursor(db: Connection, dataset: str, source: str, cursor: str) -> None:
+    """From now on the source is asked for what comes after it."""
+    await db.execute(
+        """
+        INSERT INTO sources (dataset, source, cursor) VALUES ($1, $2, $3)
+        ON CONFLICT (dataset, source) DO UPDATE SET cursor = excluded.cursor, changed_at = now()
+        """,
+        dataset,
+        source,
+        cursor,
+    )
+
+
+async def select_seconds(db: Connection, job_id: UUID) -> float:
+    """How long ago the job's first page was asked for; 0 if it was not."""
+    seconds: float | None = await db.fetchval(
+        "SELECT extract(epoch FROM clock_timestamp() - planned_at)::float8 FROM imports WHERE job_id = $1", job_id
+    )
+    return seconds or 0.0
+
+
+async def upsert_pull(db: Connection, following: PullPage) -> None:
+    """The sync goes on with this command, which may be lost."""
+    await db.execute(
+        """
+        INSERT INTO pulls (job_id, dataset, source, chunk, at, message_id) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (job_id) DO UPDATE
+        SET chunk = excluded.chunk, at = excluded.at, message_id = excluded.message_id, sent_at = now()
+        """,
+        following.job_id,
+        following.dataset,
+        following.source,
+        following.chunk,
+        following.at,
+        following.id,
+    )
+
+
+async def forget(db: Connection, job_id: UUID) -> None:
+    """What only a running sync needs."""
+    await db.execute("DELETE FROM pulls WHERE job_id = $1", job_id)
+    await db.execute("DELETE FROM seen WHERE job_id = $1", job_id)
+
+
+async def forget_given_up(db: Connection, dataset: str, source: str) -> None:
+    """What syncs of the source have left that ended before their last page."""
+    rows = await db.fetch(
+        """
+        SELECT job_id FROM pulls p
+        WHERE dataset = $1 AND source = $2 AND EXISTS (SELECT FROM inbox i WHERE i.id = p.message_id)
+        """,
+        dataset,
+        source,
+    )
+    for row in rows:
+        await forget(db, row["job_id"])
+
+
+async def update_ended(db: Connection, job_id: UUID, chunks: int, warning: Problem | None) -> None:
+    """The source has no more pages; it brought so many chunks."""
+    told = msgspec.to_builtins(warning) if warning else None
+    await db.execute("UPDATE imports SET chunks = $2, warning = $3 WHERE job_id = $1", job_id, chunks, told)
+
+
+async def insert_seen(db: Connection, job_id: UUID, ids: Collection[str]) -> None:
+    """Outside ids; each needs to be met only once."""
+    await db.execute(
+        "INSERT INTO seen (job_id, id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING", job_id, list(ids)
+    )
+
+
+async def count_missing(db: Connection, dataset: Dataset, field: str, job_id: UUID) -> tuple[int, int]:
+    """Rows that have an outside id, and those among them whose id the source does not have."""
+    row = await db.fetchrow(
+        f"""
+        SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (
+            SELECT FROM seen s WHERE s.job_id = $1 AND s.id = t.{quoted(field)}::text))
+        FROM data.{quoted(dataset.name)} t WHERE t.{quoted(field)} IS NOT NULL
+        """,
+        job_id,
+        timeout=DELETE_SECONDS,
+    )
+    return (row[0], row[1]) if row else (0, 0)
+
+
+async def delete_missing(db: Connection, dataset: Dataset, field: str, job_id: UUID, ledger: int) -> int:
+    """Deletes them as a chunk's work; returns how many they were."""
+    count: int = await db.fetchval(upsert_sql.delete_unseen(dataset, field), ledger, job_id, timeout=DELETE_SECONDS)
+    return count
+
+
+async def claim_overdue_pulls(db: Connection, *, limit: int) -> list[PullPage]:
+    """Pages that nobody has pulled, though they were sent so long ago. Marks them as sent."""
+    rows = await db.fetch(
+        """
+        UPDATE pulls SET sent_at = now()
+        WHERE job_id IN (
+            SELECT job_id FROM pulls p
+            WHERE sent_at < now() - $1 * interval '1 second'
+              AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = p.message_id)
+              AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = p.message_id)
+            ORDER BY sent_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
+        RETURNING dataset, job_id, source, chunk, at
+        """,
+        PATIENCE_SECONDS,
+        limit,
+    )
+    return [PullPage(**row) for row in rows]

@@ -1,0 +1,154 @@
+"""What the ingestor remembers: declarations, rows, failed rows. Its ledger is in `chunks`."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+import polars as pl
+
+from services.ingestor import ddl
+from services.ingestor.chunk_ledger import Chunk
+from services.ingestor.parse.parser import Batch, counts
+from shared.catalog import kinds
+from shared.catalog.dataset import Dataset
+from shared.db import Connection
+
+COPY_SECONDS = 300.0
+ALTER_SECONDS = 600.0
+LOCK_SECONDS = 2
+DECLARING = 0x64617461
+
+
+class KeyTaken(Exception):
+    """A row's key is in the table already, or twice in the chunk."""
+
+
+async def lock_declarations(db: Connection) -> None:
+    """One at a time declares datasets or makes partitions; ends with the transaction."""
+    await db.execute("SELECT pg_advisory_xact_lock($1)", DECLARING)
+
+
+async def wait_briefly(db: Connection) -> None:
+    """For locks, until the transaction ends: behind one who waits to change a table, all wait who read or load it."""
+    await db.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+
+
+async def lock_rows(db: Connection, dataset: str) -> None:
+    """Against a swap, until the transaction ends: what was compared with the table must not be gone then."""
+    await db.execute(f"LOCK TABLE ONLY data.{ddl.quoted(dataset)} IN ROW EXCLUSIVE MODE", timeout=COPY_SECONDS)
+
+
+async def select_dataset(db: Connection, name: str) -> tuple[Dataset, int] | None:
+    """The declaration and its revision."""
+    row = await db.fetchrow("SELECT declaration, revision FROM datasets WHERE name = $1", name)
+    return (msgspec.convert(row["declaration"], Dataset), row["revision"]) if row else None
+
+
+async def upsert_dataset(db: Connection, dataset: Dataset, revision: int, statements: Sequence[str]) -> None:
+    """Changes the table and remembers the declaration that it follows now."""
+    for statement in statements:
+        await db.execute(statement, timeout=ALTER_SECONDS)
+    await db.execute(
+        """
+        INSERT INTO datasets (name, declaration, revision) VALUES ($1, $2, $3)
+        ON CONFLICT (name) DO UPDATE
+        SET declaration = excluded.declaration, revision = excluded.revision, declared_at = now()
+        """,
+        dataset.name,
+        msgspec.to_builtins(dataset),
+        revision,
+    )
+
+
+async def select_filed(db: Connection) -> dict[str, Any]:
+    """All datasets by name, each with the declaration that the catalog folder had for it last; None if it had none."""
+    return {row["name"]: row["filed"] for row in await db.fetch("SELECT name, filed FROM datasets")}
+
+
+async def update_filed(db: Connection, name: str, declaration: Any) -> None:
+    """That the catalog folder has this declaration."""
+    await db.execute("UPDATE datasets SET filed = $2 WHERE name = $1", name, declaration)
+
+
+async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: bytes, *, schema: str | None) -> None:
+    """Binary rows. Raises KeyTaken, and leaves nothing behind then: the transaction goes on."""
+    try:
+        async with db.transaction():
+            await db.copy_to_table(
+                table,
+                source=io.BytesIO(data),
+                schema_name=schema,
+                columns=list(columns),
+                format="binary",
+                timeout=COPY_SECONDS,
+            )
+    except asyncpg.UniqueViolationError as error:
+        raise KeyTaken from error
+
+
+async def has_any(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether one of these keys is in the table already."""
+    types = ", ".join(f"${number}::{kinds.sql(dataset.field(name).type)}[]" for number, name in enumerate(keys, 1))
+    names = ddl.quoted(*keys)
+    found: bool = await db.fetchval(
+        f"SELECT EXISTS (SELECT FROM data.{ddl.quoted(dataset.name)}"
+        f" JOIN unnest({types}) AS k ({names}) USING ({names}))",
+        *keys.values(),
+    )
+    return found
+
+
+async def select_unknown(db: Connection, references: str, values: pl.Series) -> pl.Series:
+    """Those of the values that `references`, a `dataset.field`, does not have."""
+    dataset, _, field = references.partition(".")
+    kind = await db.fetchval(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2",
+        f"data.{ddl.quoted(dataset)}",
+        field,
+    )
+    if kind is None:
+        return values
+    rows = await db.fetch(
+        f"SELECT n FROM unnest($1::{kind}[]) WITH ORDINALITY AS u (v, n) WHERE NOT EXISTS"
+        f" (SELECT FROM data.{ddl.quoted(dataset)} r WHERE r.{ddl.quoted(field)} = v)",
+        values.to_list(),
+        timeout=COPY_SECONDS,
+    )
+    return values.gather([row["n"] - 1 for row in rows])
+
+
+async def insert_failed_rows(db: Connection, chunk: Chunk, batch: Batch) -> None:
+    """Counts every error; keeps the rows with their lines and all their errors, up to what the job allows."""
+    counted = counts(batch)
+    await db.execute(
+        """
+        INSERT INTO failures (job_id, chunk, code, "column", rows)
+        SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bigint[])
+        """,
+        chunk.job_id,
+        chunk.chunk,
+        [code for code, _ in counted],
+        [column for _, column in counted],
+        list(counted.values()),
+    )
+    room = await db.fetchval(
+        """
+        UPDATE imports SET failed_kept = least(failed_kept + $2, $3) FROM
+            (SELECT failed_kept AS before FROM imports WHERE job_id = $1 FOR UPDATE) b
+        WHERE job_id = $1 RETURNING failed_kept - before
+        """,
+        chunk.job_id,
+        len(batch.failed),
+        chunk.terms.max_failed_rows,
+    )
+    await db.copy_records_to_table(
+        "failed_rows",
+        columns=["job_id", "dataset", "chunk", "line", "raw", "errors"],
+        records=[
+            (chunk.job_id, chunk.dataset.name, chunk.chunk, row.line, row.raw, msgspec.to_builtins(row.errors))
+            for row in batch.failed[:room]
+        ],
+        timeout=COPY_SECONDS,
+    )
