@@ -13,7 +13,7 @@ from litestar import Litestar
 
 from shared.bus import broker, outbox
 from shared.bus.delivery import Delivery
-from shared.bus.periodic import Clock
+from shared.bus.periodic import PeriodicTask
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
@@ -34,9 +34,8 @@ Start = Callable[[Connection], Awaitable[list[Message]]]
 class Consumer:
     """A service on the bus: pool, relay, subscribers and sweeper, from start to stop.
 
-    Handlers may ask for what is `given`, the `Connection` of their transaction, and the `Pool`. `start` runs once, in a
-    transaction, before anything is heard; what it returns is said. `clocks` run all the while, for a service that has
-    something to do of its own accord.
+    A handler may take any of `dependencies`, the `Connection` of its transaction, and the `Pool`. `start` runs once,
+    in a transaction, before the first delivery; the messages that it returns are sent. `periodic` tasks run throughout.
     """
 
     def __init__(
@@ -44,23 +43,23 @@ class Consumer:
         service: str,
         routes: tuple[Route, ...],
         *,
-        told: ServiceSettings,
-        given: dict[Any, Any],
+        settings: ServiceSettings,
+        dependencies: dict[Any, Any],
         sweep: Sweep,
         start: Start | None = None,
-        clocks: tuple[Clock, ...] = (),
+        periodic: tuple[PeriodicTask, ...] = (),
     ) -> None:
         self.service = service
         self.routes = routes
-        self.publisher = Publisher(told.broker_url, service)
+        self.publisher = Publisher(settings.broker_url, service)
         self.deliveries: list[Delivery] = []
         self.stopping = asyncio.Event()
         """Set when the process is asked to end: whoever holds a request open lets it go."""
-        self._told = told
-        self._given = given
+        self._settings = settings
+        self._dependencies = dependencies
         self._sweep = sweep
         self._start = start
-        self._clocks = clocks
+        self._clocks = periodic
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._hears = False
@@ -89,11 +88,11 @@ class Consumer:
                 await outbox.insert_messages(db, await self._start(db))
         consuming, self.deliveries = broker.consumer(
             self.service,
-            self._told.broker_url,
+            self._settings.broker_url,
             self.routes,
             self._pool,
             self._relay,
-            {**self._given, Pool: self._pool},
+            {**self._dependencies, Pool: self._pool},
         )
         works = {
             "relay": self._relay.run(),
@@ -138,9 +137,9 @@ class Consumer:
         while True:
             try:
                 return await connect(
-                    self._told.database_url,
+                    self._settings.database_url,
                     name=f"millrace {self.service}",
-                    connections=self._told.database_connections,
+                    connections=self._settings.database_connections,
                 )
             except (*AWAY, OSError) as error:
                 log.warning("waiting for postgres", error=repr(error))

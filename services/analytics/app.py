@@ -18,6 +18,8 @@ ROUTES = (
 )
 
 
-def build(told: AnalyticsSettings) -> Litestar:
+def build(settings: AnalyticsSettings) -> Litestar:
     """The service, ready to run."""
-    return operations_app(Consumer("analytics", ROUTES, told=told, given={}, sweep=resend_uncounted, start=prepare_all))
+    return operations_app(
+        Consumer("analytics", ROUTES, settings=settings, dependencies={}, sweep=resend_uncounted, start=prepare_all)
+    )

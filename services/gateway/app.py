@@ -17,13 +17,13 @@ from services.gateway.http.request_metrics import measure
 from services.gateway.jobs import kinds
 from services.gateway.jobs import routes as jobs
 from services.gateway.jobs.follow import GIVEN_UP, show_zeros, sweep
-from services.gateway.jobs.submit import Accepting
+from services.gateway.jobs.submit import JobSubmitter
 from services.gateway.reports.cache import Kept
 from services.gateway.reports.registry import EVERY_SECONDS, Reports
 from services.gateway.rows.export import Downloads
 from services.gateway.settings import GatewaySettings
 from services.gateway.sources import scheduler
-from shared.bus.periodic import Clock
+from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import Route
 from shared.consumer import Consumer
 from shared.spool import Spool
@@ -41,15 +41,17 @@ def routes() -> tuple[Route, ...]:
 ROUTES = routes()
 
 
-def build(told: GatewaySettings) -> Litestar:
+def build(settings: GatewaySettings) -> Litestar:
     """The service, ready to run."""
     show_zeros()
-    spool = Spool(told.spool_url)
+    spool = Spool(settings.spool_url)
     catalog = Catalog()
-    declared, kept = Reports(Path(told.catalog_dir), catalog), Kept()
-    clocks = (Clock(scheduler.look, scheduler.EVERY_SECONDS), Clock(declared.look, EVERY_SECONDS))
-    consumer = Consumer("gateway", routes(), told=told, given={}, sweep=partial(sweep, spool=spool), clocks=clocks)
-    accepting = Accepting(consumer, catalog)
+    declared, kept = Reports(Path(settings.catalog_dir), catalog), Kept()
+    periodic = (PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS), PeriodicTask(declared.run, EVERY_SECONDS))
+    consumer = Consumer(
+        "gateway", routes(), settings=settings, dependencies={}, sweep=partial(sweep, spool=spool), periodic=periodic
+    )
+    submitter = JobSubmitter(consumer, catalog)
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]
     app = Litestar(
@@ -61,14 +63,14 @@ def build(told: GatewaySettings) -> Litestar:
         dependencies={
             "pool": Provide(lambda: consumer.pool, sync_to_thread=False),
             "relay": Provide(lambda: consumer.relay, sync_to_thread=False),
-            "accepting": Provide(lambda: accepting, sync_to_thread=False),
+            "submitter": Provide(lambda: submitter, sync_to_thread=False),
             "spool": Provide(lambda: spool, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
             "reports": Provide(lambda: declared, sync_to_thread=False),
             "kept": Provide(lambda: kept, sync_to_thread=False),
             "downloads": Provide(lambda: downloads, sync_to_thread=False),
             "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),
-            "told": Provide(lambda: told, sync_to_thread=False),
+            "settings": Provide(lambda: settings, sync_to_thread=False),
         },
         openapi_config=openapi.CONFIG,
         logging_config=None,  # ours is JSON, see shared.telemetry.logs

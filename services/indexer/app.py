@@ -12,7 +12,7 @@ from services.indexer.searches.run_search import run_search
 from services.indexer.settings import IndexerSettings
 from services.indexer.words import lookup, word_counts
 from services.indexer.words.lookup import define_words
-from shared.bus.periodic import Clock
+from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
@@ -30,16 +30,19 @@ ROUTES = (
 )
 
 
-def build(told: IndexerSettings) -> Litestar:
+def build(settings: IndexerSettings) -> Litestar:
     """The service, ready to run."""
     return operations_app(
         Consumer(
             "indexer",
             ROUTES,
-            told=told,
-            given={Outgoing: Outgoing(told.source_allow, os.environ), Known: Known()},
+            settings=settings,
+            dependencies={Outgoing: Outgoing(settings.source_allow, os.environ), Known: Known()},
             sweep=resend_unindexed,
             start=prepare_all,
-            clocks=(Clock(word_counts.look, word_counts.EVERY_SECONDS), Clock(lookup.look, lookup.EVERY_SECONDS)),
+            periodic=(
+                PeriodicTask(word_counts.run, word_counts.EVERY_SECONDS),
+                PeriodicTask(lookup.run, lookup.EVERY_SECONDS),
+            ),
         )
     )

@@ -57,19 +57,19 @@ ROUTES = (
 )
 
 
-def build(told: IngestorSettings) -> Litestar:
+def build(settings: IngestorSettings) -> Litestar:
     """The service, ready to run."""
     return operations_app(
         Consumer(
             "ingestor",
             ROUTES,
-            told=told,
-            given={
-                Spool: Spool(told.spool_url),
-                Outgoing: Outgoing(told.source_allow, os.environ),
-                IngestorSettings: told,
+            settings=settings,
+            dependencies={
+                Spool: Spool(settings.spool_url),
+                Outgoing: Outgoing(settings.source_allow, os.environ),
+                IngestorSettings: settings,
             },
-            start=partial(declare_catalog, catalog=Path(told.catalog_dir)),
+            start=partial(declare_catalog, catalog=Path(settings.catalog_dir)),
             sweep=resend_overdue,
         )
     )

@@ -9,7 +9,7 @@ import msgspec
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DetachPartition, LoadChunk, PlanDetach, PlanImport, PlanReplay, SwapStage
 from shared.contracts.message import Command
-from shared.contracts.parts import Dialect, Outcome, Problem, Terms
+from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection
 
 COUNTS = Outcome.__struct_fields__
@@ -24,7 +24,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     chunk: int
     dataset: Dataset
     dialect: Dialect
-    terms: Terms
+    load_options: LoadOptions
     file: str | None = None
     replay_of: UUID | None = None
     stopped: Problem | None = None
@@ -40,7 +40,7 @@ async def insert_plan(
 ) -> None:
     """The import and a line of the ledger for each chunk, in the order of the input; the swap of a stage comes last."""
     await db.execute(
-        "INSERT INTO imports (job_id, dataset, file, replay_of, year, dialect, terms, chunks)"
+        "INSERT INTO imports (job_id, dataset, file, replay_of, year, dialect, load_options, chunks)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         command.job_id,
         command.dataset,
@@ -48,7 +48,7 @@ async def insert_plan(
         command.replay_of if isinstance(command, PlanReplay) else None,
         command.year if isinstance(command, PlanDetach) else None,
         msgspec.to_builtins(dialect),
-        msgspec.to_builtins(Terms() if isinstance(command, PlanDetach) else command.terms),
+        msgspec.to_builtins(LoadOptions() if isinstance(command, PlanDetach) else command.load_options),
         len(planned),
     )
     await db.execute(
@@ -76,14 +76,14 @@ async def insert_chunk(
     chunk: int,
     size: int,
     dialect: Dialect,
-    terms: Terms,
+    load_options: LoadOptions,
     source: str | None = None,
 ) -> Chunk:
     """A chunk that was not planned but came with its message, of `size` bytes. Raises LookupError."""
     row = await db.fetchrow(
         """
         WITH import AS (
-            INSERT INTO imports (job_id, dataset, dialect, terms, source, chunks)
+            INSERT INTO imports (job_id, dataset, dialect, load_options, source, chunks)
             VALUES ($1, $2, $6, $7, $8, CASE WHEN $8::text IS NULL THEN 1 END) ON CONFLICT (job_id) DO NOTHING
         ), line AS (
             INSERT INTO chunks (job_id, dataset, chunk, message_id, start_byte, end_byte, line, overlong)
@@ -97,13 +97,15 @@ async def insert_chunk(
         command.id,
         size,
         msgspec.to_builtins(dialect),
-        msgspec.to_builtins(terms),
+        msgspec.to_builtins(load_options),
         source,
     )
     if row is None:
         raise LookupError(f"dataset {command.dataset} is not declared")
     dataset = msgspec.convert(row["declaration"], Dataset)
-    return Chunk(ledger=row["ledger"], job_id=job_id, chunk=chunk, dataset=dataset, dialect=dialect, terms=terms)
+    return Chunk(
+        ledger=row["ledger"], job_id=job_id, chunk=chunk, dataset=dataset, dialect=dialect, load_options=load_options
+    )
 
 
 async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
@@ -112,7 +114,8 @@ async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
     """
     row = await db.fetchrow(
         """
-        SELECT c.ledger, c.job_id, c.chunk, d.declaration AS dataset, i.dialect, i.terms, i.file, i.replay_of, i.stopped
+        SELECT c.ledger, c.job_id, c.chunk, d.declaration AS dataset, i.dialect, i.load_options, i.file, i.replay_of,
+               i.stopped
         FROM chunks c JOIN imports i USING (job_id) JOIN datasets d ON d.name = c.dataset
         WHERE c.job_id = $1 AND c.chunk = $2 FOR UPDATE OF c
         """,

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 def consumer(
-    service: str, url: str, routes: tuple[Route, ...], pool: Pool, relay: Relay, given: Mapping[Any, Any]
+    service: str, url: str, routes: tuple[Route, ...], pool: Pool, relay: Relay, dependencies: Mapping[Any, Any]
 ) -> tuple[RabbitBroker, list[Delivery]]:
     """A broker that is not started yet, and what takes its deliveries."""
     # FastStream's own acknowledgements, retries and parsing are all off: `Delivery` does these once, for every handler.
@@ -33,7 +33,7 @@ def consumer(
     )
     deliveries = []
     for route in routes:
-        delivery = Delivery(service, route, pool, relay, given)
+        delivery = Delivery(service, route, pool, relay, dependencies)
         queue = RabbitQueue(route.queue(service), queue_type=QueueType.QUORUM, durable=True, declare=False)
         broker.subscriber(
             queue, channel=Channel(prefetch_count=route.at_once), ack_policy=AckPolicy.MANUAL, no_reply=True

@@ -30,12 +30,12 @@ log = structlog.get_logger()
 class Delivery:
     """Takes the deliveries of one queue from the broker to a committed transaction."""
 
-    def __init__(self, service: str, route: Route, pool: Pool, relay: Relay, given: Mapping[Any, Any]) -> None:
+    def __init__(self, service: str, route: Route, pool: Pool, relay: Relay, dependencies: Mapping[Any, Any]) -> None:
         self._queue = route.queue(service)
         self._route = route
         self._pool = pool
         self._relay = relay
-        self._given = given
+        self._dependencies = dependencies
         metrics.MESSAGES.labels(route.message.name(), "done")  # a series that begins at 0 shows its first increase
         self.under_way: set[asyncio.Task[None]] = set()
 
@@ -104,7 +104,7 @@ class Delivery:
             if not await inbox.claim(db, message):
                 return "duplicate"
             arguments = {
-                name: db if kind is Connection else self._given[kind] for name, kind in self._route.needs.items()
+                name: db if kind is Connection else self._dependencies[kind] for name, kind in self._route.needs.items()
             }
             await outbox.insert_messages(db, _flat(await self._route.handler(message, **arguments)))
         self._relay.wake()
@@ -119,7 +119,7 @@ class Delivery:
         job_id = getattr(message, "job_id", None)
         if job_id is None:
             return "dead"
-        told = WorkFailed(
+        settings = WorkFailed(
             dataset=message.dataset,
             job_id=job_id,
             message_id=message.id,
@@ -130,7 +130,7 @@ class Delivery:
             try:
                 async with transaction(self._pool) as db:
                     if await inbox.claim(db, message):
-                        await outbox.insert_messages(db, [told])
+                        await outbox.insert_messages(db, [settings])
                 self._relay.wake()
             except AWAY:
                 await asyncio.sleep(AWAY_SECONDS)

@@ -10,7 +10,7 @@ from shared.contracts.message import Command, Message
 from shared.db import Connection
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the outbox. `queue` is empty for a message that goes to whoever listens."""
 
     id: UUID
@@ -25,7 +25,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
 
 
-COLUMNS = ", ".join(Letter.__struct_fields__)
+COLUMNS = ", ".join(OutboxMessage.__struct_fields__)
 
 
 async def insert_messages(db: Connection, messages: Sequence[Message], *, queue: str = "") -> None:
@@ -72,15 +72,15 @@ async def insert_retry(db: Connection, message: Message, *, queue: str, attempt:
     )
 
 
-async def select_due(db: Connection, limit: int) -> list[Letter]:
+async def select_due(db: Connection, limit: int) -> list[OutboxMessage]:
     """Due letters, locked against other relays until the transaction ends; by state, never by a cursor."""
     rows = await db.fetch(
         f"SELECT {COLUMNS} FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED", limit
     )
-    return [Letter(**row) for row in rows]
+    return [OutboxMessage(**row) for row in rows]
 
 
-async def delete_sent(db: Connection, letters: Sequence[Letter]) -> None:
+async def delete_sent(db: Connection, letters: Sequence[OutboxMessage]) -> None:
     """Confirmed by the broker."""
     await db.execute(
         "DELETE FROM outbox USING unnest($1::uuid[], $2::text[]) AS sent (id, queue)"
@@ -90,7 +90,7 @@ async def delete_sent(db: Connection, letters: Sequence[Letter]) -> None:
     )
 
 
-async def postpone(db: Connection, letters: Sequence[Letter], *, seconds: float) -> None:
+async def postpone(db: Connection, letters: Sequence[OutboxMessage], *, seconds: float) -> None:
     """Not taken by any queue for now."""
     await db.execute(
         "UPDATE outbox SET due_at = now() + $3 * interval '1 second' FROM unnest($1::uuid[], $2::text[])"

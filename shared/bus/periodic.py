@@ -1,4 +1,4 @@
-"""What a service does of its own accord, every so often: a look at its state, and whatever follows from that."""
+"""Periodic tasks: work that a service does on its own, at an interval."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,28 +9,28 @@ import structlog
 from shared.bus.relay import Relay
 from shared.db import Pool
 
-Look = Callable[[Pool], Awaitable[int]]
-"""Does what is due; returns how many messages it has written."""
+Work = Callable[[Pool], Awaitable[int]]
+"""Does what is due and returns the number of messages written."""
 log = structlog.get_logger()
 
 
-class Clock(NamedTuple):
-    """A look, and the seconds from the end of one to the next."""
+class PeriodicTask(NamedTuple):
+    """A task and the pause in seconds between the end of one run and the start of the next."""
 
-    look: Look
+    work: Work
     seconds: float
 
     @property
     def name(self) -> str:
-        """Of the module that looks."""
-        return self.look.__module__.rpartition(".")[2]
+        """The name of the task's module."""
+        return self.work.__module__.rpartition(".")[2]
 
     async def run(self, pool: Pool, relay: Relay) -> None:
-        """Until cancelled. A look that fails is no loss: the next one sees the same state."""
+        """Runs until cancelled. A failed run loses nothing: the next one sees the same state."""
         while True:
             try:
-                if await self.look(pool):
+                if await self.work(pool):
                     relay.wake()
             except Exception as error:
-                log.warning("look failed", clock=self.name, error=repr(error), exc_info=error)
+                log.warning("periodic task failed", task=self.name, error=repr(error), exc_info=error)
             await asyncio.sleep(self.seconds)

@@ -10,7 +10,7 @@ import msgspec
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.connection import make_url
 
-from shared.bus.outbox import Letter
+from shared.bus.outbox import OutboxMessage
 from shared.bus.topology import COMMANDS, EVENTS
 from shared.contracts.envelope import CONTENT_TYPE, Envelope
 
@@ -37,7 +37,7 @@ class Publisher:
         """Whether a message could be published now."""
         return self._connection is not None and self._connection.connected.is_set()
 
-    async def publish(self, letter: Letter) -> None:
+    async def publish(self, letter: OutboxMessage) -> None:
         """Raises Unroutable, or OSError, TimeoutError or an AMQP error when it is unknown whether it arrived."""
         # The timeout of `Exchange.publish` does not cover the wait for a lost connection.
         async with asyncio.timeout(CONFIRM_SECONDS):
@@ -101,7 +101,7 @@ class Publisher:
                 await self._connection.close()
 
 
-def encode(letter: Letter, service: str) -> bytes:
+def encode(letter: OutboxMessage, service: str) -> bytes:
     """The letter as a CloudEvent."""
     return msgspec.json.encode(
         Envelope(
@@ -118,7 +118,7 @@ def encode(letter: Letter, service: str) -> bytes:
     )
 
 
-def _properties(letter: Letter) -> aiormq.spec.Basic.Properties:
+def _properties(letter: OutboxMessage) -> aiormq.spec.Basic.Properties:
     return aiormq.spec.Basic.Properties(
         content_type=CONTENT_TYPE,
         delivery_mode=PERSISTENT,
@@ -130,7 +130,7 @@ def _properties(letter: Letter) -> aiormq.spec.Basic.Properties:
     )
 
 
-def _address(letter: Letter) -> tuple[str, str]:
+def _address(letter: OutboxMessage) -> tuple[str, str]:
     """Exchange and routing key; the exchange without a name brings a message to the queue of that key."""
     if letter.queue:
         return "", letter.queue

@@ -6,7 +6,7 @@ import aiormq
 import structlog
 
 from shared.bus import outbox
-from shared.bus.outbox import Letter
+from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher, Unroutable
 from shared.db import Pool, transaction
 from shared.db.faults import AWAY, BROKEN
@@ -69,7 +69,7 @@ class Relay:
         return len(sent)
 
 
-def _tell(sent: list[Letter], lost: list[Letter]) -> None:
+def _tell(sent: list[OutboxMessage], lost: list[OutboxMessage]) -> None:
     for letter in sent:
         metrics.PUBLISHED.labels(letter.name).inc()
     for letter in lost:

@@ -15,7 +15,7 @@ DEAF_SECONDS = 30.0
 log = structlog.get_logger()
 
 
-class Deaf(Exception):
+class NoConsumer(Exception):
     """A queue of ours has had no consumer for half a minute, though we are connected."""
 
 
@@ -32,7 +32,7 @@ async def watch(pool: Pool, publisher: Publisher, queues: list[str]) -> None:
         for queue, consumers in counts.items():
             deaf[queue] = 0.0 if consumers else deaf[queue] + EVERY_SECONDS
         if max(deaf.values(), default=0.0) >= DEAF_SECONDS:
-            raise Deaf(", ".join(queue for queue, seconds in deaf.items() if seconds))
+            raise NoConsumer(", ".join(queue for queue, seconds in deaf.items() if seconds))
 
 
 async def _look(pool: Pool, publisher: Publisher, queues: list[str]) -> dict[str, int]:

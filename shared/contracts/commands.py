@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from shared.contracts.message import Command
-from shared.contracts.parts import Dialect, Terms
+from shared.contracts.parts import Dialect, LoadOptions
 
 
 class JobCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,7 +24,7 @@ class PlanImport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
     bytes_total: int
     dialect: Dialect
-    terms: Terms = Terms()
+    load_options: LoadOptions = msgspec.field(default=LoadOptions(), name="terms")
 
 
 class LoadChunk(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,7 +53,7 @@ class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
     rows: tuple[msgspec.Raw, ...]
     columns: tuple[str, ...]
-    terms: Terms
+    load_options: LoadOptions = msgspec.field(name="terms")
 
 
 class PullPage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,7 +70,7 @@ class PlanReplay(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Load failed rows of the job `replay_of` again, as they are: those with this error, or all that are open."""
 
     replay_of: UUID
-    terms: Terms
+    load_options: LoadOptions = msgspec.field(name="terms")
     code: str | None = None
     column: str | None = None
 

@@ -59,7 +59,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple(name for name in self.columns if not name.startswith("_"))
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LoadOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a job is to do with its rows, and when it is to give up.
 
     More failed rows than `max_errors`, or after a thousand rows a larger share than `max_error_rate`, end the job;

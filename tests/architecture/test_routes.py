@@ -205,7 +205,7 @@ def test_what_handlers_need_is_given_to_them(tmp_path: Path) -> None:
         consumer = consumer_of(app)
         assert consumer.routes == HEARD[service]
         needed = {kind for route in consumer.routes for kind in route.needs.values()}
-        assert needed <= set(consumer._given) | {Connection, Pool}, service
+        assert needed <= set(consumer._dependencies) | {Connection, Pool}, service
 
 
 def consumer_of(app: Litestar) -> Any:

@@ -14,11 +14,11 @@ import msgspec
 import pytest
 
 from services.gateway.jobs.kinds import to_body
-from shared.bus.outbox import Letter
+from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import encode
 from shared.contracts import commands, envelope, events
 from shared.contracts.message import Command, Event, Message
-from shared.contracts.parts import Dialect, Outcome, Problem, Terms
+from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from tests.unit.test_progress import queued
 
 GOLDEN = Path(__file__).with_name("wire.json")
@@ -26,7 +26,7 @@ AT = dt.datetime(2021, 11, 7, 2, 48, 42, 123456, tzinfo=dt.UTC)
 JOB = UUID("01900000-0000-7000-8000-000000000001")
 ABOUT: dict[str, Any] = {"dataset": "hired_employees", "job_id": JOB}
 OUTCOME = Outcome(rows_read=21, inserted=5, updated=4, unchanged=3, duplicates=2, failed=1, checked=6, deleted=7)
-TERMS = Terms(
+TERMS = LoadOptions(
     mode="replace",
     validate_only=True,
     check_references=True,
@@ -47,13 +47,13 @@ EXAMPLES: list[Message] = [
         sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         bytes_total=1000,
         dialect=Dialect(columns=("id", "name"), header=True, delimiter=";", quote="'", format="ndjson"),
-        terms=TERMS,
+        load_options=TERMS,
     ),
     commands.LoadChunk(**ABOUT, chunk=2, start=100, end=1000, line=11, overlong=True),
     commands.SwapStage(**ABOUT, chunk=3),
-    commands.LoadRows(**ABOUT, rows=(msgspec.Raw(b'{"id":15}'),), columns=("id",), terms=TERMS),
+    commands.LoadRows(**ABOUT, rows=(msgspec.Raw(b'{"id":15}'),), columns=("id",), load_options=TERMS),
     commands.PullPage(**ABOUT, source="crm", chunk=2, at={"page": 3}),
-    commands.PlanReplay(**ABOUT, replay_of=UUID(int=7), terms=TERMS, **FILTER),
+    commands.PlanReplay(**ABOUT, replay_of=UUID(int=7), load_options=TERMS, **FILTER),
     commands.PlanDetach(**ABOUT, year=2021),
     commands.DetachPartition(**ABOUT, chunk=1, year=2021),
     commands.DiscardRows(dataset="hired_employees", request_id=UUID(int=6), failed_in=JOB, **FILTER),
@@ -91,7 +91,7 @@ each_message = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: 
 
 def body(message: Message) -> bytes:
     """As the publisher writes it."""
-    letter = Letter(
+    letter = OutboxMessage(
         id=message.id,
         queue="",
         name=message.name(),
@@ -154,7 +154,7 @@ def test_a_message_with_a_field_of_tomorrow_can_be_read_today(message: Message) 
 @each_message
 def test_every_field_is_in_the_recorded_body(message: Message) -> None:
     recorded = msgspec.json.decode(golden()[type(message).__name__])["data"]
-    assert set(recorded) == set(message.__struct_fields__)
+    assert set(recorded) == set(message.__struct_encode_fields__)
 
 
 @each_message

@@ -23,7 +23,7 @@ from shared.catalog.files import read_datasets
 from shared.contracts.commands import DeclareDataset, LoadChunk, LoadRows, PlanImport, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped
 from shared.contracts.message import Message
-from shared.contracts.parts import Dialect, Outcome, Terms
+from shared.contracts.parts import Dialect, LoadOptions, Outcome
 from shared.db import Connection, Pool, connect
 from shared.spool import Spool
 from tests.stack import ROOT
@@ -35,7 +35,7 @@ CHUNK_BYTES = 100
 CONNECTIONS = 8
 ROUNDS = 100
 SECONDS = 20.0
-UPSERT = Terms()
+UPSERT = LoadOptions()
 Asked = LoadChunk | LoadRows | SwapStage
 Said = ChunkLoaded | SwapStage | ImportStopped
 
@@ -76,16 +76,18 @@ class Ingestor:
         self,
         dataset: str,
         text: str,
-        terms: Terms = UPSERT,
+        load_options: LoadOptions = UPSERT,
         *,
         columns: tuple[str, ...] = (),
         chunk_bytes: int = CHUNK_BYTES,
     ) -> list[LoadChunk | SwapStage]:
         """What is asked first of a job that brings a text without a header line."""
-        asked, _ = await self.split(self.command(dataset, text, terms, columns=columns), chunk_bytes=chunk_bytes)
+        asked, _ = await self.split(self.command(dataset, text, load_options, columns=columns), chunk_bytes=chunk_bytes)
         return asked
 
-    def command(self, dataset: str, text: str, terms: Terms = UPSERT, *, columns: tuple[str, ...] = ()) -> PlanImport:
+    def command(
+        self, dataset: str, text: str, load_options: LoadOptions = UPSERT, *, columns: tuple[str, ...] = ()
+    ) -> PlanImport:
         """To import a text, which is in the spool now."""
         job_id = uuid4()
         (self._folder / str(job_id)).write_text(text)
@@ -97,7 +99,7 @@ class Ingestor:
             sha256="",
             bytes_total=len(text.encode()),
             dialect=Dialect(columns=names, header=False),
-            terms=terms,
+            load_options=load_options,
         )
 
     async def split(
@@ -112,7 +114,7 @@ class Ingestor:
         asked = [message for message in said if not isinstance(message, ImportPlanned)]
         (planned,) = (message for message in said if isinstance(message, ImportPlanned))
         loads = [message for message in asked if isinstance(message, LoadChunk)]
-        swaps = command.terms.mode == "replace" and not command.terms.validate_only
+        swaps = command.load_options.mode == "replace" and not command.load_options.validate_only
         assert (planned.chunks, planned.bytes) == (len(loads) + swaps, command.bytes_total)
         return asked, planned
 
@@ -158,7 +160,7 @@ class Ingestor:
         self,
         dataset: str,
         text: str,
-        terms: Terms = UPSERT,
+        load_options: LoadOptions = UPSERT,
         *,
         chance: random.Random | None = None,
         columns: tuple[str, ...] = (),
@@ -166,7 +168,7 @@ class Ingestor:
     ) -> Ended:
         """A whole job."""
         return await self.follow(
-            await self.begin(dataset, text, terms, columns=columns, chunk_bytes=chunk_bytes), chance
+            await self.begin(dataset, text, load_options, columns=columns, chunk_bytes=chunk_bytes), chance
         )
 
     async def declare(self, name: str, declaration: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from litestar import Litestar
 
 from shared.bus import outbox, topology
-from shared.bus.outbox import Letter
+from shared.bus.outbox import OutboxMessage
 from shared.bus.routes import Route, on
 from shared.consumer import Consumer
 from shared.contracts.events import WorkFailed
@@ -198,8 +198,8 @@ async def running(database_url: str, broker_url: str, *, through: str | None = N
     consumer = Consumer(
         service,
         ROUTES,
-        told=ServiceSettings(database_url=url, broker_url=through or broker_url),
-        given={Script: script},
+        settings=ServiceSettings(database_url=url, broker_url=through or broker_url),
+        dependencies={Script: script},
         sweep=_nothing,
     )
     await _make_schema(database_url)
@@ -214,9 +214,9 @@ async def running(database_url: str, broker_url: str, *, through: str | None = N
         yield Probe(consumer, script, broker)
 
 
-def to_letter(message: Message, *, attempt: int = 0) -> Letter:
+def to_letter(message: Message, *, attempt: int = 0) -> OutboxMessage:
     """The message as a relay reads it from an outbox."""
-    return Letter(
+    return OutboxMessage(
         id=message.id,
         queue="",
         name=message.name(),

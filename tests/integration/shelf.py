@@ -13,7 +13,7 @@ from shared import ledger
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DeclareDataset, IndexPiece
 from shared.contracts.events import ChunkLoaded, DatasetDeclared
-from shared.contracts.parts import Terms
+from shared.contracts.parts import LoadOptions
 from shared.db import Pool
 from shared.search import filters, ordering
 from shared.search.query import Found, Question
@@ -22,8 +22,8 @@ from tests.integration.loading import Ingestor
 from tests.integration.readers import Indexer
 
 Row = Mapping[str, Any]
-UPSERT = Terms()
-REPLACE = Terms(mode="replace", max_shrink=1.0)
+UPSERT = LoadOptions()
+REPLACE = LoadOptions(mode="replace", max_shrink=1.0)
 FIELDS = [
     {"name": "id", "type": "integer", "required": True},
     {"name": "title", "type": "string"},
@@ -74,7 +74,7 @@ class Shelf:
             return await ledger.select_dataset(db, "books")
 
     async def load(
-        self, rows: Iterable[Row], terms: Terms = UPSERT, *, chunk_bytes: int = CHUNK_BYTES
+        self, rows: Iterable[Row], terms: LoadOptions = UPSERT, *, chunk_bytes: int = CHUNK_BYTES
     ) -> list[ChunkLoaded]:
         """Nothing is indexed yet."""
         ended = await self.ingestor.do("books", as_csv(rows), terms, columns=NAMES, chunk_bytes=chunk_bytes)
@@ -82,7 +82,7 @@ class Shelf:
         assert ended.outcome.failed == 0
         return ended.loaded
 
-    async def bring(self, rows: Iterable[Row], terms: Terms = UPSERT, *, chunk_bytes: int = CHUNK_BYTES) -> None:
+    async def bring(self, rows: Iterable[Row], terms: LoadOptions = UPSERT, *, chunk_bytes: int = CHUNK_BYTES) -> None:
         """Everything can be found then, and every word is counted."""
         for event in await self.load(rows, terms, chunk_bytes=chunk_bytes):
             await self.indexer.index(event)

@@ -12,11 +12,11 @@ from litestar import Litestar
 from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Problem
 from services.gateway.jobs.job import JobRequest
-from services.gateway.jobs.submit import Accepted, Accepting
+from services.gateway.jobs.submit import Accepted, JobSubmitter
 from shared.consumer import Consumer
 from shared.contracts.commands import LoadRows
 from shared.contracts.message import Message
-from shared.contracts.parts import Terms
+from shared.contracts.parts import LoadOptions
 from shared.db import Connection
 from shared.settings import ServiceSettings
 
@@ -25,13 +25,13 @@ MANY = 200
 
 
 @pytest.fixture
-async def accepting(database: dict[str, str]) -> AsyncIterator[Accepting]:
+async def submitter(database: dict[str, str]) -> AsyncIterator[JobSubmitter]:
     """Of a gateway that has its Postgres, but no broker."""
     told = ServiceSettings(database_url=database["gateway"], broker_url=NOWHERE)
-    consumer = Consumer("gateway", (), told=told, given={}, sweep=nothing)
+    consumer = Consumer("gateway", (), settings=told, dependencies={}, sweep=nothing)
     async with consumer.running(Litestar([])):
         await consumer.pool.execute("INSERT INTO api_keys (id, name, hash, scope) VALUES ('k', 'k', '', 'write')")
-        yield Accepting(consumer, Catalog())
+        yield JobSubmitter(consumer, Catalog())
 
 
 async def nothing(_db: Connection) -> list[tuple[str, Message]]:
@@ -40,7 +40,7 @@ async def nothing(_db: Connection) -> list[tuple[str, Message]]:
 
 def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprint: str = "f") -> JobRequest:
     row = msgspec.Raw(msgspec.json.encode({"id": number}))
-    command = LoadRows(dataset="departments", job_id=uuid4(), rows=(row,), columns=("id",), terms=Terms())
+    command = LoadRows(dataset="departments", job_id=uuid4(), rows=(row,), columns=("id",), load_options=LoadOptions())
     return JobRequest(
         kind="rows",
         command=command,
@@ -53,60 +53,60 @@ def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprin
     )
 
 
-async def ask(accepting: Accepting, *asked: JobRequest) -> list[Accepted | BaseException]:
+async def ask(submitter: JobSubmitter, *asked: JobRequest) -> list[Accepted | BaseException]:
     """All at once."""
-    return await asyncio.gather(*map(accepting.accept, asked), return_exceptions=True)
+    return await asyncio.gather(*map(submitter.accept, asked), return_exceptions=True)
 
 
-async def jobs(accepting: Accepting) -> set[UUID]:
+async def jobs(submitter: JobSubmitter) -> set[UUID]:
     """Of which there are the job, its first event and its command."""
-    events = await accepting.pool.fetch("SELECT id, job_id FROM events WHERE type = 'job.created' ORDER BY id")
+    events = await submitter.pool.fetch("SELECT id, job_id FROM events WHERE type = 'job.created' ORDER BY id")
     assert [row["id"] for row in events] == list(range(1, len(events) + 1))
-    found = {row["id"] for row in await accepting.pool.fetch("SELECT id FROM jobs")}
+    found = {row["id"] for row in await submitter.pool.fetch("SELECT id FROM jobs")}
     assert {row["job_id"] for row in events} == found
-    commands = await accepting.pool.fetch("SELECT subject FROM outbox WHERE name = 'load_rows'")
+    commands = await submitter.pool.fetch("SELECT subject FROM outbox WHERE name = 'load_rows'")
     assert sorted(row["subject"] for row in commands) == sorted(map(str, found))
     return found
 
 
-async def test_two_hundred_requests_share_a_few_transactions(accepting: Accepting) -> None:
+async def test_two_hundred_requests_share_a_few_transactions(submitter: JobSubmitter) -> None:
     asked = [batch(number) for number in range(MANY)]
-    answers = await ask(accepting, *asked)
+    answers = await ask(submitter, *asked)
     assert [answer.job.id for answer in answers if isinstance(answer, Accepted)] == [
         one.command.job_id for one in asked
     ]
-    assert await jobs(accepting) == {one.command.job_id for one in asked}
-    assert await accepting.pool.fetchval("SELECT count(DISTINCT xmin::text) FROM jobs") <= 3
+    assert await jobs(submitter) == {one.command.job_id for one in asked}
+    assert await submitter.pool.fetchval("SELECT count(DISTINCT xmin::text) FROM jobs") <= 3
     # Who comes later is not forgotten.
-    assert isinstance(await accepting.accept(batch(0)), Accepted)
+    assert isinstance(await submitter.accept(batch(0)), Accepted)
 
 
-async def test_of_requests_with_one_idempotency_key_one_is_accepted(accepting: Accepting) -> None:
+async def test_of_requests_with_one_idempotency_key_one_is_accepted(submitter: JobSubmitter) -> None:
     asked = [batch(number // 4, key=f"key {number // 4}", fingerprint=f"{number // 4}") for number in range(MANY)]
     asked[7] = batch(0, key="key 1", fingerprint="something else")
-    answers = await ask(accepting, *asked)
+    answers = await ask(submitter, *asked)
     accepted = [answer for answer in answers if isinstance(answer, Accepted)]
     (refused,) = (answer for answer in answers if isinstance(answer, Problem))
     assert (answers.index(refused), refused.status, refused.code) == (7, 422, "idempotency_key_reused")
     first = {answer.job.id for answer in accepted if not answer.replayed}
     assert len(first) == MANY // 4
-    assert await jobs(accepting) == first == {answer.job.id for answer in accepted}
+    assert await jobs(submitter) == first == {answer.job.id for answer in accepted}
 
 
-async def test_one_that_postgres_refuses_costs_the_others_nothing(accepting: Accepting) -> None:
+async def test_one_that_postgres_refuses_costs_the_others_nothing(submitter: JobSubmitter) -> None:
     asked = [batch(number, key=f"key {number // 2}", fingerprint="f") for number in range(20)]
     asked[5] = batch(5, api_key="revoked and deleted meanwhile")
-    answers = await ask(accepting, *asked)
+    answers = await ask(submitter, *asked)
     (refused,) = (answer for answer in answers if not isinstance(answer, Accepted))
     assert answers.index(refused) == 5
     assert isinstance(refused, asyncpg.ForeignKeyViolationError)
-    assert len(await jobs(accepting)) == 10
+    assert len(await jobs(submitter)) == 10
 
 
-async def test_who_does_not_wait_for_the_answer_is_accepted_and_nobody_hindered(accepting: Accepting) -> None:
+async def test_who_does_not_wait_for_the_answer_is_accepted_and_nobody_hindered(submitter: JobSubmitter) -> None:
     gone, stays = batch(1), batch(2)
-    tasks = [asyncio.create_task(accepting.accept(one)) for one in (gone, stays)]
+    tasks = [asyncio.create_task(submitter.accept(one)) for one in (gone, stays)]
     await asyncio.sleep(0)  # both are in the group now
     tasks[0].cancel()
     assert isinstance(await tasks[1], Accepted)
-    assert await jobs(accepting) == {gone.command.job_id, stays.command.job_id}
+    assert await jobs(submitter) == {gone.command.job_id, stays.command.job_id}

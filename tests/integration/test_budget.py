@@ -11,12 +11,12 @@ import pytest
 from services.ingestor import chunk_ledger
 from shared.bus import inbox
 from shared.contracts.events import ChunkLoaded, ImportStopped
-from shared.contracts.parts import Outcome, Terms
+from shared.contracts.parts import LoadOptions, Outcome
 from tests.integration.loading import Asked, Ended, Ingestor, Said, somebody_waits, total
 from tests.integration.story import until_done
 
 BAD = "x,bad\n"
-CHECKED = Terms(check_references=True)
+CHECKED = LoadOptions(check_references=True)
 
 
 def good(*numbers: int) -> str:
@@ -53,7 +53,7 @@ def stop_of(said: list[Said]) -> ImportStopped:
 
 async def test_a_job_with_more_failed_rows_than_allowed_stops_and_tells_what_was_done(ingestor: Ingestor) -> None:
     pieces = [good(1, 2) + BAD, good(3, 4), good(5) + BAD + "7,\n", good(8)]
-    asked = await pieces_of(ingestor, pieces, Terms(max_errors=2))
+    asked = await pieces_of(ingestor, pieces, LoadOptions(max_errors=2))
     (first,) = await ingestor.hear(asked[0])
     assert isinstance(first, ChunkLoaded)
     stopped = stop_of(await ingestor.hear(asked[2]))
@@ -73,23 +73,23 @@ async def test_a_job_with_more_failed_rows_than_allowed_stops_and_tells_what_was
     assert await errors(ingestor, asked[0].job_id) == before
 
 
-async def pieces_of(ingestor: Ingestor, pieces: list[str], terms: Terms) -> list[Asked]:
+async def pieces_of(ingestor: Ingestor, pieces: list[str], load_options: LoadOptions) -> list[Asked]:
     """A chunk for each piece."""
     size = max(map(len, pieces))
     padded = [piece.replace("\n", " " * (size - len(piece)) + "\n", 1) for piece in pieces]
-    asked = await ingestor.begin("departments", "".join(padded), terms, chunk_bytes=size)
+    asked = await ingestor.begin("departments", "".join(padded), load_options, chunk_bytes=size)
     assert len(asked) == len(pieces)
     return [*asked]
 
 
 async def test_as_many_failed_rows_as_are_allowed_do_not_stop_a_job(ingestor: Ingestor) -> None:
-    ended = await ingestor.do("departments", BAD * 2 + good(1), Terms(max_errors=2), chunk_bytes=10)
+    ended = await ingestor.do("departments", BAD * 2 + good(1), LoadOptions(max_errors=2), chunk_bytes=10)
     assert (ended.stopped, ended.outcome) == (None, Outcome(rows_read=3, inserted=1, failed=2))
 
 
 async def test_rows_that_the_table_refuses_count_too(ingestor: Ingestor) -> None:
     await ingestor.do("departments", good(1, 2))
-    ended = await ingestor.do("departments", good(1, 2, 3), Terms(mode="insert", max_errors=1), chunk_bytes=1000)
+    ended = await ingestor.do("departments", good(1, 2, 3), LoadOptions(mode="insert", max_errors=1), chunk_bytes=1000)
     assert ended.stopped is not None
     assert ended.outcome == Outcome(rows_read=3, inserted=1, failed=2)
 
@@ -100,8 +100,8 @@ async def test_the_share_of_failed_rows_counts_after_a_thousand(
 ) -> None:
     size = 1000
     text = BAD * failed + good(*range(1000, 2000 - failed))
-    terms = Terms(max_error_rate=0.1)
-    ended = await ingestor.do("departments", text, terms, chunk_bytes=size)
+    load_options = LoadOptions(max_error_rate=0.1)
+    ended = await ingestor.do("departments", text, load_options, chunk_bytes=size)
     assert len(ended.loaded) > 3
     assert (ended.stopped is not None) is stops
     assert ended.outcome == Outcome(rows_read=1000, inserted=1000 - failed, failed=failed)
@@ -111,7 +111,7 @@ async def test_the_share_of_failed_rows_counts_after_a_thousand(
 
 async def test_a_chunk_that_is_under_way_when_the_job_stops_is_taken_back(ingestor: Ingestor) -> None:
     await ingestor.do("departments", "5,before\n")
-    asked = await pieces_of(ingestor, [BAD, good(5, 6) + BAD, good(7)], Terms(max_errors=0))
+    asked = await pieces_of(ingestor, [BAD, good(5, 6) + BAD, good(7)], LoadOptions(max_errors=0))
     other_job = await ingestor.begin("departments", good(9))
     async with ingestor.transaction() as db:
         stopped = stop_of(await ingestor.handle(asked[0], db))
@@ -134,7 +134,7 @@ async def test_a_chunk_that_is_under_way_when_the_job_stops_is_taken_back(ingest
 async def test_a_job_stops_once_and_its_books_are_right_when_chunks_load_at_once(ingestor: Ingestor, seed: int) -> None:
     chance = random.Random(seed)
     lines = [BAD if chance.random() < 0.2 else good(chance.randint(1, 30)) for _ in range(120)]
-    asked = await ingestor.begin("departments", "".join(lines), Terms(max_errors=9))
+    asked = await ingestor.begin("departments", "".join(lines), LoadOptions(max_errors=9))
     said = await asyncio.gather(*(until_done(ingestor.hear, message) for message in asked))
     ended = Ended([event for one in said for event in one if isinstance(event, ChunkLoaded)], None)
     (stopped,) = (event for one in said for event in one if isinstance(event, ImportStopped))
@@ -149,7 +149,7 @@ async def test_only_so_many_failed_rows_are_kept_but_all_are_counted(
     ingestor: Ingestor, most: int, *, at_once: bool
 ) -> None:
     lines = [("x,bad\n", ",\n", good(number))[number % 3] for number in range(1, 61)]
-    asked = await ingestor.begin("departments", "".join(lines), Terms(max_failed_rows=most), chunk_bytes=40)
+    asked = await ingestor.begin("departments", "".join(lines), LoadOptions(max_failed_rows=most), chunk_bytes=40)
     assert len(asked) > 8
     if at_once:
         said = await asyncio.gather(*(until_done(ingestor.hear, message) for message in asked))
@@ -197,8 +197,8 @@ async def test_a_row_that_refers_to_nothing_fails_with_everything_else_that_is_w
 
 
 async def test_validating_looks_references_up_too(ingestor: Ingestor) -> None:
-    terms = Terms(validate_only=True, check_references=True)
-    ended = await ingestor.do("hired_employees", "1,Ada,2021-01-01T00:00:00Z,1,1\n", terms)
+    load_options = LoadOptions(validate_only=True, check_references=True)
+    ended = await ingestor.do("hired_employees", "1,Ada,2021-01-01T00:00:00Z,1,1\n", load_options)
     assert ended.outcome == Outcome(rows_read=1, failed=1)
 
 
@@ -242,7 +242,7 @@ async def test_where_a_reference_leads_nowhere_every_row_fails(ingestor: Ingesto
 
 
 async def test_what_is_told_of_a_stop_can_be_told_again(ingestor: Ingestor) -> None:
-    ended = await ingestor.do("departments", BAD + good(1), Terms(max_errors=0))
+    ended = await ingestor.do("departments", BAD + good(1), LoadOptions(max_errors=0))
     assert ended.stopped is not None
     again = msgspec.convert(
         await ingestor.pool.fetchval("SELECT stopped FROM imports WHERE stopped IS NOT NULL"),

@@ -12,7 +12,7 @@ from services.analytics.handlers import count_chunk
 from services.analytics.rollups import Tables
 from shared.bus.failures import Postponed
 from shared.contracts.events import ChunkLoaded
-from shared.contracts.parts import Terms
+from shared.contracts.parts import LoadOptions
 from shared.db import Connection
 from tests.integration.loading import Ingestor, somebody_waits
 from tests.integration.readers import Analytics
@@ -31,9 +31,11 @@ async def sales(ingestor: Ingestor, analytics: Analytics) -> Ingestor:
     return ingestor
 
 
-async def bring(ingestor: Ingestor, *lines: str, terms: Terms | None = None) -> ChunkLoaded:
+async def bring(ingestor: Ingestor, *lines: str, load_options: LoadOptions | None = None) -> ChunkLoaded:
     """One job of one chunk."""
-    ended = await ingestor.do("sales", "".join(lines), terms or Terms(), columns=COLUMNS, chunk_bytes=10_000)
+    ended = await ingestor.do(
+        "sales", "".join(lines), load_options or LoadOptions(), columns=COLUMNS, chunk_bytes=10_000
+    )
     return ended.loaded[-1]
 
 
@@ -84,7 +86,7 @@ async def test_while_chunks_overtake_each_other_fewer_rows_than_none_may_have_a_
 ) -> None:
     first = await bring(sales, sale(1, price="3"), sale(2, price="4"))
     second = await bring(sales, sale(1, price="4"))
-    third = await bring(sales, sale(2, price="4"), terms=Terms(mode="replace", max_shrink=1))
+    third = await bring(sales, sale(2, price="4"), load_options=LoadOptions(mode="replace", max_shrink=1))
     for event, expected in ((second, (4, 4, 1, 0)), (third, (None, None, 0, -1)), (first, (4, 4, 1, 1))):
         await analytics.hear(event)
         assert await sold(analytics) == [expected]

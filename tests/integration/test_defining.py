@@ -280,7 +280,7 @@ async def test_a_place_that_is_not_allowed_is_not_asked(ingestor: Ingestor, inde
 async def test_what_lacks_is_asked_for_by_itself(ingestor: Ingestor, indexer: Indexer, outside: Outside) -> None:
     async def looked() -> list[str]:
         """Messages that were written down."""
-        count = await lookup.look(indexer.pool)
+        count = await lookup.run(indexer.pool)
         names = [row["name"] for row in await indexer.pool.fetch("DELETE FROM outbox RETURNING name")]
         assert len(names) == count
         return names
@@ -315,7 +315,7 @@ async def test_a_dataset_that_cannot_be_looked_after_does_not_keep_the_others_wa
         "INSERT INTO indexes (dataset, search, state) SELECT 'broken', search, state FROM indexes"
         " WHERE dataset = 'paragraphs'"
     )
-    assert await lookup.look(indexer.pool) == 1
+    assert await lookup.run(indexer.pool) == 1
 
 
 async def test_a_dataset_without_a_dictionary_asks_nobody(

@@ -12,7 +12,7 @@ import pytest
 
 from shared.bus import delivery, failures, outbox, publisher, relay
 from shared.bus.failures import Later, Permanent, Postponed
-from shared.bus.outbox import Letter
+from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
 from shared.contracts.envelope import LARGEST_BYTES
@@ -341,10 +341,10 @@ async def test_a_message_that_no_queue_takes_waits_in_the_outbox_until_one_does(
 async def test_a_relay_that_crashes_before_it_forgets_sends_again_and_the_effect_is_still_one(
     probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[Letter] = []
+    sent: list[OutboxMessage] = []
     forget = outbox.delete_sent
 
-    async def crash_once(db: Connection, letters: list[Letter]) -> None:
+    async def crash_once(db: Connection, letters: list[OutboxMessage]) -> None:
         sent.extend(letters)
         if len(sent) == len(letters):
             raise ConnectionResetError("the relay's process is killed here")
@@ -487,9 +487,9 @@ async def test_a_relay_that_loses_postgres_before_it_forgets_goes_on(
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
     forget = outbox.delete_sent
-    sent: list[Letter] = []
+    sent: list[OutboxMessage] = []
 
-    async def lose_once(db: Connection, letters: list[Letter]) -> None:
+    async def lose_once(db: Connection, letters: list[OutboxMessage]) -> None:
         sent.extend(letters)
         if len(sent) == len(letters):
             await terminate_sessions(probe)

@@ -19,7 +19,7 @@ from shared.bus import inbox
 from shared.bus.failures import Later, Permanent, Postponed
 from shared.contracts.commands import DetachPartition, LoadRows, PlanDetach, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportPlanned
-from shared.contracts.parts import Outcome, Terms
+from shared.contracts.parts import LoadOptions, Outcome
 from shared.db import Connection
 from tests.integration.loading import DATASETS, Ingestor, connected, somebody_waits
 from tests.integration.readers import Analytics, Indexer
@@ -289,8 +289,8 @@ async def test_a_replacement_waits_and_makes_the_year_anew_that_its_rows_need(
     ingestor: Ingestor, analytics: Analytics, indexer: Indexer
 ) -> None:
     events = (await ingestor.do(HIRED, hired((1, "ada", 2020), (2, "bob", 2021)))).loaded
-    terms = Terms(mode="replace", max_shrink=1)
-    asked = await ingestor.begin(HIRED, hired((1, "ada", 2020), (2, "rob", 2021)), terms, chunk_bytes=1000)
+    load_options = LoadOptions(mode="replace", max_shrink=1)
+    asked = await ingestor.begin(HIRED, hired((1, "ada", 2020), (2, "rob", 2021)), load_options, chunk_bytes=1000)
     said = [message for one in asked if not isinstance(one, SwapStage) for message in await ingestor.hear(one)]
     (swap,) = (message for message in said if isinstance(message, SwapStage))
     async with ingestor.transaction() as db:
@@ -307,14 +307,16 @@ async def test_a_replacement_waits_and_makes_the_year_anew_that_its_rows_need(
 
 async def test_a_file_without_rows_replaces_all_years_by_nothing(ingestor: Ingestor) -> None:
     await ingestor.do(HIRED, hired((1, "ada", 2020)))
-    ended = await ingestor.do(HIRED, "", Terms(mode="replace", max_shrink=1))
+    ended = await ingestor.do(HIRED, "", LoadOptions(mode="replace", max_shrink=1))
     assert ended.outcome == Outcome(deleted=1)
 
 
 async def test_of_rows_that_nobody_searches_or_sums_up_no_images_are_kept(ingestor: Ingestor) -> None:
     await ingestor.declare("plain", PLAIN)
     rows = tuple(msgspec.Raw(f'{{"day":"{year}-02-03"}}'.encode()) for year in (2020, 2021, 2021))
-    command = LoadRows(dataset="plain", job_id=uuid4(), rows=rows, columns=("day",), terms=Terms(mode="append"))
+    command = LoadRows(
+        dataset="plain", job_id=uuid4(), rows=rows, columns=("day",), load_options=LoadOptions(mode="append")
+    )
     assert await ingestor.hear(command)
     assert (await detach(ingestor, 2021, "plain")).outcome == Outcome(deleted=2)
     found = await ingestor.pool.fetch("SELECT day, note FROM detached.plain__2021")
@@ -326,7 +328,9 @@ async def test_of_rows_that_nobody_searches_or_sums_up_no_images_are_kept(ingest
 async def test_who_begins_to_read_a_dataset_meanwhile_is_not_passed_over(ingestor: Ingestor) -> None:
     await ingestor.declare("plain", PLAIN)
     rows = (msgspec.Raw(b'{"day":"2021-02-03"}'),)
-    command = LoadRows(dataset="plain", job_id=uuid4(), rows=rows, columns=("day",), terms=Terms(mode="append"))
+    command = LoadRows(
+        dataset="plain", job_id=uuid4(), rows=rows, columns=("day",), load_options=LoadOptions(mode="append")
+    )
     assert await ingestor.hear(command)
     detach = await plan(ingestor, 2021, "plain")
     async with ingestor.pool.acquire() as reader:

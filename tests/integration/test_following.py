@@ -28,7 +28,7 @@ from shared.contracts.events import (
     JobSucceeded,
 )
 from shared.contracts.message import Message
-from shared.contracts.parts import Terms
+from shared.contracts.parts import LoadOptions
 from shared.db import Connection, Pool
 from tests.integration.loading import UPSERT, Ended, Ingestor, connected
 from tests.integration.readers import Analytics, Indexer
@@ -102,7 +102,7 @@ def importing(command: PlanImport) -> JobRequest:
     return JobRequest(
         kind="import",
         command=command,
-        mode=command.terms.mode,
+        mode=command.load_options.mode,
         api_key=None,
         idempotency_key=None,
         fingerprint="",
@@ -113,16 +113,18 @@ def importing(command: PlanImport) -> JobRequest:
 def batch(
     *rows: str,
     dataset: str = "items",
-    terms: Terms = UPSERT,
+    load_options: LoadOptions = UPSERT,
     key: tuple[str, str] | None = None,
     fingerprint: str = "",
 ) -> JobRequest:
     raws = tuple(msgspec.Raw(row.encode()) for row in rows)
-    command = LoadRows(dataset=dataset, job_id=uuid4(), rows=raws, columns=("id", "name", "price"), terms=terms)
+    command = LoadRows(
+        dataset=dataset, job_id=uuid4(), rows=raws, columns=("id", "name", "price"), load_options=load_options
+    )
     return JobRequest(
         kind="rows",
         command=command,
-        mode=terms.mode,
+        mode=load_options.mode,
         api_key=key[0] if key else None,
         idempotency_key=key[1] if key else None,
         fingerprint=fingerprint,
@@ -158,18 +160,18 @@ async def happened(
 
 TEXT = departments(*"ABCDEFGH")
 BROKEN = TEXT + "x,bad\n" + TEXT.replace("A", "Z")
-CASES: dict[str, tuple[str, Terms, str, str]] = {
-    "upsert": (TEXT, Terms(), "succeeded", ""),
-    "insert": ("1,Taken\n" + TEXT, Terms(mode="insert"), "succeeded", ""),
-    "partial": (BROKEN, Terms(), "partial", ""),
-    "replace": (BROKEN, Terms(mode="replace"), "partial", ""),
-    "empty": ("", Terms(), "succeeded", ""),
-    "replaced by nothing": ("", Terms(mode="replace"), "succeeded", ""),
-    "validated": (BROKEN, Terms(validate_only=True), "partial", ""),
-    "only bad rows": ("x,bad\n,\n", Terms(), "failed", "all_rows_failed"),
-    "too many errors": (BROKEN, Terms(max_errors=0), "failed", "too_many_errors"),
-    "too many errors in the end": (TEXT + "x,bad\n", Terms(max_errors=0), "failed", "too_many_errors"),
-    "nothing replaced": (BROKEN, Terms(mode="replace", max_errors=0), "failed", "too_many_errors"),
+CASES: dict[str, tuple[str, LoadOptions, str, str]] = {
+    "upsert": (TEXT, LoadOptions(), "succeeded", ""),
+    "insert": ("1,Taken\n" + TEXT, LoadOptions(mode="insert"), "succeeded", ""),
+    "partial": (BROKEN, LoadOptions(), "partial", ""),
+    "replace": (BROKEN, LoadOptions(mode="replace"), "partial", ""),
+    "empty": ("", LoadOptions(), "succeeded", ""),
+    "replaced by nothing": ("", LoadOptions(mode="replace"), "succeeded", ""),
+    "validated": (BROKEN, LoadOptions(validate_only=True), "partial", ""),
+    "only bad rows": ("x,bad\n,\n", LoadOptions(), "failed", "all_rows_failed"),
+    "too many errors": (BROKEN, LoadOptions(max_errors=0), "failed", "too_many_errors"),
+    "too many errors in the end": (TEXT + "x,bad\n", LoadOptions(max_errors=0), "failed", "too_many_errors"),
+    "nothing replaced": (BROKEN, LoadOptions(mode="replace", max_errors=0), "failed", "too_many_errors"),
 }
 
 
@@ -179,8 +181,8 @@ async def test_an_import_ends_the_same_in_whatever_order_it_is_heard_of(
     gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, case: str, seed: int
 ) -> None:
     chance = random.Random(seed)
-    text, terms, status, code = CASES[case]
-    asked = importing(ingestor.command("departments", text, terms))
+    text, load_options, status, code = CASES[case]
+    asked = importing(ingestor.command("departments", text, load_options))
     await gateway.accept(asked)
     heard, ended = await happened(asked, ingestor, indexer, analytics, chance)
     job_id = asked.command.job_id
@@ -204,33 +206,33 @@ async def tell(gateway: Gateway, heard: Sequence[Heard], chance: random.Random) 
 
 
 ONE_CHUNK = {
-    "strict": Terms(strict=True),
-    "budget": Terms(max_errors=0),
+    "strict": LoadOptions(strict=True),
+    "budget": LoadOptions(max_errors=0),
 }
 
 
 @pytest.mark.parametrize(("dataset", "events"), [("items", 4), ("plain", 2)])
-@pytest.mark.parametrize("terms", ONE_CHUNK.values(), ids=ONE_CHUNK)
+@pytest.mark.parametrize("load_options", ONE_CHUNK.values(), ids=ONE_CHUNK)
 async def test_a_batch_that_is_stopped_has_failed_in_whatever_order_that_is_heard(
     gateway: Gateway,
     ingestor: Ingestor,
     indexer: Indexer,
     analytics: Analytics,
-    terms: Terms,
+    load_options: LoadOptions,
     dataset: str,
     events: int,
 ) -> None:
     await ingestor.declare("plain", PLAIN)
     for number, order in enumerate(itertools.permutations(range(events))):
         rows = (row.replace("One", f"One {number}").replace("Two", f"Two {number}") for row in BATCH)
-        asked = batch(*rows, dataset=dataset, terms=terms)
+        asked = batch(*rows, dataset=dataset, load_options=load_options)
         await gateway.accept(asked)
         heard, _ = await happened(asked, ingestor, indexer, analytics)
         assert len(heard) == events
         said = [message for place in order for message in await gateway.hear(heard[place])]
         job = await gateway.job(asked.command.job_id)
         assert job.error is not None, [type(heard[place]).__name__ for place in order]
-        assert job.error.code == ("rows_refused" if terms.strict else "too_many_errors")
+        assert job.error.code == ("rows_refused" if load_options.strict else "too_many_errors")
         assert (job.outcome.rows_read, job.outcome.failed) == (3, 1)
         assert [type(message) for message in said if isinstance(message, ENDS)] == [JobFailed]
 
@@ -261,7 +263,7 @@ async def test_a_nul_in_a_batch_is_kept_and_sent_again(gateway: Gateway, ingesto
 async def test_each_event_of_a_batch_that_is_lost_is_told_again(
     gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, lost: int
 ) -> None:
-    asked = batch(*BATCH, terms=Terms(strict=True))
+    asked = batch(*BATCH, load_options=LoadOptions(strict=True))
     await gateway.accept(asked)
     heard, _ = await happened(asked, ingestor, indexer, analytics)
     if lost < 3:  # the chunk alone would end the job, were it not for the stop
@@ -282,7 +284,7 @@ async def test_each_event_of_a_batch_that_is_lost_is_told_again(
 async def test_a_stop_that_is_lost_is_told_again(
     gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics
 ) -> None:
-    asked = importing(ingestor.command("departments", "x,bad\n" + TEXT, Terms(max_errors=0)))
+    asked = importing(ingestor.command("departments", "x,bad\n" + TEXT, LoadOptions(max_errors=0)))
     await gateway.accept(asked)
     heard, ended = await happened(asked, ingestor, indexer, analytics)
     await tell(gateway, [event for event in heard if not isinstance(event, ImportStopped)], random.Random(1))
@@ -298,7 +300,7 @@ async def test_the_indexer_and_analytics_find_a_swap_that_they_have_not_heard_of
     ingestor: Ingestor, indexer: Indexer, analytics: Analytics
 ) -> None:
     await ingestor.do("departments", TEXT)
-    ended = await ingestor.do("departments", departments("A", "B"), Terms(mode="replace", max_shrink=1))
+    ended = await ingestor.do("departments", departments("A", "B"), LoadOptions(mode="replace", max_shrink=1))
     for reader in (indexer, analytics):
         async with reader.pool.acquire() as db:
             undone = await ledger.select_undone(db, seconds=-1, limit=100)

@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 
 from shared.contracts.commands import LoadChunk
-from shared.contracts.parts import Outcome, Terms
+from shared.contracts.parts import LoadOptions, Outcome
 from tests.integration.loading import Ingestor, somebody_waits
 
-INSERT = Terms(mode="insert")
-APPEND = Terms(mode="append")
-VALIDATE = Terms(validate_only=True)
+INSERT = LoadOptions(mode="insert")
+APPEND = LoadOptions(mode="append")
+VALIDATE = LoadOptions(validate_only=True)
 
 
 def departments(*rows: tuple[int, str]) -> str:
@@ -110,17 +110,17 @@ async def test_insert_gives_the_same_in_whatever_order_its_chunks_come(ingestor:
     assert ended.outcome == Outcome(rows_read=60, inserted=inserted, failed=taken, duplicates=60 - inserted - taken)
 
 
-@pytest.mark.parametrize("terms", [Terms(), INSERT], ids=["upsert", "insert"])
+@pytest.mark.parametrize("load_options", [LoadOptions(), INSERT], ids=["upsert", "insert"])
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_last_row_of_a_key_wins_even_if_the_same_was_said_before(
-    ingestor: Ingestor, seed: int, terms: Terms
+    ingestor: Ingestor, seed: int, load_options: LoadOptions
 ) -> None:
     chance = random.Random(seed)
     await ingestor.do("departments", departments((1, "red")))
     rows = [(chance.randint(2, 4), chance.choice(["red", "green"])) for _ in range(60)]
-    if terms.mode == "upsert":
+    if load_options.mode == "upsert":
         rows = [(number - 1, name) for number, name in rows]
-    ended = await ingestor.do("departments", departments(*rows), terms, chance=chance, chunk_bytes=30)
+    ended = await ingestor.do("departments", departments(*rows), load_options, chance=chance, chunk_bytes=30)
     assert await names(ingestor) == {1: "red"} | dict(rows)
     assert (ended.outcome.rows_read, ended.outcome.failed) == (60, 0)
     assert ended.outcome.balanced()
@@ -137,10 +137,12 @@ async def test_two_inserts_of_the_same_keys_at_once_write_each_once(ingestor: In
     assert await names(ingestor) == {1: "one", 2: "one", 3: "two"}
 
 
-@pytest.mark.parametrize("terms", [Terms(), INSERT, Terms(mode="replace")], ids=lambda terms: terms.mode)
-async def test_what_is_delivered_again_is_skipped(ingestor: Ingestor, terms: Terms) -> None:
+@pytest.mark.parametrize(
+    "load_options", [LoadOptions(), INSERT, LoadOptions(mode="replace")], ids=lambda load_options: load_options.mode
+)
+async def test_what_is_delivered_again_is_skipped(ingestor: Ingestor, load_options: LoadOptions) -> None:
     await ingestor.do("departments", departments((1, "before")))
-    asked = await ingestor.begin("departments", departments((1, "new"), (2, "new")), terms)
+    asked = await ingestor.begin("departments", departments((1, "new"), (2, "new")), load_options)
     await ingestor.follow(asked)
     before = await everything(ingestor)
     assert [await ingestor.hear(message) for message in asked] == [[]]
@@ -184,7 +186,7 @@ async def test_validating_makes_no_partition_and_no_stage(ingestor: Ingestor) ->
     before = await ingestor.pool.fetchval(tables)
     for mode in ("upsert", "insert", "replace"):
         ended = await ingestor.do(
-            "hired_employees", "1,Ada,2031-01-01T00:00:00Z,1,1\n", Terms(mode=mode, validate_only=True)
+            "hired_employees", "1,Ada,2031-01-01T00:00:00Z,1,1\n", LoadOptions(mode=mode, validate_only=True)
         )
         assert ended.outcome == Outcome(rows_read=1, checked=1)
     assert await ingestor.pool.fetchval(tables) == before

@@ -10,14 +10,14 @@ import pytest
 from services.ingestor import chunk_ledger
 from shared.contracts.commands import LoadChunk, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
-from shared.contracts.parts import Outcome, Terms
+from shared.contracts.parts import LoadOptions, Outcome
 from tests.integration.loading import Ended, Ingestor, somebody_waits
 from tests.integration.readers import Analytics, Indexer
 from tests.integration.story import line_of_items, until_done
 
-REPLACE = Terms(mode="replace")
-AT_ANY_LOSS = Terms(mode="replace", max_shrink=1)
-STRICT = Terms(mode="replace", max_errors=0, max_shrink=1)
+REPLACE = LoadOptions(mode="replace")
+AT_ANY_LOSS = LoadOptions(mode="replace", max_shrink=1)
+STRICT = LoadOptions(mode="replace", max_errors=0, max_shrink=1)
 
 
 def departments(*rows: tuple[int, str]) -> str:
@@ -50,10 +50,10 @@ async def everything(ingestor: Ingestor) -> list[Any]:
 
 
 async def staged(
-    ingestor: Ingestor, text: str, terms: Terms = REPLACE, chance: random.Random | None = None
+    ingestor: Ingestor, text: str, load_options: LoadOptions = REPLACE, chance: random.Random | None = None
 ) -> SwapStage:
     """Loads everything into the stage; what is left to do is the swap."""
-    asked = await ingestor.begin("departments", text, terms, chunk_bytes=30)
+    asked = await ingestor.begin("departments", text, load_options, chunk_bytes=30)
     if chance is not None:
         chance.shuffle(asked)
     said = [message for command in asked for message in await ingestor.hear(command)]
@@ -176,12 +176,16 @@ async def test_the_same_file_again_writes_nothing(ingestor: Ingestor) -> None:
     assert await ingestor.pool.fetchval("SELECT count(*) FROM replaced") == 0
 
 
-@pytest.mark.parametrize(("rows", "terms"), [(4, REPLACE), (0, REPLACE), (9, Terms(mode="replace", max_shrink=0))])
-async def test_a_table_that_would_shrink_too_much_is_left_alone(ingestor: Ingestor, rows: int, terms: Terms) -> None:
+@pytest.mark.parametrize(
+    ("rows", "load_options"), [(4, REPLACE), (0, REPLACE), (9, LoadOptions(mode="replace", max_shrink=0))]
+)
+async def test_a_table_that_would_shrink_too_much_is_left_alone(
+    ingestor: Ingestor, rows: int, load_options: LoadOptions
+) -> None:
     await ingestor.do("departments", numbered("old", *range(1, 11)))
     # New rows make up for none that go.
     text = numbered("new", *range(1, rows + 1), *range(11, 41)) if rows else ""
-    ended = await ingestor.do("departments", text, terms)
+    ended = await ingestor.do("departments", text, load_options)
     assert await names(ingestor) == dict.fromkeys(range(1, 11), "old")
     assert ended.stopped is not None
     assert ended.stopped.problem.code == "shrink_guard"
@@ -193,11 +197,14 @@ async def test_a_table_that_would_shrink_too_much_is_left_alone(ingestor: Ingest
 
 
 @pytest.mark.parametrize(
-    ("rows", "terms"), [(5, REPLACE), (0, AT_ANY_LOSS), (1, AT_ANY_LOSS), (10, Terms(mode="replace", max_shrink=0))]
+    ("rows", "load_options"),
+    [(5, REPLACE), (0, AT_ANY_LOSS), (1, AT_ANY_LOSS), (10, LoadOptions(mode="replace", max_shrink=0))],
 )
-async def test_a_table_may_shrink_as_much_as_is_allowed(ingestor: Ingestor, rows: int, terms: Terms) -> None:
+async def test_a_table_may_shrink_as_much_as_is_allowed(
+    ingestor: Ingestor, rows: int, load_options: LoadOptions
+) -> None:
     await ingestor.do("departments", numbered("old", *range(1, 11)))
-    ended = await ingestor.do("departments", numbered("old", *range(1, rows + 1)), terms)
+    ended = await ingestor.do("departments", numbered("old", *range(1, rows + 1)), load_options)
     assert ended.outcome == Outcome(rows_read=rows, unchanged=rows, deleted=10 - rows)
     assert await names(ingestor) == dict.fromkeys(range(1, rows + 1), "old")
 
@@ -268,7 +275,9 @@ async def test_a_chunk_that_waits_while_the_stage_is_dropped_leaves_nothing(inge
 
 async def test_failed_rows_within_the_budget_are_left_out(ingestor: Ingestor) -> None:
     await ingestor.do("departments", numbered("old", 1, 2))
-    ended = await ingestor.do("departments", "x,bad\n" + numbered("new", 2, 3), Terms(mode="replace", max_errors=1))
+    ended = await ingestor.do(
+        "departments", "x,bad\n" + numbered("new", 2, 3), LoadOptions(mode="replace", max_errors=1)
+    )
     assert ended.outcome == Outcome(rows_read=3, inserted=1, updated=1, failed=1, deleted=1)
     assert await names(ingestor) == {2: "new", 3: "new"}
 

@@ -16,10 +16,10 @@ from services.ingestor.imports.replay import discard_rows, plan_replay
 from shared.bus import inbox
 from shared.contracts.commands import DiscardRows, LoadChunk, LoadRows, PlanReplay
 from shared.contracts.events import ChunkLoaded, ImportPlanned
-from shared.contracts.parts import Outcome, Terms
+from shared.contracts.parts import LoadOptions, Outcome
 from tests.integration.loading import Ingestor, somebody_waits, total
 
-CHECKED = Terms(check_references=True)
+CHECKED = LoadOptions(check_references=True)
 HIRED = (
     "1,Ada,2021-11-07T00:00:00Z,7,1\n"  # department 7 comes later
     "2,Bo,2021-11-07T00:00:00Z,1,1\n"
@@ -30,21 +30,26 @@ HIRED = (
 LINES = {1: "reference", 3: "reference", 5: "required", 6: "stray_quote"}
 
 
-async def hire(ingestor: Ingestor, text: str = HIRED, *, terms: Terms = CHECKED) -> UUID:
+async def hire(ingestor: Ingestor, text: str = HIRED, *, load_options: LoadOptions = CHECKED) -> UUID:
     """A job that has loaded the text after one department and one job."""
     await ingestor.bring("departments", "1,First\n")
     await ingestor.bring("jobs", "1,First\n")
     chunks = await ingestor.plan("hired_employees", text)
-    await ingestor.pool.execute("UPDATE imports SET terms = $1", msgspec.to_builtins(terms))
+    await ingestor.pool.execute("UPDATE imports SET load_options = $1", msgspec.to_builtins(load_options))
     await ingestor.load_all(chunks)
     return chunks[0].job_id
 
 
 async def replay(
-    ingestor: Ingestor, job_id: UUID, *, dataset: str = "hired_employees", terms: Terms = CHECKED, **chosen: str
+    ingestor: Ingestor,
+    job_id: UUID,
+    *,
+    dataset: str = "hired_employees",
+    load_options: LoadOptions = CHECKED,
+    **chosen: str,
 ) -> list[LoadChunk]:
     """The chunks of a job that takes failed rows up."""
-    command = PlanReplay(dataset=dataset, job_id=uuid4(), replay_of=job_id, terms=terms, **chosen)
+    command = PlanReplay(dataset=dataset, job_id=uuid4(), replay_of=job_id, load_options=load_options, **chosen)
     async with ingestor.transaction() as db:
         *loads, planned = await plan_replay(command, db)
     assert isinstance(planned, ImportPlanned)
@@ -114,7 +119,9 @@ async def test_rows_that_cannot_be_read_again_stay_open_and_the_job_says_so(inge
 async def test_a_row_is_never_taken_up_by_two_jobs(ingestor: Ingestor) -> None:
     job_id = await hire(ingestor)
     async with ingestor.transaction() as db:
-        first = PlanReplay(dataset="hired_employees", job_id=uuid4(), replay_of=job_id, terms=CHECKED, column="job_id")
+        first = PlanReplay(
+            dataset="hired_employees", job_id=uuid4(), replay_of=job_id, load_options=CHECKED, column="job_id"
+        )
         said = await plan_replay(first, db)
         other = asyncio.create_task(replay(ingestor, job_id))
         giving_up = asyncio.create_task(discard(ingestor, job_id))
@@ -163,7 +170,7 @@ async def test_many_rows_are_several_chunks(
 
 async def test_a_second_delivery_of_the_same_command_changes_nothing(ingestor: Ingestor) -> None:
     job_id = await hire(ingestor)
-    command = PlanReplay(dataset="hired_employees", job_id=uuid4(), replay_of=job_id, terms=CHECKED)
+    command = PlanReplay(dataset="hired_employees", job_id=uuid4(), replay_of=job_id, load_options=CHECKED)
     async with ingestor.transaction() as db:
         assert await inbox.claim(db, command)
         await plan_replay(command, db)
@@ -209,7 +216,7 @@ async def test_rows_of_a_batch_are_read_again_with_fields_that_were_declared_mea
     )
     raw = tuple(msgspec.Raw(msgspec.json.encode(row)) for row in rows)
     columns = ("id", "name", "price")
-    command = LoadRows(dataset="items", job_id=uuid4(), rows=raw, columns=columns, terms=Terms())
+    command = LoadRows(dataset="items", job_id=uuid4(), rows=raw, columns=columns, load_options=LoadOptions())
     async with ingestor.transaction() as db:
         (loaded,) = await load_rows(command, db)
     assert isinstance(loaded, ChunkLoaded)
@@ -220,7 +227,7 @@ async def test_rows_of_a_batch_are_read_again_with_fields_that_were_declared_mea
         next(field for field in declared["fields"] if field["name"] == "price").pop("minimum")
         await db.execute("UPDATE datasets SET declaration = $1 WHERE name = 'items'", declared)
         await db.execute("ALTER TABLE data.items ADD COLUMN colour text")
-    loads = await replay(ingestor, command.job_id, dataset="items", terms=Terms())
+    loads = await replay(ingestor, command.job_id, dataset="items", load_options=LoadOptions())
     assert total(await ingestor.load_all(loads)) == Outcome(rows_read=2, inserted=2)
     assert {row["id"]: (row["price"], row["colour"]) for row in await ingestor.rows("items")} == {
         1: (5, "red"),
@@ -235,7 +242,7 @@ async def test_json_over_several_lines_is_one_row_again(ingestor: Ingestor) -> N
     await ingestor.pool.execute('UPDATE imports SET dialect = dialect || \'{"format": "json"}\'')
     raw = '{\r\n "id": 7,\n "name": "Chair\\n", "price": -5\n}'
     await ingestor.pool.execute("UPDATE failed_rows SET raw = $1", raw)
-    loads = await replay(ingestor, chunk.job_id, dataset="items", terms=Terms())
+    loads = await replay(ingestor, chunk.job_id, dataset="items", load_options=LoadOptions())
     assert total(await ingestor.load_all(loads)) == Outcome(rows_read=2, failed=2)
     again = await ingestor.failed_rows(loads[0].job_id)
     assert codes(again) == {1: "minimum", 2: "minimum"}

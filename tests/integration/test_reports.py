@@ -168,7 +168,7 @@ class Folder:
         (self.path / "reports" / f"{name}.toml").write_text(text)
 
     async def states(self) -> dict[str, str]:
-        await self.reports.look(self.pool)
+        await self.reports.run(self.pool)
         return {one.name: one.state for one in await self.reports.all(self.pool)}
 
     async def problem(self, name: str) -> Problem:

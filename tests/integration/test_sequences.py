@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shared.contracts.commands import LoadChunk, LoadRows, SwapStage
 from shared.contracts.events import ChunkLoaded
-from shared.contracts.parts import Mode, Outcome, Terms
+from shared.contracts.parts import LoadOptions, Mode, Outcome
 from tests.integration.loading import DATASETS, Asked, Ended, Ingestor, total
 from tests.integration.readers import Analytics, Indexer
 from tests.integration.story import EXAMPLES, LINES, line_of_items, until_done
@@ -33,7 +33,7 @@ class Job(msgspec.Struct, frozen=True):
 
     kind: Literal["file", "few", "batch"]
     lines: list[str]
-    terms: Terms
+    load_options: LoadOptions
     chunk_bytes: int
 
 
@@ -52,15 +52,15 @@ def stories(dataset: str) -> st.SearchStrategy[list[Job]]:
 
 def jobs(dataset: str, known: list[str]) -> st.SearchStrategy[Job]:
     lines = st.one_of(*(st.lists(st.sampled_from(known), min_size=least, max_size=25) for least in (0, 12, 18)))
-    terms = st.builds(
-        Terms,
+    load_options = st.builds(
+        LoadOptions,
         mode=st.sampled_from(["upsert", "upsert", "insert", "replace"]),
         validate_only=st.sampled_from([False] * 7 + [True]),
         max_errors=st.sampled_from([None, None, None, 0, 2]),
         max_shrink=st.sampled_from([1.0, 1.0, 0.5]),
     )
     kinds = ["file", "file", "few", "batch"] if dataset == "items" else ["file", "file", "batch"]
-    return st.builds(Job, st.sampled_from(kinds), lines, terms, st.sampled_from([30, 30, 90, 10_000]))
+    return st.builds(Job, st.sampled_from(kinds), lines, load_options, st.sampled_from([30, 30, 90, 10_000]))
 
 
 def to_row(dataset: str, line: str) -> Row | None:
@@ -100,7 +100,7 @@ async def ask(ingestor: Ingestor, dataset: str, job: Job) -> tuple[list[Asked], 
     columns = names if job.kind == "file" else FEW
     lines = job.lines if job.kind == "file" else [_few(line) for line in job.lines]
     text = "".join(lines)
-    asked = await ingestor.begin(dataset, text, job.terms, columns=columns, chunk_bytes=job.chunk_bytes)
+    asked = await ingestor.begin(dataset, text, job.load_options, columns=columns, chunk_bytes=job.chunk_bytes)
     # Where each chunk begins among the lines, which have no line breaks in them.
     pieces = {
         load.chunk: [
@@ -132,7 +132,9 @@ def _batch(dataset: str, job: Job) -> tuple[list[Asked], Said]:
         rows=tuple(msgspec.Raw(msgspec.json.encode(row)) for row in said),
         columns=columns,
         # What the route makes of it, but for the budget and the modes that only files have.
-        terms=msgspec.structs.replace(job.terms, mode="upsert" if job.terms.mode == "replace" else job.terms.mode),
+        load_options=msgspec.structs.replace(
+            job.load_options, mode="upsert" if job.load_options.mode == "replace" else job.load_options.mode
+        ),
     )
     return [command], Said(columns, {1: [*rows]})
 
@@ -142,7 +144,7 @@ def last(dataset: str, rows: Iterable[Row | None]) -> Table:
     return {_key(dataset, row): row for row in rows if row is not None}
 
 
-def hold_against(dataset: str, terms: Terms, before: Table, said: Said, ended: Ended) -> Table:
+def hold_against(dataset: str, load_options: LoadOptions, before: Table, said: Said, ended: Ended) -> Table:
     """What the table must be after the job, whose counts are looked at."""
     loaded = [said.pieces[event.chunk] for event in ended.loaded if event.chunk in said.pieces]
     if ended.stopped is None:
@@ -157,20 +159,24 @@ def hold_against(dataset: str, terms: Terms, before: Table, said: Said, ended: E
     after = {**before}
     outcome = ended.outcome
     assert outcome.balanced()
-    taken = sum(key in before for key, _ in chunked) if terms.mode == "insert" and not terms.validate_only else 0
+    taken = (
+        sum(key in before for key, _ in chunked)
+        if load_options.mode == "insert" and not load_options.validate_only
+        else 0
+    )
     assert (outcome.rows_read, outcome.failed) == (read, unread + taken)
-    stops_at = terms.max_errors
+    stops_at = load_options.max_errors
     everything = [row for piece in said.pieces.values() for row in piece]
     if stops_at is not None and not taken:
         assert (ended.stopped is not None and ended.stopped.problem.code == "too_many_errors") == (
             everything.count(None) > stops_at
         )
-    if terms.validate_only or (terms.mode == "replace" and ended.stopped):
+    if load_options.validate_only or (load_options.mode == "replace" and ended.stopped):
         assert outcome == Outcome(rows_read=read, failed=unread, checked=good)
         if ended.stopped and ended.stopped.problem.code == "shrink_guard":
-            assert len(before.keys() - new.keys()) > terms.max_shrink * len(before)
+            assert len(before.keys() - new.keys()) > load_options.max_shrink * len(before)
         return after
-    if terms.mode == "insert":
+    if load_options.mode == "insert":
         after |= {key: _filled(dataset, {}, row, said.columns) for key, row in new.items() if key not in before}
         inserted = len(after) - len(before)
         assert outcome == Outcome(
@@ -179,11 +185,11 @@ def hold_against(dataset: str, terms: Terms, before: Table, said: Said, ended: E
         return after
     fresh = new.keys() - before.keys()
     met = new.keys() & before.keys()
-    if terms.mode == "replace":
+    if load_options.mode == "replace":
         after = {key: _filled(dataset, before.get(key, {}), row, said.columns) for key, row in new.items()}
         updated = sum(after[key] != before[key] for key in met)
         gone = len(before) - len(met)
-        assert gone <= terms.max_shrink * len(before)
+        assert gone <= load_options.max_shrink * len(before)
         assert outcome == Outcome(
             rows_read=read,
             inserted=len(fresh),
@@ -225,8 +231,8 @@ async def test_any_sequence_of_jobs_does_what_a_dictionary_does(
     for job in story:
         asked, said = await ask(ingestor, dataset, job)
         ended = await ingestor.follow(asked, chance)
-        terms = msgspec.structs.replace(job.terms, mode=mode_of(job))
-        table = hold_against(dataset, terms, table, said, ended)
+        load_options = msgspec.structs.replace(job.load_options, mode=mode_of(job))
+        table = hold_against(dataset, load_options, table, said, ended)
         assert await stands(ingestor, dataset) == table
         untold += ended.loaded
     for hear in (analytics.hear, indexer.hear):
@@ -245,15 +251,15 @@ async def test_jobs_of_every_mode_at_once_leave_books_sums_and_documents_in_orde
     chance = random.Random(seed)
     await indexer.prepare("items")
     for _ in range(3):
-        terms = [
-            Terms(),
-            Terms(mode="insert"),
-            Terms(mode="replace", max_shrink=1),
-            Terms(mode="replace", max_shrink=1),
+        load_options = [
+            LoadOptions(),
+            LoadOptions(mode="insert"),
+            LoadOptions(mode="replace", max_shrink=1),
+            LoadOptions(mode="replace", max_shrink=1),
         ]
         jobs = [
             await ingestor.begin("items", "".join(line_of_items(chance) for _ in range(40)), one, chunk_bytes=200)
-            for one in terms
+            for one in load_options
         ]
         outcomes = await asyncio.gather(*(at_once(ingestor, analytics, indexer, asked) for asked in jobs))
         assert all(outcome.balanced() for outcome in outcomes)
@@ -281,4 +287,4 @@ async def at_once(ingestor: Ingestor, analytics: Analytics, indexer: Indexer, as
 
 
 def mode_of(job: Job) -> Mode:
-    return "upsert" if job.kind == "batch" and job.terms.mode == "replace" else job.terms.mode
+    return "upsert" if job.kind == "batch" and job.load_options.mode == "replace" else job.load_options.mode

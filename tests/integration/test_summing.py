@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.catalog.dataset import Dataset
 from shared.contracts.events import ChunkLoaded
-from shared.contracts.parts import Terms
+from shared.contracts.parts import LoadOptions
 from tests.integration.loading import Ingestor, forget
 from tests.integration.readers import Analytics
 from tests.integration.story import EXAMPLES, until_done
@@ -43,11 +43,13 @@ class Job(msgspec.Struct, frozen=True):
     """Lines as they stand in a file, what becomes of them, and whether chunks are counted while others are loaded."""
 
     lines: list[str]
-    terms: Terms
+    load_options: LoadOptions
     at_once: bool
 
 
-TERMS = st.sampled_from([Terms(), Terms(), Terms(mode="insert"), Terms(mode="replace", max_shrink=1)])
+TERMS = st.sampled_from(
+    [LoadOptions(), LoadOptions(), LoadOptions(mode="insert"), LoadOptions(mode="replace", max_shrink=1)]
+)
 JOBS = st.lists(LINE, min_size=3, max_size=8).flatmap(
     lambda lines: st.lists(
         st.builds(Job, st.lists(st.sampled_from([*lines, "bad\n"]), min_size=1, max_size=14), TERMS, st.booleans()),
@@ -80,7 +82,7 @@ async def tell(analytics: Analytics, untold: Sequence[ChunkLoaded], chance: rand
 
 
 async def load(ingestor: Ingestor, name: str, job: Job, chance: random.Random) -> list[ChunkLoaded]:
-    asked = await ingestor.begin(name, "".join(job.lines), job.terms, columns=COLUMNS, chunk_bytes=150)
+    asked = await ingestor.begin(name, "".join(job.lines), job.load_options, columns=COLUMNS, chunk_bytes=150)
     return (await ingestor.follow(asked, chance)).loaded
 
 

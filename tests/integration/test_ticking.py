@@ -52,8 +52,8 @@ class World:
             json.dumps(declaration),
         )
 
-    async def look(self) -> int:
-        return await scheduler.look(self.here)
+    async def run(self) -> int:
+        return await scheduler.run(self.here)
 
     async def scheduled(self, source: str = "crm") -> schedules.Scheduled | None:
         async with self.here.acquire() as db:
@@ -100,7 +100,7 @@ async def world(database: dict[str, str]) -> AsyncIterator[World]:
 async def test_a_new_schedule_is_due_next_after_now(world: World) -> None:
     await world.declare(crm={"cron": "0 3 * * *", "timezone": "Asia/Tokyo"}, shop=None)
     before = await world.now()
-    await world.look()
+    await world.run()
     found = await world.scheduled()
     assert found is not None
     assert found.next_at in {next_after(found.schedule, before), next_after(found.schedule, await world.now())}
@@ -110,23 +110,23 @@ async def test_a_new_schedule_is_due_next_after_now(world: World) -> None:
 
 async def test_a_dataset_without_sources_is_none_of_its_business(world: World) -> None:
     await world.declare()
-    assert await world.look() == 0
+    assert await world.run() == 0
 
 
 async def test_a_schedule_with_other_times_begins_anew_and_one_with_other_terms_goes_on(world: World) -> None:
     await world.declare(crm=DAILY)
-    await world.look()
+    await world.run()
     first = await world.scheduled()
     assert first is not None
 
     await world.declare(crm={**DAILY, "overlap": "allow"})
     due_at = await world.make_due(dt.timedelta(seconds=-3600))
-    await world.look()
+    await world.run()
     same = await world.scheduled()
     assert same == schedules.Scheduled("people", "crm", Schedule(cron="0 0 * * *", overlap="allow"), due_at)
 
     await world.declare(crm={"cron": "0 0 29 2 *"})
-    await world.look()
+    await world.run()
     other = await world.scheduled()
     assert other is not None
     assert (other.next_at.month, other.next_at.day, other.schedule.overlap) == (2, 29, "skip")
@@ -134,36 +134,36 @@ async def test_a_schedule_with_other_times_begins_anew_and_one_with_other_terms_
 
 async def test_what_was_due_before_it_was_changed_is_not_fired_at_its_new_times(world: World) -> None:
     await world.declare(crm=MINUTELY)
-    await world.look()
+    await world.run()
     await world.make_due()
     await world.declare(crm={"cron": "0 0 29 2 *"})
-    assert await world.look() == 0
+    assert await world.run() == 0
     assert (await world.ticks(), await world.jobs()) == ([], [])
 
 
 async def test_a_schedule_that_is_gone_is_never_due_again(world: World) -> None:
     await world.declare(crm=MINUTELY, shop=MINUTELY)
-    await world.look()
+    await world.run()
     await world.make_due()
     await world.declare(crm=None, shop=MINUTELY)
-    assert await world.look() == 0
+    assert await world.run() == 0
     assert await world.scheduled() is None
     assert await world.scheduled("shop") is not None
     await world.declare()
-    await world.look()
+    await world.run()
     assert await world.scheduled("shop") is None
 
 
 async def test_a_time_zone_that_is_not_known_here_keeps_nothing_else_from_running(world: World) -> None:
     await world.declare(crm=MINUTELY, mars={"cron": "0 0 * * *", "timezone": "Mars/Olympus"})
-    await world.look()
+    await world.run()
     assert await world.scheduled("mars") is None
     await world.admin.execute(
         "INSERT INTO gateway.schedules VALUES ('people', 'mars', $1, now() - interval '1 minute')",
         json.dumps({"cron": "0 0 * * *", "timezone": "Mars/Olympus"}),
     )
     await world.make_due()
-    assert await world.look() == 1
+    assert await world.run() == 1
     assert [tick[1] for tick in await world.ticks()] == ["ran"]
     assert await world.scheduled("mars") is not None  # for a gateway that knows the zone
 
@@ -173,9 +173,9 @@ async def test_a_time_zone_that_is_not_known_here_keeps_nothing_else_from_runnin
 
 async def test_a_tick_begins_a_job_without_a_key(world: World) -> None:
     await world.declare(crm=DAILY)
-    await world.look()
+    await world.run()
     due_at = await world.make_due()
-    assert await world.look() == 1
+    assert await world.run() == 1
     (job,) = await world.jobs()
     assert (job["kind"], job["dataset"], job["source"], job["mode"]) == ("sync", "people", "crm", "upsert")
     assert (job["api_key"], job["status"], job["target"]) == (None, "queued", "crm")
@@ -192,21 +192,21 @@ async def test_a_tick_begins_a_job_without_a_key(world: World) -> None:
 async def test_rows_without_a_key_are_appended(world: World) -> None:
     await world.declare(crm=DAILY)
     await world.admin.execute("UPDATE ingestor.datasets SET declaration = (declaration::jsonb - 'primary_key')::json")
-    await world.look()
+    await world.run()
     await world.make_due()
-    await world.look()
+    await world.run()
     (job,) = await world.jobs()
     assert job["mode"] == "append"
 
 
 async def test_however_many_gateways_look_at_the_same_moment_a_tick_fires_once(world: World) -> None:
     await world.declare(crm=MINUTELY, shop=MINUTELY)
-    await world.look()
+    await world.run()
     due = set()
     for number in range(ROUNDS):
         for source in ("crm", "shop"):
             due.add((source, await world.make_due(dt.timedelta(milliseconds=10), source)))
-        looks = [scheduler.look(world.here if looker % 2 else world.there) for looker in range(LOOKERS)]
+        looks = [scheduler.run(world.here if looker % 2 else world.there) for looker in range(LOOKERS)]
         assert sum(await asyncio.gather(*looks)) == 2, f"round {number}"
         await world.end_jobs()
     ticks = [(source, *tick) for source in ("crm", "shop") for tick in await world.ticks(source)]
@@ -220,32 +220,32 @@ async def test_however_many_gateways_look_at_the_same_moment_a_tick_fires_once(w
 
 async def test_a_gateway_that_fires_is_not_waited_for_and_if_it_dies_the_tick_is_not_lost(world: World) -> None:
     await world.declare(crm=DAILY)
-    await world.look()
+    await world.run()
     due_at = await world.make_due()
 
     async def fire_and_die() -> None:
         async with transaction(world.there) as db:
             assert await scheduler.fire(db, "people", "crm")
-            assert await asyncio.wait_for(world.look(), 10) == 0
+            assert await asyncio.wait_for(world.run(), 10) == 0
             await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     with pytest.raises((asyncpg.PostgresError, ConnectionError)):
         await fire_and_die()
     assert (await world.jobs(), await world.ticks()) == ([], [])
     assert await world.here.fetchval("SELECT count(*) FROM outbox") == 0
-    assert await world.look() == 1
+    assert await world.run() == 1
     (job,) = await world.jobs()
     assert await world.ticks() == [(due_at, "ran", job["id"])]
 
 
 async def test_a_tick_that_is_decided_stays_so_even_if_it_seems_due_again(world: World) -> None:
     await world.declare(crm=DAILY)
-    await world.look()
+    await world.run()
     due_at = await world.make_due()
-    await world.look()
+    await world.run()
     await world.end_jobs()
     await world.admin.execute("UPDATE gateway.schedules SET next_at = $1", due_at)
-    assert await world.look() == 0
+    assert await world.run() == 0
     assert len(await world.jobs()) == len(await world.ticks()) == 1
     found = await world.scheduled()
     assert found is not None
@@ -257,45 +257,45 @@ async def test_a_tick_that_is_decided_stays_so_even_if_it_seems_due_again(world:
 
 async def test_while_the_sync_before_it_goes_on_a_tick_is_skipped(world: World) -> None:
     await world.declare(crm=DAILY)
-    await world.look()
+    await world.run()
     first = await world.make_due(dt.timedelta(seconds=5))
-    await world.look()
+    await world.run()
     second = await world.make_due()
-    assert await world.look() == 0
+    assert await world.run() == 0
     (job,) = await world.jobs()
     assert await world.ticks() == [(first, "ran", job["id"]), (second, "skipped", job["id"])]
     await world.end_jobs()
     await world.make_due()
-    assert await world.look() == 1
+    assert await world.run() == 1
 
 
 async def test_a_sync_that_somebody_asked_for_is_in_the_way_too_and_one_of_another_source_is_not(world: World) -> None:
     await world.declare(crm=DAILY, shop=DAILY)
-    await world.look()
+    await world.run()
     asked = await ask(world, "crm")
     await world.make_due(source="crm")
     await world.make_due(source="shop")
-    assert await world.look() == 1
+    assert await world.run() == 1
     assert [(fate, job) for _, fate, job in await world.ticks("crm")] == [("skipped", asked.job.id)]
     assert [fate for _, fate, _ in await world.ticks("shop")] == ["ran"]
 
 
 async def test_where_overlaps_are_allowed_a_tick_runs_beside_the_one_before(world: World) -> None:
     await world.declare(crm={**DAILY, "overlap": "allow"})
-    await world.look()
+    await world.run()
     asked = await ask(world, "crm")
     for seconds in (5, 1):
         await world.make_due(dt.timedelta(seconds=seconds))
-        assert await world.look() == 1
+        assert await world.run() == 1
     assert [fate for _, fate, _ in await world.ticks()] == ["ran", "ran"]
     assert len({job["id"] for job in await world.jobs() if job["status"] == "queued"} - {asked.job.id}) == 2
 
 
 async def test_a_tick_that_comes_too_late_is_missed_and_the_schedule_goes_on(world: World) -> None:
     await world.declare(crm={**DAILY, "catch_up_seconds": 60})
-    await world.look()
+    await world.run()
     due_at = await world.make_due(dt.timedelta(seconds=61))
-    assert await world.look() == 0
+    assert await world.run() == 0
     assert await world.ticks() == [(due_at, "missed", None)]
     assert await world.jobs() == []
     found = await world.scheduled()
@@ -305,9 +305,9 @@ async def test_a_tick_that_comes_too_late_is_missed_and_the_schedule_goes_on(wor
 
 async def test_after_an_outage_the_last_tick_runs_and_the_others_are_missed(world: World) -> None:
     await world.declare(crm=MINUTELY)
-    await world.look()
+    await world.run()
     await world.make_due(dt.timedelta(minutes=10))
-    assert await world.look() == 1
+    assert await world.run() == 1
     ticks = await world.ticks()
     assert [fate for _, fate, _ in ticks] == ["missed"] * (len(ticks) - 1) + ["ran"]
     assert 10 <= len(ticks) <= 12  # the first, then every full minute
@@ -319,9 +319,9 @@ async def test_after_an_outage_the_last_tick_runs_and_the_others_are_missed(worl
 async def test_the_metric_tells_what_became_of_the_ticks_of_the_last_hour(world: World) -> None:
     await world.declare(crm=DAILY)
     for ago in (7200, 1, 0):
-        await world.look()
+        await world.run()
         await world.make_due(dt.timedelta(seconds=ago))
-    await world.look()
+    await world.run()
     async with world.here.acquire() as db:
         assert await schedules.select_fates(db) == {"ran": 1, "skipped": 1, "missed": 1}
     await world.admin.execute("UPDATE gateway.ticks SET decided_at = now() - interval '61 minutes'")

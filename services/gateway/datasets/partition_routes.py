@@ -18,7 +18,7 @@ from services.gateway.jobs import exclusive, follow, kinds, queries
 from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepting, uuid7
+from services.gateway.jobs.submit import JobSubmitter, uuid7
 from shared.contracts.commands import PlanDetach
 from shared.db import Connection, Pool
 
@@ -89,7 +89,7 @@ async def detach(
     dataset: str,
     year: str,
     pool: Pool,
-    accepting: Accepting,
+    submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
@@ -104,7 +104,7 @@ async def detach(
         known = await partitions.select_partitions(db, declared)
         if not await _known(db, job):
             _refuse(dataset, year, known)
-    return await respond(pool, stopping, await accepting.accept(job), prefer)
+    return await respond(pool, stopping, await submitter.accept(job), prefer)
 
 
 async def _known(db: Connection, one: JobRequest) -> bool:

@@ -17,10 +17,10 @@ from services.gateway.jobs.failed_rows import Chosen
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepting, uuid7
+from services.gateway.jobs.submit import JobSubmitter, uuid7
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import PlanReplay
-from shared.contracts.parts import Terms
+from shared.contracts.parts import LoadOptions
 from shared.db import Pool
 
 REPLAY = kinds.register(JobKind(name="replay", command=PlanReplay, owner="ingestor", routes=follow.LOADING))
@@ -44,7 +44,7 @@ REPLAY = kinds.register(JobKind(name="replay", command=PlanReplay, owner="ingest
 async def replay_job(
     request: Request[Any, Any, Any],
     pool: Pool,
-    accepting: Accepting,
+    submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
     job: str,
@@ -66,15 +66,15 @@ async def replay_job(
         dataset=about.dataset,
         job_id=uuid7(),
         replay_of=about.id,
-        terms=_terms(declared, brought.terms if brought else Terms()),
+        load_options=_load_options(declared, brought.load_options if brought else LoadOptions()),
         code=chosen.code,
         column=chosen.column,
     )
-    accepted = await accepting.accept(
+    accepted = await submitter.accept(
         JobRequest(
             kind=REPLAY.name,
             command=command,
-            mode=command.terms.mode,
+            mode=command.load_options.mode,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
             fingerprint=hashlib.sha256(f"replay/{about.id}/{chosen}".encode()).hexdigest(),
@@ -84,7 +84,7 @@ async def replay_job(
     return await respond(pool, stopping, accepted, prefer)
 
 
-def _terms(dataset: Dataset, before: Terms) -> Terms:
+def _load_options(dataset: Dataset, before: LoadOptions) -> LoadOptions:
     """As of the first time, but that rows are added, and a bad one does not stop the others.
 
     `insert` stays what it is: who wanted no row to change does not want it now.

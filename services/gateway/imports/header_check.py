@@ -36,7 +36,7 @@ def to_said(media: Media, *, delimiter: str | None, quote: str, header: Literal[
     return Said(media.format, delimiter or media.delimiter, quote, header)
 
 
-class Judged:
+class CheckedUpload:
     """Passes the pieces on; `dialect` is known with the first one."""
 
     dialect: Dialect

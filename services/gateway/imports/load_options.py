@@ -4,10 +4,12 @@ from typing import Any
 
 from services.gateway.http.problems import Problem
 from shared.catalog.dataset import Dataset
-from shared.contracts.parts import Mode, Terms
+from shared.contracts.parts import LoadOptions, Mode
 
 
-def to_terms(dataset: Dataset, mode: Mode | None, *, max_errors: int | None = None, **others: Any) -> Terms:
+def to_load_options(
+    dataset: Dataset, mode: Mode | None, *, max_errors: int | None = None, **others: Any
+) -> LoadOptions:
     """Raises Problem 422."""
     mode = mode or ("upsert" if dataset.keyed else "append")
     if mode in ("upsert", "insert") and not dataset.keyed:
@@ -26,4 +28,4 @@ def to_terms(dataset: Dataset, mode: Mode | None, *, max_errors: int | None = No
         )
     if mode == "replace" and max_errors is None and others.get("max_error_rate") is None:
         max_errors = 0  # who replaces a table would not want it to lose the rows that failed
-    return Terms(mode=mode, max_errors=max_errors, **others)
+    return LoadOptions(mode=mode, max_errors=max_errors, **others)

@@ -10,13 +10,13 @@ from litestar.params import Parameter
 from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
-from services.gateway.imports.header_check import QUOTE, Judged, to_said
-from services.gateway.imports.load_options import to_terms
+from services.gateway.imports.header_check import QUOTE, CheckedUpload, to_said
+from services.gateway.imports.load_options import to_load_options
 from services.gateway.jobs import follow, kinds
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepting, uuid7
+from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.settings import GatewaySettings
 from services.gateway.uploads.charset import Encoding
 from services.gateway.uploads.openapi import Upload
@@ -48,10 +48,10 @@ async def import_file(
     request: Request[Any, Any, Any],
     dataset: str,
     pool: Pool,
-    accepting: Accepting,
+    submitter: JobSubmitter,
     spool: Spool,
     catalog: Catalog,
-    told: GatewaySettings,
+    settings: GatewaySettings,
     stopping: asyncio.Event,
     *,
     mode: Annotated[
@@ -93,7 +93,7 @@ async def import_file(
 ) -> Answer[JobBody]:
     """Nothing is kept of a file that is refused or cut off."""
     declared = await catalog.dataset(pool, dataset)
-    terms = to_terms(
+    load_options = to_load_options(
         declared,
         mode,
         validate_only=validate_only,
@@ -103,10 +103,10 @@ async def import_file(
         max_failed_rows=max_failed_rows,
         max_shrink=max_shrink,
     )
-    limit = told.max_upload_bytes
+    limit = settings.max_upload_bytes
     upload = await open_upload(request, encoding=encoding, limit=limit)
     said = to_said(upload.media, delimiter=delimiter, quote=quote, header=header)
-    judged = Judged(upload.pieces, declared, said)
+    judged = CheckedUpload(upload.pieces, declared, said)
     job_id = uuid7()
     try:
         stored = await spool.store(str(job_id), judged.pieces(), limit=limit)
@@ -120,19 +120,19 @@ async def import_file(
         sha256=stored.sha256,
         bytes_total=stored.bytes_total,
         dialect=judged.dialect,
-        terms=terms,
+        load_options=load_options,
     )
     asked = JobRequest(
         kind=IMPORT.name,
         command=command,
-        mode=terms.mode,
+        mode=load_options.mode,
         api_key=request.user.id,
         idempotency_key=idempotency_key,
         fingerprint=_fingerprint(command),
         bytes_total=command.bytes_total,
     )
     try:
-        accepted = await accepting.accept(asked)
+        accepted = await submitter.accept(asked)
     except Problem:
         spool.delete(command.file)
         raise
@@ -143,5 +143,5 @@ async def import_file(
 
 def _fingerprint(command: PlanImport) -> str:
     """Of what is asked, not of how it was sent: a form and a raw body with the same file are the same."""
-    asked = f"{command.dataset}/{command.terms}/{command.dialect}/{command.sha256}"
+    asked = f"{command.dataset}/{command.load_options}/{command.dialect}/{command.sha256}"
     return hashlib.sha256(asked.encode()).hexdigest()

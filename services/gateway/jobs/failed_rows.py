@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from shared.contracts.failures import CUT_OFF, UNREADABLE
-from shared.contracts.parts import Dialect, Terms
+from shared.contracts.parts import Dialect, LoadOptions
 from shared.db import Connection
 
 State = Literal["open", "replayed", "discarded"]
@@ -56,13 +56,13 @@ class Input(msgspec.Struct, frozen=True):
     """How the rows of a job were written, what was to be done with them, and how many refused ones are kept."""
 
     dialect: Dialect
-    terms: Terms
+    load_options: LoadOptions
     failed_kept: int
 
 
 async def select_input(db: Connection, job_id: UUID) -> Input | None:
     """None as long as the ingestor knows nothing of the job."""
-    row = await db.fetchrow("SELECT dialect, terms, failed_kept FROM ingestor.imports WHERE job_id = $1", job_id)
+    row = await db.fetchrow("SELECT dialect, load_options, failed_kept FROM ingestor.imports WHERE job_id = $1", job_id)
     return msgspec.convert(dict(row), Input) if row else None
 
 

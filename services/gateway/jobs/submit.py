@@ -35,7 +35,7 @@ class Accepted(msgspec.Struct, frozen=True):
     attached: bool = False
 
 
-class Accepting:
+class JobSubmitter:
     """Takes requests one by one and accepts them in groups."""
 
     def __init__(self, consumer: Consumer, catalog: Catalog) -> None:

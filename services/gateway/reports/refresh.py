@@ -16,7 +16,7 @@ from services.gateway.jobs.follow import Announcement, move
 from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepting, uuid7
+from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.reports.recovery import ANALYTICS
 from services.gateway.reports.registry import Reports
 from shared.bus.routes import on
@@ -138,7 +138,7 @@ async def refresh_report(
     request: Request[Any, Any, Any],
     report: str,
     pool: Pool,
-    accepting: Accepting,
+    submitter: JobSubmitter,
     reports: Reports,
     stopping: asyncio.Event,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
@@ -148,4 +148,4 @@ async def refresh_report(
     datasets = (await reports.ready(pool, report)).report.datasets
     command = RefreshReport(dataset=datasets[0], job_id=uuid7(), report=report, datasets=datasets)
     job = kinds.request(REFRESH, command, report, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await accepting.accept(job), prefer)
+    return await respond(pool, stopping, await submitter.accept(job), prefer)

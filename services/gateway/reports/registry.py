@@ -61,7 +61,7 @@ class Reports:
         self._seen: tuple[Any, ...] | None = None
         self._looking = asyncio.Lock()
 
-    async def look(self, pool: Pool) -> int:
+    async def run(self, pool: Pool) -> int:
         """Says nothing, as a clock's look."""
         async with self._looking:
             declared = await self._catalog.read(pool)
@@ -84,7 +84,7 @@ class Reports:
     async def all(self, pool: Pool) -> list[Standing]:
         """By name, whatever their state."""
         if self._seen is None or any(one.state == "waiting" for one in self.standing.values()):
-            await self.look(pool)
+            await self.run(pool)
         return list(self.standing.values())
 
     async def ready(self, pool: Pool, name: str) -> Ready:
@@ -100,7 +100,7 @@ class Reports:
 
     async def _find(self, pool: Pool, name: str) -> Standing:
         if name not in self.standing or self.standing[name].state == "waiting":
-            await self.look(pool)
+            await self.run(pool)
         if name not in self.standing:
             raise not_found("report", name, hint=f"There are: {', '.join(self.standing)}.")
         return self.standing[name]

@@ -18,7 +18,7 @@ from services.gateway.jobs.follow import JobEvents
 from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import JobKind, to_body
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepting, uuid7
+from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.reports.recovery import ANALYTICS
 from shared.bus.routes import on
 from shared.catalog.rollup import Rollup
@@ -149,7 +149,7 @@ async def rebuild_rollup(
     dataset: str,
     rollup: str,
     pool: Pool,
-    accepting: Accepting,
+    submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
@@ -161,7 +161,7 @@ async def rebuild_rollup(
         raise not_found("rollup", rollup, hint=f"{dataset} has {', '.join(names) or 'none'}.")
     command = RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup)
     job = kinds.request(REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await accepting.accept(job), prefer)
+    return await respond(pool, stopping, await submitter.accept(job), prefer)
 
 
 class Stands(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,10 +18,10 @@ from services.gateway.jobs import failed_rows, follow, kinds
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepted, Accepting, uuid7
+from services.gateway.jobs.submit import Accepted, JobSubmitter, uuid7
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import LoadRows
-from shared.contracts.parts import Terms
+from shared.contracts.parts import LoadOptions
 from shared.db import Pool
 
 MOST_ROWS = 1000
@@ -77,34 +77,36 @@ ROWS = kinds.register(
 async def load_rows(
     request: Request[Any, Any, Any],
     dataset: str,
-    accepting: Accepting,
+    submitter: JobSubmitter,
     prefer: Annotated[
         str | None, Parameter(header="Prefer", description="wait=N in seconds; handling=strict or lenient")
     ] = None,
     idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
 ) -> Answer[JobBody]:
     """Accepted when it is on disk. Takes one dependency: Litestar starts a task for each if there are several."""
-    declared = await accepting.catalog.dataset(accepting.pool, dataset)
+    declared = await submitter.catalog.dataset(submitter.pool, dataset)
     body = await request.body()
     strict = preferences.is_strict(prefer)
-    terms = Terms(mode="upsert" if declared.keyed else "append", strict=strict)
+    load_options = LoadOptions(mode="upsert" if declared.keyed else "append", strict=strict)
     found = _read(body)
-    command = LoadRows(dataset=dataset, job_id=uuid7(), rows=found, columns=_columns(declared, found), terms=terms)
-    accepted = await accepting.accept(
+    command = LoadRows(
+        dataset=dataset, job_id=uuid7(), rows=found, columns=_columns(declared, found), load_options=load_options
+    )
+    accepted = await submitter.accept(
         JobRequest(
             kind=ROWS.name,
             command=command,
-            mode=terms.mode,
+            mode=load_options.mode,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
-            fingerprint=hashlib.sha256(f"{dataset}/{terms}/".encode() + body).hexdigest(),
+            fingerprint=hashlib.sha256(f"{dataset}/{load_options}/".encode() + body).hexdigest(),
             bytes_total=sum(len(bytes(row)) for row in found),
             chunks=1,
         )
     )
     if not strict:
-        return await respond(accepting.pool, accepting.stopping, accepted, prefer)
-    return await _strictly(accepting.pool, accepting.stopping, accepted, prefer)
+        return await respond(submitter.pool, submitter.stopping, accepted, prefer)
+    return await _strictly(submitter.pool, submitter.stopping, accepted, prefer)
 
 
 def _read(body: bytes) -> tuple[msgspec.Raw, ...]:

@@ -15,7 +15,7 @@ from services.gateway.jobs.follow import JobEvents
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepting, uuid7
+from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.search import results, search_request
 from services.gateway.search.recovery import INDEXER
 from services.gateway.search.results import SearchJobBody
@@ -76,20 +76,20 @@ SEARCH = kinds.register(
 async def start_search(
     request: Request[Any, Any, Any],
     data: KeptSearchBody,
-    accepting: Accepting,
+    submitter: JobSubmitter,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
     idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
 ) -> Answer[SearchJobBody]:
     """Who may read may search: the job tells nothing that the key could not read, and changes no row."""
-    declared = await accepting.catalog.dataset(accepting.pool, data.dataset)
+    declared = await submitter.catalog.dataset(submitter.pool, data.dataset)
     question = search_request.to_question(declared, data)
     min_version = data.min_version or 0
     if min_version:
-        await _refuse_future(accepting, data.dataset, min_version)
+        await _refuse_future(submitter, data.dataset, min_version)
     command = RunSearch(
         dataset=data.dataset, job_id=uuid7(), question=msgspec.to_builtins(question), min_version=min_version
     )
-    accepted = await accepting.accept(
+    accepted = await submitter.accept(
         JobRequest(
             kind=SEARCH.name,
             command=command,
@@ -98,15 +98,15 @@ async def start_search(
             fingerprint=hashlib.sha256(b"search/" + msgspec.json.encode(data, order="deterministic")).hexdigest(),
         )
     )
-    answer = await respond(accepting.pool, accepting.stopping, accepted, prefer)
-    async with accepting.pool.acquire() as db:
+    answer = await respond(submitter.pool, submitter.stopping, accepted, prefer)
+    async with submitter.pool.acquire() as db:
         body = await results.with_result(db, answer.content)
     return Answer(body, status_code=answer.status_code, headers=answer.headers)
 
 
-async def _refuse_future(accepting: Accepting, dataset: str, version: int) -> None:
+async def _refuse_future(submitter: JobSubmitter, dataset: str, version: int) -> None:
     """Raises Problem 422 for a version that no job can have told yet."""
-    standing = await accepting.catalog.standing(accepting.pool, dataset)
+    standing = await submitter.catalog.standing(submitter.pool, dataset)
     if standing is None or standing.version < version:
         detail = f"min_version: {dataset} is at version {standing.version if standing else 0}, not yet at {version}."
         raise Problem(

@@ -18,7 +18,7 @@ from services.gateway.jobs import queries
 from services.gateway.jobs.job import JobBody
 from services.gateway.jobs.kinds import to_body
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepting, uuid7
+from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.sources import schedules, syncs
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import PullPage
@@ -84,7 +84,7 @@ async def start_sync(
     request: Request[Any, Any, Any],
     dataset: str,
     pool: Pool,
-    accepting: Accepting,
+    submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
@@ -96,7 +96,7 @@ async def start_sync(
     command = PullPage(dataset=dataset, job_id=uuid7(), source=source, chunk=1)
     mode: Mode = "upsert" if declared.keyed else "append"
     job = syncs.sync_request(command, mode, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await accepting.accept(job), prefer)
+    return await respond(pool, stopping, await submitter.accept(job), prefer)
 
 
 @get(

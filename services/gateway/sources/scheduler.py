@@ -13,7 +13,7 @@ EVERY_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-async def look(pool: Pool) -> int:
+async def run(pool: Pool) -> int:
     """Keeps the schedules in step with the declarations and fires what is due; returns how many jobs began."""
     async with transaction(pool) as db:
         await schedules.keep_in_step(db)

@@ -30,7 +30,7 @@ EVERY_SECONDS = 10.0
 log = structlog.get_logger()
 
 
-async def look(pool: Pool) -> int:
+async def run(pool: Pool) -> int:
     """Asks once for every dataset that lacks definitions; returns how many these are."""
     async with pool.acquire() as db:
         found = await queries.select_datasets(db)

@@ -13,14 +13,14 @@ MANY_CHUNKS = 32
 log = structlog.get_logger()
 
 
-async def look(pool: Pool) -> int:
+async def run(pool: Pool) -> int:
     """Counts what is not counted, and asks for definitions of the words that are frequent then."""
     async with pool.acquire() as db:
         waiting = await queries.select_uncounted(db)
     for dataset in waiting:
         async with transaction(pool) as db:
             await count(db, dataset)
-    return await lookup.look(pool) if waiting else 0
+    return await lookup.run(pool) if waiting else 0
 
 
 async def count(db: Connection, dataset: str) -> None:

@@ -64,7 +64,7 @@ async def load_rows(command: LoadRows, db: Connection) -> Loaded:
         chunk=1,
         size=size,
         dialect=Dialect(columns=command.columns, header=False, format="ndjson"),
-        terms=command.terms,
+        load_options=command.load_options,
     )
     return await load(db, chunk, data, line=1, size=size)
 
@@ -100,7 +100,7 @@ async def _judge(db: Connection, chunk: Chunk, data: bytes, line: int, lines: Se
     try:
         reading = await asyncio.to_thread(parser.read, data, dataset, chunk.dialect, line=line)
         unknown: dict[str, pl.Series] = {}
-        if chunk.terms.check_references:
+        if chunk.load_options.check_references:
             for field in (dataset.field(name) for name in chunk.dialect.fields):
                 if field.references:
                     unknown[field.name] = await queries.select_unknown(db, field.references, reading.values(field.name))
@@ -121,10 +121,10 @@ def _relined(batch: Batch, lines: Sequence[int]) -> Batch:
 
 
 async def _write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Batch]:
-    terms = chunk.terms
-    if terms.validate_only or (terms.strict and batch.failed):
+    load_options = chunk.load_options
+    if load_options.validate_only or (load_options.strict and batch.failed):
         return Outcome(checked=batch.rows.height), batch
-    if terms.mode == "replace":
+    if load_options.mode == "replace":
         await replace.stage(db, chunk, batch.rows)
         return Outcome(checked=batch.rows.height), batch
     written, left = await write.write(db, chunk, batch)
@@ -145,24 +145,24 @@ async def _close(db: Connection, chunk: Chunk, outcome: Outcome, batch: Batch, s
         await chunk_ledger.update_stopped(db, chunk.job_id, problem)
         await replace.drop_stage(db, chunk.job_id)
         loaded.append(ImportStopped(**about, problem=problem, outcome=total))
-    elif chunk.terms.mode == "replace" and not chunk.terms.validate_only and not waiting:
+    elif chunk.load_options.mode == "replace" and not chunk.load_options.validate_only and not waiting:
         loaded.append(SwapStage(**about, chunk=await replace.select_swap(db, chunk.job_id)))
     return loaded
 
 
 def _exceeded(chunk: Chunk, total: Outcome) -> Problem | None:
     """Why the job must not go on."""
-    terms = chunk.terms
-    if terms.strict and total.failed:
+    load_options = chunk.load_options
+    if load_options.strict and total.failed:
         detail = f"{total.failed} of {total.rows_read} rows can't be loaded, so none was."
         return Problem(code="rows_refused", detail=detail, hint="Mend them, or send handling=lenient.")
     hint = "What was loaded stays. The failed rows say why; allow more errors, or mend the input and send it again."
-    if terms.mode == "replace":
+    if load_options.mode == "replace":
         hint = "Nothing was replaced. The failed rows say why; mend the input, or allow errors with max_errors."
-    if terms.max_errors is not None and total.failed > terms.max_errors:
-        detail = f"{total.failed} of {total.rows_read} rows failed; {terms.max_errors} are allowed."
+    if load_options.max_errors is not None and total.failed > load_options.max_errors:
+        detail = f"{total.failed} of {total.rows_read} rows failed; {load_options.max_errors} are allowed."
         return Problem(code="too_many_errors", detail=detail, hint=hint)
-    rate = terms.max_error_rate
+    rate = load_options.max_error_rate
     if rate is not None and total.rows_read >= RATED_ROWS and total.failed > rate * total.rows_read:
         detail = f"{total.failed} of {total.rows_read} rows failed; a share of {rate} is allowed."
         return Problem(code="too_many_errors", detail=detail, hint=hint)

@@ -16,12 +16,12 @@ from shared.spool import Spool
 
 
 async def plan_import(
-    command: PlanImport, db: Connection, spool: Spool, told: IngestorSettings
+    command: PlanImport, db: Connection, spool: Spool, settings: IngestorSettings
 ) -> list[LoadChunk | SwapStage | ImportPlanned] | ImportRejected:
     """Cuts the file at record ends; each chunk is then loaded by whoever is free."""
     try:
         with spool.open(command.file) as file:
-            cuts = await asyncio.to_thread(_cuts, file, command.dialect, told.chunk_bytes)
+            cuts = await asyncio.to_thread(_cuts, file, command.dialect, settings.chunk_bytes)
     except FileNotFoundError:
         return ImportRejected(dataset=command.dataset, job_id=command.job_id, problem=load.file_missing())
     loads = [
@@ -32,12 +32,12 @@ async def plan_import(
             start=piece.start,
             end=piece.end,
             line=piece.line,
-            overlong=piece.end - piece.start > max(told.chunk_bytes, load.OVERLONG_BYTES),
+            overlong=piece.end - piece.start > max(settings.chunk_bytes, load.OVERLONG_BYTES),
         )
         for number, piece in enumerate(cuts, 1)
     ]
     planned: list[LoadChunk | SwapStage] = [*loads]
-    if command.terms.mode == "replace" and not command.terms.validate_only:
+    if command.load_options.mode == "replace" and not command.load_options.validate_only:
         dataset = await queries.select_dataset(db, command.dataset)
         if dataset is None:
             raise LookupError(command.dataset)

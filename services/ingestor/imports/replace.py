@@ -38,7 +38,7 @@ async def drop_abandoned(db: Connection) -> None:
     rows = await db.fetch(
         """
         SELECT DISTINCT c.job_id FROM chunks c JOIN imports i USING (job_id) JOIN inbox h ON h.id = c.message_id
-        WHERE c.loaded_at IS NULL AND i.stopped IS NULL AND i.terms->>'mode' = 'replace'
+        WHERE c.loaded_at IS NULL AND i.stopped IS NULL AND i.load_options->>'mode' = 'replace'
         """
     )
     for row in rows:
@@ -76,10 +76,10 @@ async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | I
     await db.execute(f"LOCK TABLE data.{quoted(dataset.name)} IN SHARE ROW EXCLUSIVE MODE")
     staged, stands, gone = await _survey(db, command.job_id, dataset)
     total, _, _ = await chunk_ledger.select_outcome(db, command.job_id)
-    if gone > chunk.terms.max_shrink * stands:
+    if gone > chunk.load_options.max_shrink * stands:
         problem = Problem(
             code="shrink_guard",
-            detail=f"{gone} of {stands} rows would be gone; at most {chunk.terms.max_shrink:.0%} may go.",
+            detail=f"{gone} of {stands} rows would be gone; at most {chunk.load_options.max_shrink:.0%} may go.",
             hint="Nothing was replaced. If this is meant, import again with max_shrink=1.",
         )
         await chunk_ledger.update_stopped(db, command.job_id, problem)

@@ -17,7 +17,7 @@ from shared.catalog.dataset import Dataset
 from shared.catalog.source import Source
 from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
-from shared.contracts.parts import Dialect, Outcome, Problem, Terms
+from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection
 from shared.outgoing.http_client import Outgoing
 from shared.telemetry import metrics
@@ -37,12 +37,12 @@ class Pulled(NamedTuple):
     warning: Problem | None = None
 
 
-async def pull_page(command: PullPage, db: Connection, outgoing: Outgoing, told: IngestorSettings) -> Said:
+async def pull_page(command: PullPage, db: Connection, outgoing: Outgoing, settings: IngestorSettings) -> Said:
     """Rows, their verdicts, how far the source was read and what is to be pulled next, all in one transaction."""
     dataset, source = await _declared(db, command)
     before = msgspec.convert(command.at, Progress) if command.at else await _begin(db, dataset, source)
     seconds = await cursors.select_seconds(db, command.job_id)
-    pulled = await _pull(outgoing, source, dataset, before, seconds=seconds, enough=told.chunk_bytes)
+    pulled = await _pull(outgoing, source, dataset, before, seconds=seconds, enough=settings.chunk_bytes)
     data = b"\n".join(pulled.lines)
     chunk = await chunk_ledger.insert_chunk(
         db,
@@ -51,7 +51,7 @@ async def pull_page(command: PullPage, db: Connection, outgoing: Outgoing, told:
         chunk=command.chunk,
         size=len(data),
         dialect=Dialect(columns=mapping.columns(source, dataset), header=False, format="ndjson"),
-        terms=Terms(max_errors=source.max_errors, max_error_rate=source.max_error_rate),
+        load_options=LoadOptions(max_errors=source.max_errors, max_error_rate=source.max_error_rate),
         source=source.name,
     )
     loaded = await load.load(db, chunk, data, line=before.rows + 1, size=len(data))
@@ -180,7 +180,7 @@ async def _delete_missing(
         chunk=command.chunk + 1,
         size=0,
         dialect=Dialect(columns=(), header=False, format="ndjson"),
-        terms=Terms(),
+        load_options=LoadOptions(),
         source=source.name,
     )
     outcome = Outcome(deleted=await cursors.delete_missing(db, dataset, field, command.job_id, chunk.ledger))

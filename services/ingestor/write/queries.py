@@ -141,7 +141,7 @@ async def insert_failed_rows(db: Connection, chunk: Chunk, batch: Batch) -> None
         """,
         chunk.job_id,
         len(batch.failed),
-        chunk.terms.max_failed_rows,
+        chunk.load_options.max_failed_rows,
     )
     await db.copy_records_to_table(
         "failed_rows",

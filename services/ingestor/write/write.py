@@ -112,7 +112,7 @@ async def _compare(
     """
     first = staged[chunk.dataset.key[0]]
     bounds = [first.min(), first.max()] if upsert_sql.ranged(chunk.dataset) else []
-    refused = chunk.terms.mode == "insert"
+    refused = chunk.load_options.mode == "insert"
     statement = upsert_sql.compare(chunk.dataset, columns)
     before = await chunk_ledger.select_earlier(db, chunk.job_id, chunk.chunk)
     while True:
