@@ -22,7 +22,7 @@ OBJECTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class FailedRowsCsv:
-    """Writes the failed rows of one job. A `spreadsheet_safe` file escapes formulas and can't be imported again."""
+    """Writes the failed rows of one job. A `spreadsheet_safe` file escapes formulas; do not import it again."""
 
     def __init__(self, dataset: Dataset, dialect: Dialect, *, spreadsheet_safe: bool) -> None:
         fields = [dataset.field(name) for name in dialect.fields]

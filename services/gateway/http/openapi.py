@@ -25,7 +25,7 @@ TAGS = {
     "datasets": "Declare datasets and list them.",
     "rows": "Read rows, and load small batches.",
     "search": "Full-text search.",
-    "reports": "Aggregates of the rows, kept up to date.",
+    "reports": "Read and refresh reports, rebuild rollups.",
     "operations": "Health and metrics. No API key required.",
 }
 

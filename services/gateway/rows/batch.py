@@ -84,7 +84,7 @@ async def load_rows(
     ] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
-    """Responds after the job is committed. Takes one dependency, because Litestar starts a task for each of several."""
+    """Responds after the job is committed. Takes one dependency: Litestar starts a task for each of several."""
     declared = await submitter.catalog.dataset(submitter.pool, dataset)
     body = await request.body()
     strict = preferences.is_strict(prefer)

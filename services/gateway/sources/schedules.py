@@ -12,7 +12,7 @@ from shared.db import Connection
 TickFate = Literal["ran", "skipped", "missed"]
 TICK_FATES: tuple[TickFate, ...] = ("ran", "skipped", "missed")
 MAX_TICKS = 1000
-"""Ticks of a schedule that one transaction fires; the next one goes on after a long outage."""
+"""Ticks of a schedule that one transaction fires; after a long outage, the next transaction continues."""
 DECLARATIONS_LOCK = 0x7469636B
 
 
@@ -26,7 +26,7 @@ class SourceSchedule(msgspec.Struct, frozen=True):
 
 
 class DueTicks(msgspec.Struct, frozen=True):
-    """Due ticks, and the time of the next entry. Of these only the last may run: it `runs` unless it is too late."""
+    """Due ticks, and the time of the next one. Of these only the last may run: it `runs` unless it is too late."""
 
     earlier: list[dt.datetime]
     last: dt.datetime
@@ -35,7 +35,7 @@ class DueTicks(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """A fired tick. `job_id` is the sync that it started, or the running one that it was skipped for."""
+    """A past tick. `job_id` is the sync that it started, or the running one that it was skipped for."""
 
     due_at: dt.datetime
     fate: TickFate
@@ -43,19 +43,19 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 def find_due_ticks(schedule: Schedule, due_at: dt.datetime, now: dt.datetime) -> DueTicks:
-    """Returns the ticks from `due_at` to `now`, at most MAX_TICKS before the last entry."""
+    """Returns the ticks from `due_at` to `now`, at most MAX_TICKS before the last one."""
     earlier: list[dt.datetime] = []
     last, following = due_at, next_after(schedule, due_at)
     while following <= now and len(earlier) < MAX_TICKS:
         earlier.append(last)
         last, following = following, next_after(schedule, following)
-    # If more ticks are due, a later one may run instead of this entry.
+    # If more ticks are due, a later one may run instead of this one.
     runs = following > now and now - last <= dt.timedelta(seconds=schedule.catch_up_seconds)
     return DueTicks(earlier, last, runs, following)
 
 
 async def apply_declarations(db: Connection) -> None:
-    """Inserts, updates and deletes schedules as declared; the next tick of a new or changed one is after now."""
+    """Inserts, updates and deletes schedules as declared. A new cron or time zone takes effect from now on."""
     # Without the lock, a gateway with an older declaration could overwrite a newer schedule.
     await db.execute("SELECT pg_advisory_xact_lock($1)", DECLARATIONS_LOCK)
     now: dt.datetime = await db.fetchval("SELECT now()")
