@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
-import httpx
+import httpx2
 
 from cli import importing, progress, show
 from cli.answers import Job
@@ -19,7 +19,7 @@ from cli.uploading import PAUSES
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the job is accepted.")
 
 
-def ask(gateway: Gateway, path: str, body: Any) -> httpx.Response:
+def ask(gateway: Gateway, path: str, body: Any) -> httpx2.Response:
     """An answer that was lost on the way is asked for again, under the same key."""
     key = str(uuid.uuid4())
     for pause in PAUSES:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
 
 from cli import sse
@@ -18,7 +18,7 @@ from deploy.local.state import Home, assignments
 T = TypeVar("T")
 Parameters = Mapping[str, str | float | None]
 
-TIMEOUT = httpx.Timeout(60, connect=10)
+TIMEOUT = httpx2.Timeout(60, connect=10)
 DIRECT: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 """Not through the proxy of the environment."""
 
@@ -27,7 +27,7 @@ class Gateway:
     """An open connection. Whatever is not an answer of success is raised as Refused or Away."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._client = httpx.Client(
+        self._client = httpx2.Client(
             base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT, mounts=DIRECT
         )
 
@@ -42,12 +42,12 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def get(self, path: str, parameters: Parameters | None = None, *, wait: int = 0) -> httpx.Response:
+    def get(self, path: str, parameters: Parameters | None = None, *, wait: int = 0) -> httpx2.Response:
         """`wait`: seconds that the gateway may wait for a job to end."""
         given = {name: value for name, value in (parameters or {}).items() if value is not None}
         headers = {"Prefer": f"wait={wait}"} if wait else {}
         with self._spoken():
-            # httpx would take an empty dict to mean that the path's own query goes away.
+            # httpx2 would take an empty dict to mean that the path's own query goes away.
             return self._good(self._client.get(path, params=given or None, headers=headers))
 
     def read(self, kind: type[T], path: str, parameters: Parameters | None = None, *, wait: int = 0) -> T:
@@ -62,14 +62,14 @@ class Gateway:
                 response.read()
             yield from self._good(response).iter_bytes()
 
-    def post(self, path: str, body: Any, *, key: str) -> httpx.Response:
+    def post(self, path: str, body: Any, *, key: str) -> httpx2.Response:
         """Asks for something in JSON; with the same `key` it is done once, however often it is asked for."""
         with self._spoken():
             return self._good(self._client.post(path, json=body, headers={"Idempotency-Key": key}))
 
     def send(
         self, method: str, path: str, content: bytes, kind: str, parameters: Parameters | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Content of the type `kind`, to where it does no harm to send it twice."""
         given = {name: value for name, value in (parameters or {}).items() if value is not None}
         with self._spoken():
@@ -101,10 +101,10 @@ class Gateway:
     def _spoken(self) -> Iterator[None]:
         try:
             yield
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise unreachable(self._client.base_url, error) from error
 
-    def _good(self, response: httpx.Response) -> httpx.Response:
+    def _good(self, response: httpx2.Response) -> httpx2.Response:
         if response.is_success:
             return response
         raise refusal(response)
@@ -146,6 +146,6 @@ def _address(home: Home) -> tuple[str, str]:
 
 def _is_web(url: str) -> bool:
     try:
-        return httpx.URL(url).scheme in ("http", "https")
-    except httpx.InvalidURL:
+        return httpx2.URL(url).scheme in ("http", "https")
+    except httpx2.InvalidURL:
         return False
