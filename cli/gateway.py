@@ -10,7 +10,6 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from cli import sse
 from cli.answers import Job
 from cli.refusals import NoGateway, refusal, unreachable
 from deploy.local.state import Home, assignments
@@ -89,13 +88,15 @@ class Gateway:
             response = self._client.post(path, params=given, headers=headers, content=pieces)
             return decode(self._good(response).content, Job)
 
-    def events(self, job: str, after: str) -> Iterator[sse.Event]:
-        """Those after the one with that id, as they happen; ends with the job, or whenever the gateway sees fit."""
+    def events(self, job: str, after: str) -> Iterator[httpx2.ServerSentEvent]:
+        """Yields the events after the one with that id as they happen, until the job or the connection ends."""
         headers = {"Last-Event-ID": after} if after else {}
-        with self._spoken(), self._client.stream("GET", route("jobs", job, "events"), headers=headers) as response:
-            if not response.is_success:
-                response.read()
-            yield from sse.read(self._good(response).iter_text())
+        with self._spoken(), self._client.sse(route("jobs", job, "events"), headers=headers) as source:
+            if not source.response.is_success:
+                source.response.read()
+            self._good(source.response)
+            # httpx2 also yields the `retry` field that opens the stream, as an event without data.
+            yield from (event for event in source if event.data)
 
     @contextmanager
     def _spoken(self) -> Iterator[None]:
