@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import asking, following, show, uploading
+from cli import following, show, uploading
 from cli.app import main
 from cli.gateway import Gateway
 from cli.progress import Lines
@@ -454,10 +454,7 @@ def test_the_only_source_need_not_be_named_and_need_not_be_waited_for(fake: Fake
     assert [json.loads(asked.body) for asked in fake.to(SYNCS)] == [{}]
 
 
-def test_an_answer_to_a_sync_that_was_lost_is_asked_for_again_under_the_same_key(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0))
+def test_an_answer_to_a_sync_that_was_lost_is_asked_for_again_under_the_same_key(fake: Fake) -> None:
     pulls(fake, ends=job("succeeded"))
     fake.answers[SYNCS].insert(0, Answer(lost=True))
     assert run("sync", "-d", "people").exit_code == 0
