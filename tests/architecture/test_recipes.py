@@ -1,7 +1,7 @@
 """The recipes of CONTRIBUTING.md: each is applied to a copy of the checkout, and its commands work and print something.
 
-A recipe is Markdown. "Create `path`:", "In `path`, after `text`:" (inserts the block below the first line with the text)
-and "In `path`, replace `old` by `new`." are edits; `sh` blocks are run in the copy.
+A recipe is Markdown. "Create `path`:", "In `path`, after `text`:" (inserts the block below the first such line) and
+"In `path`, replace `old` by `new`." are edits; `sh` blocks are run in the copy.
 """
 
 import re

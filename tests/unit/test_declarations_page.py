@@ -1,4 +1,4 @@
-"""docs/reference/declarations.md names every key of a declaration with its default and no other; its example is valid."""
+"""docs/reference/declarations.md names every key of a declaration with its default; its example is valid."""
 
 import re
 import tomllib
