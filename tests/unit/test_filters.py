@@ -323,7 +323,7 @@ def test_uuids_are_read_in_any_case() -> None:
 
 
 def test_the_page_about_reading_tells_every_operator_and_every_code_word() -> None:
-    page = (ROOT / "docs/reading.md").read_text()
+    page = (ROOT / "docs/guides/rows.md").read_text()
     said = set(re.findall(r"[a-z_]+", page))
     assert {*OPERATORS, *STATES, *ordering.WORDS} - {"asc"} <= said
     for state in STATES:
