@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import packages
 from tests.stack import ROOT, Stack
 
 README = (ROOT / "README.md").read_text()
@@ -36,7 +37,8 @@ def curl() -> None:
         return
     install = "apt-get install -y --no-install-recommends curl"
     script = f"{install} || {{ apt-get update && {install}; }}"
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    with packages.installing():
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.fail(f"The README's examples need curl; install it (`sudo apt-get install curl`).\n{done.stderr}")
 
