@@ -21,7 +21,7 @@ from shared.bus.sweeper import Sweep, Sweeper
 from shared.bus.watch import watch
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect, transaction
-from shared.db.faults import AWAY
+from shared.db.faults import UNAVAILABLE
 from shared.settings import ServiceSettings
 from shared.telemetry import operations
 
@@ -141,7 +141,7 @@ class Consumer:
                     name=f"millrace {self.service}",
                     connections=self._settings.database_connections,
                 )
-            except (*AWAY, OSError) as error:
+            except (*UNAVAILABLE, OSError) as error:
                 log.warning("waiting for postgres", error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
 

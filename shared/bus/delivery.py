@@ -17,7 +17,7 @@ from shared.contracts import envelope
 from shared.contracts.events import WorkFailed
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, transaction
-from shared.db.faults import AWAY, COLLIDED
+from shared.db.faults import CONFLICTS, UNAVAILABLE
 from shared.telemetry import metrics
 
 COLLISIONS = 5
@@ -85,12 +85,12 @@ class Delivery:
         while True:
             try:
                 return await self._handle(message)
-            except failures.Postponed:
+            except failures.NotReady:
                 return await self._again(message, attempt, POSTPONED_SECONDS, "postponed")
-            except AWAY as error:
+            except UNAVAILABLE as error:
                 log.warning("database away", error=repr(error))
                 await asyncio.sleep(AWAY_SECONDS)
-            except COLLIDED as error:
+            except CONFLICTS as error:
                 collisions += 1
                 if collisions > COLLISIONS:
                     return await self._failed(message, attempt, error)
@@ -112,7 +112,7 @@ class Delivery:
 
     async def _failed(self, message: Message, attempt: int, error: Exception) -> str:
         attempts = attempt + 1
-        if not isinstance(error, failures.Permanent) and attempts < failures.ATTEMPTS:
+        if not isinstance(error, failures.PermanentFailure) and attempts < failures.ATTEMPTS:
             log.warning("failed", attempts=attempts, error=repr(error), exc_info=error)
             return await self._again(message, attempts, failures.pause(error, attempt), "retried")
         log.error("gave up", attempts=attempts, error=repr(error), exc_info=error)
@@ -132,7 +132,7 @@ class Delivery:
                     if await inbox.claim(db, message):
                         await outbox.insert_messages(db, [settings])
                 self._relay.wake()
-            except AWAY:
+            except UNAVAILABLE:
                 await asyncio.sleep(AWAY_SECONDS)
             else:
                 return "gave_up"
@@ -142,7 +142,7 @@ class Delivery:
             try:
                 async with self._pool.acquire() as db:
                     await outbox.insert_retry(db, message, queue=self._queue, attempt=attempt, seconds=seconds)
-            except AWAY:
+            except UNAVAILABLE:
                 await asyncio.sleep(AWAY_SECONDS)
             else:
                 return result

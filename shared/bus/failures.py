@@ -6,14 +6,14 @@ from shared.contracts.parts import Problem
 
 ATTEMPTS = 6
 LONGEST_SECONDS = 60.0
-LONGEST_ASKED_SECONDS = 900.0
+MAX_RETRY_AFTER_SECONDS = 900.0
 
 
-class Postponed(Exception):
+class NotReady(Exception):
     """The work can't be done yet, through nobody's fault: it comes again soon and does not count as an attempt."""
 
 
-class Permanent(Exception):
+class PermanentFailure(Exception):
     """Trying again would not help. Carries the problem that the job fails with."""
 
     def __init__(self, problem: Problem) -> None:
@@ -21,7 +21,7 @@ class Permanent(Exception):
         self.problem = problem
 
 
-class Later(Exception):
+class TransientFailure(Exception):
     """Somebody outside is away, or wants us back in `seconds`. Counts as an attempt; the job fails with the problem."""
 
     def __init__(self, seconds: float | None, problem: Problem) -> None:
@@ -32,8 +32,8 @@ class Later(Exception):
 
 def pause(error: Exception, attempt: int) -> float:
     """Seconds until attempt `attempt` + 1: the usual ones, or more if somebody outside has asked for more."""
-    asked = error.seconds if isinstance(error, Later) and error.seconds is not None else 0.0
-    return max(backoff(attempt), min(asked, LONGEST_ASKED_SECONDS))
+    asked = error.seconds if isinstance(error, TransientFailure) and error.seconds is not None else 0.0
+    return max(backoff(attempt), min(asked, MAX_RETRY_AFTER_SECONDS))
 
 
 def backoff(attempt: int) -> float:
@@ -43,7 +43,7 @@ def backoff(attempt: int) -> float:
 
 def problem(error: Exception, attempts: int) -> Problem:
     """What a job is told when its work is given up. The cause stands first, never the number of attempts."""
-    if isinstance(error, Permanent | Later):
+    if isinstance(error, PermanentFailure | TransientFailure):
         return error.problem
     return Problem(
         code="gave_up",

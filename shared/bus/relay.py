@@ -9,7 +9,7 @@ from shared.bus import outbox
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher, Unroutable
 from shared.db import Pool, transaction
-from shared.db.faults import AWAY, BROKEN
+from shared.db.faults import INTERFACE_ERRORS, UNAVAILABLE
 from shared.telemetry import metrics
 
 POLL_SECONDS = 0.5
@@ -42,7 +42,7 @@ class Relay:
             try:
                 while await self.carry() == BATCH:
                     pass
-            except (*AWAY, *BROKEN, TimeoutError, aiormq.exceptions.AMQPError) as error:
+            except (*UNAVAILABLE, *INTERFACE_ERRORS, TimeoutError, aiormq.exceptions.AMQPError) as error:
                 log.warning("relay waits", error=repr(error))
                 await asyncio.sleep(1)
 

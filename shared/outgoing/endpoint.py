@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote_plus
 
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.catalog.source import ApiKey, Auth, Bearer, HttpBasic
 from shared.catalog.sources import VARIABLE
 from shared.contracts.parts import Problem
@@ -15,7 +15,7 @@ PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def base(who: str, url: str, environment: Mapping[str, str]) -> str:
-    """The URL with its variable replaced; `who` needs it, like `The source crm`. Raises Permanent."""
+    """The URL with its variable replaced; `who` needs it, like `The source crm`. Raises PermanentFailure."""
     variable = VARIABLE.match(url)
     if variable is None:
         return url
@@ -33,7 +33,7 @@ def authorize(
     headers: dict[str, str],
     params: dict[str, str | int | float | bool],
 ) -> tuple[str, ...]:
-    """Puts the secret where it belongs; returns it in every way in which it may be written. Raises Permanent."""
+    """Puts the secret where it belongs; returns it in every way in which it may be written. Raises PermanentFailure."""
     if auth is None:
         return ()
     told = secret(auth.secret, environment)
@@ -53,7 +53,7 @@ def authorize(
 
 
 def secret(name: str, environment: Mapping[str, str]) -> str:
-    """From `SECRET_<NAME>`, or from the file of that name in SECRETS_DIR. Raises Permanent."""
+    """From `SECRET_<NAME>`, or from the file of that name in SECRETS_DIR. Raises PermanentFailure."""
     told = environment.get(f"SECRET_{name.upper()}", "")
     if not told and environment.get("SECRETS_DIR"):
         try:
@@ -67,6 +67,6 @@ def secret(name: str, environment: Mapping[str, str]) -> str:
     return told
 
 
-def wrong(code: str, detail: str, hint: str = "") -> Permanent:
+def wrong(code: str, detail: str, hint: str = "") -> PermanentFailure:
     """What no further attempt would mend."""
-    return Permanent(Problem(code=code, detail=detail, hint=hint))
+    return PermanentFailure(Problem(code=code, detail=detail, hint=hint))

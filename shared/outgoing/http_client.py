@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import httpx
 
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.contracts.parts import Problem
 from shared.outgoing.addresses import Forbidden, Resolve, by_dns, permitted
 
@@ -21,7 +21,7 @@ SHOWN = 200
 BUSY = frozenset((408, 425, 429))
 
 
-class NotThere(Permanent):
+class NotThere(PermanentFailure):
     """It answered 404."""
 
 
@@ -68,7 +68,7 @@ class Visit:
         await asyncio.sleep(turn - now)
 
     async def get(self, request: httpx.Request, *, seconds: float, limit: int, secrets: tuple[str, ...]) -> Answer:
-        """The answer, of `limit` bytes at most. Raises Later or Permanent, with problems in which no secret stands."""
+        """The answer, of `limit` bytes at most. Raises TransientFailure or PermanentFailure, with problems in which no secret stands."""
         shown = place(request.url)
         request.headers.setdefault("User-Agent", AGENT)
         request.headers["Accept-Encoding"] = "identity"  # or a small answer could become a large one here
@@ -79,14 +79,14 @@ class Visit:
         except Forbidden as error:
             hint = "If it is yours, let SOURCE_ALLOW name it with its port."
             problem = Problem(code="source_forbidden", detail=f"{shown} must not be asked: {error}.", hint=hint)
-            raise Permanent(problem) from None
+            raise PermanentFailure(problem) from None
         except TimeoutError:
             problem = Problem(code="source_unavailable", detail=f"{shown} did not answer within {seconds:g} seconds.")
-            raise Later(None, problem) from None
+            raise TransientFailure(None, problem) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             what = str(error) or type(error).__name__
             problem = Problem(code="source_unavailable", detail=_hidden(f"{shown} can't be reached: {what}.", secrets))
-            raise Later(None, problem) from None
+            raise TransientFailure(None, problem) from None
 
     async def _get(self, request: httpx.Request, limit: int, secrets: tuple[str, ...]) -> Answer:
         response = await self._client.send(request, stream=True)
@@ -137,30 +137,30 @@ class Guarded(httpx.AsyncBaseTransport):
 async def _body(response: httpx.Response, limit: int) -> bytes:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         detail = f"{_shown(response)} answered compressed, though asked not to."
-        raise Permanent(Problem(code="source_unreadable", detail=detail))
+        raise PermanentFailure(Problem(code="source_unreadable", detail=detail))
     body = bytearray()
     async for piece in response.aiter_raw():
         body += piece
         if len(body) > limit:
             detail = f"{_shown(response)} answered with more than {limit} bytes."
             hint = "Ask for smaller pages, or allow larger ones with max_bytes."
-            raise Permanent(Problem(code="source_too_large", detail=detail, hint=hint))
+            raise PermanentFailure(Problem(code="source_too_large", detail=detail, hint=hint))
     return bytes(body)
 
 
-async def _refusal(response: httpx.Response, secrets: tuple[str, ...]) -> Later | Permanent:
+async def _refusal(response: httpx.Response, secrets: tuple[str, ...]) -> TransientFailure | PermanentFailure:
     """What an answer means that is none."""
     status = response.status_code
     if response.has_redirect_location:
         detail = f"{_shown(response)} redirects to {place(httpx.URL(response.headers['Location']))}."
         hint = "Redirects are not followed: declare the URL that is meant."
-        return Permanent(Problem(code="source_redirects", detail=_hidden(detail, secrets), hint=hint))
+        return PermanentFailure(Problem(code="source_redirects", detail=_hidden(detail, secrets), hint=hint))
     said = (await _start(response)).decode("utf-8", "replace").strip()[:SHOWN]
     detail = _hidden(f"{_shown(response)} answered {status}: {said or 'nothing'}", secrets)
     if status in BUSY or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return Later(_retry_after(response), Problem(code="source_unavailable", detail=detail))
+        return TransientFailure(_retry_after(response), Problem(code="source_unavailable", detail=detail))
     hint = "Look at the URL, the parameters and the secret of the source."
-    kind = NotThere if status == httpx.codes.NOT_FOUND else Permanent
+    kind = NotThere if status == httpx.codes.NOT_FOUND else PermanentFailure
     return kind(Problem(code="source_refused", detail=detail, hint=hint))
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from shared.catalog.dataset import Dataset, Field
 from shared.db import Connection
-from shared.db.faults import DROPPED
+from shared.db.faults import MISSING_TABLE
 from shared.search import cursors, execute, expand, facets, highlight, ordering, spelling, terms
 from shared.search.columns import columns
 from shared.search.execute import Matches, Search
@@ -43,7 +43,7 @@ async def find(db: Connection, dataset: Dataset, question: Question) -> Found:
     """Raises NotBuilt, and BadQuestion for a cursor or a filter that doesn't fit the dataset."""
     try:
         return await _find(db, dataset, question)
-    except DROPPED:  # in this moment another generation of documents has taken over
+    except MISSING_TABLE:  # in this moment another generation of documents has taken over
         return await _find(db, dataset, question)
 
 

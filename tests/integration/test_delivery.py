@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from shared.bus import delivery, failures, outbox, publisher, relay
-from shared.bus.failures import Later, Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
@@ -201,7 +201,7 @@ async def test_after_the_last_attempt_the_job_is_told_the_cause(probe: Probe) ->
 
 async def test_permanent_gives_up_at_once_with_its_own_problem(probe: Probe) -> None:
     problem = Problem(code="no_use", detail="It will never work.", hint="Do something else.")
-    probe.script.steps = [failing(Permanent(problem))]
+    probe.script.steps = [failing(PermanentFailure(problem))]
     await probe.say(probe.touch())
     assert await probe.gave_up() == problem
     await probe.is_idle()
@@ -217,7 +217,7 @@ async def test_who_outside_asks_to_come_later_is_not_come_to_before(
     probe: Probe, monkeypatch: pytest.MonkeyPatch, asked: float | None, waits: float
 ) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
-    probe.script.steps = [failing(Later(asked, AWAY_OUTSIDE))]
+    probe.script.steps = [failing(TransientFailure(asked, AWAY_OUTSIDE))]
     await probe.deliver(probe.touch())
     (letter,) = await eventually(probe.letters, SECONDS)
     assert (letter["id"], letter["queue"], letter["attempt"]) == (probe.touch().id, probe.queue, 1)
@@ -227,7 +227,7 @@ async def test_who_outside_asks_to_come_later_is_not_come_to_before(
 
 @pytest.mark.usefixtures("quick")
 async def test_coming_later_counts_as_an_attempt_and_ends_with_what_was_said_outside(probe: Probe) -> None:
-    probe.script.steps = [failing(Later(0, AWAY_OUTSIDE))]
+    probe.script.steps = [failing(TransientFailure(0, AWAY_OUTSIDE))]
     await probe.say(probe.touch())
     assert await probe.gave_up() == AWAY_OUTSIDE
     await probe.is_idle()
@@ -236,7 +236,7 @@ async def test_coming_later_counts_as_an_attempt_and_ends_with_what_was_said_out
 
 async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
-    probe.script.steps = [failing(Later(None, AWAY_OUTSIDE))]
+    probe.script.steps = [failing(TransientFailure(None, AWAY_OUTSIDE))]
     await probe.consumer.publisher.publish(to_letter(probe.touch(), attempt=3))
     await eventually(probe.letters, SECONDS)
     await probe.deliver(probe.touch())  # as a sweeper sends it, which knows nothing of attempts
@@ -252,7 +252,7 @@ async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypa
 @pytest.mark.usefixtures("quick")
 async def test_being_postponed_is_no_attempt(probe: Probe) -> None:
     often = 2 * failures.ATTEMPTS
-    probe.script.steps = [*[failing(Postponed())] * often, at_ease]
+    probe.script.steps = [*[failing(NotReady())] * often, at_ease]
     await probe.say(probe.touch())
     await probe.handled(1)
     await probe.is_idle()

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.contracts.parts import Problem
 from shared.outgoing.http_client import SHOWN, Answer, Outgoing
 from tests.outside import HOST, Outside
@@ -37,14 +37,14 @@ async def get(
 
 
 async def permanent(outgoing: Outgoing, url: str, **told: int) -> Problem:
-    with pytest.raises(Permanent) as caught:
+    with pytest.raises(PermanentFailure) as caught:
         await get(outgoing, url, **told)
     assert SECRET not in written(caught.value)
     return caught.value.problem
 
 
-async def later(outgoing: Outgoing, url: str, **told: float) -> Later:
-    with pytest.raises(Later) as caught:
+async def later(outgoing: Outgoing, url: str, **told: float) -> TransientFailure:
+    with pytest.raises(TransientFailure) as caught:
         await get(outgoing, url, **told)  # type: ignore[arg-type]
     assert SECRET not in written(caught.value)
     return caught.value
@@ -167,18 +167,18 @@ async def test_what_goes_out_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("answer", "error", "code"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", Later, "source_unavailable"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + BOMB, Permanent, "source_unreadable"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: identity, br\r\n\r\n?", Permanent, "source_unreadable"),
-        (b"SSH-2.0-OpenSSH_9.2p1\r\n", Later, "source_unavailable"),
-        (b"", Later, "source_unavailable"),
-        (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n", Permanent, "source_redirects"),
-        (b"HTTP/1.1 302 Found\r\n\r\n", Permanent, "source_refused"),
-        (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 10**6, Later, "source_unavailable"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10**6 + b"\r\n\r\n", Later, "source_unavailable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", TransientFailure, "source_unavailable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + BOMB, PermanentFailure, "source_unreadable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: identity, br\r\n\r\n?", PermanentFailure, "source_unreadable"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", TransientFailure, "source_unavailable"),
+        (b"", TransientFailure, "source_unavailable"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n", PermanentFailure, "source_redirects"),
+        (b"HTTP/1.1 302 Found\r\n\r\n", PermanentFailure, "source_refused"),
+        (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 10**6, TransientFailure, "source_unavailable"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10**6 + b"\r\n\r\n", TransientFailure, "source_unavailable"),
     ],
 )  # fmt: skip
-async def test_strange_answers(answer: bytes, error: type[Later | Permanent], code: str) -> None:
+async def test_strange_answers(answer: bytes, error: type[TransientFailure | PermanentFailure], code: str) -> None:
     async with answering(answer, []) as place:
         with pytest.raises(error) as caught:
             await get(Outgoing(place, {}), f"http://{place}/")

@@ -10,7 +10,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from shared.db.faults import AWAY, BROKEN
+from shared.db.faults import INTERFACE_ERRORS, UNAVAILABLE
 
 log = structlog.get_logger()
 
@@ -130,7 +130,7 @@ def _of_parameters(error: ValidationException) -> Problem:
 def _of_fault(error: Exception) -> Problem:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Problem(507, "spool_full", "There is no room for the file.", hint="An operator must free space.")
-    if isinstance(error, (*AWAY, *BROKEN, TimeoutError)):
+    if isinstance(error, (*UNAVAILABLE, *INTERFACE_ERRORS, TimeoutError)):
         return Problem(
             503,
             "database_away",

@@ -53,7 +53,7 @@ def is_askable(word: str) -> bool:
 def question(
     dataset: str, dictionary: Dictionary, word: str, environment: Mapping[str, str]
 ) -> tuple[httpx.Request, tuple[str, ...]]:
-    """The request, and the texts that must not be seen in any problem. Raises Permanent."""
+    """The request, and the texts that must not be seen in any problem. Raises PermanentFailure."""
     base = endpoint.base(f"The dictionary of {dataset}", dictionary.url, environment)
     headers: dict[str, str] = {}
     params: dict[str, str | int | float | bool] = {}

@@ -12,7 +12,7 @@ from services.indexer.words import dictionary_api, queries
 from services.indexer.words.dictionary_api import Entry
 from shared import ledger
 from shared.bus import outbox
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.catalog.dataset import Dataset
 from shared.catalog.dictionary import Dictionary
 from shared.contracts.commands import DefineWords
@@ -113,7 +113,7 @@ class Inquiry:
         for word in words:
             try:
                 self.answers[word] = await self._entry(word)
-            except (Later, Permanent) as error:
+            except (TransientFailure, PermanentFailure) as error:
                 self._fail(word, error)
                 return
             self._in_a_row = 0
@@ -131,14 +131,14 @@ class Inquiry:
             return None
         except dictionary_api.Unreadable as error:
             detail = f"What {httpx.URL(request.url).host} says about {word!r} can't be read: {error}."
-            raise Later(None, Problem(code="source_unreadable", detail=detail)) from None
+            raise TransientFailure(None, Problem(code="source_unreadable", detail=detail)) from None
 
-    def _fail(self, word: str, error: Later | Permanent) -> None:
+    def _fail(self, word: str, error: TransientFailure | PermanentFailure) -> None:
         self.failed.add(word)
         self.problem = error.problem
         self._in_a_row += 1
         metrics.DEFINITIONS.labels("failed").inc()
-        if isinstance(error, Later) and error.seconds is not None:
+        if isinstance(error, TransientFailure) and error.seconds is not None:
             self.asked = max(self.asked or 0.0, error.seconds)
 
 

@@ -7,7 +7,7 @@ import httpx
 
 from services.ingestor.sources import mapping, paginators
 from services.ingestor.sources.paginators import Page, Place
-from shared.bus.failures import Later
+from shared.bus.failures import TransientFailure
 from shared.catalog.source import Source
 from shared.contracts.parts import Problem
 from shared.outgoing import endpoint
@@ -22,7 +22,7 @@ class Question(NamedTuple):
 
 
 async def fetch(visit: Visit, source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> Page:
-    """The page at this place. Raises Later and Permanent."""
+    """The page at this place. Raises TransientFailure and PermanentFailure."""
     question = ask(source, at, since, environment)
     if source.requests_per_second is not None:
         await visit.wait(question.request.url.host, source.requests_per_second)
@@ -33,12 +33,12 @@ async def fetch(visit: Visit, source: Source, at: Place, since: str | None, envi
         document = mapping.read(answer.body, answer.encoding, source)
     except mapping.Unreadable as error:
         detail = f"What {place(question.request.url)} answered can't be read: {error}."
-        raise Later(None, Problem(code="source_unreadable", detail=detail)) from None
+        raise TransientFailure(None, Problem(code="source_unreadable", detail=detail)) from None
     return Page(mapping.rows(document, source), document, answer.links)
 
 
 def ask(source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> Question:
-    """The request for a page; `since` is what an incremental source has told already. Raises Permanent."""
+    """The request for a page; `since` is what an incremental source has told already. Raises PermanentFailure."""
     base = endpoint.base(f"The source {source.name}", source.url, environment)
     headers = dict(source.headers)
     params: dict[str, str | int | float | bool] = {}

@@ -12,7 +12,7 @@ from services.ingestor.sources import cursors, fetch, mapping, sync_progress
 from services.ingestor.sources.paginators import BadPage, Page
 from services.ingestor.sources.sync_progress import Progress, Step
 from services.ingestor.write import partitions, queries
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.catalog.dataset import Dataset
 from shared.catalog.source import Source
 from shared.contracts.commands import PullPage
@@ -84,7 +84,7 @@ async def _declared(db: Connection, command: PullPage) -> tuple[Dataset, Source]
     except KeyError:
         pass
     detail = f"The dataset {command.dataset} has no source {command.source}."
-    raise Permanent(Problem(code="unknown_source", detail=detail))
+    raise PermanentFailure(Problem(code="unknown_source", detail=detail))
 
 
 async def _begin(db: Connection, dataset: Dataset, source: Source) -> Progress:
@@ -95,7 +95,7 @@ async def _begin(db: Connection, dataset: Dataset, source: Source) -> Progress:
 async def _pull(
     outgoing: Outgoing, source: Source, dataset: Dataset, before: Progress, *, seconds: float, enough: int
 ) -> Pulled:
-    """Pages until there are enough rows, bytes or seconds. Raises Later if not even the first of them comes."""
+    """Pages until there are enough rows, bytes or seconds. Raises TransientFailure if not even the first of them comes."""
     began = time.monotonic()
     names = mapping.columns(source, dataset)
     pulled = Pulled([], set(), before, ended=False)
@@ -108,7 +108,7 @@ async def _pull(
             at = pulled.after
             try:
                 page = await fetch.fetch(visit, source, at.place, at.since, outgoing.environment)
-            except Later:
+            except TransientFailure:
                 if at == before:
                     raise
                 break  # what has come is loaded; the next message asks for this page again
@@ -130,7 +130,7 @@ def _advance(source: Source, at: Progress, page: Page, *, seconds: float) -> Ste
         return sync_progress.advance(source, at, page, seconds=seconds)
     except BadPage as error:
         detail = f"The source {source.name} answered what its paginator can't follow: {error}."
-        raise Permanent(Problem(code="source_unreadable", detail=detail)) from None
+        raise PermanentFailure(Problem(code="source_unreadable", detail=detail)) from None
 
 
 async def _end(db: Connection, command: PullPage, dataset: Dataset, source: Source, pulled: Pulled) -> Said:
