@@ -86,7 +86,7 @@ class Consumer:
         if self._start is not None:
             async with transaction(self._pool) as db:
                 await outbox.insert_messages(db, await self._start(db))
-        consuming, self.deliveries = broker.consumer(
+        consuming, self.deliveries = broker.build_broker(
             self.service,
             self._settings.broker_url,
             self.routes,

@@ -21,11 +21,11 @@ from shared.outgoing.http_client import Outgoing
 
 ROUTES = (
     on(DatasetDeclared, prepare_documents, then=IndexPiece),
-    on(ChunkLoaded, index_chunk, then=ChunkIndexed, at_once=2),
+    on(ChunkLoaded, index_chunk, then=ChunkIndexed, concurrency=2),
     on(BuildIndex, build_index, then=IndexPiece),
-    on(IndexPiece, index_piece, then=SwitchIndex, at_once=2),
+    on(IndexPiece, index_piece, then=SwitchIndex, concurrency=2),
     on(SwitchIndex, switch_index),
-    on(RunSearch, run_search, then=SearchCompleted, at_once=2),
+    on(RunSearch, run_search, then=SearchCompleted, concurrency=2),
     on(DefineWords, define_words, then=DefineWords),
 )
 

@@ -34,7 +34,7 @@ LONG = 3600.0
 def asked(question: Question | None = None, **about: Any) -> RunSearch:
     """As the gateway says it, and as it comes out of a message."""
     found = msgspec.to_builtins(question or Question(q="chair", limit=1000))
-    command = RunSearch(**{"dataset": "items", "job_id": uuid4(), "question": found, **about})
+    command = RunSearch(**{"dataset": "items", "job_id": uuid4(), "query": found, **about})
     return RunSearch.decode(command.encode())
 
 
@@ -89,7 +89,7 @@ async def test_a_question_survives_its_journey(ingestor: Ingestor, indexer: Inde
         limit=1000,
     )
     command = asked(question)
-    assert msgspec.convert(command.question, Question) == question
+    assert msgspec.convert(command.query, Question) == question
     await accepted(gateway, command)
     await hear(indexer, command)
     async with gateway.acquire() as db:

@@ -10,7 +10,7 @@ from services.gateway.http.problems import Problem
 from services.gateway.reports.freshness import Fresh, select_fresh
 from services.gateway.reports.registry import Ready
 from shared.db import Connection, Pool
-from shared.db.faults import INVALID_VALUES, MISSING_OBJECT, STALE_STATEMENT, STATEMENT_TIMEOUT
+from shared.db.faults import INVALID_VALUES, MISSING_OBJECT, STALE_STATEMENT, STATEMENT_TIMEOUT, error_sentence
 
 SLACK_SECONDS = 2.0
 """Postgres breaks a statement off by itself; if even that takes longer, we do."""
@@ -51,7 +51,7 @@ async def compute(pool: Pool, ready: Ready, values: Sequence[Any]) -> Table:
         raise Problem(
             422,
             "not_computable",
-            f"{report.name} can't be computed with these parameters: {sentence(error)}.",
+            f"{report.name} can't be computed with these parameters: {error_sentence(error)}.",
             hint="Try other values, or have its SQL mended.",
         ) from error
     except (*MISSING_OBJECT, KeyError) as error:

@@ -42,7 +42,7 @@ async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCo
 
 async def _answer(command: RunSearch, db: Connection, pool: Pool) -> Found:
     dataset = await ledger.select_dataset(db, command.dataset)
-    question = msgspec.convert(command.question, Question)
+    question = msgspec.convert(command.query, Question)
     if dataset.search is None:
         raise BadQuestion("dataset", "not_searchable", f"{dataset.name} declares no search any more.")
     check(dataset, dataset.search, question)

@@ -95,7 +95,7 @@ async def _begin(db: Connection, dataset: Dataset, source: Source) -> Progress:
 async def _pull(
     outgoing: Outgoing, source: Source, dataset: Dataset, before: Progress, *, seconds: float, enough: int
 ) -> Pulled:
-    """Pages until there are enough rows, bytes or seconds. Raises TransientFailure if not even the first of them comes."""
+    """Pulls pages until it has enough rows, bytes or seconds. Raises TransientFailure if the first page fails."""
     began = time.monotonic()
     names = mapping.columns(source, dataset)
     pulled = Pulled([], set(), before, ended=False)

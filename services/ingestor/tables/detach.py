@@ -91,7 +91,7 @@ async def _count(db: Connection, partition: str) -> int:
 
 
 async def _lock_alone(db: Connection, dataset: Dataset, partition: str) -> None:
-    """Waits for all who use the table, some moments at a time, so that hardly anybody waits behind us. Raises TransientFailure."""
+    """Locks the table exclusively, in short attempts so that others hardly wait. Raises TransientFailure."""
     until = time.monotonic() + PATIENCE_SECONDS
     pause = FIRST_PAUSE
     while True:
