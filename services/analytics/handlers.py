@@ -69,7 +69,7 @@ async def refresh_report(command: RefreshReport, db: Connection) -> ReportRefres
 async def resend_uncounted(db: Connection) -> list[tuple[str, Message]]:
     """Chunks whose event is lost, as the ingestor's ledger and ours tell, and declarations that nobody heard of."""
     await queries.delete_refreshes(db)
-    chunks = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    chunks = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     declared = await queries.select_unprepared(db, seconds=OVERDUE_SECONDS)
     found: list[tuple[str, Message]] = [(queue("analytics", ChunkLoaded), event) for event in chunks]
     return [*found, *((queue("analytics", DatasetDeclared), event) for event in declared)]

@@ -112,7 +112,7 @@ async def sweep(service: str, db: Connection) -> list[Message]:
             return [*unplanned, *unheard, *await results.select_unheard(db, seconds=0, limit=LIMIT)]
         case "ingestor":
             return [*await chunk_ledger.claim_overdue(db, seconds=0, limit=LIMIT)]
-    return [*await ledger.select_undone(db, seconds=0, limit=LIMIT)]
+    return [*await ledger.select_unprocessed(db, seconds=0, limit=LIMIT)]
 
 
 async def test_nothing_is_sent_again_without_a_fault(stack: Stack) -> None:
