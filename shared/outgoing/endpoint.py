@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 
 from shared.bus.failures import PermanentFailure
 from shared.catalog.source import ApiKey, Auth, Bearer, HttpBasic
-from shared.catalog.sources import VARIABLE
+from shared.catalog.source_mistakes import VARIABLE
 from shared.contracts.parts import Problem
 
 PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")

@@ -184,7 +184,7 @@ def _details(search: Search, matches: Matches, total: Total, asked: Asked, seen:
         yield CUT
     if _ends(search, matches, total, seen):
         yield END.format(seen)
-    if declared and not made.makes_the_same_as(declared):
+    if declared and not made.has_same_documents(declared):
         yield OLD.format(", ".join(made.fields), made.language)
 
 

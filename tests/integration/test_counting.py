@@ -159,7 +159,7 @@ async def explained(db: Connection, statement: str) -> list[str]:
 
 async def plans_of(db: Connection, tables: Tables) -> list[list[str]]:
     """Of every statement of a chunk, as `add_chunks` has them run."""
-    valued = tables.rollup.valued
+    valued = tables.rollup.value_fields
     if valued:
         await db.execute(counting.create_news(tables))
     await plans.use(db, plans.MEETING)

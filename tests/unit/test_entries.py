@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.indexer.words import dictionary_api
 from services.indexer.words.dictionary_api import IN_ALL, LONGEST_TEXT, OF_EACH, Definition, Entry, Unreadable
 from shared.bus.failures import PermanentFailure
-from shared.catalog.dictionary import Dictionary
+from shared.catalog.dataset import Dictionary
 from shared.catalog.source import ApiKey, Bearer
 
 URL = "${SOURCE_THERE}/entries/{word}"

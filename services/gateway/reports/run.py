@@ -73,7 +73,7 @@ async def _select(db: Connection, ready: Ready, values: Sequence[Any]) -> Table:
     report = ready.report
     fresh = await select_fresh(db, report.datasets, ready.reads)
     await db.execute(f"SET LOCAL statement_timeout = {int(report.timeout * 1000)}")
-    rows = await db.fetch(report.statement().text, *values, timeout=report.timeout + SLACK_SECONDS)
+    rows = await db.fetch(report.build_statement().text, *values, timeout=report.timeout + SLACK_SECONDS)
     kept = [tuple(row) for row in rows[: report.row_limit]]
     return Table(
         values=tuple(values),

@@ -77,13 +77,13 @@ class Examined(msgspec.Struct, frozen=True):
 
 async def examine(db: Connection, report: Report, datasets: Mapping[str, Dataset]) -> Examined:
     """In a transaction of the caller's that must be rolled back. Raises BadStatement, Absent."""
-    statement = report.statement()
+    statement = report.build_statement()
     try:
         prepared = await db.prepare(statement.text)
         tree = await _parse(db, report, statement)
     except INVALID_STATEMENT as error:
         at = error_position(error)
-        place = statement.place(at) if at is not None else None
+        place = statement.to_declared_offset(at) if at is not None else None
         kind = Absent if isinstance(error, MISSING_OBJECT) else BadStatement
         raise kind(error_sentence(error), place) from error
     reads = await _check_tables(db, report, tree, datasets)

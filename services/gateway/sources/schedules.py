@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.catalog.schedule import Schedule, mistakes, next_after
+from shared.catalog.schedule import Schedule, find_mistakes, next_after
 from shared.db import Connection
 
 Fate = Literal["ran", "skipped", "missed"]
@@ -62,7 +62,7 @@ async def keep_in_step(db: Connection) -> None:
     kept = {(one.dataset, one.source): one for one in await select_all(db)}
     for (dataset, source), schedule in declared.items():
         before = kept.get((dataset, source))
-        if mistakes(schedule):
+        if find_mistakes(schedule):
             continue  # of a time zone that is not known here, another gateway may know
         if before is None or _times(before.schedule) != _times(schedule):
             await _upsert(db, Scheduled(dataset, source, schedule, next_after(schedule, now)))

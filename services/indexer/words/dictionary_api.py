@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from shared.catalog.dictionary import Dictionary
+from shared.catalog.dataset import Dictionary
 from shared.outgoing import endpoint
 
 LONGEST_WORD = 64

@@ -13,8 +13,7 @@ from services.indexer.words.dictionary_api import Entry
 from shared import ledger
 from shared.bus import outbox
 from shared.bus.failures import PermanentFailure, TransientFailure
-from shared.catalog.dataset import Dataset
-from shared.catalog.dictionary import Dictionary
+from shared.catalog.dataset import Dataset, Dictionary
 from shared.contracts.commands import DefineWords
 from shared.contracts.parts import Problem
 from shared.db import Connection, Pool, transaction

@@ -12,7 +12,7 @@ from services.ingestor.parse.constraints import BadConstraint
 from services.ingestor.write import queries
 from shared.bus.failures import PermanentFailure
 from shared.catalog.dataset import Dataset
-from shared.catalog.evolution import refusals
+from shared.catalog.evolution import find_conflicts
 from shared.catalog.files import BadDeclaration, read_datasets, to_dataset
 from shared.contracts.commands import DeclareDataset
 from shared.contracts.events import DatasetDeclared
@@ -79,7 +79,7 @@ async def _declare(db: Connection, standing: tuple[Dataset, int] | None, dataset
         statements, revision = ddl.create(dataset), 1
     else:
         old, before = standing
-        if refused := refusals(old, dataset):
+        if refused := find_conflicts(old, dataset):
             raise BadDeclaration("\n".join(refused))
         statements, revision = ddl.evolve(old, dataset), before + 1
     await queries.upsert_dataset(db, dataset, revision, statements)

@@ -76,7 +76,7 @@ async def _refuse(db: Connection, dataset: Dataset, year: int) -> None:
 
 async def _has_readers(db: Connection, name: str) -> bool:
     found = await queries.select_dataset(db, name)
-    return found is not None and found[0].has_readers
+    return found is not None and found[0].tracks_changes
 
 
 async def _keep(db: Connection, dataset: Dataset, partition: str, ledger: int) -> int:
