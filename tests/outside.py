@@ -6,14 +6,14 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import httpx
+import httpx2
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from sandbox.app import build
 from sandbox.misbehaviour import Habit, Habits
 from sandbox.world import World
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from tests.waiting import eventually
 
 HOST = "127.0.0.1"
@@ -50,9 +50,9 @@ class Outside:
         names = ("CUSTOMERS", "CRM", "PARAGRAPHS", "WAREHOUSE", "DICTIONARY")
         return {**{f"SOURCE_{name}": self.url for name in names}, "SECRET_CRM_TOKEN": TOKEN}
 
-    def outgoing(self) -> Outgoing:
+    def outgoing(self) -> OutboundClient:
         """A way out that leads here."""
-        return Outgoing(self.place, self.environment)
+        return OutboundClient(self.place, self.environment)
 
 
 @contextlib.asynccontextmanager
@@ -67,8 +67,8 @@ async def sandboxed() -> AsyncIterator[Outside]:
     outside = Outside(port, app.state.world, app.state.habits)
 
     async def answers() -> bool:
-        async with httpx.AsyncClient() as client:
-            with contextlib.suppress(httpx.ConnectError):
+        async with httpx2.AsyncClient() as client:
+            with contextlib.suppress(httpx2.ConnectError):
                 return (await client.get(f"{outside.url}/health/ready")).is_success
         return False
 

@@ -17,7 +17,7 @@ from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, SearchCompleted
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 
 ROUTES = (
     on(DatasetDeclared, prepare_documents, then=IndexPiece),
@@ -37,7 +37,7 @@ def build(settings: IndexerSettings) -> Litestar:
             "indexer",
             ROUTES,
             settings=settings,
-            dependencies={Outgoing: Outgoing(settings.source_allow, os.environ), Known: Known()},
+            dependencies={OutboundClient: OutboundClient(settings.source_allow, os.environ), Known: Known()},
             sweep=resend_unindexed,
             start=prepare_all,
             periodic=(

@@ -37,7 +37,7 @@ from shared.contracts.events import (
     ImportStopped,
     SourcePulled,
 )
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from shared.spool import Spool
 
 AT_ONCE = max(2, os.cpu_count() or 1)
@@ -66,7 +66,7 @@ def build(settings: IngestorSettings) -> Litestar:
             settings=settings,
             dependencies={
                 Spool: Spool(settings.spool_url),
-                Outgoing: Outgoing(settings.source_allow, os.environ),
+                OutboundClient: OutboundClient(settings.source_allow, os.environ),
                 IngestorSettings: settings,
             },
             start=partial(declare_catalog, catalog=Path(settings.catalog_dir)),

@@ -13,7 +13,7 @@ from shared.catalog.source import DeleteMissing, HeaderLink, Incremental
 from shared.contracts.commands import PullPage
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from tests.integration.loading import DATASETS, Ingestor
 from tests.integration.pulling import Sync, redeclare
 from tests.outside import TOKEN, Outside
@@ -402,7 +402,7 @@ async def test_no_secret_is_said_or_written(ingestor: Ingestor, outside: Outside
     for table in ("imports", "chunks", "pulls", "sources", "datasets", "failed_rows"):
         said += str(await ingestor.pool.fetch(f"SELECT to_jsonb(t) FROM {table} t"))
     assert TOKEN not in said
-    wrong = Outgoing(outside.place, {**outside.environment, "SECRET_CRM_TOKEN": "another-token"})
+    wrong = OutboundClient(outside.place, {**outside.environment, "SECRET_CRM_TOKEN": "another-token"})
     with pytest.raises(PermanentFailure) as caught:
         await Sync(ingestor, wrong, "contacts", "crm").finish()
     assert caught.value.problem.code == "source_refused"

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import msgspec
 import structlog
 
@@ -17,7 +17,7 @@ from shared.catalog.dataset import Dataset, Dictionary
 from shared.contracts.commands import DefineWords
 from shared.contracts.parts import Problem
 from shared.db import Connection, Pool, transaction
-from shared.outgoing.http_client import NotThere, Outgoing, Visit
+from shared.outgoing.http_client import NotFound, OutboundClient, OutboundSession
 from shared.search import stopwords, vocabulary, word_definitions
 from shared.telemetry import metrics
 
@@ -53,7 +53,7 @@ async def missing(db: Connection, dataset: Dataset, version: int) -> list[Define
     return [word_definitions.define_words(dataset.name, version)]
 
 
-async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing) -> DefineWords | None:
+async def define_words(command: DefineWords, db: Connection, outgoing: OutboundClient) -> DefineWords | None:
     """Some seconds' worth of words; if that is not all, it is said again. Nothing that goes wrong outside fails it."""
     dataset = await ledger.select_dataset(db, command.dataset)
     dictionary = dataset.dictionary
@@ -65,8 +65,8 @@ async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing)
         return None
     words = [word for word in lacking if dictionary_api.is_askable(word)]
     await queries.upsert_answers(db, dictionary.url, dict.fromkeys(set(lacking).difference(words)))
-    async with outgoing.visit() as visit:
-        inquiry = Inquiry(visit, dataset.name, dictionary, outgoing)
+    async with outgoing.session() as session:
+        inquiry = Inquiry(session, dataset.name, dictionary, outgoing)
         following = iter(words)
         await asyncio.gather(*(inquiry.ask(following) for _ in range(AT_ONCE)))
     await queries.upsert_answers(db, dictionary.url, inquiry.answers)
@@ -85,9 +85,11 @@ async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing)
 
 
 class Inquiry:
-    """Words that are looked up in one visit, several at once, until time or the dictionary's patience is up."""
+    """Words that are looked up in one session, several at once, until time or the dictionary's patience is up."""
 
-    def __init__(self, visit: Visit, dataset: str, dictionary: Dictionary, outgoing: Outgoing) -> None:
+    def __init__(
+        self, session: OutboundSession, dataset: str, dictionary: Dictionary, outgoing: OutboundClient
+    ) -> None:
         self.answers: dict[str, Entry | None] = {}
         self.failed: set[str] = set()
         self.problem: Problem | None = None
@@ -95,7 +97,7 @@ class Inquiry:
         self.asked: float | None = None
         """Seconds for which the dictionary does not want to be asked."""
         self._in_a_row = 0
-        self._visit = visit
+        self._session = session
         self._dataset = dataset
         self._dictionary = dictionary
         self._environment = outgoing.environment
@@ -122,14 +124,14 @@ class Inquiry:
 
     async def _entry(self, word: str) -> Entry | None:
         request, secrets = dictionary_api.question(self._dataset, self._dictionary, word, self._environment)
-        await self._visit.wait(request.url.host, self._dictionary.requests_per_second)
+        await self._session.wait_for_turn(request.url.host, self._dictionary.requests_per_second)
         try:
-            answer = await self._visit.get(request, seconds=ANSWER_SECONDS, limit=LARGEST_ANSWER, secrets=secrets)
+            answer = await self._session.send(request, seconds=ANSWER_SECONDS, limit=LARGEST_ANSWER, secrets=secrets)
             return dictionary_api.read(answer.body)
-        except NotThere:
+        except NotFound:
             return None
         except dictionary_api.Unreadable as error:
-            detail = f"What {httpx.URL(request.url).host} says about {word!r} can't be read: {error}."
+            detail = f"What {httpx2.URL(request.url).host} says about {word!r} can't be read: {error}."
             raise TransientFailure(None, Problem(code="source_unreadable", detail=detail)) from None
 
     def _fail(self, word: str, error: TransientFailure | PermanentFailure) -> None:

@@ -19,7 +19,7 @@ from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from shared.telemetry import metrics
 
 ENOUGH_ROWS = 1000
@@ -37,7 +37,7 @@ class Pulled(NamedTuple):
     warning: Problem | None = None
 
 
-async def pull_page(command: PullPage, db: Connection, outgoing: Outgoing, settings: IngestorSettings) -> Said:
+async def pull_page(command: PullPage, db: Connection, outgoing: OutboundClient, settings: IngestorSettings) -> Said:
     """Rows, their verdicts, how far the source was read and what is to be pulled next, all in one transaction."""
     dataset, source = await _declared(db, command)
     before = msgspec.convert(command.at, Progress) if command.at else await _begin(db, dataset, source)
@@ -93,21 +93,21 @@ async def _begin(db: Connection, dataset: Dataset, source: Source) -> Progress:
 
 
 async def _pull(
-    outgoing: Outgoing, source: Source, dataset: Dataset, before: Progress, *, seconds: float, enough: int
+    outgoing: OutboundClient, source: Source, dataset: Dataset, before: Progress, *, seconds: float, enough: int
 ) -> Pulled:
     """Pulls pages until it has enough rows, bytes or seconds. Raises TransientFailure if the first page fails."""
     began = time.monotonic()
     names = mapping.columns(source, dataset)
     pulled = Pulled([], set(), before, ended=False)
     size = 0
-    async with outgoing.visit() as visit:
+    async with outgoing.session() as session:
         while not pulled.ended and len(pulled.lines) < ENOUGH_ROWS and size < enough:
             spent = time.monotonic() - began
             if spent > ENOUGH_SECONDS:
                 break
             at = pulled.after
             try:
-                page = await fetch.fetch(visit, source, at.place, at.since, outgoing.environment)
+                page = await fetch.fetch(session, source, at.place, at.since, outgoing.environment)
             except TransientFailure:
                 if at == before:
                     raise
