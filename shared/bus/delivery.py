@@ -58,23 +58,23 @@ class Delivery:
 
     async def _process(self, delivery: RabbitMessage) -> None:
         try:
-            event = envelope.decode(delivery.body)
-            message = self._route.message.decode(event.data)
-            if event.type != message.name() or event.id != message.id:
-                raise msgspec.ValidationError(f"unexpected message {event.type} {event.id}")
+            cloud_event = envelope.decode(delivery.body)
+            message = self._route.message.decode(cloud_event.data)
+            if cloud_event.type != message.name() or cloud_event.id != message.id:
+                raise msgspec.ValidationError(f"unexpected message {cloud_event.type} {cloud_event.id}")
         except DECODE_ERRORS as error:
             log.warning("undecodable", queue=self._queue, error=str(error))
             metrics.MESSAGES.labels(self._route.message.name(), "dead").inc()
             await delivery.reject(requeue=False)
             return
         with structlog.contextvars.bound_contextvars(
-            job=event.subject, correlation_id=str(event.id), message=message.name(), dataset=message.dataset
+            job=cloud_event.subject, correlation_id=str(cloud_event.id), message=message.name(), dataset=message.dataset
         ):
             began = time.monotonic()
-            result = await self._settle(message, event.attempt)
+            result = await self._settle(message, cloud_event.attempt)
             metrics.MESSAGES.labels(message.name(), result).inc()
             metrics.MESSAGE_SECONDS.labels(message.name()).observe(time.monotonic() - began)
-            log.info("handled", result=result, attempt=event.attempt, seconds=round(time.monotonic() - began, 4))
+            log.info("handled", result=result, attempt=cloud_event.attempt, seconds=round(time.monotonic() - began, 4))
             if result == "dead":
                 await delivery.reject(requeue=False)
             else:
@@ -121,7 +121,7 @@ class Delivery:
         job_id = getattr(message, "job_id", None)
         if job_id is None:
             return "dead"
-        event = WorkFailed(
+        failure = WorkFailed(
             dataset=message.dataset,
             job_id=job_id,
             message_id=message.id,
@@ -132,7 +132,7 @@ class Delivery:
             try:
                 async with transaction(self._pool) as db:
                     if await inbox.claim(db, message):
-                        await outbox.insert_messages(db, [event])
+                        await outbox.insert_messages(db, [failure])
                 self._relay.wake()
             except UNAVAILABLE:
                 await asyncio.sleep(UNAVAILABLE_SECONDS)
