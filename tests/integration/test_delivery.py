@@ -15,7 +15,7 @@ from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
-from shared.contracts.envelope import LARGEST_BYTES
+from shared.contracts.envelope import MAX_BYTES
 from shared.contracts.parts import Problem
 from shared.db import Connection
 from shared.telemetry import metrics
@@ -297,7 +297,7 @@ STRANGE: dict[str, Callable[[], bytes]] = {
         TOUCH, data={"dataset": "marks", "job_id": str(uuid4()), "number": "1"}
     ),
     "a field that is missing": lambda: to_envelope(TOUCH, data={"dataset": "marks", "number": 1}),
-    "too large": lambda: to_envelope(TOUCH) + b" " * LARGEST_BYTES,
+    "too large": lambda: to_envelope(TOUCH) + b" " * MAX_BYTES,
 }
 
 
@@ -314,7 +314,7 @@ async def test_a_message_that_cannot_be_read_is_a_dead_letter_at_once(probe: Pro
 
 async def test_the_largest_message_that_is_allowed_is_handled(probe: Probe) -> None:
     body = to_envelope(probe.touch())
-    await probe.post(body + b" " * (LARGEST_BYTES - len(body)))
+    await probe.post(body + b" " * (MAX_BYTES - len(body)))
     await probe.handled(1)
 
 
