@@ -12,7 +12,7 @@ from granian.server.embed import Server
 from sandbox.app import build
 from sandbox.misbehaviour import Habit, Habits
 from sandbox.world import World
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from tests.stack import free_port
 from tests.waiting import eventually
 
@@ -50,9 +50,9 @@ class Outside:
         names = ("CUSTOMERS", "CRM", "PARAGRAPHS", "WAREHOUSE", "DICTIONARY")
         return {**{f"SOURCE_{name}": self.url for name in names}, "SECRET_CRM_TOKEN": TOKEN}
 
-    def outgoing(self) -> Outgoing:
+    def outgoing(self) -> OutboundClient:
         """A way out that leads here."""
-        return Outgoing(self.place, self.environment)
+        return OutboundClient(self.place, self.environment)
 
 
 @contextlib.asynccontextmanager
