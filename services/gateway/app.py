@@ -16,7 +16,7 @@ from services.gateway.http.problems import to_response
 from services.gateway.http.request_metrics import measure
 from services.gateway.jobs import kinds
 from services.gateway.jobs import routes as jobs
-from services.gateway.jobs.follow import GIVEN_UP, show_zeros, sweep
+from services.gateway.jobs.follow import WORK_FAILED, init_metrics, sweep
 from services.gateway.jobs.submit import JobSubmitter
 from services.gateway.reports.cache import Kept
 from services.gateway.reports.registry import EVERY_SECONDS, Reports
@@ -35,7 +35,7 @@ FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows)
 def routes() -> tuple[Route, ...]:
     """Returns what the gateway hears: the events of each kind of job, and work that was given up."""
     heard = {route.message: route for kind in kinds.registered() for route in kind.routes}
-    return (*heard.values(), GIVEN_UP)
+    return (*heard.values(), WORK_FAILED)
 
 
 ROUTES = routes()
@@ -43,7 +43,7 @@ ROUTES = routes()
 
 def build(settings: GatewaySettings) -> Litestar:
     """The service, ready to run."""
-    show_zeros()
+    init_metrics()
     spool = Spool(settings.spool_url)
     catalog = Catalog()
     declared, kept = Reports(Path(settings.catalog_dir), catalog), Kept()

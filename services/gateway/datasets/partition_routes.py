@@ -43,7 +43,7 @@ DETACH = kinds.register(
         name="detach",
         command=PlanDetach,
         owner="ingestor",
-        routes=follow.LOADING,
+        routes=follow.LOAD_ROUTES,
         exclusive="year",
         body=DetachJobBody,
         to_body=to_body,
@@ -99,12 +99,12 @@ async def detach(
     declared = await catalog.dataset(pool, dataset)
     partitions.refuse_unpartitioned(declared)
     command = PlanDetach(dataset=dataset, job_id=uuid7(), year=int(year) if YEAR.fullmatch(year) else 0)
-    job = kinds.request(DETACH, command, year, api_key=request.user.id, idempotency_key=idempotency_key)
+    job = kinds.build_request(DETACH, command, year, api_key=request.user.id, idempotency_key=idempotency_key)
     async with pool.acquire() as db, db.transaction():
         known = await partitions.select_partitions(db, declared)
         if not await _known(db, job):
             _refuse(dataset, year, known)
-    return await respond(pool, stopping, await submitter.accept(job), prefer)
+    return await respond(pool, stopping, await submitter.submit(job), prefer)
 
 
 async def _known(db: Connection, one: JobRequest) -> bool:
@@ -114,7 +114,10 @@ async def _known(db: Connection, one: JobRequest) -> bool:
     if one.api_key is None or one.idempotency_key is None:
         return False
     attached = await exclusive.select_attached(db, one.api_key, one.idempotency_key)
-    return attached is not None or await queries.select_asked(db, one.api_key, one.idempotency_key) is not None
+    return (
+        attached is not None
+        or await queries.select_by_idempotency_key(db, one.api_key, one.idempotency_key) is not None
+    )
 
 
 def _refuse(dataset: str, year: str, known: Partitions) -> None:

@@ -13,7 +13,7 @@ from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import failed_rows, follow, kinds, queries
-from services.gateway.jobs.failed_rows import Chosen
+from services.gateway.jobs.failed_rows import ErrorFilter
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
@@ -23,7 +23,7 @@ from shared.contracts.commands import PlanReplay
 from shared.contracts.parts import LoadOptions
 from shared.db import Pool
 
-REPLAY = kinds.register(JobKind(name="replay", command=PlanReplay, owner="ingestor", routes=follow.LOADING))
+REPLAY = kinds.register(JobKind(name="replay", command=PlanReplay, owner="ingestor", routes=follow.LOAD_ROUTES))
 
 
 @post(
@@ -48,7 +48,7 @@ async def replay_job(
     catalog: Catalog,
     stopping: asyncio.Event,
     job: str,
-    data: Chosen | None = None,
+    data: ErrorFilter | None = None,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
     idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
 ) -> Answer[JobBody]:
@@ -58,7 +58,7 @@ async def replay_job(
         about = await queries.find_job(db, job)
         brought = await failed_rows.select_input(db, about.id)
         whole, broken = await failed_rows.count_open(db, about.id, chosen)
-        asked_before = idempotency_key and await queries.select_asked(db, request.user.id, idempotency_key)
+        asked_before = idempotency_key and await queries.select_by_idempotency_key(db, request.user.id, idempotency_key)
     if not whole and not asked_before:
         raise _nothing_to_replay(broken)
     declared = await catalog.dataset(pool, about.dataset)
@@ -70,7 +70,7 @@ async def replay_job(
         code=chosen.code,
         column=chosen.column,
     )
-    accepted = await submitter.accept(
+    accepted = await submitter.submit(
         JobRequest(
             kind=REPLAY.name,
             command=command,

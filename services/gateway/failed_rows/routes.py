@@ -17,7 +17,7 @@ from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer, wants_csv
 from services.gateway.jobs import failed_rows
-from services.gateway.jobs.failed_rows import Chosen, Count, FailedRow, State
+from services.gateway.jobs.failed_rows import ErrorCount, ErrorFilter, FailedRow, RowState
 from services.gateway.jobs.queries import find_job
 from shared.bus import outbox
 from shared.bus.relay import Relay
@@ -41,7 +41,7 @@ class FailedRows(msgspec.Struct, frozen=True):
     next: int | None
     total: int
     kept: int
-    counts: list[Count]
+    counts: list[ErrorCount]
 
 
 class Discarded(msgspec.Struct, frozen=True):
@@ -65,12 +65,14 @@ async def list_failed_rows(
     catalog: Catalog,
     job: str,
     code: Annotated[
-        str | None, Parameter(pattern=failed_rows.SAYABLE, description="Only rows with an error of this code")
+        str | None, Parameter(pattern=failed_rows.WITHOUT_NUL, description="Only rows with an error of this code")
     ] = None,
     column: Annotated[
-        str | None, Parameter(pattern=failed_rows.SAYABLE, description="Only rows with an error in this column")
+        str | None, Parameter(pattern=failed_rows.WITHOUT_NUL, description="Only rows with an error in this column")
     ] = None,
-    in_state: Annotated[State | None, Parameter(query="state", description="Only rows that are in this state")] = None,
+    in_state: Annotated[
+        RowState | None, Parameter(query="state", description="Only rows that are in this state")
+    ] = None,
     limit: Annotated[int | None, Parameter(ge=1, le=1000, description="100 as JSON, no limit as CSV")] = None,
     after: Annotated[int, Parameter(ge=0, le=(1 << 63) - 1, description="The `next` of the page before")] = 0,
     form: Annotated[Literal["json", "csv"] | None, Parameter(query="format")] = None,
@@ -78,14 +80,14 @@ async def list_failed_rows(
     accept: Annotated[str | None, Parameter(header="Accept")] = None,
 ) -> Response[Any]:
     """JSON or CSV, by `format` or `Accept`. Of a job that has not begun there are none."""
-    chosen = Chosen(code, column)
+    chosen = ErrorFilter(code, column)
     async with pool.acquire() as db:
         about = await find_job(db, job)
         brought = await failed_rows.select_input(db, about.id)
         if not wants_csv(accept, form):
             most = limit or 100
             found = await failed_rows.select_failed_rows(
-                db, about.id, after=after, limit=most + 1, chosen=chosen, state=in_state
+                db, about.id, after=after, limit=most + 1, error_filter=chosen, state=in_state
             )
             total, counts = await failed_rows.select_counts(db, about.id)
             page = found[:most]
@@ -120,7 +122,7 @@ async def discard_failed_rows(
     relay: Relay,
     stopping: asyncio.Event,
     job: str,
-    data: Chosen | None = None,
+    data: ErrorFilter | None = None,
     idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
 ) -> Answer[Discarded]:
     """Done by the ingestor, whose rows they are. With the same key, the same request tells the same number."""
@@ -150,14 +152,16 @@ def _usual(dataset: Dataset) -> Dialect:
 
 
 async def _pieces(
-    pool: Pool, job_id: UUID, sheet: Sheet, chosen: Chosen, state: State | None, after: int, limit: int | None
+    pool: Pool, job_id: UUID, sheet: Sheet, chosen: ErrorFilter, state: RowState | None, after: int, limit: int | None
 ) -> AsyncIterator[bytes]:
     """Holds a connection only while it reads, not while the client does."""
     yield sheet.header()
     while limit is None or limit > 0:
         most = min(AT_ONCE, limit or AT_ONCE)
         async with pool.acquire() as db:
-            rows = await failed_rows.select_failed_rows(db, job_id, after=after, limit=most, chosen=chosen, state=state)
+            rows = await failed_rows.select_failed_rows(
+                db, job_id, after=after, limit=most, error_filter=chosen, state=state
+            )
         if rows:
             after = rows[-1].id
             limit = limit and limit - len(rows)

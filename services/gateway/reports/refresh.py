@@ -12,7 +12,7 @@ from litestar.params import Parameter
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import kinds, progress, queries
-from services.gateway.jobs.follow import Announcement, move
+from services.gateway.jobs.follow import Announcement, save_and_announce
 from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
@@ -95,9 +95,9 @@ async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Annou
         )
         await update_command(db, command)
         begun = msgspec.structs.replace(job, status="running", started_at=job.started_at or now, result=result)
-        return [*await move(db, job, begun, now), command]
-    ended = progress.answer(job, event.versions.get(job.dataset, 0), now)
-    return [*await move(db, job, msgspec.structs.replace(ended, result=result), now)]
+        return [*await save_and_announce(db, job, begun, now), command]
+    ended = progress.succeed(job, event.versions.get(job.dataset, 0), now)
+    return [*await save_and_announce(db, job, msgspec.structs.replace(ended, result=result), now)]
 
 
 REFRESH = kinds.register(
@@ -147,5 +147,5 @@ async def refresh_report(
     """The job that begins, or the one under way."""
     datasets = (await reports.ready(pool, report)).report.datasets
     command = RefreshReport(dataset=datasets[0], job_id=uuid7(), report=report, datasets=datasets)
-    job = kinds.request(REFRESH, command, report, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await submitter.accept(job), prefer)
+    job = kinds.build_request(REFRESH, command, report, api_key=request.user.id, idempotency_key=idempotency_key)
+    return await respond(pool, stopping, await submitter.submit(job), prefer)

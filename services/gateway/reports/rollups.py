@@ -160,8 +160,8 @@ async def rebuild_rollup(
     if rollup not in names:
         raise not_found("rollup", rollup, hint=f"{dataset} has {', '.join(names) or 'none'}.")
     command = RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup)
-    job = kinds.request(REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await submitter.accept(job), prefer)
+    job = kinds.build_request(REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key)
+    return await respond(pool, stopping, await submitter.submit(job), prefer)
 
 
 class Stands(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from services.gateway.jobs import failed_rows, follow, kinds
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepted, JobSubmitter, uuid7
+from services.gateway.jobs.submit import JobSubmitter, Submission, uuid7
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import LoadRows
 from shared.contracts.parts import LoadOptions
@@ -54,7 +54,7 @@ OBJECTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 ROWS = kinds.register(
-    JobKind(name="rows", command=LoadRows, owner="ingestor", routes=follow.LOADING, keep_command=False)
+    JobKind(name="rows", command=LoadRows, owner="ingestor", routes=follow.LOAD_ROUTES, keep_command=False)
 )
 
 
@@ -92,7 +92,7 @@ async def load_rows(
     command = LoadRows(
         dataset=dataset, job_id=uuid7(), rows=found, columns=_columns(declared, found), load_options=load_options
     )
-    accepted = await submitter.accept(
+    accepted = await submitter.submit(
         JobRequest(
             kind=ROWS.name,
             command=command,
@@ -139,7 +139,7 @@ def _columns(dataset: Dataset, found: tuple[msgspec.Raw, ...]) -> tuple[str, ...
     ) or tuple(field.name for field in dataset.input_fields)
 
 
-async def _strictly(pool: Pool, stopping: asyncio.Event, accepted: Accepted, prefer: str | None) -> Answer[JobBody]:
+async def _strictly(pool: Pool, stopping: asyncio.Event, accepted: Submission, prefer: str | None) -> Answer[JobBody]:
     """Raises Problem 422 with everything that is wrong, once the ingestor has said so."""
     seconds = preferences.wait_seconds(prefer)
     wait = f"wait={STRICT_SECONDS if seconds is None else seconds}"

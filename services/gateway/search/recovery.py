@@ -13,7 +13,7 @@ IDLE = """
 """A search waits for its turn, and for documents that are being built."""
 
 
-async def select_unanswered(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
+async def select_lost_commands(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
     """Selects the commands of overdue jobs, if the indexer has been idle."""
     rows = await db.fetch(
         f"""
@@ -31,7 +31,7 @@ async def select_unanswered(db: Connection, commands: Commands, seconds: float, 
     return [commands[row["kind"]].decode(row["command"].encode()) for row in rows]
 
 
-async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit: int) -> list[Message]:
+async def select_lost_events(db: Connection, kinds: list[str], seconds: float, limit: int) -> list[Message]:
     """Selects results that the indexer has stored and that have not arrived."""
     rows = await db.fetch(
         """
@@ -48,4 +48,4 @@ async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit
     return [SearchCompleted(**row) for row in rows]
 
 
-INDEXER = Recovery(select_unanswered, select_unheard, IDLE)
+INDEXER = Recovery(select_lost_commands, select_lost_events, IDLE)

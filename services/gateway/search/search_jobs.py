@@ -89,7 +89,7 @@ async def start_search(
     command = RunSearch(
         dataset=data.dataset, job_id=uuid7(), question=msgspec.to_builtins(question), min_version=min_version
     )
-    accepted = await submitter.accept(
+    accepted = await submitter.submit(
         JobRequest(
             kind=SEARCH.name,
             command=command,

@@ -96,7 +96,7 @@ async def start_sync(
     command = PullPage(dataset=dataset, job_id=uuid7(), source=source, chunk=1)
     mode: Mode = "upsert" if declared.keyed else "append"
     job = syncs.sync_request(command, mode, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await submitter.accept(job), prefer)
+    return await respond(pool, stopping, await submitter.submit(job), prefer)
 
 
 @get(

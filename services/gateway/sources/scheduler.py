@@ -2,7 +2,7 @@
 
 import structlog
 
-from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.sources import schedules, syncs
 from services.gateway.sources.schedules import Fate, Scheduled, Tick
 from shared.contracts.commands import PullPage
@@ -53,13 +53,13 @@ async def fire(db: Connection, dataset: str, source: str) -> bool:
     return fate == "ran"
 
 
-async def _sync(db: Connection, one: Scheduled) -> Accepted:
+async def _sync(db: Connection, one: Scheduled) -> Submission:
     """The job that the tick begins, or the one that is in its way."""
     command = PullPage(dataset=one.dataset, job_id=uuid7(), source=one.source, chunk=1)
     mode = await syncs.select_mode(db, one.dataset)
     overlap = one.schedule.overlap == "allow"
     request = syncs.sync_request(command, mode, api_key=None, idempotency_key=None, overlap=overlap)
-    (accepted,) = await accept(db, [request])
-    if isinstance(accepted, Accepted):
+    (accepted,) = await submit_jobs(db, [request])
+    if isinstance(accepted, Submission):
         return accepted
     raise accepted
