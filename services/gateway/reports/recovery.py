@@ -13,7 +13,7 @@ IDLE = """
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     )
 """
-"""Also no transaction has claimed a message."""
+"""Includes that no transaction has claimed a message."""
 
 
 async def select_lost_commands(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
@@ -27,7 +27,7 @@ async def select_lost_commands(db: Connection, commands: Commands, seconds: floa
               SELECT FROM analytics.refreshes r
               WHERE r.job_id = j.id AND r.round = coalesce((j.command->>'round')::int, 1)
           )
-          AND NOT EXISTS (SELECT FROM analytics.outbox o WHERE o.subject = j.id::text) -- put off, not lost
+          AND NOT EXISTS (SELECT FROM analytics.outbox o WHERE o.subject = j.id::text) -- waits for a retry
           AND {IDLE}
         ORDER BY j.created_at LIMIT $2
         """,

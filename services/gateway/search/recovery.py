@@ -10,7 +10,7 @@ IDLE = """
     AND NOT EXISTS (SELECT FROM indexer.chunks WHERE done_at > now() - $1 * interval '1 second')
     AND NOT EXISTS (SELECT FROM indexer.pieces WHERE done_at > now() - $1 * interval '1 second')
 """
-"""A search waits for its turn, and for documents that are being built."""
+"""Includes that no documents are indexed or built: searches wait for them."""
 
 
 async def select_lost_commands(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
@@ -20,7 +20,7 @@ async def select_lost_commands(db: Connection, commands: Commands, seconds: floa
         SELECT j.kind, j.command::text AS command FROM jobs j
         WHERE j.kind = ANY($3::text[]) AND j.finished_at IS NULL AND j.created_at < now() - $1 * interval '1 second'
           AND NOT EXISTS (SELECT FROM indexer.searches s WHERE s.job_id = j.id)
-          AND NOT EXISTS (SELECT FROM indexer.outbox o WHERE o.subject = j.id::text) -- put off, not lost
+          AND NOT EXISTS (SELECT FROM indexer.outbox o WHERE o.subject = j.id::text) -- waits for a retry
           AND {IDLE}
         ORDER BY j.created_at LIMIT $2
         """,
