@@ -73,7 +73,7 @@ BAD: tuple[tuple[str, str, str | None], ...] = (
     (f"SELECT current_user::text AS n FROM {ROWS}", ANYTHING_ELSE, None),
     (f"SELECT id FROM {ROWS} WHERE hired_at > 'today'", ANYTHING_ELSE, "'today'"),
     (f"SELECT id FROM {ROWS} WHERE hired_at > date 'Yesterday'", ANYTHING_ELSE, "'Yesterday'"),
-    (f"SELECT id FROM {ROWS} WHERE hired_at > :word::timestamptz", "'today' is as well", None),
+    (f"SELECT id FROM {ROWS} WHERE hired_at > :word::timestamptz", "which allows 'today'", None),
     (f"SELECT id FROM {ROWS} TABLESAMPLE system(10)", ANYTHING_ELSE, None),
     (f"SELECT id FROM {ROWS} FOR UPDATE", ANYTHING_ELSE, None),
     (

@@ -2,22 +2,21 @@
 
 import asyncio
 import re
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Request, post
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
 
 from services.gateway.catalog import Catalog
 from services.gateway.datasets import partitions
 from services.gateway.datasets.partitions import Partitions
+from services.gateway.http.headers import IdempotencyKey, PreferWait
 from services.gateway.http.problems import Problem, not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import exclusive, follow, kinds, queries
 from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
-from services.gateway.jobs.respond import respond
+from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
 from shared.contracts.commands import PlanDetach
 from shared.db import Connection, Pool
@@ -63,8 +62,7 @@ DETACH = kinds.register(
     status_code=202,
     responses={
         **responses(404, 409, 422),
-        202: ResponseSpec(data_container=DetachJobBody, description="The job, still running"),
-        200: ResponseSpec(data_container=DetachJobBody, description="The finished job"),
+        **job_responses(DetachJobBody),
     },
 )
 async def detach(
@@ -75,8 +73,8 @@ async def detach(
     submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: PreferWait = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""
     declaration = await catalog.dataset(pool, dataset)

@@ -4,6 +4,8 @@ import asyncio
 import datetime as dt
 from uuid import UUID
 
+from litestar.openapi.datastructures import ResponseSpec
+
 from services.gateway.http import preferences
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import not_found
@@ -33,6 +35,14 @@ async def wait(pool: Pool, stopping: asyncio.Event, job_id: UUID, seconds: int |
 def applied_preference(seconds: int | None, job: Job) -> dict[str, str]:
     """Returns the header that confirms `Prefer: wait=N`, if the job ended in time."""
     return {"Preference-Applied": f"wait={seconds}"} if seconds is not None and job.ended else {}
+
+
+def job_responses(body: type[JobBody]) -> dict[int, ResponseSpec]:
+    """Returns the OpenAPI descriptions of the responses that `respond` sends."""
+    return {
+        202: ResponseSpec(data_container=body, description="The job, still running"),
+        200: ResponseSpec(data_container=body, description="The finished job"),
+    }
 
 
 async def respond(pool: Pool, stopping: asyncio.Event, submission: Submission, prefer: str | None) -> Answer[JobBody]:

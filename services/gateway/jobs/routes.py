@@ -56,10 +56,10 @@ async def list_jobs(
 ) -> Answer[Jobs]:
     """Returns a page of jobs, filtered by dataset and status."""
     async with pool.acquire() as db:
-        found = await queries.select_jobs(db, dataset=dataset, status=status, limit=limit + 1, before=before)
+        jobs = await queries.select_jobs(db, dataset=dataset, status=status, limit=limit + 1, before=before)
         now = await queries.select_now(db)
-    page = found[:limit]
-    return Answer(Jobs([to_body(job, now) for job in page], page[-1].id if len(found) > limit else None))
+    page = jobs[:limit]
+    return Answer(Jobs([to_body(job, now) for job in page], page[-1].id if len(jobs) > limit else None))
 
 
 async def read_job(
@@ -76,15 +76,15 @@ async def read_job(
 ) -> Answer[JobBody]:
     """Returns the job with status 200, in whatever state it is."""
     seconds = preferences.wait_seconds(prefer)
-    found, now = await wait(pool, stopping, to_job_id(job), seconds)
-    body = to_body(found, now)
-    read_result = kinds.find(found.kind).read_result
+    current, now = await wait(pool, stopping, to_job_id(job), seconds)
+    body = to_body(current, now)
+    read_result = kinds.find(current.kind).read_result
     if read_result is not None:
         async with pool.acquire() as db:
             body = await read_result(db, body, page, limit)
     elif page or limit:
-        detail = f"Job {found.id} has no pages: its kind is {found.kind}."
+        detail = f"Job {current.id} has no pages: its kind is {current.kind}."
         errors = [Detail(code="unfit_parameter", column="page" if page else "limit", detail=detail)]
         raise Problem(422, "unfit_parameter", detail, errors=errors)
-    headers = applied_preference(seconds, found)
-    return Answer(body, headers=headers if found.ended else {**headers, "Retry-After": str(RETRY_SECONDS)})
+    headers = applied_preference(seconds, current)
+    return Answer(body, headers=headers if current.ended else {**headers, "Retry-After": str(RETRY_SECONDS)})

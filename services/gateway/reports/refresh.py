@@ -1,21 +1,20 @@
 """POST /v1/reports/{report}/refreshes: refreshes a report, as a job."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, post
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
 
+from services.gateway.http.headers import IdempotencyKey, PreferWait
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import kinds, progress, queries
 from services.gateway.jobs.follow import Announcement, save_and_announce
 from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
-from services.gateway.jobs.respond import respond
+from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.reports.recovery import ANALYTICS
 from services.gateway.reports.registry import ReportRegistry
@@ -130,8 +129,7 @@ REFRESH = kinds.register(
     status_code=202,
     responses={
         **responses(404, 422, 503),
-        202: ResponseSpec(data_container=RefreshJobBody, description="The job, still running"),
-        200: ResponseSpec(data_container=RefreshJobBody, description="The finished job"),
+        **job_responses(RefreshJobBody),
     },
 )
 async def refresh_report(
@@ -141,8 +139,8 @@ async def refresh_report(
     submitter: JobSubmitter,
     reports: ReportRegistry,
     stopping: asyncio.Event,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: PreferWait = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""
     datasets = (await reports.ready(pool, report)).report.datasets

@@ -2,22 +2,21 @@
 
 import asyncio
 import datetime as dt
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, get, post
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
 
 from services.gateway.catalog import Catalog
+from services.gateway.http.headers import IdempotencyKey, PreferWait
 from services.gateway.http.problems import not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds, queries
 from services.gateway.jobs.follow import JobEvents
 from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import JobKind, to_body
-from services.gateway.jobs.respond import respond
+from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.reports.recovery import ANALYTICS
 from shared.bus.routes import on
@@ -140,8 +139,7 @@ async def list_rollups(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Rol
     status_code=202,
     responses={
         **responses(404, 422),
-        202: ResponseSpec(data_container=RebuildJobBody, description="The job, still running"),
-        200: ResponseSpec(data_container=RebuildJobBody, description="The finished job"),
+        **job_responses(RebuildJobBody),
     },
 )
 async def rebuild_rollup(
@@ -152,8 +150,8 @@ async def rebuild_rollup(
     submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: PreferWait = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""
     names = [declared.name for declared in (await catalog.dataset(pool, dataset)).rollups]

@@ -2,16 +2,16 @@
 
 import asyncio
 import datetime as dt
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import msgspec
 from litestar import Request, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
 
 from services.gateway.catalog import Catalog
 from services.gateway.http import preferences
+from services.gateway.http.headers import IdempotencyKey, PreferWait
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
@@ -86,8 +86,8 @@ async def reindex(
     relay: Relay,
     stopping: asyncio.Event,
     dataset: str,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: PreferWait = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[IndexBody]:
     """Starts a rebuild; one that is running starts again."""
     check_searchable(await catalog.dataset(pool, dataset))

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
 
+from services.gateway.http.headers import IdempotencyKey, PreferWait
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds
@@ -77,8 +77,8 @@ async def start_search(
     request: Request[Any, Any, Any],
     data: SearchJobQuery,
     submitter: JobSubmitter,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: PreferWait = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[SearchJobBody]:
     """Starts a job. The scope `read` is enough: a search changes no row and returns only what the key may read."""
     declaration = await submitter.catalog.dataset(submitter.pool, data.dataset)
