@@ -220,7 +220,7 @@ async def test_a_chart_must_fit_the_columns(folder: Folder) -> None:
 async def test_nothing_is_checked_again_while_nothing_changes(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write("one", f"SELECT id FROM {ROWS}")
     assert await folder.states() == {"one": "ready"}
-    monkeypatch.setattr(registry, "_examine", None)
+    monkeypatch.setattr(registry, "_check", None)
     assert await folder.states() == {"one": "ready"}
 
 
