@@ -104,7 +104,7 @@ async def pool(database: dict[str, str]) -> AsyncIterator[Pool]:
 
 def stars(sky: str) -> JobRequest:
     command = CountStars(dataset="skies", job_id=uuid7(), sky=sky)
-    return kinds.request(STARS, command, sky, api_key="k", idempotency_key=None)
+    return kinds.build_request(STARS, command, sky, api_key="k", idempotency_key=None)
 
 
 async def submit(pool: Pool, request: JobRequest) -> Submission:
