@@ -48,7 +48,7 @@ JobEvents = list[Announcement]
 
 
 async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
-    """The number of chunks is known."""
+    """Records the number of chunks."""
     job = await queries.lock_job(db, event.job_id)
     if job is None:
         return []
@@ -63,17 +63,17 @@ async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
 
 
 async def follow_rejected(event: ImportRejected, db: Connection) -> JobEvents:
-    """The file is not in the declared format."""
+    """Fails the job: the file is not in the declared format."""
     return await _fail(db, event.job_id, event.problem)
 
 
 async def follow_stopped(event: ImportStopped, db: Connection) -> JobEvents:
-    """Too many rows failed, or a replacement would delete too many rows."""
+    """Fails the job: too many rows failed, or a replacement would delete too many rows."""
     return await _fail(db, event.job_id, event.problem, event.outcome)
 
 
 async def follow_loaded(event: ChunkLoaded, db: Connection) -> JobEvents:
-    """A chunk is in the table."""
+    """Records that a chunk is in the table."""
     job = await queries.lock_job(db, event.job_id)
     if job is None:
         return []
@@ -82,17 +82,17 @@ async def follow_loaded(event: ChunkLoaded, db: Connection) -> JobEvents:
 
 
 async def follow_indexed(event: ChunkIndexed, db: Connection) -> JobEvents:
-    """A chunk is searchable."""
+    """Records that a chunk is searchable."""
     return await _mark_chunk(db, event)
 
 
 async def follow_counted(event: ChunkCounted, db: Connection) -> JobEvents:
-    """A chunk is in the rollups."""
+    """Records that a chunk is in the rollups."""
     return await _mark_chunk(db, event)
 
 
 async def follow_failure(event: WorkFailed, db: Connection) -> JobEvents:
-    """A service gave up on a message of the job."""
+    """Fails the job: a service gave up on one of its messages."""
     return await _fail(db, event.job_id, event.problem)
 
 
@@ -115,7 +115,7 @@ def init_metrics() -> None:
 
 
 async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
-    """Returns lost messages and fails stalled jobs; deletes files that no job needs."""
+    """Returns lost messages, fails stalled jobs and deletes files that no job needs."""
     states = await queries.select_job_states(db)
     metrics.JOBS.clear()
     for kind, status, count, _ in states:
