@@ -10,7 +10,7 @@ from litestar import Request, post
 from services.gateway.catalog import Catalog
 from services.gateway.datasets import partitions
 from services.gateway.datasets.partitions import Partitions
-from services.gateway.http.headers import IdempotencyKey, PreferWait
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import exclusive, follow, kinds, queries
@@ -73,7 +73,7 @@ async def detach(
     submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
-    prefer: PreferWait = None,
+    prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""

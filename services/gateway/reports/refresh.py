@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, post
 
-from services.gateway.http.headers import IdempotencyKey, PreferWait
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import kinds, progress, queries
@@ -139,7 +139,7 @@ async def refresh_report(
     submitter: JobSubmitter,
     reports: ReportRegistry,
     stopping: asyncio.Event,
-    prefer: PreferWait = None,
+    prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, get, post
 
 from services.gateway.catalog import Catalog
-from services.gateway.http.headers import IdempotencyKey, PreferWait
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds, queries
@@ -150,7 +150,7 @@ async def rebuild_rollup(
     submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
-    prefer: PreferWait = None,
+    prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""

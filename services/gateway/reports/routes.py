@@ -12,7 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter as QueryParameter
 
 from services.gateway.http import auth, etags, preferences
-from services.gateway.http.min_version import reach
+from services.gateway.http.min_version import wait_for_version
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import ENCODER, Answer, preferred
 from services.gateway.reports import drawing, parameters
@@ -132,7 +132,7 @@ async def read_report(
 ) -> Response[Any]:
     """Computes the report in one snapshot, or takes it from the cache."""
     ready = await reports.ready(pool, report)
-    reserved = auth.parameters(request)
+    reserved = auth.query_parameters(request)
     pairs = [(name, text) for name, text in request.query_params.multi_items() if name not in reserved]
     values = parameters.parse(ready.report, pairs)
     wanted = form or preferred(accept, FILES)
@@ -142,7 +142,7 @@ async def read_report(
         return (await _freshness(pool, ready)).versions[ready.report.datasets[0]]
 
     behind = f"{report} does not show version {min_version} of {ready.report.datasets[0]} yet."
-    await reach(version, min_version, prefer, behind, stopping=stopping)
+    await wait_for_version(version, min_version, prefer, behind, stopping=stopping)
     try:
         rendered, freshness = await report_cache.get(
             (ready.digest, wanted, values), await _freshness(pool, ready), partial(_render, pool, ready, values, wanted)
@@ -164,7 +164,7 @@ async def read_report(
     headers = _headers(freshness_body, rendered.tag)
     if seconds is not None and min_version is not None and not freshness_body.stale:
         headers["Preference-Applied"] = f"wait={seconds}"
-    if etags.is_known(if_none_match, rendered.tag):
+    if etags.matches(if_none_match, rendered.tag):
         return Response(b"", status_code=304, headers=headers)
     if wanted == "json":
         return Answer(rendered.body + ENCODER.encode(freshness_body)[1:], headers=headers)

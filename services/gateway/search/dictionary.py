@@ -101,7 +101,7 @@ async def list_words(
             version=fresh.counted,
             dataset_version=fresh.dataset,
         )
-    return etags.answer(words, if_none_match)
+    return etags.respond(words, if_none_match)
 
 
 @get(
@@ -140,7 +140,7 @@ async def read_dictionary(
         await _request_definitions(pool, relay, dataset, fresh.counted)
     data = [_entry(*pair) for pair in zip(words, found, strict=True)]
     completeness = _completeness(found) if declaration.dictionary else "not_declared"
-    return etags.answer(Entries(data, completeness, fresh.counted, fresh.dataset), if_none_match)
+    return etags.respond(Entries(data, completeness, fresh.counted, fresh.dataset), if_none_match)
 
 
 async def _request_definitions(pool: Pool, relay: Relay, dataset: str, version: int) -> None:

@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from services.gateway.catalog import Catalog
 from services.gateway.http import preferences
-from services.gateway.http.headers import IdempotencyKey, PreferWait
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
@@ -86,7 +86,7 @@ async def reindex(
     relay: Relay,
     stopping: asyncio.Event,
     dataset: str,
-    prefer: PreferWait = None,
+    prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[IndexBody]:
     """Starts a rebuild; one that is running starts again."""

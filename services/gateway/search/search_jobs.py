@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
 
-from services.gateway.http.headers import IdempotencyKey, PreferWait
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds
@@ -77,7 +77,7 @@ async def start_search(
     request: Request[Any, Any, Any],
     data: SearchJobQuery,
     submitter: JobSubmitter,
-    prefer: PreferWait = None,
+    prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[SearchJobBody]:
     """Starts a job. The scope `read` is enough: a search changes no row and returns only what the key may read."""
