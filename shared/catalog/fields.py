@@ -20,14 +20,17 @@ LONGEST_PATTERN = 1000
 SYNTAX = re.compile(
     r"""(?:
         [^\\\[\](){}*+?]                                  # a character, . ^ $ or |
-      | \\(?:[dDwWsSbBtnrfv]|x[0-9a-fA-F]{2}|[!-/:-@\[-`{-~])
-      | \[\^?\]?(?:\\(?:[dDwWsStnrfv]|x[0-9a-fA-F]{2}|[!-/:-@\[-`{-~])|(?!--|&&|~~)[^\[\]\\])*\]
+      | \\(?:[dDwWsSbBtnrfv]|x[0-9a-fA-F]{2}|[!-/:;=?@\[-`{-~])
+      | \[\^?\]?(?:\\(?:[dDwWsStnrfv]|x[0-9a-fA-F]{2}|[!-/:;=?@\[-`{-~])|(?!--|&&|~~)[^\[\]\\])*\]
       | \((?:\?(?:[ims]+)?:|\?P<[a-z_][a-z0-9_]*>|(?!\?)) | \)
       | (?:[*+?]|\{[0-9]{1,3}(?:,[0-9]{0,3})?\})\??(?![*+?{])
     )*+""",
     re.VERBOSE,
 )
-"""What Python's regular expressions and the ingestor's have in common; the latter take linear time on any text."""
+"""What Python's regular expressions and the ingestor's have in common; the latter take linear time on any text.
+
+To the ingestor `\\<` and `\\>` are the ends of a word, and in a class they are no escapes at all.
+"""
 
 
 def mistakes(field: Field) -> Iterator[tuple[str, str]]:
