@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import ROW_KEY, Dataset, Field
 
 
@@ -110,7 +110,7 @@ def _drop_index(table: str, index: Sequence[str]) -> str:
 
 
 def _column(field: Field) -> str:
-    words = [quoted(field.name), kinds.sql(field.type)]
+    words = [quoted(field.name), field_types.find(field.type).sql]
     if field.generated:
         words.append("GENERATED ALWAYS AS IDENTITY")
     elif field.required:

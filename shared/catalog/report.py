@@ -1,13 +1,12 @@
 """A report: SQL over rollups and datasets, with typed parameters."""
 
-import datetime as dt
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from shared.catalog import kinds, literals
+from shared.catalog import field_types
 from shared.catalog.chart import Chart
 from shared.catalog.shape import Mistake
 
@@ -27,21 +26,6 @@ TOKEN = re.compile(
 """Texts, quoted names and comments of SQL, in which nothing is meant, and what is looked for outside of them."""
 Value = bool | int | float | str
 Kind = Literal["integer", "number", "string", "date", "boolean"]
-READERS: dict[Kind, Callable[[str], Any]] = {
-    "integer": int,
-    "number": float,
-    "string": str,
-    "date": dt.date.fromisoformat,
-    "boolean": lambda text: text.lower() in ("true", "t", "yes", "y", "1"),
-}
-ALIKE: dict[Kind, str] = {
-    "integer": "a whole number of at most 64 bits, like -12",
-    "number": "a number, like -0.5 or 1e6",
-    "string": "text without a NUL character",
-    "date": "a day, like 2021-11-07",
-    "boolean": "true or false",
-}
-BOUNDED = ("integer", "number", "date")
 
 
 class BadValue(ValueError):
@@ -95,10 +79,10 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         for key in ("minimum", "maximum", "enum"):
             given = getattr(self, key)
             for one in given if isinstance(given, tuple) else () if given is None else (given,):
-                if not literals.holds(self.type, _text(one)):
+                if not field_types.find(self.type).holds(_text(one)):
                     wrong = True
                     yield key, f"{about}: {key} {_text(one)!r} is no {self.type}"
-            if given is not None and key != "enum" and self.type not in BOUNDED:
+            if given is not None and key != "enum" and not field_types.find(self.type).bounded:
                 wrong = True
                 yield key, f"{about} is a {self.type}, which has no {key}"
         if self.default is not None and not wrong:
@@ -108,10 +92,11 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 yield "default", f"{about}: the default is none of its values: {error}"
 
     def _typed(self, text: str) -> Any:
+        field_type = field_types.find(self.type)
         plain = text if self.type == "string" else text.strip(" ")
-        if not literals.holds(self.type, plain) or any("\ud800" <= char <= "\udfff" for char in plain):
-            raise BadValue("type", f"{self.name} must be {ALIKE[self.type]}, not {text!r}.")
-        return READERS[self.type](plain)
+        if not field_type.holds(plain):
+            raise BadValue("type", f"{self.name} must be {field_type.expected}, not {text!r}.")
+        return field_type.parse(plain)
 
 
 class Statement(NamedTuple):
@@ -144,7 +129,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def statement(self) -> Statement:
         """With Postgres' numbered parameters, in declared order; one row more than the limit, which tells of others."""
-        numbers = {one.name: f"${n}::{kinds.sql(one.type)}" for n, one in enumerate(self.parameters, 1)}
+        numbers = {one.name: f"${n}::{field_types.find(one.type).sql}" for n, one in enumerate(self.parameters, 1)}
         text = "SELECT * FROM (\n"
         places = [(len(text), 0)]
         end = 0

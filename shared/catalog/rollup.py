@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}\Z")
 GROUP = re.compile(r"^(?:(year|quarter|month|date|domain|word)\(([a-z][a-z0-9_]*)\)|([a-z][a-z0-9_]*))\Z")
@@ -23,7 +23,6 @@ Function = Literal["count", "sum", "min", "max", "avg", "count_distinct"]
 OF_TIMES = ("year", "quarter", "month", "date")
 BY_VALUE = ("min", "max", "count_distinct")
 """What a row takes away from them can only be told by knowing every value and in how many rows it stands."""
-ORDERED = (*kinds.NUMERIC, "date", "datetime", "time", "string")
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -155,9 +154,12 @@ def _wrong_group(group: Group, kind: str | None) -> str:
 
 def _wrong_measure(function: Function, kind: str) -> str:
     """What the function needs and a field of this type is not; "" if it is."""
-    base = kinds.base(kind)
     if function in ("sum", "avg"):
-        return "" if base in kinds.NUMERIC else "a number field"
+        return "" if kind and field_types.find(kind).numeric else "a number field"
     if function in ("min", "max"):
-        return "" if base in ORDERED else "a field of numbers, texts or times"
-    return "" if base and base != "object" else "a field that is no object"
+        return (
+            ""
+            if kind == "string" or (kind and field_types.find(kind).bounded)
+            else "a field of numbers, texts or times"
+        )
+    return "" if kind and kind != "object" else "a field that is no object"

@@ -6,7 +6,7 @@ import tomllib
 import msgspec
 import pytest
 
-from shared.catalog import dataset, dictionary, kinds, rollup, schedule, source
+from shared.catalog import dataset, dictionary, field_types, rollup, schedule, source
 from shared.catalog.files import to_dataset
 from tests.stack import ROOT
 
@@ -67,7 +67,7 @@ def test_every_key_of_what_can_be_chosen_is_explained(heading: str) -> None:
 
 def test_every_type_is_explained() -> None:
     known = {name.strip("`") for name in told("Types")}
-    assert known == {*kinds.SQL, "decimal(15,2)"}
+    assert known == set(field_types.names(decimal="decimal(15,2)"))
 
 
 def test_the_example_can_be_declared() -> None:

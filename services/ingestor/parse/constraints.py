@@ -1,6 +1,5 @@
-"""What a declaration demands of values beyond their type: bounds, patterns, defaults; and how to say so."""
+"""Checks of values by polars, from what fields declare: required, type, length, bounds, enum, pattern; and defaults."""
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -9,23 +8,12 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from services.ingestor.parse.types import DATE, convert
-from shared.catalog import kinds
+from services.ingestor.parse.column_types import convert
+from shared.catalog import field_types, literals
 from shared.catalog.dataset import Dataset, Field
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 """Of a partitioned dataset: each year becomes a table."""
-
-EXPECTED = {
-    "integer": "Expected a whole number from -9223372036854775808 to 9223372036854775807.",
-    "number": "Expected a finite number, like 12 or -0.5 or 1e6.",
-    "boolean": "Expected true or false (or t, f, yes, no, y, n, 1, 0).",
-    "date": "Expected a date of the calendar, like 2021-11-07.",
-    "datetime": "Expected a date and a time of day, like 2021-11-07T02:48:42Z.",
-    "time": "Expected a time of day, like 02:48 or 02:48:42.",
-    "uuid": "Expected a UUID, like 123e4567-e89b-12d3-a456-426614174000.",
-    "object": "Expected a JSON object or array that Postgres can hold.",
-}
 
 
 class BadConstraint(Exception):
@@ -62,7 +50,9 @@ def _checks(field: Field, *, partitioned: bool) -> Iterator[Check]:
     if field.required and field.default is None:
         yield Check(name, "required", cell.is_null(), "A value is required.")
     if field.type != "string":
-        yield Check(name, "type", cell.is_not_null() & value.is_null(), _expected(field.type))
+        yield Check(
+            name, "type", cell.is_not_null() & value.is_null(), f"Expected {field_types.find(field.type).expected}."
+        )
     if field.max_length is not None:
         too_long = cell.str.len_chars() > field.max_length
         yield Check(name, "too_long", too_long, f"Expected {field.max_length} characters at most.")
@@ -83,13 +73,6 @@ def _checks(field: Field, *, partitioned: bool) -> Iterator[Check]:
         yield Check(name, "pattern", ~fits, f"Expected text that matches {field.pattern}.")
 
 
-def _expected(kind: str) -> str:
-    if kind in EXPECTED:
-        return EXPECTED[kind]
-    digits, scale = kinds.precision(kind)
-    return f"Expected a number with at most {digits - scale} digits before the point and {scale} behind it."
-
-
 def _shown(bound: float | str) -> str:
     return str(int(bound)) if isinstance(bound, float) and bound.is_integer() else str(bound)
 
@@ -106,18 +89,17 @@ def _pattern(field: Field) -> str:
 
 def _bound(field: Field, bound: float | str, rounding: str) -> pl.Expr:
     """A bound as a value that compares exactly with the field's own."""
-    kind = kinds.base(field.type)
-    if kind == "number":
-        return pl.lit(float(bound))
-    if kind in kinds.NUMERIC:
-        scale = kinds.precision(field.type)[1] if kind == "decimal" else 0
-        exact = Decimal(str(bound)).quantize(Decimal(1).scaleb(-scale), rounding)
-        return pl.lit(exact if kind == "decimal" else int(exact))
-    if kind not in ("date", "datetime", "time"):
-        message = f"field {field.name!r}: a {field.type} has neither minimum nor maximum"
+    field_type = field_types.find(field.type)
+    if not field_type.bounded:
+        message = f"field {field.name!r}: a {field.type} can't have minimum or maximum"
         raise BadConstraint(message)
+    if field_type.numeric and field_type.scale is None:
+        return pl.lit(float(bound))
+    if field_type.numeric:
+        exact = Decimal(str(bound)).quantize(Decimal(1).scaleb(-(field_type.scale or 0)), rounding)
+        return pl.lit(exact if field.type != "integer" else int(exact))
     text = str(bound)
-    return _constant(field, f"{text}T00:00Z" if kind == "datetime" and re.search(DATE, text) else text)
+    return _constant(field, f"{text}T00:00Z" if field.type == "datetime" and literals.is_date(text) else text)
 
 
 def _default(field: Field, now: datetime) -> pl.Expr:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from services.ingestor.parse import constraints, csv_reader, json_reader, types
+from services.ingestor.parse import column_types, constraints, csv_reader, json_reader
 from services.ingestor.parse.csv_scanner import Positions, Records
 from services.ingestor.parse.raw_columns import Texts
 from services.ingestor.parse.row_errors import FailedRow, Miscounted, RowError, raw_text, shown
@@ -54,7 +54,7 @@ def read(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int) -> Readi
     """
     fields = [dataset.field(name) for name in dialect.fields]
     texts = csv_reader.read(data, dialect) if dialect.format == "csv" else json_reader.read(data, dataset, dialect)
-    typed = types.read(texts.columns, fields)
+    typed = column_types.read(texts.columns, fields)
     for row, error in _valued(texts.columns, typed, constraints.checks(dataset, fields)):
         errors = texts.wrong.setdefault(int(texts.numbers[row]), [])
         # What was no text at all is not missing.

@@ -11,7 +11,7 @@ import polars as pl
 from services.ingestor import ddl
 from services.ingestor.chunk_ledger import Chunk
 from services.ingestor.parse.parser import Batch, counts
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
@@ -90,7 +90,9 @@ async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: by
 
 async def has_any(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:
     """Whether one of these keys is in the table already."""
-    types = ", ".join(f"${number}::{kinds.sql(dataset.field(name).type)}[]" for number, name in enumerate(keys, 1))
+    types = ", ".join(
+        f"${number}::{field_types.find(dataset.field(name).type).sql}[]" for number, name in enumerate(keys, 1)
+    )
     names = ddl.quoted(*keys)
     found: bool = await db.fetchval(
         f"SELECT EXISTS (SELECT FROM data.{ddl.quoted(dataset.name)}"

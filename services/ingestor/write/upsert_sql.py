@@ -8,12 +8,9 @@ of its job: of two rows of one input with the same key the later one wins, which
 import hashlib
 
 from services.ingestor.ddl import quoted
+from services.ingestor.parse import column_types
 from services.ingestor.write.binary_copy import CHUNK, ROW
-from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
-
-RANGED = ("integer", "number", "decimal", "date", "datetime")
-"""Types that Postgres and polars order alike."""
 
 
 def stage_name(dataset: Dataset, columns: tuple[str, ...]) -> str:
@@ -30,7 +27,7 @@ def create_stage(dataset: Dataset, columns: tuple[str, ...]) -> str:
 
 def ranged(dataset: Dataset) -> bool:
     """Whether the first field of the key can be bounded, so that comparing costs what the chunk has, not the table."""
-    return kinds.base(dataset.field(dataset.key[0]).type) in RANGED
+    return column_types.find(dataset.field(dataset.key[0]).type).ordered_as_in_postgres
 
 
 def compare(dataset: Dataset, columns: tuple[str, ...]) -> str:

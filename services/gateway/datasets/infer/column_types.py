@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from shared.catalog import kinds, literals
+from shared.catalog import field_types, literals
 
 ZEROS = re.compile(r"[+-]?0[0-9]+(?:\.[0-9]*)?")
 LOOKS_LIKE_DATE = re.compile(
@@ -13,7 +13,6 @@ LOOKS_LIKE_DATE = re.compile(
 PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"))
 TELLING = ("true", "false", "yes", "no")
 """Which mean something by themselves; a column of nothing but t is no column of booleans."""
-SORTS = ("date", "datetime", "time", "uuid")
 LEAST_WHOLE, LEAST_SCALE = 10, 2
 ROOM = 3
 """Digits before the point that later values may have more than those of the sample."""
@@ -46,7 +45,7 @@ def of_texts(texts: Sequence[str]) -> Column:
     words = {value.lower() for value in values}
     if any(words <= set(pair) and (len(words) > 1 or words & set(TELLING)) for pair in PAIRS):
         return Column("boolean")
-    if all(value[:1] in ("{", "[") and literals.holds("object", value) for value in values):
+    if all(value[:1] in ("{", "[") and literals.is_object(value) for value in values):
         return Column("object")
     return _of_sorts(values) or _mixed(values)
 
@@ -85,8 +84,8 @@ def _of_json_numbers(values: Sequence[str]) -> Column:
     found = of_numbers(values)
     if found is not None and not found.code:
         return found
-    exact = f"decimal({kinds.MOST_DIGITS},0)"
-    kind = exact if all(literals.holds(exact, value) for value in values) else "number"
+    exact = f"decimal({field_types.MOST_DIGITS},0)"
+    kind = exact if all(map(field_types.find(exact).holds, values)) else "number"
     return Column(kind, "big_int", f"has numbers beyond 64 bits, as {max(values, key=len)[:SHOWN]}, so it is {kind}")
 
 
@@ -98,32 +97,32 @@ def of_numbers(values: Sequence[str]) -> Column | None:
             return Column(
                 "string", "leading_zeros", f"has leading zeros, as in {zeros!r}; as a number it would lose them"
             )
-    if all(literals.holds("integer", value) for value in values):
+    if all(literals.is_integer(value) for value in values):
         return Column("integer")
-    places = [literals.places(value) for value in values]
+    places = [literals.count_digits(value) for value in values]
     plain = [place for place in places if place is not None]
     if len(plain) < len(values):
-        return Column("number") if all(literals.holds("number", value) for value in values) else None
+        return Column("number") if all(literals.is_number(value) for value in values) else None
     whole, scale = max(before for before, _ in plain), max(behind for _, behind in plain)
-    if whole + scale > kinds.MOST_DIGITS or scale == 0:
+    if whole + scale > field_types.MOST_DIGITS or scale == 0:
         longest = max(values, key=len)
         return Column("string", "big_int", f"has numbers beyond 64 bits, as {longest[:SHOWN]}, so it is text")
-    scale = max(scale, min(LEAST_SCALE, kinds.MOST_DIGITS - whole))
-    digits = min(kinds.MOST_DIGITS, max(LEAST_WHOLE, whole + ROOM) + scale)
+    scale = max(scale, min(LEAST_SCALE, field_types.MOST_DIGITS - whole))
+    digits = min(field_types.MOST_DIGITS, max(LEAST_WHOLE, whole + ROOM) + scale)
     return Column(f"decimal({digits},{scale})")
 
 
 def _of_sorts(values: Sequence[str]) -> Column | None:
-    for kind in SORTS if values else ():
-        if all(literals.holds(kind, value) for value in values):
-            return Column(kind)
+    for field_type in field_types.distinct() if values else ():
+        if all(map(field_type.holds, values)):
+            return Column(field_type.name)
     return None
 
 
 def _mixed(values: Sequence[str]) -> Column:
     """Text, unless most of the values are something else: then there is something to tell."""
-    for kind in ("integer", "number", *SORTS):
-        others = [value for value in values if not literals.holds(kind, value)]
+    for field_type in (field_types.find("integer"), field_types.find("number"), *field_types.distinct()):
+        kind, others = field_type.name, [value for value in values if not field_type.holds(value)]
         if len(others) < (1 - MOST) * len(values):
             share = f"{len(others)} of {len(values)} different values, as {others[0][:SHOWN]!r}"
             detail = f"is {kind} but for {share}, so it is text"
@@ -138,7 +137,7 @@ def _mixed_dates(values: Sequence[str]) -> Column | None:
     if len(dates) <= MOST * len(values):
         return None
     for value in dates:
-        if not literals.holds("date", value) and not literals.holds("datetime", value):
+        if not literals.is_date(value) and not literals.is_datetime(value):
             why = "is on no calendar" if value[:4].isdigit() else "can be read in several ways"
             detail = f"has dates like {value[:SHOWN]}, which {why}, so it is text"
             return Column("string", "mixed_dates", detail)

@@ -108,7 +108,7 @@ def _names(texts: Sequence[str]) -> list[str]:
     names: list[str] = []
     for number, text in enumerate(texts, 1):
         name = to_name(text, 60) or f"column_{number}"
-        name += "_" if name in fields.TAKEN else ""
+        name += "_" if name in fields.SYSTEM_COLUMNS else ""
         again = 1
         while (own := name if again == 1 else f"{name[:58]}_{again}") in names:
             again += 1
