@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from shared.catalog import fields, jsonpath, schedule
 from shared.catalog.dataset import Dataset
 from shared.catalog.shape import Mistake, place
-from shared.catalog.source import Cursor, DeleteMissing, HeaderLink, Offset, PageNumber, SinglePage, Source
+from shared.catalog.source import DeleteMissing, Source
 
 VARIABLE = re.compile(r"^\$\{(SOURCE_[A-Z0-9_]+)\}(?=[/?]|$)")
 """Where a source is, said by who runs the ingestor. What follows it can't change the host."""
@@ -86,9 +86,7 @@ def _of_paths(source: Source) -> Iterator[tuple[str, str]]:
     paths |= {f"fields/{name}": path for name, path in source.fields.items()}
     if source.incremental:
         paths["incremental/cursor_path"] = source.incremental.cursor_path
-    for key in ("total_path", "has_more_path", "cursor_path", "next_url_path"):
-        if path := getattr(source.paginator, key, None):
-            paths[f"paginator/{key}"] = path
+    paths |= {f"paginator/{key}": path for key, path in source.paginator.values("_path").items()}
     for key, path in paths.items():
         try:
             jsonpath.steps(path)
@@ -98,22 +96,12 @@ def _of_paths(source: Source) -> Iterator[tuple[str, str]]:
 
 def _of_paginator(source: Source) -> Iterator[tuple[str, str]]:
     paginator = source.paginator
-    if source.format == "text" and not isinstance(paginator, SinglePage | HeaderLink):
+    if source.format == "text" and not paginator.reads_text:
         yield "paginator", "a text has no place for cursors, totals or links: use single_page or header_link"
-    if isinstance(paginator, PageNumber | Offset | Cursor) and paginator.limit is not None and paginator.limit < 1:
-        yield "paginator/limit", "must be at least 1"
-    if isinstance(paginator, PageNumber | Offset) and not (
-        paginator.stop_after_empty_page or paginator.total_path or paginator.has_more_path or _maximum(paginator)
-    ):
-        yield "paginator", "nothing ends it: it needs stop_after_empty_page, total_path, has_more_path or a maximum"
-    if source.incremental:
-        taken = {getattr(paginator, key, None) for key in ("page_param", "offset_param", "cursor_param", "limit_param")}
-        if source.incremental.start_param in taken:
-            yield "incremental/start_param", "is a parameter of the paginator"
-
-
-def _maximum(paginator: PageNumber | Offset) -> bool:
-    return (paginator.maximum_page if isinstance(paginator, PageNumber) else paginator.maximum_offset) is not None
+    for key, detail in paginator.mistakes():
+        yield f"paginator/{key}".rstrip("/"), detail
+    if source.incremental and source.incremental.start_param in paginator.values("_param").values():
+        yield "incremental/start_param", "is a parameter of the paginator"
 
 
 def _of_fields(source: Source, dataset: Dataset) -> Iterator[tuple[str, str]]:

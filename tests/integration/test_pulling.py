@@ -9,7 +9,8 @@ from services.ingestor.recovery import resend_overdue
 from services.ingestor.sources import cursors, pull
 from shared.bus import inbox
 from shared.bus.failures import Later, Permanent
-from shared.catalog.source import DeleteMissing, HeaderLink, Incremental
+from shared.catalog.paginators import HeaderLink
+from shared.catalog.source import DeleteMissing, Incremental
 from shared.contracts.commands import PullPage
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome

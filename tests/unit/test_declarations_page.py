@@ -2,11 +2,12 @@
 
 import re
 import tomllib
+from typing import get_args
 
 import msgspec
 import pytest
 
-from shared.catalog import dataset, dictionary, field_types, rollup, schedule, source
+from shared.catalog import dataset, dictionary, field_types, paginators, rollup, schedule, source
 from shared.catalog.files import to_dataset
 from tests.stack import ROOT
 
@@ -24,8 +25,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "dictionary": dictionary.Dictionary,
 }
 CHOICES = {
-    "Paginators": (source.PageNumber, source.Offset, source.Cursor, source.JsonLink, source.HeaderLink),
-    "auth": (source.Bearer, source.HttpBasic, source.ApiKey),
+    "Paginators": get_args(paginators.AnyPaginator),
+    "auth": get_args(source.Auth),
 }
 
 

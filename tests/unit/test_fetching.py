@@ -11,9 +11,9 @@ import pytest
 from services.ingestor.sources import mapping
 from services.ingestor.sources.fetch import ask
 from services.ingestor.sources.mapping import Unreadable
-from services.ingestor.sources.paginators import Place
 from shared.bus.failures import Permanent
 from shared.catalog.files import to_dataset
+from shared.catalog.paginators import Place
 from shared.catalog.source import Source
 
 SECRET = "s3cr3t/of+ours"

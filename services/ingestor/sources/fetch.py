@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import httpx
 
-from services.ingestor.sources import mapping, paginators
-from services.ingestor.sources.paginators import Page, Place
+from services.ingestor.sources import mapping
 from shared.bus.failures import Later
+from shared.catalog.paginators import Page, Place
 from shared.catalog.source import Source
 from shared.contracts.parts import Problem
 from shared.outgoing import endpoint
@@ -42,12 +42,12 @@ def ask(source: Source, at: Place, since: str | None, environment: Mapping[str, 
     base = endpoint.base(f"The source {source.name}", source.url, environment)
     headers = dict(source.headers)
     params: dict[str, str | int | float | bool] = {}
-    link = paginators.link(source.paginator, at)
+    link = source.paginator.link(at)
     if link is None:
         params |= source.params
         if source.incremental and since is not None:
             params[source.incremental.start_param] = since
-        params |= paginators.parameters(source.paginator, at)
+        params |= source.paginator.parameters(at)
     secrets = endpoint.authorize(source.auth, environment, headers, params)
     try:
         url = httpx.URL(base)

@@ -9,11 +9,11 @@ from services.ingestor import chunk_ledger
 from services.ingestor.imports import load
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.sources import cursors, fetch, mapping, sync_progress
-from services.ingestor.sources.paginators import BadPage, Page
 from services.ingestor.sources.sync_progress import Progress, Step
 from services.ingestor.write import partitions, queries
 from shared.bus.failures import Later, Permanent
 from shared.catalog.dataset import Dataset
+from shared.catalog.paginators import BadPage, Page
 from shared.catalog.source import Source
 from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
