@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance.importing import failed_rows, get, imported
@@ -49,7 +49,7 @@ def as_csv(rows: list[dict[str, str]]) -> str:
     return out.getvalue()
 
 
-async def replay(stack: Stack, job: dict[str, Any], key: str = "", **chosen: str) -> httpx.Response:
+async def replay(stack: Stack, job: dict[str, Any], key: str = "", **chosen: str) -> httpx2.Response:
     headers = {"Prefer": "wait=60", **({"Idempotency-Key": key} if key else {})}
     return await stack.client.post(f"/v1/jobs/{job['id']}/replay", json=chosen, headers=headers)
 
