@@ -259,7 +259,7 @@ async def test_meanwhile_other_years_are_read_and_loaded_and_rows_of_this_one_wa
 
 
 async def test_a_table_that_is_never_free_is_left_as_it_is(ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detaching, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(detaching, "LONGEST_WAIT_SECONDS", 0.3)
     await ingestor.do(HIRED, hired((2, "bob", 2021)))
     command = await plan(ingestor, 2021)
     before = await everything(ingestor)

@@ -97,7 +97,7 @@ async def test_a_chunk_with_unchanged_rows_waits_for_the_earlier_chunks(ingestor
 async def test_a_waiting_chunk_goes_on_when_the_earlier_one_is_in(
     ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write, "PATIENCE_SECONDS", 20.0)
+    monkeypatch.setattr(write, "LONGEST_WAIT_SECONDS", 20.0)
     await ingestor.bring("departments", departments((1, "stays")))
     text = departments((1, "first"), (2, "last")) + departments((1, "stays"), (2, "last"))
     first, last = await ingestor.plan("departments", text, chunk_bytes=16)

@@ -62,12 +62,12 @@ def test_a_type_of_two_records_can_be_declared_inferred_loaded_filtered_and_grou
     monkeypatch.setitem(FIELD_TYPES, "color", COLOR)
     monkeypatch.setitem(COLUMN_TYPES, "color", COLOR_COLUMN)
     dataset = declare()
-    assert '"paint" bytea' in ddl.create(dataset)[0]
+    assert '"paint" bytea' in ddl.create_table(dataset)[0]
     assert of_texts(["#ff8800", "#0000FF"]).kind == "color"
 
     dialect = header.read(FILE, dataset, delimiter=",", header="auto")
-    read = parser.read(FILE.partition(b"\n")[2], dataset, dialect, line=2)
-    batch = parser.judge(read, now=datetime.now(UTC))
+    parsed = parser.parse(FILE.partition(b"\n")[2], dataset, dialect, line=2)
+    batch = parser.build_batch(parsed, now=datetime.now(UTC))
     (failed,) = batch.failed
     assert [(error.code, error.detail) for error in failed.errors] == [("type", "Expected a color, like #ff8800.")]
     copied = to_copy(batch.rows, dataset.fields)

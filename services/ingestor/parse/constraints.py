@@ -13,7 +13,7 @@ from shared.catalog import field_types, literals
 from shared.catalog.dataset import Dataset, Field
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
-"""Of a partitioned dataset: each year becomes a table."""
+"""Years of a partitioned dataset, because each becomes a table."""
 
 
 class BadConstraint(Exception):
@@ -21,7 +21,7 @@ class BadConstraint(Exception):
 
 
 class Check(NamedTuple):
-    """A way in which a value can be wrong. `bad` reads the cell from column `:name` and the value from `name`."""
+    """A check of one field. `bad` is true for wrong values; it reads columns `:name` (cell) and `name` (value)."""
 
     field: str
     code: str
@@ -29,14 +29,14 @@ class Check(NamedTuple):
     detail: str
 
 
-def checks(dataset: Dataset, fields: Sequence[Field]) -> list[Check]:
-    """Everything that the declaration demands of the fields. Raises BadConstraint."""
+def build_checks(dataset: Dataset, fields: Sequence[Field]) -> list[Check]:
+    """Returns all checks of the fields. Raises BadConstraint."""
     partition = dataset.partition_by.field if dataset.partition_by else None
-    return [check for field in fields for check in _checks(field, partitioned=field.name == partition)]
+    return [check for field in fields for check in _build_checks(field, partitioned=field.name == partition)]
 
 
-def fill(values: pl.DataFrame, fields: Sequence[Field], now: datetime) -> pl.DataFrame:
-    """Defaults in the place of missing values. Raises BadConstraint."""
+def fill_defaults(values: pl.DataFrame, fields: Sequence[Field], now: datetime) -> pl.DataFrame:
+    """Replaces missing values by defaults, in which "now" is `now`. Raises BadConstraint."""
     return values.with_columns(
         pl.col(field.name).fill_null(_default(field, now))
         for field in fields
@@ -44,7 +44,7 @@ def fill(values: pl.DataFrame, fields: Sequence[Field], now: datetime) -> pl.Dat
     )
 
 
-def _checks(field: Field, *, partitioned: bool) -> Iterator[Check]:
+def _build_checks(field: Field, *, partitioned: bool) -> Iterator[Check]:
     name, cell, value = field.name, pl.col(f":{field.name}"), pl.col(field.name)
     text = cell if field.type == "string" else cell.str.strip_chars(" ")
     if field.required and field.default is None:
@@ -57,38 +57,38 @@ def _checks(field: Field, *, partitioned: bool) -> Iterator[Check]:
         too_long = cell.str.len_chars() > field.max_length
         yield Check(name, "too_long", too_long, f"Expected {field.max_length} characters at most.")
     if field.minimum is not None:
-        detail = f"Expected {_shown(field.minimum)} or more."
+        detail = f"Expected {_format_bound(field.minimum)} or more."
         yield Check(name, "minimum", value < _bound(field, field.minimum, ROUND_CEILING), detail)
     if field.maximum is not None:
-        detail = f"Expected {_shown(field.maximum)} or less."
+        detail = f"Expected {_format_bound(field.maximum)} or less."
         yield Check(name, "maximum", value > _bound(field, field.maximum, ROUND_FLOOR), detail)
     if partitioned:
-        detail = f"Expected a year from {FIRST_YEAR} to {LAST_YEAR}, because each year is a table."
-        yield Check(name, "minimum", value < _start(field, FIRST_YEAR), detail)
-        yield Check(name, "maximum", value >= _start(field, LAST_YEAR + 1), detail)
+        detail = f"Expected a year from {FIRST_YEAR} to {LAST_YEAR}."
+        yield Check(name, "minimum", value < _start_of_year(field, FIRST_YEAR), detail)
+        yield Check(name, "maximum", value >= _start_of_year(field, LAST_YEAR + 1), detail)
     if field.enum is not None:
         yield Check(name, "enum", ~text.is_in(list(field.enum)), f"Expected one of: {', '.join(field.enum)}.")
     if field.pattern is not None:
-        fits = text.str.contains(_pattern(field))
+        fits = text.str.contains(_checked_pattern(field))
         yield Check(name, "pattern", ~fits, f"Expected text that matches {field.pattern}.")
 
 
-def _shown(bound: float | str) -> str:
+def _format_bound(bound: float | str) -> str:
     return str(int(bound)) if isinstance(bound, float) and bound.is_integer() else str(bound)
 
 
-def _pattern(field: Field) -> str:
+def _checked_pattern(field: Field) -> str:
     pattern = field.pattern or ""
     try:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.ComputeError as error:
-        message = f"field {field.name!r}: the pattern needs what a linear-time search can't do: {error}"
+        message = f"field {field.name!r}: the pattern can't be searched for in linear time: {error}"
         raise BadConstraint(message) from error
     return pattern
 
 
 def _bound(field: Field, bound: float | str, rounding: str) -> pl.Expr:
-    """A bound as a value that compares exactly with the field's own."""
+    """Returns a bound as a value that compares exactly with the values of the field."""
     field_type = field_types.find(field.type)
     if not field_type.bounded:
         message = f"field {field.name!r}: a {field.type} can't have minimum or maximum"
@@ -115,12 +115,12 @@ def _default(field: Field, now: datetime) -> pl.Expr:
     return _constant(field, str(default))
 
 
-def _start(field: Field, year: int) -> datetime | date:
+def _start_of_year(field: Field, year: int) -> datetime | date:
     return datetime(year, 1, 1, tzinfo=UTC) if field.type == "datetime" else date(year, 1, 1)
 
 
 def _constant(field: Field, text: str) -> pl.Expr:
-    """What a declaration says, as a value of the field's type. Raises BadConstraint."""
+    """Parses a text of the declaration as a value of the field's type. Raises BadConstraint."""
     value = pl.DataFrame({"text": [text]}).select(convert(pl.col("text"), field.type)).to_series()
     if value[0] is None:
         message = f"field {field.name!r}: {text!r} is not a {field.type}"

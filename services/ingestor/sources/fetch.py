@@ -1,4 +1,4 @@
-"""One page of a source: where it is asked for, with which secret, and what it says."""
+"""Requests one page of a source, with its secret, and reads the response."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,31 +14,33 @@ from shared.outgoing import endpoint
 from shared.outgoing.http_client import Visit, place
 
 
-class Question(NamedTuple):
-    """A request, and the texts that must not be seen in any problem."""
+class PageRequest(NamedTuple):
+    """A request, and the secrets in it, which no problem may show."""
 
     request: httpx2.Request
     secrets: tuple[str, ...]
 
 
-async def fetch(visit: Visit, source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> Page:
-    """The page at this place. Raises Later and Permanent."""
-    question = ask(source, at, since, environment)
+async def fetch_page(
+    visit: Visit, source: Source, at: Place, since: str | None, environment: Mapping[str, str]
+) -> Page:
+    """Returns the page at a place of the source. Raises Later and Permanent."""
+    page_request = build_request(source, at, since, environment)
     if source.requests_per_second is not None:
-        await visit.wait(question.request.url.host, source.requests_per_second)
-    answer = await visit.get(
-        question.request, seconds=source.timeout_seconds, limit=source.max_bytes, secrets=question.secrets
+        await visit.wait(page_request.request.url.host, source.requests_per_second)
+    response = await visit.get(
+        page_request.request, seconds=source.timeout_seconds, limit=source.max_bytes, secrets=page_request.secrets
     )
     try:
-        document = mapping.read(answer.body, answer.encoding, source)
-    except mapping.Unreadable as error:
-        detail = f"What {place(question.request.url)} answered can't be read: {error}."
+        document = mapping.read(response.body, response.encoding, source)
+    except mapping.UnreadableResponse as error:
+        detail = f"The response of {place(page_request.request.url)} can't be read: {error}."
         raise Later(None, Problem(code="source_unreadable", detail=detail)) from None
-    return Page(mapping.rows(document, source), document, answer.links)
+    return Page(mapping.rows(document, source), document, response.links)
 
 
-def ask(source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> Question:
-    """The request for a page; `since` is what an incremental source has told already. Raises Permanent."""
+def build_request(source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> PageRequest:
+    """Returns the request for a page; an incremental source sends rows from `since` on. Raises Permanent."""
     base = endpoint.base(f"The source {source.name}", source.url, environment)
     headers = dict(source.headers)
     params: dict[str, str | int | float | bool] = {}
@@ -52,14 +54,14 @@ def ask(source: Source, at: Place, since: str | None, environment: Mapping[str, 
     try:
         url = httpx2.URL(base)
         if link is not None:
-            url = _within(url, url.join(link))
-        return Question(httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets)
+            url = _check_host(url, url.join(link))
+        return PageRequest(httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets)
     except (httpx2.InvalidURL, ValueError):
-        raise endpoint.wrong("source_forbidden", f"The source {source.name} has a URL that is none.") from None
+        raise endpoint.wrong("source_forbidden", f"The source {source.name} has an invalid URL.") from None
 
 
-def _within(base: httpx2.URL, link: httpx2.URL) -> httpx2.URL:
-    """The link, if it stays where the source is: another host must not be told its secret."""
+def _check_host(base: httpx2.URL, link: httpx2.URL) -> httpx2.URL:
+    """Returns the link. Raises Permanent if it leads to another host, which must not get the secret."""
     if (link.scheme, link.raw_host, link.port) != (base.scheme, base.raw_host, base.port):
-        raise endpoint.wrong("source_forbidden", f"{place(base)} leads on to {place(link)}, which is another host.")
+        raise endpoint.wrong("source_forbidden", f"{place(base)} links to {place(link)}, which is another host.")
     return link
