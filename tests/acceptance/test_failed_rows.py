@@ -284,7 +284,7 @@ async def test_rows_are_read_again_once_what_they_refer_to_is_there(stack: Stack
     (row,) = (await page(stack, again, state="open"))["data"]
     assert row["line"] == 5
     body = problem(await replay(stack, job), 409, "nothing_to_replay")
-    assert "mend" in str(body["hint"])
+    assert "fix them" in str(body["hint"])
     problem(await replay(stack, job, code="reference"), 409, "nothing_to_replay")
 
 

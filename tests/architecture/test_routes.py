@@ -19,7 +19,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.gateway import app as gateway
 from services.gateway.http import api_keys
 from services.gateway.http.api_keys import Key
-from services.gateway.http.auth import guard
+from services.gateway.http.auth import check_scope
 from services.gateway.http.problems import to_response
 from services.gateway.settings import GatewaySettings
 from services.indexer import app as indexer
@@ -165,7 +165,7 @@ async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
             del connection
             return AuthenticationResult(user=Key("1", "admin", b"", "admin"), auth=None)
 
-    app = Litestar([forgotten], guards=[guard], middleware=[AsAdmin], exception_handlers={Exception: to_response})
+    app = Litestar([forgotten], guards=[check_scope], middleware=[AsAdmin], exception_handlers={Exception: to_response})
     async with AsyncTestClient(app) as client:
         assert (await client.get("/forgotten")).status_code == 403
 

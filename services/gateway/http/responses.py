@@ -1,4 +1,4 @@
-"""Answers in JSON with decimals as numbers, and which form a client wants."""
+"""JSON responses with decimals as numbers, and the response format that a client accepts."""
 
 import re
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 
 
 class Answer(Response[T]):
-    """JSON. Postgres' exact numbers are written as they are, not as strings."""
+    """A JSON response. Decimals are written as numbers with all their digits."""
 
     def render(self, content: Any, media_type: str, enc_hook: Any = None) -> bytes:
-        """Called by Litestar."""
+        """Returns the encoded content; bytes are JSON already."""
         del media_type, enc_hook
         return content if isinstance(content, bytes) else ENCODER.encode(content)
 
@@ -40,6 +40,6 @@ def preferred(accept: str | None, others: Mapping[str, str]) -> str:
     return "json"
 
 
-def defused(text: str) -> str:
-    """Text that a spreadsheet shows and doesn't run."""
+def escape_formula(text: str) -> str:
+    """Returns the text so that a spreadsheet shows it and does not run it as a formula."""
     return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
