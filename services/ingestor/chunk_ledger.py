@@ -8,6 +8,7 @@ import msgspec
 
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DetachPartition, LoadChunk, PlanDetach, PlanImport, PlanReplay, SwapStage
+from shared.contracts.events import ChunkLoaded
 from shared.contracts.message import Command
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection
@@ -158,8 +159,8 @@ async def select_earlier_chunks(db: Connection, job_id: UUID, chunk: int) -> Ear
     return EarlierChunks(**row) if row else EarlierChunks(0, 0, 0)
 
 
-async def update_loaded(db: Connection, chunk: Chunk, outcome: Outcome) -> int:
-    """Closes the chunk's line and returns the dataset's new version.
+async def close_chunk(db: Connection, chunk: Chunk, outcome: Outcome, *, size: int = 0) -> ChunkLoaded:
+    """Closes the line of a chunk of `size` bytes, with a new version of the dataset, and returns the event.
 
     Call it last before the commit: it locks the dataset's row, so later changes get higher versions and the chunks of a
     job pass one at a time.
@@ -177,7 +178,15 @@ async def update_loaded(db: Connection, chunk: Chunk, outcome: Outcome) -> int:
         version,
         *(getattr(outcome, counter) for counter in COUNTERS),
     )
-    return version
+    return ChunkLoaded(
+        dataset=chunk.dataset.name,
+        job_id=chunk.job_id,
+        chunk=chunk.chunk,
+        ledger=chunk.ledger,
+        version=version,
+        bytes=size,
+        outcome=outcome,
+    )
 
 
 async def select_outcome(db: Connection, job_id: UUID) -> tuple[Outcome, int, Problem | None]:

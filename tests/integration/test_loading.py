@@ -276,7 +276,7 @@ async def test_an_outcome_that_does_not_add_up_is_refused_by_the_ledger(ingestor
         line = await chunk_ledger.select_chunk(db, chunk.job_id, chunk.chunk)
     with pytest.raises(asyncpg.CheckViolationError):
         async with ingestor.transaction() as db:
-            await chunk_ledger.update_loaded(db, line, Outcome(rows_read=2, inserted=1))
+            await chunk_ledger.close_chunk(db, line, Outcome(rows_read=2, inserted=1))
 
 
 async def test_a_file_that_is_gone_ends_the_import_and_says_so(ingestor: Ingestor) -> None:

@@ -136,15 +136,12 @@ async def _write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, B
 
 
 async def _close_chunk(db: Connection, chunk: Chunk, outcome: Outcome, batch: Batch, size: int) -> LoadResult:
-    version = await chunk_ledger.update_loaded(db, chunk, outcome)
+    loaded: LoadResult = [await chunk_ledger.close_chunk(db, chunk, outcome, size=size)]
     total, waiting, stopped = await chunk_ledger.select_outcome(db, chunk.job_id)
     if stopped is not None:
         raise JobStopped
     _count_metrics(chunk.dataset.name, outcome, batch)
     job: dict[str, Any] = {"dataset": chunk.dataset.name, "job_id": chunk.job_id}
-    loaded: LoadResult = [
-        ChunkLoaded(**job, chunk=chunk.chunk, ledger=chunk.ledger, version=version, bytes=size, outcome=outcome)
-    ]
     if problem := _exceeded_limit(chunk, total):
         await chunk_ledger.update_stopped(db, chunk.job_id, problem)
         await replace.drop_stage(db, chunk.job_id)

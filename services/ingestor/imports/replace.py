@@ -1,7 +1,6 @@
 """SwapStage: chunks of `mode=replace` fill a stage, and one transaction at the end makes the table equal to it."""
 
 import asyncio
-from typing import Any
 from uuid import UUID
 
 import polars as pl
@@ -70,7 +69,6 @@ async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | I
     if chunk.stopped is not None:
         return []
     dataset, columns = chunk.dataset, chunk.dialect.fields
-    job: dict[str, Any] = {"dataset": dataset.name, "job_id": command.job_id}
     await partitions.share_all_years(db, dataset)
     await _create_partitions(db, command.job_id, dataset)
     await db.execute(f"LOCK TABLE data.{quote(dataset.name)} IN SHARE ROW EXCLUSIVE MODE")
@@ -84,7 +82,7 @@ async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | I
         )
         await chunk_ledger.update_stopped(db, command.job_id, problem)
         await drop_stage(db, command.job_id)
-        return [ImportStopped(**job, problem=problem, outcome=total)]
+        return [ImportStopped(dataset=dataset.name, job_id=command.job_id, problem=problem, outcome=total)]
     deleted = await _execute(db, upsert_sql.delete_missing(dataset, "final"), chunk.ledger)
     updated = await _execute(db, upsert_sql.update_all(dataset, columns, "final"), chunk.ledger)
     inserted = await _execute(db, upsert_sql.insert_all(dataset, columns, "final"), chunk.ledger)
@@ -97,10 +95,10 @@ async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | I
         checked=-total.checked,
         deleted=deleted,
     )
-    version = await chunk_ledger.update_loaded(db, chunk, outcome)
+    event = await chunk_ledger.close_chunk(db, chunk, outcome)
     for counter in ("inserted", "updated", "unchanged", "duplicates", "deleted"):
         metrics.ROWS.labels(dataset.name, counter).inc(getattr(outcome, counter))
-    return [ChunkLoaded(**job, chunk=command.chunk, ledger=chunk.ledger, version=version, bytes=0, outcome=outcome)]
+    return [event]
 
 
 async def _create_partitions(db: Connection, job_id: UUID, dataset: Dataset) -> None:

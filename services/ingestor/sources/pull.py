@@ -185,15 +185,6 @@ async def _delete_missing(
         source=source.name,
     )
     outcome = Outcome(deleted=await sync_queries.delete_missing(db, dataset, field, command.job_id, chunk.ledger))
-    version = await chunk_ledger.update_loaded(db, chunk, outcome)
+    event = await chunk_ledger.close_chunk(db, chunk, outcome)
     metrics.ROWS.labels(dataset.name, "deleted").inc(outcome.deleted)
-    loaded = ChunkLoaded(
-        dataset=dataset.name,
-        job_id=command.job_id,
-        chunk=chunk.chunk,
-        ledger=chunk.ledger,
-        version=version,
-        bytes=0,
-        outcome=outcome,
-    )
-    return [loaded], None
+    return [event], None

@@ -50,18 +50,9 @@ async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoa
         raise Postponed  # a first index or rollup was declared in the meantime, and contains the rows
     for statement in ddl.detach_partition(dataset, command.year):
         await db.execute(statement)
-    outcome = Outcome(deleted=deleted)
-    version = await chunk_ledger.update_loaded(db, chunk, outcome)
+    event = await chunk_ledger.close_chunk(db, chunk, Outcome(deleted=deleted))
     metrics.ROWS.labels(dataset.name, "deleted").inc(deleted)
-    return ChunkLoaded(
-        dataset=dataset.name,
-        job_id=command.job_id,
-        chunk=command.chunk,
-        ledger=chunk.ledger,
-        version=version,
-        bytes=0,
-        outcome=outcome,
-    )
+    return event
 
 
 async def _check_year(db: Connection, dataset: Dataset, year: int) -> None:
