@@ -120,7 +120,7 @@ async def test_a_chunk_does_not_wait_for_one_that_was_given_up(ingestor: Ingesto
     first, last = await ingestor.plan("departments", departments((1, "first"), (2, "last")) * 2, chunk_bytes=16)
     async with ingestor.transaction() as db:
         assert await inbox.claim(db, first)
-    with pytest.raises(Permanent, match="earlier part of the file"):
+    with pytest.raises(Permanent, match="earlier chunk of the file"):
         await ingestor.load(last)
     assert await names(ingestor) == {1: "first"}
 

@@ -59,10 +59,10 @@ async def _check_year(db: Connection, dataset: Dataset, year: int) -> None:
     """Raises Permanent if the year can't be detached (any more). The gateway has checked the same, but earlier."""
     years = await partitions.select_years(db, dataset)
     if year not in years:
-        known = f"It has the years {', '.join(map(str, years))}." if years else "It has no years."
+        known = f"There are: {', '.join(map(str, years))}." if years else "It has no years."
         raise Permanent(Problem(code="no_such_year", detail=f"{dataset.name} has no year {year}.", hint=known))
     if (other := await partitions.select_conflict(db, dataset, year)) is not None:
-        detail = f"{other}, which was detached before, has the name that the table of {year} would get."
+        detail = f"{other} has the name of the table of {year}, or of one of its indexes: it was detached before."
         hint = f"Drop it, or move it to another schema: CREATE SCHEMA archive; ALTER TABLE {other} SET SCHEMA archive;"
         raise Permanent(Problem(code="detached_already", detail=detail, hint=hint))
 
