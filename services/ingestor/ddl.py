@@ -26,7 +26,7 @@ def create_table(dataset: Dataset) -> list[str]:
     return [
         f"CREATE TABLE {table} ({', '.join(columns)}){partitioning}",
         # Only search and rollups look up the rows of a chunk.
-        *([_create_chunk_index(table)] if dataset.has_readers else []),
+        *([_create_chunk_index(table)] if dataset.tracks_changes else []),
         *(f"CREATE INDEX ON {table} ({quote(*index)})" for index in dataset.indexes),
     ]
 
@@ -59,7 +59,7 @@ def partition_name(dataset: Dataset, year: int) -> str:
 
 
 def alter_table(old: Dataset, new: Dataset) -> list[str]:
-    """Returns statements that change the table from one declaration to another that `evolution.refusals` allows."""
+    """Returns statements that change the table from one declaration to another without conflicts with it."""
     table = f"data.{quote(new.name)}"
     before = {field.name: field for field in old.fields}
     statements = []
@@ -68,7 +68,7 @@ def alter_table(old: Dataset, new: Dataset) -> list[str]:
             statements += _add_column(table, field)
         else:
             statements += _alter_column(table, before[field.name], field)
-    if new.has_readers and not old.has_readers:
+    if new.tracks_changes and not old.tracks_changes:
         statements.append(_create_chunk_index(table))  # never dropped: search or rollups may be declared again
     statements += [_drop_index(table, index) for index in old.indexes if index not in new.indexes]
     statements += [f"CREATE INDEX ON {table} ({quote(*i)})" for i in new.indexes if i not in old.indexes]

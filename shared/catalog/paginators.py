@@ -59,7 +59,7 @@ class Paginator(
         """Returns the place after the page at `place`, or None if that is the last one. Raises BadPage."""
         return None
 
-    def mistakes(self) -> Iterator[tuple[str, str]]:
+    def find_mistakes(self) -> Iterator[tuple[str, str]]:
         """Yields the key of each wrong value, or "" for the whole, with the end of a sentence about it."""
         if (limit := getattr(self, "limit", None)) is not None and limit < 1:
             yield "limit", "must be at least 1"
@@ -71,7 +71,7 @@ class Paginator(
 
 
 class SinglePage(Paginator, frozen=True, kw_only=True, tag="single_page"):
-    """One request returns everything."""
+    """A single request returns all rows."""
 
     reads_text: ClassVar[bool] = True
 
@@ -87,10 +87,10 @@ class _Counted(Paginator, frozen=True, kw_only=True):
     def maximum(self) -> int | None:
         raise NotImplementedError
 
-    def mistakes(self) -> Iterator[tuple[str, str]]:
-        yield from super().mistakes()
+    def find_mistakes(self) -> Iterator[tuple[str, str]]:
+        yield from super().find_mistakes()
         if not (self.stop_after_empty_page or self.total_path or self.has_more_path or self.maximum is not None):
-            yield "", "nothing ends it: it needs stop_after_empty_page, total_path, has_more_path or a maximum"
+            yield "", "has no end: set stop_after_empty_page, total_path, has_more_path or a maximum"
 
     def _next(self, number: int, place: Place, page: Page, reached: int) -> Place | None:
         total = _total(self.total_path, page)
@@ -106,9 +106,9 @@ class _Counted(Paginator, frozen=True, kw_only=True):
 
 
 class PageNumber(_Counted, frozen=True, kw_only=True, tag="page_number"):
-    """Pages are numbered from `base_page`; `maximum_page` is the last one to request.
+    """Pages are numbered from `base_page` up to `maximum_page`.
 
-    `total_path` leads to the number of `pages` or `rows`.
+    `total_path` is the path of the total number of `pages` or `rows`.
     """
 
     base_page: int = 0
@@ -135,7 +135,7 @@ class PageNumber(_Counted, frozen=True, kw_only=True, tag="page_number"):
 
 
 class Offset(_Counted, frozen=True, kw_only=True, tag="offset"):
-    """A page begins after as many rows as came before it; `maximum_offset` is the last offset to request."""
+    """Each page starts at the number of rows so far, up to `maximum_offset`."""
 
     limit: int
     limit_param: str = "limit"
@@ -159,7 +159,7 @@ class Offset(_Counted, frozen=True, kw_only=True, tag="offset"):
 
 
 class Cursor(Paginator, frozen=True, kw_only=True, tag="cursor"):
-    """Each page contains the cursor of the next one; a missing, null or empty cursor is the end."""
+    """Each page contains the cursor of the next one; a missing, null or empty cursor ends the sync."""
 
     cursor_path: str = "cursors.next"
     cursor_param: str = "after"

@@ -1,4 +1,4 @@
-"""Declarations of sources: HTTP APIs that datasets are synced from, in the words of dlt."""
+"""Declaration of a source: an HTTP API that rows are pulled from. Names follow dlt's REST API source."""
 
 from typing import Literal
 
@@ -11,17 +11,17 @@ from shared.catalog.schedule import Schedule
 class _Auth(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"
 ):
-    """Base of authentications; `type` chooses one."""
+    """Base of the authentications, which are distinguished by `type`."""
 
 
 class Bearer(_Auth, frozen=True, kw_only=True, tag="bearer"):
-    """`Authorization: Bearer …`. Secrets are named here, and told to the services that ask."""
+    """`Authorization: Bearer …`. `secret` is a name; the value comes from the environment of the service."""
 
     secret: str
 
 
 class HttpBasic(_Auth, frozen=True, kw_only=True, tag="http_basic"):
-    """User name and password."""
+    """HTTP basic authentication."""
 
     username: str
     secret: str
@@ -39,9 +39,9 @@ Auth = Bearer | HttpBasic | ApiKey
 
 
 class Incremental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Only what has changed: the highest value at `cursor_path` of all rows so far is sent as `start_param`.
+    """Pulls only changes: `start_param` is the highest value at `cursor_path` of all rows so far.
 
-    With `row_order = "asc"` it counts as soon as its page is loaded, otherwise when the last page is.
+    With `row_order = "asc"` that value is saved with each page, otherwise with the last page.
     """
 
     cursor_path: str
@@ -51,17 +51,17 @@ class Incremental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class DeleteMissing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Rows whose `id_field` the source has no longer are deleted, unless they are more than the share `max_shrink`."""
+    """Deletes rows whose `id_field` the source no longer has, unless their share exceeds `max_shrink`."""
 
     id_field: str
     max_shrink: float = 0.5
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`url` may begin with a variable like `${SOURCE_CRM}`; `data_selector` leads from a page to its rows.
+    """A declaration. `url` may begin with a variable like `${SOURCE_CRM}`; `data_selector` is the path of the rows.
 
-    `fields` says where in a row the value of each field is; without it, those keys count that are fields. `max_bytes`
-    limits one page; `max_pages`, `max_rows` and `max_seconds` end a sync with a warning, too many errors stop it.
+    `fields` maps fields to paths in a row; by default, each key of a row that is a field's name is loaded. `max_bytes`
+    limits a page. `max_pages`, `max_rows` and `max_seconds` end a sync with a warning; too many errors stop it.
     """
 
     name: str

@@ -10,7 +10,7 @@ import msgspec
 
 from shared.catalog import field_types
 from shared.catalog.dataset import Dataset, Field
-from shared.catalog.mistakes import LONGEST_KEY
+from shared.catalog.dataset_mistakes import LONGEST_KEY
 from shared.search.columns import BadQuestion, columns, nearest, quoted
 
 MOST_TERMS = 10

@@ -7,7 +7,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from shared.catalog import dataset, dictionary, field_types, paginators, rollup, schedule, source
+from shared.catalog import dataset, field_types, paginators, rollup, schedule, source
 from shared.catalog.files import to_dataset
 from tests.stack import ROOT
 
@@ -22,7 +22,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "incremental": source.Incremental,
     "delete_missing": source.DeleteMissing,
     "schedule": schedule.Schedule,
-    "dictionary": dictionary.Dictionary,
+    "dictionary": dataset.Dictionary,
 }
 CHOICES = {
     "Paginators": get_args(paginators.AnyPaginator),

@@ -65,7 +65,7 @@ def test_a_type_of_two_records_can_be_declared_inferred_loaded_filtered_and_grou
     assert '"paint" bytea' in ddl.create_table(dataset)[0]
     assert of_texts(["#ff8800", "#0000FF"]).kind == "color"
 
-    dialect = header.read(FILE, dataset, delimiter=",", header="auto")
+    dialect = header.detect_csv(FILE, dataset, delimiter=",", header="auto")
     parsed = parser.parse(FILE.partition(b"\n")[2], dataset, dialect, line=2)
     batch = parser.build_batch(parsed, now=datetime.now(UTC))
     (failed,) = batch.failed

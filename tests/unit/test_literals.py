@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from services.ingestor.parse.column_types import convert
 from shared.catalog import field_types, literals
 from shared.catalog.dataset import Field
-from shared.catalog.fields import mistakes
+from shared.catalog.field_mistakes import find_mistakes
 
 KINDS = (
     *(kind for kind in field_types.FIELD_TYPES if kind not in ("object", "decimal")),
@@ -84,7 +84,7 @@ def test_what_is_taken_for_an_object_is_read_as_one(text: str) -> None:
 
 @given(pattern=st.lists(PIECES, max_size=6).map("".join))
 def test_a_pattern_that_may_be_declared_can_be_applied(pattern: str) -> None:
-    if not list(mistakes(Field(name="a", type="string", pattern=pattern))):
+    if not list(find_mistakes(Field(name="a", type="string", pattern=pattern))):
         pl.Series([""]).str.contains(pattern)
 
 
@@ -101,9 +101,9 @@ def test_a_pattern_that_may_be_declared_can_be_applied(pattern: str) -> None:
     ],
 )
 def test_usual_patterns_may_be_declared(pattern: str) -> None:
-    assert not list(mistakes(Field(name="a", type="string", pattern=pattern)))
+    assert not list(find_mistakes(Field(name="a", type="string", pattern=pattern)))
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)", r"(a)\1", "a++", "(?>a)", r"a\Z", "[[]", "[a&&b]", "a" * 1001])
 def test_patterns_that_only_python_knows_are_refused(pattern: str) -> None:
-    assert list(mistakes(Field(name="a", type="string", pattern=pattern)))
+    assert list(find_mistakes(Field(name="a", type="string", pattern=pattern)))

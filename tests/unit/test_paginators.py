@@ -9,7 +9,7 @@ import pytest
 
 from services.ingestor.sources import mapping, sync_progress
 from services.ingestor.sources.sync_progress import LoopDetector, Progress, Step
-from shared.catalog import jsonpath, sources
+from shared.catalog import jsonpath, source_mistakes
 from shared.catalog.files import to_dataset
 from shared.catalog.paginators import (
     AnyPaginator,
@@ -432,10 +432,12 @@ def test_a_paginator_is_one_class_and_one_member_of_the_union() -> None:
     def mistakes(**changes: Any) -> list[str]:
         wrong = msgspec.convert({**declaration, **changes}, SourceWithLastId)
         items = to_dataset("items", {"title": "Items", "fields": [{"name": "id", "type": "integer", "required": True}]})
-        return [found.detail for found in sources.mistakes(msgspec.structs.replace(items, sources=(wrong,)))]
+        return [
+            found.detail for found in source_mistakes.find_mistakes(msgspec.structs.replace(items, sources=(wrong,)))
+        ]
 
     assert mistakes() == []
     (bad_path,) = mistakes(paginator={"type": "last_id", "id_path": "a b"})
-    assert bad_path.startswith("sources[0].paginator.id_path: 'a b' is no path")
+    assert bad_path.startswith("sources[0].paginator.id_path: 'a b' is not a path")
     (no_text,) = mistakes(format="text", fields={"id": "$"})
-    assert no_text.startswith("sources[0].paginator: a text has no place for cursors")
+    assert no_text.startswith("sources[0].paginator: must be single_page or header_link")

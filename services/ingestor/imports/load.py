@@ -17,12 +17,12 @@ from services.ingestor.parse.csv_scanner import LARGEST_RECORD
 from services.ingestor.parse.parser import Batch
 from services.ingestor.parse.row_errors import RowCountMismatch
 from services.ingestor.write import queries, write
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.contracts.commands import LoadChunk, LoadRows, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import Dialect, Outcome, Problem
 from shared.db import Connection
-from shared.db.faults import DROPPED
+from shared.db.faults import MISSING_TABLE
 from shared.spool import Spool
 from shared.telemetry import metrics
 
@@ -50,7 +50,7 @@ async def load_chunk(command: LoadChunk, db: Connection, spool: Spool) -> LoadRe
         end = min(command.end, command.start + OVERLONG_BYTES) if command.overlong else command.end
         data = await asyncio.to_thread(spool.read, chunk.file or "", command.start, end)
     except (FileNotFoundError, EOFError) as error:
-        raise Permanent(file_missing()) from error
+        raise PermanentFailure(file_missing()) from error
     return await load(db, chunk, data, line=command.line, size=size)
 
 
@@ -76,7 +76,7 @@ async def load(
     """Loads a chunk of `size` bytes, whose data begins on physical line `line`, or whose rows come from `lines`.
 
     Works in the caller's transaction. Changes and returns nothing if the job was stopped.
-    Raises Permanent, and Postponed like `write.write`.
+    Raises PermanentFailure, and NotReady like `write.write`.
     """
     if chunk.stopped is not None:
         return []
@@ -90,7 +90,7 @@ async def load(
             return await _close_chunk(db, chunk, outcome, batch, size)
     except JobStopped:
         return []
-    except DROPPED:
+    except MISSING_TABLE:
         # Stopping a job drops its stage, perhaps while this chunk waits to write to it.
         if (await chunk_ledger.select_chunk(db, chunk.job_id, chunk.chunk)).stopped is None:
             raise
@@ -111,7 +111,7 @@ async def _parse(db: Connection, chunk: Chunk, data: bytes, line: int, lines: Se
                     )
         batch = await asyncio.to_thread(parser.build_batch, parsed, now=now, unknown=unknown)
     except BadConstraint as error:
-        raise Permanent(Problem(code="bad_declaration", detail=f"Dataset {dataset.name}: {error}")) from error
+        raise PermanentFailure(Problem(code="bad_declaration", detail=f"Dataset {dataset.name}: {error}")) from error
     return _restore_lines(batch, lines) if lines else batch
 
 

@@ -63,7 +63,7 @@ async def select_swap_chunk(db: Connection, job_id: UUID) -> int:
 async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | ImportStopped]:
     """Deletes rows missing from the stage, updates those that differ, inserts new ones, all in one transaction.
 
-    Raises Postponed while a year is being detached.
+    Raises NotReady while a year is being detached.
     """
     chunk = await chunk_ledger.select_chunk(db, command.job_id, command.chunk)
     if chunk.stopped is not None:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import httpx2
 
 from services.ingestor.sources import mapping
-from shared.bus.failures import Later
+from shared.bus.failures import TransientFailure
 from shared.catalog.paginators import Page, Place
 from shared.catalog.source import Source
 from shared.contracts.parts import Problem
 from shared.outgoing import endpoint
-from shared.outgoing.http_client import Visit, place
+from shared.outgoing.http_client import OutboundSession, to_display_url
 
 
 class PageRequest(NamedTuple):
@@ -22,26 +22,26 @@ class PageRequest(NamedTuple):
 
 
 async def fetch_page(
-    visit: Visit, source: Source, at: Place, since: str | None, environment: Mapping[str, str]
+    session: OutboundSession, source: Source, at: Place, since: str | None, environment: Mapping[str, str]
 ) -> Page:
-    """Returns the page at a place of the source. Raises Later and Permanent."""
+    """Returns the page at a place of the source. Raises TransientFailure and PermanentFailure."""
     page_request = build_request(source, at, since, environment)
     if source.requests_per_second is not None:
-        await visit.wait(page_request.request.url.host, source.requests_per_second)
-    response = await visit.get(
+        await session.wait_for_turn(page_request.request.url.host, source.requests_per_second)
+    response = await session.send(
         page_request.request, seconds=source.timeout_seconds, limit=source.max_bytes, secrets=page_request.secrets
     )
     try:
         document = mapping.read(response.body, response.encoding, source)
     except mapping.UnreadableResponse as error:
-        detail = f"The response of {place(page_request.request.url)} can't be read: {error}."
-        raise Later(None, Problem(code="source_unreadable", detail=detail)) from None
+        detail = f"The response of {to_display_url(page_request.request.url)} can't be read: {error}."
+        raise TransientFailure(None, Problem(code="source_unreadable", detail=detail)) from None
     return Page(mapping.rows(document, source), document, response.links)
 
 
 def build_request(source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> PageRequest:
-    """Returns the request for a page; an incremental source sends rows from `since` on. Raises Permanent."""
-    base = endpoint.base(f"The source {source.name}", source.url, environment)
+    """Returns the request for a page; an incremental source sends rows from `since` on. Raises PermanentFailure."""
+    base = endpoint.resolve_url(f"The source {source.name}", source.url, environment)
     headers = dict(source.headers)
     params: dict[str, str | int | float | bool] = {}
     link = source.paginator.link(at)
@@ -57,11 +57,12 @@ def build_request(source: Source, at: Place, since: str | None, environment: Map
             url = _check_host(url, url.join(link))
         return PageRequest(httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets)
     except (httpx2.InvalidURL, ValueError):
-        raise endpoint.wrong("source_forbidden", f"The source {source.name} has an invalid URL.") from None
+        raise endpoint.to_failure("source_forbidden", f"The source {source.name} has an invalid URL.") from None
 
 
 def _check_host(base: httpx2.URL, link: httpx2.URL) -> httpx2.URL:
-    """Returns the link. Raises Permanent if it leads to another host, which must not get the secret."""
+    """Returns the link. Raises PermanentFailure if it leads to another host, which must not get the secret."""
     if (link.scheme, link.raw_host, link.port) != (base.scheme, base.raw_host, base.port):
-        raise endpoint.wrong("source_forbidden", f"{place(base)} links to {place(link)}, which is another host.")
+        detail = f"{to_display_url(base)} links to {to_display_url(link)}, which is another host."
+        raise endpoint.to_failure("source_forbidden", detail)
     return link

@@ -12,7 +12,7 @@ from services.ingestor.sources import fetch, mapping, sync_progress
 from services.ingestor.sources import queries as sync_queries
 from services.ingestor.sources.sync_progress import Progress, Step
 from services.ingestor.write import partitions, queries
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.catalog.dataset import Dataset
 from shared.catalog.paginators import BadPage, Page
 from shared.catalog.source import Source
@@ -20,7 +20,7 @@ from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from shared.telemetry import metrics
 
 ENOUGH_ROWS = 1000
@@ -38,7 +38,9 @@ class Pages(NamedTuple):
     warning: Problem | None = None
 
 
-async def pull_page(command: PullPage, db: Connection, outgoing: Outgoing, settings: IngestorSettings) -> PullResult:
+async def pull_page(
+    command: PullPage, db: Connection, outgoing: OutboundClient, settings: IngestorSettings
+) -> PullResult:
     """Loads pages and stores the progress of the sync, both in one transaction."""
     dataset, source = await _select_source(db, command)
     before = msgspec.convert(command.at, Progress) if command.at else await _begin(db, dataset, source)
@@ -85,7 +87,7 @@ async def _select_source(db: Connection, command: PullPage) -> tuple[Dataset, So
     except KeyError:
         pass
     detail = f"The dataset {command.dataset} has no source {command.source}."
-    raise Permanent(Problem(code="unknown_source", detail=detail))
+    raise PermanentFailure(Problem(code="unknown_source", detail=detail))
 
 
 async def _begin(db: Connection, dataset: Dataset, source: Source) -> Progress:
@@ -94,22 +96,22 @@ async def _begin(db: Connection, dataset: Dataset, source: Source) -> Progress:
 
 
 async def _fetch_pages(
-    outgoing: Outgoing, source: Source, dataset: Dataset, before: Progress, *, seconds: float, enough: int
+    outgoing: OutboundClient, source: Source, dataset: Dataset, before: Progress, *, seconds: float, enough: int
 ) -> Pages:
-    """Fetches pages until there are enough rows, bytes or seconds. Raises Later if the first page fails."""
+    """Fetches pages until there are enough rows, bytes or seconds. Raises TransientFailure if the first page fails."""
     began = time.monotonic()
     names = mapping.columns(source, dataset)
     pages = Pages([], set(), before, ended=False)
     size = 0
-    async with outgoing.visit() as visit:
+    async with outgoing.session() as session:
         while not pages.ended and len(pages.lines) < ENOUGH_ROWS and size < enough:
             spent = time.monotonic() - began
             if spent > ENOUGH_SECONDS:
                 break
             at = pages.after
             try:
-                page = await fetch.fetch_page(visit, source, at.place, at.since, outgoing.environment)
-            except Later:
+                page = await fetch.fetch_page(session, source, at.place, at.since, outgoing.environment)
+            except TransientFailure:
                 if at == before:
                     raise
                 break  # load the pages so far; the next message requests this page again
@@ -131,7 +133,7 @@ def _advance(source: Source, at: Progress, page: Page, *, seconds: float) -> Ste
         return sync_progress.advance(source, at, page, seconds=seconds)
     except BadPage as error:
         detail = f"The paginator of the source {source.name} can't read its response: {error}."
-        raise Permanent(Problem(code="source_unreadable", detail=detail)) from None
+        raise PermanentFailure(Problem(code="source_unreadable", detail=detail)) from None
 
 
 async def _end(db: Connection, command: PullPage, dataset: Dataset, source: Source, pages: Pages) -> PullResult:

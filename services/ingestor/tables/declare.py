@@ -10,9 +10,9 @@ from services.ingestor.imports import load
 from services.ingestor.parse import constraints
 from services.ingestor.parse.constraints import BadConstraint
 from services.ingestor.write import queries
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.catalog.dataset import Dataset
-from shared.catalog.evolution import refusals
+from shared.catalog.evolution import find_conflicts
 from shared.catalog.files import BadDeclaration, read_datasets, to_dataset
 from shared.contracts.commands import DeclareDataset
 from shared.contracts.events import DatasetDeclared
@@ -52,7 +52,7 @@ async def declare_catalog(db: Connection, catalog: Path) -> list[Message]:
 async def declare_dataset(command: DeclareDataset, db: Connection) -> DatasetDeclared | None:
     """Returns None if another declaration came first, because the gateway has checked this one against the one before.
 
-    Raises Permanent for a declaration that the gateway should have refused.
+    Raises PermanentFailure for a declaration that the gateway should have refused.
     """
     await queries.limit_lock_waits(db)
     await queries.lock_declarations(db)
@@ -64,7 +64,7 @@ async def declare_dataset(command: DeclareDataset, db: Connection) -> DatasetDec
     try:
         declared = await _declare(db, current, to_dataset(command.dataset, command.declaration))
     except BadDeclaration as error:
-        raise Permanent(Problem(code="bad_declaration", detail=str(error))) from error
+        raise PermanentFailure(Problem(code="bad_declaration", detail=str(error))) from error
     load.init_metrics(command.dataset)
     return declared
 
@@ -79,7 +79,7 @@ async def _declare(db: Connection, current: tuple[Dataset, int] | None, dataset:
         statements, revision = ddl.create_table(dataset), 1
     else:
         old, before = current
-        if reasons := refusals(old, dataset):
+        if reasons := find_conflicts(old, dataset):
             raise BadDeclaration("\n".join(reasons))
         statements, revision = ddl.alter_table(old, dataset), before + 1
     await queries.upsert_dataset(db, dataset, revision, statements)

@@ -6,13 +6,13 @@ import time
 from services.ingestor import chunk_ledger, ddl
 from services.ingestor.ddl import quote
 from services.ingestor.write import partitions, queries, upsert_sql
-from shared.bus.failures import Later, Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DetachPartition, PlanDetach
 from shared.contracts.events import ChunkLoaded, ImportPlanned
 from shared.contracts.parts import Dialect, Outcome, Problem
 from shared.db import Connection
-from shared.db.faults import LOCKED
+from shared.db.faults import LOCK_TIMEOUT
 from shared.telemetry import metrics
 
 BEFORE_IMAGE_SECONDS = 1800.0
@@ -32,7 +32,7 @@ async def plan_detach(command: PlanDetach, db: Connection) -> list[DetachPartiti
 async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoaded:
     """Copies before-images while others read and load other years, and locks the whole table only at the end.
 
-    Raises Permanent, Postponed, and Later if the table was never free.
+    Raises PermanentFailure, NotReady, and TransientFailure if the table was never free.
     """
     chunk = await chunk_ledger.select_chunk(db, command.job_id, command.chunk)
     dataset = chunk.dataset
@@ -41,13 +41,13 @@ async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoa
     await _check_year(db, dataset, command.year)
     # Autovacuum yields to this lock, but not to the short attempts at the end.
     await db.execute(f"LOCK TABLE ONLY {partition} IN SHARE UPDATE EXCLUSIVE MODE", timeout=queries.COPY_SECONDS)
-    copied = await _has_readers(db, dataset.name)
+    copied = await _tracks_changes(db, dataset.name)
     deleted = (
         await _insert_before_images(db, dataset, partition, chunk.ledger) if copied else await _count(db, partition)
     )
     await _lock_exclusively(db, dataset, partition)
-    if not copied and await _has_readers(db, dataset.name):
-        raise Postponed  # a first index or rollup was declared in the meantime, and contains the rows
+    if not copied and await _tracks_changes(db, dataset.name):
+        raise NotReady  # a first index or rollup was declared in the meantime, and contains the rows
     for statement in ddl.detach_partition(dataset, command.year):
         await db.execute(statement)
     event = await chunk_ledger.close_chunk(db, chunk, Outcome(deleted=deleted))
@@ -56,20 +56,20 @@ async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoa
 
 
 async def _check_year(db: Connection, dataset: Dataset, year: int) -> None:
-    """Raises Permanent if the year can't be detached (any more). The gateway has checked the same, but earlier."""
+    """Raises PermanentFailure if the year can't be detached. The gateway has checked the same, but earlier."""
     years = await partitions.select_years(db, dataset)
     if year not in years:
         known = f"There are: {', '.join(map(str, years))}." if years else "It has no years."
-        raise Permanent(Problem(code="no_such_year", detail=f"{dataset.name} has no year {year}.", hint=known))
+        raise PermanentFailure(Problem(code="no_such_year", detail=f"{dataset.name} has no year {year}.", hint=known))
     if (other := await partitions.select_conflict(db, dataset, year)) is not None:
         detail = f"{other} has the name of the table of {year}, or of one of its indexes: it was detached before."
         hint = f"Drop it, or move it to another schema: CREATE SCHEMA archive; ALTER TABLE {other} SET SCHEMA archive;"
-        raise Permanent(Problem(code="detached_already", detail=detail, hint=hint))
+        raise PermanentFailure(Problem(code="detached_already", detail=detail, hint=hint))
 
 
-async def _has_readers(db: Connection, name: str) -> bool:
+async def _tracks_changes(db: Connection, name: str) -> bool:
     found = await queries.select_dataset(db, name)
-    return found is not None and found[0].has_readers
+    return found is not None and found[0].tracks_changes
 
 
 async def _insert_before_images(db: Connection, dataset: Dataset, partition: str, ledger: int) -> int:
@@ -84,7 +84,7 @@ async def _count(db: Connection, partition: str) -> int:
 
 
 async def _lock_exclusively(db: Connection, dataset: Dataset, partition: str) -> None:
-    """Tries repeatedly for a short time, so that others hardly queue behind this lock. Raises Later."""
+    """Tries repeatedly for a short time, so that others hardly queue behind this lock. Raises TransientFailure."""
     until = time.monotonic() + LONGEST_WAIT_SECONDS
     pause = FIRST_PAUSE
     while True:
@@ -96,10 +96,10 @@ async def _lock_exclusively(db: Connection, dataset: Dataset, partition: str) ->
                 )
                 await db.execute("SET LOCAL lock_timeout TO DEFAULT")
                 return
-        except LOCKED as error:
+        except LOCK_TIMEOUT as error:
             if time.monotonic() > until:
                 detail = f"{dataset.name} was read or loaded all the time, so the year was never free. Nothing changed."
                 hint = "Try again when fewer clients read it: a long download holds it until it ends."
-                raise Later(None, Problem(code="table_busy", detail=detail, hint=hint)) from error
+                raise TransientFailure(None, Problem(code="table_busy", detail=detail, hint=hint)) from error
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

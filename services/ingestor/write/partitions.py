@@ -6,7 +6,7 @@ import polars as pl
 
 from services.ingestor import ddl
 from services.ingestor.write import queries
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
@@ -16,7 +16,7 @@ LOCK_SECONDS = 300.0
 
 
 async def create_partitions(db: Connection, dataset: Dataset, rows: pl.DataFrame) -> None:
-    """Creates missing partitions for the rows. Raises Postponed while one of their years is being detached."""
+    """Creates missing partitions for the rows. Raises NotReady while one of their years is being detached."""
     if dataset.partition_by is not None and rows.height:
         await create_years(db, dataset, rows[dataset.partition_by.field].dt.year().unique().to_list())
 
@@ -32,7 +32,7 @@ async def create_years(db: Connection, dataset: Dataset, years: Sequence[int]) -
 
 
 async def share_all_years(db: Connection, dataset: Dataset) -> None:
-    """Prevents detaching until the transaction ends, for deletions. Raises Postponed while a year is being detached."""
+    """Prevents detaching until the transaction ends, for deletions. Raises NotReady while a year is being detached."""
     if dataset.partition_by is not None:
         await _share(db, dataset, [ANY_YEAR])
 
@@ -78,14 +78,14 @@ async def select_conflict(db: Connection, dataset: Dataset, year: int) -> str | 
 
 
 async def _share(db: Connection, dataset: Dataset, years: Sequence[int]) -> None:
-    """Does not wait, because a detachment may be waiting for this transaction. Raises Postponed."""
+    """Does not wait, because a detachment may be waiting for this transaction. Raises NotReady."""
     free = await db.fetchval(
         "SELECT bool_and(pg_try_advisory_xact_lock_shared(hashtext($1), year)) FROM unnest($2::int[]) year",
         f"years of {dataset.name}",
         list(years),
     )
     if free is False:  # null if there are no years
-        raise Postponed
+        raise NotReady
 
 
 async def _select_missing(db: Connection, dataset: Dataset, years: Sequence[int]) -> list[int]:

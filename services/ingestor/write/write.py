@@ -13,7 +13,7 @@ from services.ingestor.parse.parser import Batch, fail_rows
 from services.ingestor.parse.row_errors import RowError
 from services.ingestor.write import partitions, queries, upsert_sql
 from services.ingestor.write.binary_copy import CHUNK, ROW, to_copy
-from shared.bus.failures import Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure
 from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
@@ -41,7 +41,7 @@ class Comparison(NamedTuple):
 async def write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Batch]:
     """Writes the good rows. Returns the outcome, and the batch with the rows that the table refused as failed ones.
 
-    Raises Postponed while it is undecided which of two rows is the later one, or a year is being detached.
+    Raises NotReady while it is undecided which of two rows is the later one, or a year is being detached.
     """
     if not batch.rows.height:
         return Outcome(), batch
@@ -111,7 +111,7 @@ async def _upsert(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, 
             )
             refused = {number: _key_exists(dataset, batch.rows, number) for number in comparison.taken}
             return outcome, fail_rows(batch, refused) if refused else batch
-    raise Postponed
+    raise NotReady
 
 
 async def _stage(db: Connection, dataset: Dataset, columns: tuple[str, ...], staged: pl.DataFrame) -> None:
@@ -150,14 +150,14 @@ async def _compare(
 
 
 async def _wait_for_earlier_chunks(db: Connection, chunk: Chunk) -> chunk_ledger.EarlierChunks:
-    """Returns when all are loaded. Raises Postponed if that takes too long, and Permanent if one of them gave up."""
+    """Returns when all are loaded. Raises NotReady if that takes too long, PermanentFailure if one of them gave up."""
     until = time.monotonic() + LONGEST_WAIT_SECONDS
     while (earlier := await chunk_ledger.select_earlier_chunks(db, chunk.job_id, chunk.chunk)).waiting:
         if earlier.lost:
             detail = "An earlier chunk of the file could not be loaded."
-            raise Permanent(Problem(code="earlier_chunk_failed", detail=detail))
+            raise PermanentFailure(Problem(code="earlier_chunk_failed", detail=detail))
         if time.monotonic() > until:
-            raise Postponed
+            raise NotReady
         await asyncio.sleep(POLL_SECONDS)
     return earlier
 

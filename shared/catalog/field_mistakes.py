@@ -1,4 +1,4 @@
-"""Checks the fields of a declaration. Pure."""
+"""Finds mistakes in the fields of a dataset."""
 
 import math
 import re
@@ -30,7 +30,7 @@ PATTERN = re.compile(
 """The syntax that Python's regular expressions share with those of the ingestor, which take linear time on any text."""
 
 
-def mistakes(field: Field) -> Iterator[tuple[str, str]]:
+def find_mistakes(field: Field) -> Iterator[tuple[str, str]]:
     """Yields the key of each wrong value with a sentence about it."""
     if not NAME.match(field.name):
         yield "name", f"{field.name!r} is not a name: use a-z, 0-9 and _, beginning with a letter, 63 at most"
@@ -42,11 +42,11 @@ def mistakes(field: Field) -> Iterator[tuple[str, str]]:
         known = ", ".join(field_types.names())
         yield "type", f"field {field.name!r} has type {field.type!r}; known are {known}"
         return
-    for key, detail in _mistakes(field, field_type):
+    for key, detail in _find_mistakes(field, field_type):
         yield key, f"field {field.name!r} {detail}"
 
 
-def _mistakes(field: Field, field_type: FieldType) -> Iterator[tuple[str, str]]:
+def _find_mistakes(field: Field, field_type: FieldType) -> Iterator[tuple[str, str]]:
     if field.generated and field.type != "integer":
         yield "generated", "is generated, so its type must be integer"
     if field.generated and field.default is not None:
@@ -57,16 +57,16 @@ def _mistakes(field: Field, field_type: FieldType) -> Iterator[tuple[str, str]]:
         yield "max_length", "has a max_length below 1"
     if field.references is not None and not REFERENCE.match(field.references):
         yield "references", f"references {field.references!r}, which is not of the form dataset.field"
-    if field.pattern is not None and (reason := _bad_pattern(field.pattern)):
+    if field.pattern is not None and (reason := _check_pattern(field.pattern)):
         yield "pattern", f"has a pattern that {reason}"
     if field.enum is not None:
-        yield from _enum_mistakes(field, field.enum, field_type)
-    if (reason := _bad_default(field, field_type)) is not None:
+        yield from _check_enum(field, field.enum, field_type)
+    if (reason := _check_default(field, field_type)) is not None:
         yield "default", f"has the default {field.default!r}, {reason}"
-    yield from _bound_mistakes(field, field_type)
+    yield from _check_bounds(field, field_type)
 
 
-def _enum_mistakes(field: Field, values: tuple[str, ...], field_type: FieldType) -> Iterator[tuple[str, str]]:
+def _check_enum(field: Field, values: tuple[str, ...], field_type: FieldType) -> Iterator[tuple[str, str]]:
     if not values:
         yield "enum", "has an enum without a value"
     if len(set(values)) < len(values):
@@ -76,7 +76,7 @@ def _enum_mistakes(field: Field, values: tuple[str, ...], field_type: FieldType)
             yield "enum", f"has {value!r} in its enum, which is no {field.type}"
 
 
-def _bound_mistakes(field: Field, field_type: FieldType) -> Iterator[tuple[str, str]]:
+def _check_bounds(field: Field, field_type: FieldType) -> Iterator[tuple[str, str]]:
     bounds = {"minimum": field.minimum, "maximum": field.maximum}
     declared = {name: bound for name, bound in bounds.items() if bound is not None}
     if declared and not field_type.bounded:
@@ -108,7 +108,7 @@ def _is_bound(field: Field, bound: float | str, field_type: FieldType) -> bool:
     return field.type != "integer" or literals.LEAST_INTEGER <= rounded <= literals.MOST_INTEGER
 
 
-def _bad_default(field: Field, field_type: FieldType) -> str | None:
+def _check_default(field: Field, field_type: FieldType) -> str | None:
     default = field.default
     if default is None or field.defaults_to_now:
         return None
@@ -133,7 +133,7 @@ def _to_text(default: Any) -> str | None:
     return msgspec.json.encode(default).decode()
 
 
-def _bad_pattern(pattern: str) -> str | None:
+def _check_pattern(pattern: str) -> str | None:
     if len(pattern) > LONGEST_PATTERN:
         return f"is longer than {LONGEST_PATTERN} characters"
     if not PATTERN.fullmatch(pattern):
