@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.analytics import groups
-from services.gateway.datasets.infer.column_types import of_texts
+from services.gateway.datasets.infer.column_types import infer_from_text
 from services.ingestor import ddl
 from services.ingestor.parse import column_types, parser
 from services.ingestor.parse.column_types import COLUMN_TYPES, ColumnType
@@ -63,7 +63,7 @@ def test_a_type_of_two_records_can_be_declared_inferred_loaded_filtered_and_grou
     monkeypatch.setitem(COLUMN_TYPES, "color", COLOR_COLUMN)
     dataset = declare()
     assert '"paint" bytea' in ddl.create_table(dataset)[0]
-    assert of_texts(["#ff8800", "#0000FF"]).kind == "color"
+    assert infer_from_text(["#ff8800", "#0000FF"]).kind == "color"
 
     dialect = header.detect_csv(FILE, dataset, delimiter=",", header="auto")
     parsed = parser.parse(FILE.partition(b"\n")[2], dataset, dialect, line=2)
