@@ -11,7 +11,7 @@ import pytest
 
 from services.gateway.jobs import follow
 from services.gateway.jobs.job import JobRequest
-from services.gateway.jobs.submit import accept
+from services.gateway.jobs.submit import submit_jobs
 from services.gateway.search import results, search_jobs
 from services.indexer.searches import stored_searches
 from services.indexer.searches.run_search import run_search
@@ -53,7 +53,7 @@ async def hear(indexer: Indexer, command: RunSearch) -> SearchCompleted | None:
 async def accepted(gateway: Pool, command: RunSearch) -> None:
     one = JobRequest(kind="search", command=command, mode=None, api_key=None, idempotency_key=None, fingerprint="")
     async with transaction(gateway) as db:
-        await accept(db, [one])
+        await submit_jobs(db, [one])
         await db.execute("DELETE FROM outbox")
 
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.gateway.datasets.infer.inference import Draft, infer, to_name
-from services.gateway.datasets.infer.samples import Unreadable
+from services.gateway.datasets.infer.samples import UnreadableSample
 from services.ingestor.parse import parser
 from services.ingestor.parse.splitter import cut
 from shared.catalog import header
@@ -62,7 +62,7 @@ def unreadable(data: bytes, form: Format = "csv") -> str:
     """Why there is no draft, if there is none."""
     try:
         drafted(data, form)
-    except Unreadable as error:
+    except UnreadableSample as error:
         return error.code
     return ""
 
@@ -169,7 +169,7 @@ def test_names_become_identifiers() -> None:
     draft = drafted("First Name,Größe (cm),2020,ctid,名前,_line\nA,1,2,3,4,5\n", header="present")
     assert list(types(draft)) == ["first_name", "grosse_cm", "column_2020", "ctid_", "column_5"]
     renamed = {warned.column: warned.detail for warned in draft.warnings if warned.code == "renamed_column"}
-    assert renamed["first_name"] == "'First Name' is no name: its column is first_name."
+    assert renamed["first_name"] == "'First Name' is not a valid name: its column is first_name."
     assert len(renamed) == 5
     assert {"passed_over", "header_mismatch"} <= codes(draft)
 
@@ -241,7 +241,7 @@ def test_rows_that_can_not_be_read_are_counted_and_not_learnt_from() -> None:
     ],
 )
 def test_what_nothing_can_be_learnt_from_is_said(data: bytes, form: Format, code: str) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableSample) as caught:
         infer(data, form, "things")
     assert caught.value.code == code
 

@@ -166,10 +166,10 @@ def test_values_are_refused(about: dict[str, Any], text: str, code: str) -> None
 
 def test_all_wrong_parameters_are_named_and_the_hint_tells_the_right_ones() -> None:
     declared = report(parameters=(YEAR, Parameter(name="top", type="integer", default=10)), sql="SELECT :year, :top")
-    assert parameters.read(declared, [("year", "2021")]) == (2021, 10)
+    assert parameters.parse(declared, [("year", "2021")]) == (2021, 10)
     with pytest.raises(Problem) as caught:
-        parameters.read(declared, [("yeer", "1"), ("top", "x"), ("top", "3")])
+        parameters.parse(declared, [("yeer", "1"), ("top", "x"), ("top", "3")])
     assert [error.code for error in caught.value.errors] == ["unknown_parameter", "twice", "missing_parameter"]
     assert caught.value.hint == "Parameters: year (integer), top (integer, 10)."
-    with pytest.raises(Problem, match="look at year"):
-        parameters.read(declared, [("year", "99999")])
+    with pytest.raises(Problem, match="see year"):
+        parameters.parse(declared, [("year", "99999")])
