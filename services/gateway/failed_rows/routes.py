@@ -15,7 +15,7 @@ from services.gateway.catalog import Catalog
 from services.gateway.failed_rows.csv_file import Sheet
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
-from services.gateway.http.responses import Answer, wants_csv
+from services.gateway.http.responses import Answer, negotiate
 from services.gateway.jobs import failed_rows
 from services.gateway.jobs.failed_rows import Chosen, Count, FailedRow, State
 from services.gateway.jobs.queries import find_job
@@ -26,6 +26,7 @@ from shared.contracts.commands import DiscardRows
 from shared.contracts.parts import Dialect
 from shared.db import Pool, transaction
 
+FORMS = {"application/json": "json", "text/csv": "csv"}
 AT_ONCE = 250
 """Rows of a download that are in memory: each may have 64 KiB."""
 DISCARD_SECONDS = 10.0
@@ -82,7 +83,7 @@ async def list_failed_rows(
     async with pool.acquire() as db:
         about = await find_job(db, job)
         brought = await failed_rows.select_input(db, about.id)
-        if not wants_csv(accept, form):
+        if (form or negotiate(accept, FORMS)) == "json":
             most = limit or 100
             found = await failed_rows.select_failed_rows(
                 db, about.id, after=after, limit=most + 1, chosen=chosen, state=in_state

@@ -14,7 +14,7 @@ from litestar.params import Parameter as QueryParameter
 from services.gateway.http import auth, etags, preferences
 from services.gateway.http.min_version import reach
 from services.gateway.http.problems import Problem, responses
-from services.gateway.http.responses import ENCODER, Answer, preferred
+from services.gateway.http.responses import ENCODER, Answer, negotiate
 from services.gateway.reports import drawing, parameters
 from services.gateway.reports.cache import Kept, Rendered
 from services.gateway.reports.formats import FORMS
@@ -25,12 +25,7 @@ from shared.catalog.report import Parameter
 from shared.catalog.reports import Flaw
 from shared.db import Pool
 
-FILES = {
-    "text/csv": "csv",
-    "application/x-ndjson": "ndjson",
-    "application/ndjson": "ndjson",
-    drawing.MEDIA_TYPE: "svg",
-}
+MEDIA_TYPES = {form.media_type: name for name, form in FORMS.items()} | {"application/ndjson": "ndjson"}
 
 
 class ReportBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +127,7 @@ async def read_report(
     ready = await reports.ready(pool, report)
     ours = auth.parameters(request)
     values = parameters.read(ready.report, [one for one in request.query_params.multi_items() if one[0] not in ours])
-    wanted = form or preferred(accept, FILES)
+    wanted = form or negotiate(accept, MEDIA_TYPES)
     seconds = preferences.wait_seconds(prefer)
 
     async def version() -> int:

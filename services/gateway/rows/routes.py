@@ -10,10 +10,10 @@ from litestar.response import Stream
 
 from services.gateway.catalog import Catalog
 from services.gateway.http import auth, problems
-from services.gateway.http.formats import Csv, Form, Ndjson
+from services.gateway.http.formats import Csv, Ndjson
 from services.gateway.http.openapi import Asking
 from services.gateway.http.problems import Detail, Problem, responses
-from services.gateway.http.responses import Answer, preferred
+from services.gateway.http.responses import Answer, negotiate
 from services.gateway.http.row_query import OPERATORS, Question, to_question
 from services.gateway.rows import queries, select_row
 from services.gateway.rows.export import Downloads
@@ -21,7 +21,12 @@ from shared.db import Pool
 
 DEEPEST = 10_000_000
 USUAL_LIMIT = 10
-FILES = {"text/csv": "csv", "application/x-ndjson": "ndjson", "application/ndjson": "ndjson"}
+FORMS = {
+    "application/json": "json",
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+}
 PAGING = ("page", "cursor", "count")
 Counting = Literal["exact", "estimated", "none"]
 
@@ -71,12 +76,13 @@ async def list_rows(
     declared = await catalog.dataset(pool, dataset)
     given = request.query_params.multi_items()
     question = to_question(declared, given, auth.parameters(request), order=order, select=select)
-    wanted = form or preferred(accept, FILES)
+    wanted = form or negotiate(accept, FORMS)
     told = {"page": page, "cursor": cursor, "count": count, "spreadsheet_safe": spreadsheet_safe}
     _refuse_unfit(wanted, {name for name, value in told.items() if value is not None})
     try:
         if wanted != "json":
-            kind = _form(wanted, question, defuse=bool(spreadsheet_safe))
+            columns = question.columns
+            kind = Csv(columns, defuse=bool(spreadsheet_safe)) if wanted == "csv" else Ndjson(columns)
             pieces = await downloads.begin(pool, question, kind, ordered=order is not None, limit=limit)
             disposition = f'attachment; filename="{dataset}.{kind.ending}"'
             return Stream(pieces, media_type=kind.media_type, headers={"Content-Disposition": disposition})
@@ -126,10 +132,6 @@ async def _page(
         elif count == "estimated":
             total = max(await queries.estimate(db, question), offset + len(found.data))
     return Rows(found.data, total, number, limit, None if found.last is None else question.cursor(found.last))
-
-
-def _form(name: str, question: Question, *, defuse: bool) -> Form:
-    return Csv(question.columns, defuse=defuse) if name == "csv" else Ndjson(question.columns)
 
 
 def _refuse_unfit(form: str, told: set[str]) -> None:
