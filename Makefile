@@ -9,7 +9,7 @@ PEERS  := .bench-venv/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test check bench
+.PHONY: help demo up down status logs test check docs bench
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
@@ -38,6 +38,9 @@ check: $(DEV) ## format, lint, types, import rules
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(STAMP) ## write the generated tables of the documentation again
+	@$(BIN)/python -m deploy.reference
 
 bench: $(STAMP) $(PEERS) ## the measurements, beside other tools; only="load again" for some of them
 	@$(BIN)/python -m bench $(only)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from statistics import median
 from tempfile import TemporaryFile
 
-import httpx
+import httpx2
 import msgspec
 
 from bench import jobs, psql
@@ -136,8 +136,8 @@ def _until_answers(url: str) -> None:
     deadline = time.monotonic() + 30
     while url:
         try:
-            httpx.get(f"{url}/openapi.json")
-        except httpx.TransportError:
+            httpx2.get(f"{url}/openapi.json")
+        except httpx2.TransportError:
             assert time.monotonic() < deadline, "the peer does not start"
             time.sleep(0.1)
         else:

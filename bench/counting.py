@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
 
-import httpx
+import httpx2
 import polars as pl
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -60,7 +60,7 @@ def measure(stack: Stack) -> list[Row]:
     ]
 
 
-def _costs(stack: Stack, http: httpx.Client) -> Costs:
+def _costs(stack: Stack, http: httpx2.Client) -> Costs:
     view.create(stack)
     new, changed, refreshed = [], [], []
     first = hired.count(stack) + 1
@@ -77,7 +77,7 @@ def _costs(stack: Stack, http: httpx.Client) -> Costs:
     return Costs(median(new), median(changed), median(refreshed))
 
 
-def _count(stack: Stack, http: httpx.Client, good: pl.DataFrame) -> float:
+def _count(stack: Stack, http: httpx2.Client, good: pl.DataFrame) -> float:
     """Loads the rows as one chunk; returns the milliseconds that analytics took for it."""
     before = _spent(stack)
     outcome = hired.load(stack, http, good).outcome
@@ -90,7 +90,7 @@ def _count(stack: Stack, http: httpx.Client, good: pl.DataFrame) -> float:
 
 
 def _spent(stack: Stack) -> Spent:
-    text = httpx.get(f"{stack.env['ANALYTICS_URL']}/metrics").raise_for_status().text
+    text = httpx2.get(f"{stack.env['ANALYTICS_URL']}/metrics").raise_for_status().text
     told = {
         sample.name: sample.value
         for family in text_string_to_metric_families(text)

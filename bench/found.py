@@ -4,7 +4,7 @@ import time
 from statistics import quantiles
 from typing import Any
 
-import httpx
+import httpx2
 
 from bench import jobs, searchable
 from bench.documents import ROWS
@@ -39,7 +39,7 @@ def measure(stack: Stack) -> list[Row]:
     ]
 
 
-def _until_found(http: httpx.Client, word: str, rows: list[dict[str, Any]]) -> int:
+def _until_found(http: httpx2.Client, word: str, rows: list[dict[str, Any]]) -> int:
     """How often it had to be asked."""
     path = f"/v1/datasets/{searchable.DATASET}/rows"
     answer = http.post(path, json={"rows": rows}, headers={"Prefer": "wait=30"})

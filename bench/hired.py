@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
+import httpx2
 import polars as pl
 
 from bench import hires, jobs, psql
@@ -48,7 +48,7 @@ def count(stack: Stack) -> int:
     return int(psql.run(stack, f"SELECT count(*) FROM data.{DATASET}"))
 
 
-def stock(stack: Stack, http: httpx.Client, rows: int) -> None:
+def stock(stack: Stack, http: httpx2.Client, rows: int) -> None:
     """At least so many are there, and Postgres has done for its tables what it else does by and by."""
     have = count(stack)
     if have >= rows:
@@ -64,7 +64,7 @@ def stock(stack: Stack, http: httpx.Client, rows: int) -> None:
     psql.settle(stack)
 
 
-def load(stack: Stack, http: httpx.Client, good: pl.DataFrame) -> jobs.Load:
+def load(stack: Stack, http: httpx2.Client, good: pl.DataFrame) -> jobs.Load:
     """As a file, whole."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "hired.csv")
@@ -89,7 +89,7 @@ def _file(first: int, rows: int) -> Iterator[Path]:
         yield path
 
 
-def _load_names(stack: Stack, http: httpx.Client, dataset: str, rows: int) -> None:
+def _load_names(stack: Stack, http: httpx2.Client, dataset: str, rows: int) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "names.csv")
         path.write_text("".join(f"{number},{dataset} {number:03}\n" for number in range(1, rows + 1)))

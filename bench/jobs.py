@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 
 from bench import hires, psql
@@ -27,12 +27,12 @@ class Load(msgspec.Struct, frozen=True):
     outcome: dict[str, int]
 
 
-def client(stack: Stack) -> httpx.Client:
+def client(stack: Stack) -> httpx2.Client:
     """With the stack's key, which may declare datasets."""
-    return httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {stack.key}"}, timeout=300)
+    return httpx2.Client(base_url=stack.url, headers={"Authorization": f"Bearer {stack.key}"}, timeout=300)
 
 
-def declare(http: httpx.Client, dataset: str, declaration: dict[str, Any] = hires.DECLARATION) -> None:
+def declare(http: httpx2.Client, dataset: str, declaration: dict[str, Any] = hires.DECLARATION) -> None:
     """A new dataset, of hires unless told; its table stands when this returns."""
     path = f"/v1/datasets/{dataset}"
     answer = http.put(path, json=declaration)
@@ -43,7 +43,7 @@ def declare(http: httpx.Client, dataset: str, declaration: dict[str, Any] = hire
         time.sleep(0.05)
 
 
-def load_file(stack: Stack, http: httpx.Client, dataset: str, path: Path) -> Load:
+def load_file(stack: Stack, http: httpx2.Client, dataset: str, path: Path) -> Load:
     """Loads a file without a header, sent by curl: a client that costs as little as psql does."""
     url = f"{stack.url}/v1/datasets/{dataset}/imports?header=absent"
     headers = ["-H", f"Authorization: Bearer {stack.key}", "-H", "Content-Type: text/csv", "-H", "Expect:"]
@@ -60,7 +60,7 @@ def load_file(stack: Stack, http: httpx.Client, dataset: str, path: Path) -> Loa
     return Load(accepted, float(psql.run(stack, last)) - at, ended, job["outcome"])
 
 
-def load(http: httpx.Client, dataset: str, body: Iterable[bytes]) -> Load:
+def load(http: httpx2.Client, dataset: str, body: Iterable[bytes]) -> Load:
     """Loads what flows by."""
     began = time.perf_counter()
     answer = http.post(

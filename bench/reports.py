@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import asyncpg
-import httpx
+import httpx2
 import msgspec
 
 from bench import hired, jobs, view
@@ -66,7 +66,7 @@ async def _measure(stack: Stack) -> tuple[Found, Found]:
     headers = {"Authorization": f"Bearer {stack.key}"}
     async with (
         aclosing(Connections(stack)) as connections,
-        httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=60) as http,
+        httpx2.AsyncClient(base_url=stack.url, headers=headers, timeout=60) as http,
         asyncpg.create_pool(stack.env["DATABASE_URL"], min_size=CONNECTIONS, max_size=CONNECTIONS) as pool,
     ):
         get: Ask = partial(_get, connections)
@@ -96,7 +96,7 @@ async def _fetch(pool: Pool, sql: dict[str, str], question: Question) -> list[as
     return await pool.fetch(sql[question.report], question.year)
 
 
-async def _send(http: httpx.AsyncClient, there: int, number: int) -> None:
+async def _send(http: httpx2.AsyncClient, there: int, number: int) -> None:
     body = hired.batch(there + number * BATCH_ROWS + 1, BATCH_ROWS)
     answer = await http.post(f"/v1/datasets/{hired.DATASET}/rows", json=body)
     assert answer.status_code == 202, answer.text

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import httpx
+import httpx2
 import msgspec
 
 from bench import bare, jobs, psql, searchable
@@ -49,7 +49,7 @@ def measure(stack: Stack) -> list[Row]:
     return [*rows, *_mix(times), *_totals(asked, found[OURS], found[BESIDE])]
 
 
-def _ask(http: httpx.Client, asked: list[Question]) -> list[Answer]:
+def _ask(http: httpx2.Client, asked: list[Question]) -> list[Answer]:
     answers = []
     for number, question in enumerate(asked):
         began = time.perf_counter()

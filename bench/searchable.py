@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
+import httpx2
 
 from bench import bare, documents, jobs, psql
 from bench.documents import DECLARATION, ROWS
@@ -58,7 +58,7 @@ def file() -> Iterator[Path]:
         yield path
 
 
-def stock(stack: Stack, http: httpx.Client, path: Path | None = None) -> None:
+def stock(stack: Stack, http: httpx2.Client, path: Path | None = None) -> None:
     """The dataset stands with all documents, also if it was not measured how they come in."""
     if http.get(f"/v1/datasets/{DATASET}").is_success:
         return
@@ -69,7 +69,7 @@ def stock(stack: Stack, http: httpx.Client, path: Path | None = None) -> None:
         _load(stack, http, written)
 
 
-def _load(stack: Stack, http: httpx.Client, path: Path) -> jobs.Load:
+def _load(stack: Stack, http: httpx2.Client, path: Path) -> jobs.Load:
     jobs.declare(http, DATASET, DECLARATION)
     psql.settle(stack)
     load = jobs.load_file(stack, http, DATASET, path)

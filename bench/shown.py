@@ -2,7 +2,7 @@
 
 import time
 
-import httpx
+import httpx2
 import polars as pl
 
 from bench import hired, jobs, psql
@@ -44,7 +44,7 @@ def measure(stack: Stack) -> list[Row]:
     ]
 
 
-def _until(http: httpx.Client, shown: int) -> float:
+def _until(http: httpx2.Client, shown: int) -> float:
     """When an answer came that has all of them."""
     deadline = time.monotonic() + SECONDS
     while (hires := _hires(http)) != shown:
@@ -53,7 +53,7 @@ def _until(http: httpx.Client, shown: int) -> float:
     return time.time()
 
 
-def _hires(http: httpx.Client) -> int:
+def _hires(http: httpx2.Client) -> int:
     """Of the year, as the report adds up."""
     answer = http.get(REPORT, params={"year": YEAR})
     assert answer.status_code == 200, answer.text

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-import httpx
+import httpx2
 
 from bench import jobs, searchable
 from bench.documents import DECLARATION, ROWS
@@ -33,7 +33,7 @@ def measure(stack: Stack) -> list[Row]:
     ]
 
 
-def _times(http: httpx.Client, what: str) -> list[float]:
+def _times(http: httpx2.Client, what: str) -> list[float]:
     milliseconds = []
     for number in range(-WARMING, REQUESTS):
         began = time.perf_counter()
@@ -43,14 +43,14 @@ def _times(http: httpx.Client, what: str) -> list[float]:
     return milliseconds
 
 
-def _until_warm(http: httpx.Client) -> None:
+def _until_warm(http: httpx2.Client) -> None:
     deadline = time.monotonic() + WARM_SECONDS
     while (body := _get(http, "dictionary"))["definitions"] != "complete":
         assert time.monotonic() < deadline, body
         time.sleep(0.2)
 
 
-def _get(http: httpx.Client, what: str) -> dict[str, Any]:
+def _get(http: httpx2.Client, what: str) -> dict[str, Any]:
     answer = http.get(f"/v1/datasets/{searchable.DATASET}/{what}", params={"limit": LISTED})
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()

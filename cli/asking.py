@@ -1,33 +1,26 @@
 """Asking for a job that brings its own rows, and what becomes of it."""
 
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
-import httpx
+import httpx2
 
 from cli import importing, progress, show
 from cli.answers import Job
 from cli.following import follow
 from cli.gateway import Gateway, route
-from cli.refusals import Away
-from cli.uploading import PAUSES
+from cli.retry import retry
 
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the job is accepted.")
 
 
-def ask(gateway: Gateway, path: str, body: Any) -> httpx.Response:
-    """An answer that was lost on the way is asked for again, under the same key."""
+def ask(gateway: Gateway, path: str, body: Any) -> httpx2.Response:
+    """Sends a request again if its answer is lost on the way, with the same key."""
     key = str(uuid.uuid4())
-    for pause in PAUSES:
-        try:
-            return gateway.post(path, body, key=key)
-        except Away:
-            time.sleep(pause)
-    return gateway.post(path, body, key=key)
+    return retry(lambda: gateway.post(path, body, key=key), on_away=lambda _: None)
 
 
 def conclude(

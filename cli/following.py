@@ -1,7 +1,6 @@
 """A job, watched until it ends, whatever becomes of the gateway meanwhile."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 
 import click
@@ -10,6 +9,7 @@ from cli.answers import Job, Told
 from cli.gateway import Gateway, decode, route
 from cli.progress import Display
 from cli.refusals import Away, Refused
+from cli.retry import every, retry
 
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
@@ -48,12 +48,8 @@ def _moves(gateway: Gateway, job: Job, display: Display) -> Iterator[Job]:
 
 
 def _ask(gateway: Gateway, job: str, display: Display) -> Job:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return gateway.read(Job, route("jobs", job), wait=WAIT_SECONDS)
-        except Away:
-            if time.monotonic() >= until:
-                raise
-            display.away()
-            time.sleep(PAUSE_SECONDS)
+    return retry(
+        lambda: gateway.read(Job, route("jobs", job), wait=WAIT_SECONDS),
+        on_away=lambda _: display.away(),
+        pauses=every(PAUSE_SECONDS, PATIENCE_SECONDS),
+    )

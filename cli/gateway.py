@@ -7,10 +7,9 @@ from decimal import Decimal
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
 
-from cli import sse
 from cli.answers import Job
 from cli.refusals import NoGateway, refusal, unreachable
 from deploy.local.state import Home, assignments
@@ -18,7 +17,7 @@ from deploy.local.state import Home, assignments
 T = TypeVar("T")
 Parameters = Mapping[str, str | float | None]
 
-TIMEOUT = httpx.Timeout(60, connect=10)
+TIMEOUT = httpx2.Timeout(60, connect=10)
 DIRECT: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 """Not through the proxy of the environment."""
 
@@ -27,7 +26,7 @@ class Gateway:
     """An open connection. Whatever is not an answer of success is raised as Refused or Away."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._client = httpx.Client(
+        self._client = httpx2.Client(
             base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT, mounts=DIRECT
         )
 
@@ -42,12 +41,12 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def get(self, path: str, parameters: Parameters | None = None, *, wait: int = 0) -> httpx.Response:
+    def get(self, path: str, parameters: Parameters | None = None, *, wait: int = 0) -> httpx2.Response:
         """`wait`: seconds that the gateway may wait for a job to end."""
         given = {name: value for name, value in (parameters or {}).items() if value is not None}
         headers = {"Prefer": f"wait={wait}"} if wait else {}
         with self._spoken():
-            # httpx would take an empty dict to mean that the path's own query goes away.
+            # httpx2 would take an empty dict to mean that the path's own query goes away.
             return self._good(self._client.get(path, params=given or None, headers=headers))
 
     def read(self, kind: type[T], path: str, parameters: Parameters | None = None, *, wait: int = 0) -> T:
@@ -62,14 +61,14 @@ class Gateway:
                 response.read()
             yield from self._good(response).iter_bytes()
 
-    def post(self, path: str, body: Any, *, key: str) -> httpx.Response:
+    def post(self, path: str, body: Any, *, key: str) -> httpx2.Response:
         """Asks for something in JSON; with the same `key` it is done once, however often it is asked for."""
         with self._spoken():
             return self._good(self._client.post(path, json=body, headers={"Idempotency-Key": key}))
 
     def send(
         self, method: str, path: str, content: bytes, kind: str, parameters: Parameters | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Content of the type `kind`, to where it does no harm to send it twice."""
         given = {name: value for name, value in (parameters or {}).items() if value is not None}
         with self._spoken():
@@ -89,22 +88,24 @@ class Gateway:
             response = self._client.post(path, params=given, headers=headers, content=pieces)
             return decode(self._good(response).content, Job)
 
-    def events(self, job: str, after: str) -> Iterator[sse.Event]:
-        """Those after the one with that id, as they happen; ends with the job, or whenever the gateway sees fit."""
+    def events(self, job: str, after: str) -> Iterator[httpx2.ServerSentEvent]:
+        """Yields the events after the one with that id as they happen, until the job or the connection ends."""
         headers = {"Last-Event-ID": after} if after else {}
-        with self._spoken(), self._client.stream("GET", route("jobs", job, "events"), headers=headers) as response:
-            if not response.is_success:
-                response.read()
-            yield from sse.read(self._good(response).iter_text())
+        with self._spoken(), self._client.sse(route("jobs", job, "events"), headers=headers) as source:
+            if not source.response.is_success:
+                source.response.read()
+            self._good(source.response)
+            # httpx2 also yields the `retry` field that opens the stream, as an event without data.
+            yield from (event for event in source if event.data)
 
     @contextmanager
     def _spoken(self) -> Iterator[None]:
         try:
             yield
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise unreachable(self._client.base_url, error) from error
 
-    def _good(self, response: httpx.Response) -> httpx.Response:
+    def _good(self, response: httpx2.Response) -> httpx2.Response:
         if response.is_success:
             return response
         raise refusal(response)
@@ -146,6 +147,6 @@ def _address(home: Home) -> tuple[str, str]:
 
 def _is_web(url: str) -> bool:
     try:
-        return httpx.URL(url).scheme in ("http", "https")
-    except httpx.InvalidURL:
+        return httpx2.URL(url).scheme in ("http", "https")
+    except httpx2.InvalidURL:
         return False

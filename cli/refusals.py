@@ -1,7 +1,7 @@
 """Why the gateway did not do what it was asked, in words for people. Click shows them and ends with exit code 1."""
 
 import click
-import httpx
+import httpx2
 import msgspec
 
 from cli.show import printable
@@ -33,19 +33,19 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
 
 
-def refusal(response: httpx.Response) -> Refused | Away:
+def refusal(response: httpx2.Response) -> Refused | Away:
     """Of an answer whose body has been read."""
     text = _told(response)
     return Away(text) if response.is_server_error else Refused(text)
 
 
-def unreachable(url: httpx.URL, error: httpx.TransportError) -> Away:
+def unreachable(url: httpx2.URL, error: httpx2.TransportError) -> Away:
     """The connection failed, or broke before the answer."""
     reason = str(error) or type(error).__name__
     return Away(f"The gateway at {url} does not answer ({reason}): run `millrace up`, or check MILLRACE_URL.")
 
 
-def _told(response: httpx.Response) -> str:
+def _told(response: httpx2.Response) -> str:
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
     except msgspec.DecodeError:

@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 import click
-import httpx
+import httpx2
 
 from cli import counted, show
 from cli.answers import Job, Report, Reports, Result
@@ -113,7 +113,7 @@ def _asked(one: Report) -> str:
     )
 
 
-def _conclude(gateway: Gateway, answer: httpx.Response, name: str, *, no_wait: bool, as_json: bool) -> NoReturn:
+def _conclude(gateway: Gateway, answer: httpx2.Response, name: str, *, no_wait: bool, as_json: bool) -> NoReturn:
     if answer.headers.get("Millrace-Attached"):
         click.echo("Such a job is under way; no other was begun.", err=True)
     conclude(gateway, decode(answer.content, Job), name, no_wait=no_wait, as_json=as_json, tell=_tell)

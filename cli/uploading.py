@@ -1,7 +1,6 @@
 """A file on its way to the gateway, in constant memory, once even if it has to be sent twice."""
 
 import io
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -11,9 +10,9 @@ from cli.answers import Job
 from cli.gateway import Gateway, Parameters
 from cli.progress import Display
 from cli.refusals import Away
+from cli.retry import retry
 
 PIECE_BYTES = 1 << 18
-PAUSES = (0.5, 1.0, 2.0, 4.0)
 CSV = "text/csv"
 TYPES = {
     ".tsv": "text/tab-separated-values",
@@ -59,16 +58,16 @@ def content_type(name: str) -> str:
 
 
 def upload(gateway: Gateway, file: IO[bytes], name: str, dataset: str, parameters: Parameters, display: Display) -> Job:
-    """The accepted job. An answer that was lost on the way is asked for again, under the same key."""
+    """The accepted job. Sends the file again if the answer is lost on the way, with the same key."""
     source = Source(file)
     kind = content_type(name)
     key = str(uuid.uuid4())
-    for pause in PAUSES:
-        try:
-            return gateway.submit(dataset, source.pieces(display), source.size, kind, parameters, key=key)
-        except Away:
-            if not source.repeatable:
-                raise
-            display.away()
-            time.sleep(pause)
-    return gateway.submit(dataset, source.pieces(display), source.size, kind, parameters, key=key)
+
+    def on_away(away: Away) -> None:
+        if not source.repeatable:
+            raise away
+        display.away()
+
+    return retry(
+        lambda: gateway.submit(dataset, source.pieces(display), source.size, kind, parameters, key=key), on_away
+    )

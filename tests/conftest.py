@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 import structlog
 
@@ -40,7 +40,7 @@ async def stack() -> AsyncIterator[Stack]:
         key = (home / "api-key").read_text().strip()
         await _forgo_syncing(env["DATABASE_URL"])
         await _put_off_schedules(env["DATABASE_URL"])
-        async with httpx.AsyncClient(
+        async with httpx2.AsyncClient(
             base_url=env["GATEWAY_URL"], headers={"Authorization": f"Bearer {key}"}, timeout=90
         ) as client:
             yield Stack(home, env, key, client)

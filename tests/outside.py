@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import httpx
+import httpx2
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
@@ -67,8 +67,8 @@ async def sandboxed() -> AsyncIterator[Outside]:
     outside = Outside(port, app.state.world, app.state.habits)
 
     async def answers() -> bool:
-        async with httpx.AsyncClient() as client:
-            with contextlib.suppress(httpx.ConnectError):
+        async with httpx2.AsyncClient() as client:
+            with contextlib.suppress(httpx2.ConnectError):
                 return (await client.get(f"{outside.url}/health/ready")).is_success
         return False
 

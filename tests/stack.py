@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
-import httpx
+import httpx2
 import msgspec
 
 from tests.waiting import eventually
@@ -28,7 +28,7 @@ class Stack(msgspec.Struct, frozen=True):
     home: Path
     env: dict[str, str]
     key: str
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
 
     @property
     def url(self) -> str:

@@ -10,10 +10,9 @@ from litestar.middleware import DefineMiddleware
 from services.gateway import datasets, failed_rows, imports, reports, rows, search, sources
 from services.gateway.catalog import Catalog
 from services.gateway.http import openapi
-from services.gateway.http.auth import Authentication, guard, refuse_unknown_parameters
-from services.gateway.http.middleware import linger
+from services.gateway.http.auth import Authentication, check_query_parameters, check_scope
+from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
-from services.gateway.http.request_metrics import measure
 from services.gateway.jobs import kinds
 from services.gateway.jobs import routes as jobs
 from services.gateway.jobs.follow import GIVEN_UP, show_zeros, sweep
@@ -57,8 +56,8 @@ def build(settings: GatewaySettings) -> Litestar:
     app = Litestar(
         [*handlers, *operations.routes(consumer.check_database), openapi.assets],
         lifespan=[consumer.running],
-        middleware=[measure, linger, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
-        guards=[guard, refuse_unknown_parameters],
+        middleware=[measure_requests, drain_uploads, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
+        guards=[check_scope, check_query_parameters],
         exception_handlers={Exception: to_response},
         dependencies={
             "pool": Provide(lambda: consumer.pool, sync_to_thread=False),

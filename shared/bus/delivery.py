@@ -119,7 +119,7 @@ class Delivery:
         job_id = getattr(message, "job_id", None)
         if job_id is None:
             return "dead"
-        settings = WorkFailed(
+        failure = WorkFailed(
             dataset=message.dataset,
             job_id=job_id,
             message_id=message.id,
@@ -130,7 +130,7 @@ class Delivery:
             try:
                 async with transaction(self._pool) as db:
                     if await inbox.claim(db, message):
-                        await outbox.insert_messages(db, [settings])
+                        await outbox.insert_messages(db, [failure])
                 self._relay.wake()
             except AWAY:
                 await asyncio.sleep(AWAY_SECONDS)

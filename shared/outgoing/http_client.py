@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-import httpx
+import httpx2
 
 from shared.bus.failures import Later, Permanent
 from shared.contracts.parts import Problem
@@ -41,22 +41,22 @@ class Outgoing:
         """Where sources are (`SOURCE_…`), and their secrets (`SECRET_…` or `SECRETS_DIR`)."""
         self._allow = frozenset(place.strip().lower() for place in allow.split(","))
         self._resolve = resolve
-        self._context = httpx.create_ssl_context()
+        self._context = httpx2.create_ssl_context()
         self._turns: dict[str, float] = {}
 
     @asynccontextmanager
     async def visit(self) -> AsyncIterator["Visit"]:
         """For the pages of one source: its connections are its own, so that none is trusted for another host."""
-        connections = httpx.AsyncHTTPTransport(verify=self._context, trust_env=False)
+        connections = httpx2.AsyncHTTPTransport(verify=self._context, trust_env=False)
         guarded = Guarded(connections, self._allow, self._resolve)
-        async with httpx.AsyncClient(transport=guarded, trust_env=False, follow_redirects=False) as client:
+        async with httpx2.AsyncClient(transport=guarded, trust_env=False, follow_redirects=False) as client:
             yield Visit(client, self._turns)
 
 
 class Visit:
     """Requests to one source."""
 
-    def __init__(self, client: httpx.AsyncClient, turns: dict[str, float]) -> None:
+    def __init__(self, client: httpx2.AsyncClient, turns: dict[str, float]) -> None:
         self._client = client
         self._turns = turns
 
@@ -67,7 +67,7 @@ class Visit:
         self._turns[host] = turn + 1 / per_second
         await asyncio.sleep(turn - now)
 
-    async def get(self, request: httpx.Request, *, seconds: float, limit: int, secrets: tuple[str, ...]) -> Answer:
+    async def get(self, request: httpx2.Request, *, seconds: float, limit: int, secrets: tuple[str, ...]) -> Answer:
         """The answer, of `limit` bytes at most. Raises Later or Permanent, with problems in which no secret stands."""
         shown = place(request.url)
         request.headers.setdefault("User-Agent", AGENT)
@@ -83,12 +83,12 @@ class Visit:
         except TimeoutError:
             problem = Problem(code="source_unavailable", detail=f"{shown} did not answer within {seconds:g} seconds.")
             raise Later(None, problem) from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             what = str(error) or type(error).__name__
             problem = Problem(code="source_unavailable", detail=_hidden(f"{shown} can't be reached: {what}.", secrets))
             raise Later(None, problem) from None
 
-    async def _get(self, request: httpx.Request, limit: int, secrets: tuple[str, ...]) -> Answer:
+    async def _get(self, request: httpx2.Request, limit: int, secrets: tuple[str, ...]) -> Answer:
         response = await self._client.send(request, stream=True)
         try:
             if response.is_success:
@@ -99,15 +99,15 @@ class Visit:
             await response.aclose()
 
 
-class Guarded(httpx.AsyncBaseTransport):
+class Guarded(httpx2.AsyncBaseTransport):
     """Connects to an address that was checked, in the name of the host that was asked for."""
 
-    def __init__(self, connections: httpx.AsyncBaseTransport, allow: frozenset[str], resolve: Resolve) -> None:
+    def __init__(self, connections: httpx2.AsyncBaseTransport, allow: frozenset[str], resolve: Resolve) -> None:
         self._connections = connections
         self._allow = allow
         self._resolve = resolve
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Tries the host's addresses in turn. Raises Forbidden."""
         url = request.url
         if url.userinfo:
@@ -116,7 +116,7 @@ class Guarded(httpx.AsyncBaseTransport):
         addresses = await permitted(url.scheme, host, url.port, self._allow, self._resolve)
         for number, address in enumerate(addresses, 1):
             # The header `Host` stands already; the certificate is checked against the name that TLS is told.
-            there = httpx.Request(
+            there = httpx2.Request(
                 request.method,
                 url.copy_with(host=address),
                 headers=request.headers,
@@ -124,7 +124,7 @@ class Guarded(httpx.AsyncBaseTransport):
             )
             try:
                 return await self._connections.handle_async_request(there)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if number == len(addresses):
                     raise
         raise AssertionError("a host that is permitted has addresses")
@@ -134,7 +134,7 @@ class Guarded(httpx.AsyncBaseTransport):
         await self._connections.aclose()
 
 
-async def _body(response: httpx.Response, limit: int) -> bytes:
+async def _body(response: httpx2.Response, limit: int) -> bytes:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         detail = f"{_shown(response)} answered compressed, though asked not to."
         raise Permanent(Problem(code="source_unreadable", detail=detail))
@@ -148,29 +148,29 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _refusal(response: httpx.Response, secrets: tuple[str, ...]) -> Later | Permanent:
+async def _refusal(response: httpx2.Response, secrets: tuple[str, ...]) -> Later | Permanent:
     """What an answer means that is none."""
     status = response.status_code
     if response.has_redirect_location:
-        detail = f"{_shown(response)} redirects to {place(httpx.URL(response.headers['Location']))}."
+        detail = f"{_shown(response)} redirects to {place(httpx2.URL(response.headers['Location']))}."
         hint = "Redirects are not followed: declare the URL that is meant."
         return Permanent(Problem(code="source_redirects", detail=_hidden(detail, secrets), hint=hint))
     said = (await _start(response)).decode("utf-8", "replace").strip()[:SHOWN]
     detail = _hidden(f"{_shown(response)} answered {status}: {said or 'nothing'}", secrets)
-    if status in BUSY or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+    if status in BUSY or status >= httpx2.codes.INTERNAL_SERVER_ERROR:
         return Later(_retry_after(response), Problem(code="source_unavailable", detail=detail))
     hint = "Look at the URL, the parameters and the secret of the source."
-    kind = NotThere if status == httpx.codes.NOT_FOUND else Permanent
+    kind = NotThere if status == httpx2.codes.NOT_FOUND else Permanent
     return kind(Problem(code="source_refused", detail=detail, hint=hint))
 
 
-async def _start(response: httpx.Response) -> bytes:
+async def _start(response: httpx2.Response) -> bytes:
     async for piece in response.aiter_raw(4 * SHOWN):
         return piece
     return b""
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _retry_after(response: httpx2.Response) -> float | None:
     """Seconds, from a number or a date."""
     told = response.headers.get("Retry-After", "").strip()
     if told.isdecimal():
@@ -184,12 +184,12 @@ def _retry_after(response: httpx.Response) -> float | None:
     return max(0.0, (moment - dt.datetime.now(dt.UTC)).total_seconds())
 
 
-def place(url: httpx.URL) -> str:
+def place(url: httpx2.URL) -> str:
     """A URL without its query, in which secrets may stand."""
     return str(url.copy_with(userinfo=b"", query=None, fragment=None))
 
 
-def _shown(response: httpx.Response) -> str:
+def _shown(response: httpx2.Response) -> str:
     return place(response.request.url)
 
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 
 from tests.stack import Stack
 
 
 async def send(
     stack: Stack, dataset: str, content: str | bytes, *, wait: int = 60, **parameters: str
-) -> httpx.Response:
+) -> httpx2.Response:
     """POST the file raw, and wait for the job."""
     return await stack.client.post(
         f"/v1/datasets/{dataset}/imports",

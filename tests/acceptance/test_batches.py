@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance.importing import failed_rows, get, imported
@@ -24,7 +24,7 @@ async def _nothing_is_there(stack: Stack) -> None:
 
 async def post(
     stack: Stack, dataset: str, content: Any, *, prefer: str = "wait=60", key: str | None = None
-) -> httpx.Response:
+) -> httpx2.Response:
     """Rows, or a body as it is."""
     body = content if isinstance(content, str | bytes) else json.dumps({"rows": content})
     headers = {"Content-Type": "application/json", "Prefer": prefer} | ({"Idempotency-Key": key} if key else {})
@@ -297,7 +297,7 @@ async def test_an_idempotency_key_binds_a_batch_to_its_content(stack: Stack) -> 
 async def test_two_hundred_at_once_are_each_answered_for_themselves(stack: Stack) -> None:
     """Requests that come together are accepted in one transaction; the bad ones among them cost nobody else."""
 
-    async def one(number: int) -> httpx.Response:
+    async def one(number: int) -> httpx2.Response:
         if number % 50 == 49:
             return await post(stack, "items", [ITEM] * 1001)
         if number % 50 == 48:  # other content under a key that comes meanwhile or has come

@@ -6,7 +6,7 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance import hiring
@@ -26,7 +26,7 @@ async def loaded(stack: Stack) -> None:
     await imported(stack, "hired_employees", FILE.text)
 
 
-def texts(answer: httpx.Response) -> list[str]:
+def texts(answer: httpx2.Response) -> list[str]:
     root = ET.fromstring(answer.content)  # noqa: S314 - ours
     return ["".join(node.itertext()) for node in root.iter() if node.tag.endswith("}text")]
 
@@ -60,7 +60,7 @@ async def test_it_is_not_sent_again_while_the_rows_are_the_same(stack: Stack) ->
     assert first.headers["ETag"] not in (other.headers["ETag"], (await _json(stack, 2005)).headers["ETag"])
 
 
-async def _json(stack: Stack, year: int) -> httpx.Response:
+async def _json(stack: Stack, year: int) -> httpx2.Response:
     return await stack.client.get(QUARTERS, params={"year": year})
 
 

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance.importing import forget, get, imported
@@ -30,7 +30,7 @@ async def name(stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[st
     await forget(stack, name)
 
 
-async def put(stack: Stack, name: str, declaration: Any, **headers: str) -> httpx.Response:
+async def put(stack: Stack, name: str, declaration: Any, **headers: str) -> httpx2.Response:
     return await stack.client.put(f"/v1/datasets/{name}", json=declaration, headers=headers)
 
 
@@ -145,10 +145,10 @@ async def test_what_was_declared_over_http_outlives_a_restart_of_the_ingestor(st
 
 
 async def is_ready(url: str) -> bool:
-    async with httpx.AsyncClient() as client:
+    async with httpx2.AsyncClient() as client:
         try:
             return (await client.get(f"{url}/health/ready")).is_success
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return False
 
 
@@ -233,7 +233,7 @@ async def test_a_draft_takes_what_an_import_takes(stack: Stack) -> None:
 
 
 async def test_what_no_draft_can_be_made_of_is_refused(stack: Stack) -> None:
-    async def sent(content: bytes, kind: str = "text/csv", **parameters: str) -> httpx.Response:
+    async def sent(content: bytes, kind: str = "text/csv", **parameters: str) -> httpx2.Response:
         headers = {"Content-Type": kind}
         return await stack.client.post("/v1/datasets/infer", content=content, headers=headers, params=parameters)
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance.importing import failed_rows, get, imported
@@ -49,7 +49,7 @@ def as_csv(rows: list[dict[str, str]]) -> str:
     return out.getvalue()
 
 
-async def replay(stack: Stack, job: dict[str, Any], key: str = "", **chosen: str) -> httpx.Response:
+async def replay(stack: Stack, job: dict[str, Any], key: str = "", **chosen: str) -> httpx2.Response:
     headers = {"Prefer": "wait=60", **({"Idempotency-Key": key} if key else {})}
     return await stack.client.post(f"/v1/jobs/{job['id']}/replay", json=chosen, headers=headers)
 
@@ -284,7 +284,7 @@ async def test_rows_are_read_again_once_what_they_refer_to_is_there(stack: Stack
     (row,) = (await page(stack, again, state="open"))["data"]
     assert row["line"] == 5
     body = problem(await replay(stack, job), 409, "nothing_to_replay")
-    assert "mend" in str(body["hint"])
+    assert "fix them" in str(body["hint"])
     problem(await replay(stack, job, code="reference"), 409, "nothing_to_replay")
 
 

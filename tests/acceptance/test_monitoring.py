@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
@@ -153,7 +153,7 @@ def test_every_alert_fires_when_it_should_and_only_then(rule: dict[str, Any], pr
 
 
 @contextlib.asynccontextmanager
-async def prometheus(programs: Path, home: Path, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def prometheus(programs: Path, home: Path, folder: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """One that watches the stack every second, on a port of its own."""
     told = json.loads(local.configuration((home / "env").read_text()))
     told["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -165,7 +165,7 @@ async def prometheus(programs: Path, home: Path, folder: Path) -> AsyncIterator[
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(programs / command[0], *command[1:], stdout=log, stderr=log)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10) as client:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10) as client:
             yield client
     finally:
         if process.returncode is None:
@@ -173,11 +173,11 @@ async def prometheus(programs: Path, home: Path, folder: Path) -> AsyncIterator[
         await process.wait()
 
 
-async def ask(client: httpx.AsyncClient, path: str, **parameters: str) -> Any:
+async def ask(client: httpx2.AsyncClient, path: str, **parameters: str) -> Any:
     """The answer's data, or nothing while Prometheus still starts."""
     try:
         answer = await client.get(path, params=parameters)
-    except httpx.TransportError:
+    except httpx2.TransportError:
         return None
     return answer.json()["data"] if answer.status_code == 200 else None
 

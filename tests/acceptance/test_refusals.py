@@ -5,14 +5,14 @@ import subprocess
 import sys
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 
 from tests.acceptance.importing import failed_rows, get, imported, send
 from tests.stack import ROOT, Stack
 
 
-def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]:
+def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, object]:
     """The body of a problem of this status and code."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -25,7 +25,7 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]
 
 
 async def test_without_a_key_or_with_a_wrong_one_it_is_401(stack: Stack) -> None:
-    async with httpx.AsyncClient(base_url=stack.url) as stranger:
+    async with httpx2.AsyncClient(base_url=stack.url) as stranger:
         problem(await stranger.get("/v1/jobs"), 401, "unauthorized")
         wrong = {"Authorization": f"Bearer {stack.key[:-3]}abc"}
         answer = await stranger.get("/v1/jobs", headers=wrong)
@@ -174,8 +174,8 @@ async def test_an_upload_that_is_cut_off_leaves_no_job_and_no_file(stack: Stack)
     async def broken() -> object:
         yield b"id,name,price\n" + b"1,a,2\n" * 20_000
         message = "the line is cut"
-        raise httpx.WriteError(message)
+        raise httpx2.WriteError(message)
 
-    with pytest.raises(httpx.HTTPError):
+    with pytest.raises(httpx2.HTTPError):
         await stack.client.post("/v1/datasets/items/imports", content=broken(), headers={"Content-Type": "text/csv"})
     assert (await get(stack, "/v1/jobs", dataset="items", limit=200))["data"] == before

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -34,7 +34,7 @@ async def _chairs(stack: Stack) -> None:
     assert job["status"] == "succeeded", job
 
 
-async def search(stack: Stack, *, prefer: str = "wait=60", key: str | None = None, **asked: Any) -> httpx.Response:
+async def search(stack: Stack, *, prefer: str = "wait=60", key: str | None = None, **asked: Any) -> httpx2.Response:
     headers = {"Prefer": prefer} | ({"Idempotency-Key": key} if key else {})
     return await stack.client.post("/v1/searches", json={"dataset": "items", **asked}, headers=headers)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import polars as pl
 import pytest
 
@@ -42,7 +42,7 @@ def write_file(path: Path) -> None:
 
 async def read_job(stack: Stack, job: str) -> dict[str, Any]:
     """The job, or nothing while the gateway is away."""
-    with contextlib.suppress(httpx.HTTPError):
+    with contextlib.suppress(httpx2.HTTPError):
         answer = await stack.client.get(f"/v1/jobs/{job}")
         if answer.status_code == 200:
             found: dict[str, Any] = answer.json()
@@ -172,7 +172,7 @@ class Stream:
 
     async def _send(self, body: dict[str, Any], key: str) -> str:
         async def accepted() -> str:
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(httpx2.HTTPError):
                 answer = await self._stack.client.post(
                     "/v1/datasets/customers/rows", json=body, headers={"Idempotency-Key": key}
                 )

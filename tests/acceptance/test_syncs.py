@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from services.gateway.http import api_keys
@@ -23,9 +23,9 @@ MOST_ROUNDS = 40
 
 
 @pytest.fixture
-async def sandbox(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+async def sandbox(stack: Stack) -> AsyncIterator[httpx2.AsyncClient]:
     """The outside on its first day; nothing of it was pulled yet, and nothing is under way."""
-    async with httpx.AsyncClient(base_url=stack.env["SANDBOX_URL"]) as client:
+    async with httpx2.AsyncClient(base_url=stack.env["SANDBOX_URL"]) as client:
         (await client.post("/reset")).raise_for_status()
         await empty(stack)
         yield client
@@ -50,7 +50,7 @@ async def nothing_is_under_way(stack: Stack) -> None:
 
 async def ask(
     stack: Stack, dataset: str, body: Any = None, *, wait: int | None = None, key: str | None = None
-) -> httpx.Response:
+) -> httpx2.Response:
     headers = {"Prefer": f"wait={wait}"} if wait is not None else {}
     if key is not None:
         headers["Idempotency-Key"] = key
@@ -71,7 +71,7 @@ async def rows(stack: Stack, dataset: str) -> list[dict[str, Any]]:
     return (await get(stack, f"/v1/datasets/{dataset}/rows", limit=500))["data"]
 
 
-async def slow(sandbox: httpx.AsyncClient, path: str) -> None:
+async def slow(sandbox: httpx2.AsyncClient, path: str) -> None:
     """What is asked for there takes its time, until the sandbox is told to behave."""
     (await sandbox.put("/misbehave", json={"path": path, "delay": 0.3})).raise_for_status()
 
@@ -104,7 +104,7 @@ async def schedule(stack: Stack, dataset: str) -> dict[str, Any]:
 
 
 async def test_the_customers_come_from_their_api_and_once_more_only_what_changed(
-    stack: Stack, sandbox: httpx.AsyncClient
+    stack: Stack, sandbox: httpx2.AsyncClient
 ) -> None:
     assert await synced(stack, "customers") == {"rows_read": 21, "inserted": 21}
     outside = (await sandbox.get("/api/customers", params={"limit": 100})).json()["data"]
@@ -120,7 +120,7 @@ async def test_the_customers_come_from_their_api_and_once_more_only_what_changed
 
 
 async def test_contacts_keep_the_id_of_the_crm_and_go_when_they_are_gone_there(
-    stack: Stack, sandbox: httpx.AsyncClient
+    stack: Stack, sandbox: httpx2.AsyncClient
 ) -> None:
     await imported(stack, "contacts", "email,first_name\nown@here.example,Own\n")
     assert await synced(stack, "contacts") == {"rows_read": 48, "inserted": 48}
@@ -130,7 +130,7 @@ async def test_contacts_keep_the_id_of_the_crm_and_go_when_they_are_gone_there(
     assert ids == {None, *(f"NB-{number:04}" for number in range(1, 49))} - {"NB-0007"}
 
 
-async def test_a_sync_is_accepted_like_an_import(stack: Stack, sandbox: httpx.AsyncClient) -> None:
+async def test_a_sync_is_accepted_like_an_import(stack: Stack, sandbox: httpx2.AsyncClient) -> None:
     await slow(sandbox, "/api/customers")
     answer = await ask(stack, "customers", {"source": "shop"})
     assert answer.status_code == 202
@@ -144,7 +144,7 @@ async def test_a_sync_is_accepted_like_an_import(stack: Stack, sandbox: httpx.As
 
 
 async def test_of_many_who_ask_at_once_one_begins_a_sync_and_the_others_are_given_it(
-    stack: Stack, sandbox: httpx.AsyncClient
+    stack: Stack, sandbox: httpx2.AsyncClient
 ) -> None:
     await slow(sandbox, "/api/customers")
     before = {job["id"] for job in (await get(stack, "/v1/jobs", dataset="customers", limit=200))["data"]}
@@ -164,7 +164,7 @@ async def test_of_many_who_ask_at_once_one_begins_a_sync_and_the_others_are_give
 
 
 async def test_the_same_request_again_is_the_same_sync_even_if_it_was_somebody_elses(
-    stack: Stack, sandbox: httpx.AsyncClient
+    stack: Stack, sandbox: httpx2.AsyncClient
 ) -> None:
     key = random.randbytes(8).hex()
     await slow(sandbox, "/api/customers")
@@ -210,7 +210,7 @@ async def test_who_may_only_read_starts_nothing(stack: Stack) -> None:
     async with connected(stack.env["GATEWAY_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
         key = await api_keys.create(db, "reader", "read")
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=stack.url, headers=headers) as reader:
+    async with httpx2.AsyncClient(base_url=stack.url, headers=headers) as reader:
         assert (await reader.post("/v1/datasets/customers/syncs")).status_code == 403
         assert (await reader.get("/v1/datasets/customers/sources")).status_code == 200
         assert (await reader.get("/v1/schedules")).status_code == 200
@@ -260,7 +260,7 @@ async def test_contacts_come_nightly_and_each_tick_is_accounted_for(stack: Stack
 
 
 async def test_a_tick_is_skipped_while_somebodys_sync_is_under_way(
-    stack: Stack, sandbox: httpx.AsyncClient, admin: asyncpg.Connection
+    stack: Stack, sandbox: httpx2.AsyncClient, admin: asyncpg.Connection
 ) -> None:
     await schedule(stack, "contacts")
     # The sync can't end before the outside is well again.

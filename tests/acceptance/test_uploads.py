@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 from backports import zstd
 
@@ -57,12 +57,12 @@ def written(ending: str, first: int) -> bytes:
     return out.getvalue().encode()
 
 
-async def post(stack: Stack, content: bytes, kind: str, **parameters: Any) -> httpx.Response:
+async def post(stack: Stack, content: bytes, kind: str, **parameters: Any) -> httpx2.Response:
     headers = {"Content-Type": kind, "Prefer": "wait=60", **parameters.pop("headers", {})}
     return await stack.client.post(PATH, content=content, params=parameters, headers=headers)
 
 
-def ended(answer: httpx.Response) -> dict[str, Any]:
+def ended(answer: httpx2.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     job: dict[str, Any] = answer.json()
     return job
@@ -73,7 +73,7 @@ async def stored(stack: Stack, first: int) -> list[tuple[Any, ...]]:
     return [(row["id"], row["name"], f"{row['price']:.2f}", row["description"]) for row in found]
 
 
-def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+def refused(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     body: dict[str, Any] = answer.json()
     return body

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from sandbox.dictionary import entry
@@ -29,9 +29,9 @@ async def admin(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def sandbox(stack: Stack, admin: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+async def sandbox(stack: Stack, admin: asyncpg.Connection) -> AsyncIterator[httpx2.AsyncClient]:
     """The outside on its first day; no word is there, and nothing was ever looked up."""
-    async with httpx.AsyncClient(base_url=stack.env["SANDBOX_URL"]) as client:
+    async with httpx2.AsyncClient(base_url=stack.env["SANDBOX_URL"]) as client:
         (await client.post("/reset")).raise_for_status()
         await empty(stack)
         await admin.execute("TRUNCATE indexer.definitions, indexer.dictionaries")
@@ -98,7 +98,7 @@ async def test_the_words_of_a_synced_paragraph_are_defined_by_themselves(
         assert one["fetched_at"] is not None
 
 
-async def test_the_words_come_when_the_dictionary_is_away(stack: Stack, sandbox: httpx.AsyncClient) -> None:
+async def test_the_words_come_when_the_dictionary_is_away(stack: Stack, sandbox: httpx2.AsyncClient) -> None:
     (await sandbox.put("/misbehave", json={"path": "/entries", "status": 503})).raise_for_status()
     await store(stack, TEXT)
     body = await looked_up(stack, "unavailable")
@@ -112,7 +112,7 @@ async def test_the_words_come_when_the_dictionary_is_away(stack: Stack, sandbox:
 
 
 async def test_what_was_said_is_served_with_its_age_until_there_is_better(
-    stack: Stack, sandbox: httpx.AsyncClient, admin: asyncpg.Connection
+    stack: Stack, sandbox: httpx2.AsyncClient, admin: asyncpg.Connection
 ) -> None:
     await store(stack, TEXT)
     before = await looked_up(stack, "complete")

@@ -5,7 +5,7 @@ from typing import Any
 
 import aio_pika
 import asyncpg
-import httpx
+import httpx2
 import pytest
 
 from services.gateway.jobs import recovery
@@ -63,7 +63,7 @@ async def search_rows(stack: Stack, name: str) -> dict[str, Any]:
     return ended_well(await stack.client.post("/v1/searches", json=body, headers={"Prefer": "wait=60"}), 0)
 
 
-def ended_well(answer: httpx.Response, rows: int) -> dict[str, Any]:
+def ended_well(answer: httpx2.Response, rows: int) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     job: dict[str, Any] = answer.json()
     assert (job["status"], job["outcome"]["rows_read"]) == ("succeeded", rows)
@@ -72,7 +72,7 @@ def ended_well(answer: httpx.Response, rows: int) -> dict[str, Any]:
 
 async def metrics(stack: Stack, service: str, name: str) -> float:
     """The sum over all labels; 0 where there is none yet."""
-    async with httpx.AsyncClient() as client:
+    async with httpx2.AsyncClient() as client:
         text = (await client.get(stack.env[f"{service.upper()}_URL"] + "/metrics")).text
     assert "millrace_" in text
     return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aio_pika
-import httpx
+import httpx2
 import pytest
 from litestar import Litestar, get
 from litestar.connection import ASGIConnection
@@ -19,7 +19,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.gateway import app as gateway
 from services.gateway.http import api_keys
 from services.gateway.http.api_keys import Key
-from services.gateway.http.auth import guard
+from services.gateway.http.auth import check_scope
 from services.gateway.http.problems import to_response
 from services.gateway.settings import GatewaySettings
 from services.indexer import app as indexer
@@ -116,7 +116,7 @@ def test_whatever_changes_something_needs_more_than_to_read(gateway_app: Litesta
 
 
 async def test_anonymous_is_refused_everywhere_but_in_public(stack: Stack, gateway_app: Litestar) -> None:
-    async with httpx.AsyncClient(base_url=stack.url) as anonymous:
+    async with httpx2.AsyncClient(base_url=stack.url) as anonymous:
         for asked in handlers(gateway_app):
             answer = await anonymous.request(asked.method, path_of(asked))
             if asked.public:
@@ -132,7 +132,7 @@ async def test_anonymous_is_refused_everywhere_but_in_public(stack: Stack, gatew
     ["", "Bearer", "Bearer x", "Bearer mr_00000000_secret", "Basic {key}", "{key}", "Bearer {key}x"],
 )
 async def test_what_is_no_key_is_refused(stack: Stack, value: str) -> None:
-    async with httpx.AsyncClient(base_url=stack.url) as client:
+    async with httpx2.AsyncClient(base_url=stack.url) as client:
         answer = await client.get("/v1/jobs", headers={"Authorization": value.format(key=stack.key)})
     assert answer.status_code == 401
 
@@ -143,7 +143,7 @@ async def test_a_key_opens_what_its_scope_allows_and_nothing_else(
 ) -> None:
     async with connected(stack.env["GATEWAY_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
         key = await api_keys.create(db, f"tests, {scope}", scope)
-    async with httpx.AsyncClient(base_url=stack.url, headers={"Authorization": f"Bearer {key}"}) as client:
+    async with httpx2.AsyncClient(base_url=stack.url, headers={"Authorization": f"Bearer {key}"}) as client:
         for asked in handlers(gateway_app):
             may = asked.scope is None or SCOPES.index(asked.scope) <= SCOPES.index(scope)
             answer = await client.request(asked.method, path_of(asked))
@@ -165,7 +165,7 @@ async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
             del connection
             return AuthenticationResult(user=Key("1", "admin", b"", "admin"), auth=None)
 
-    app = Litestar([forgotten], guards=[guard], middleware=[AsAdmin], exception_handlers={Exception: to_response})
+    app = Litestar([forgotten], guards=[check_scope], middleware=[AsAdmin], exception_handlers={Exception: to_response})
     async with AsyncTestClient(app) as client:
         assert (await client.get("/forgotten")).status_code == 403
 
@@ -266,7 +266,7 @@ async def test_there_are_the_queues_of_the_routes_with_a_consumer_each_and_no_ot
 async def queues(stack: Stack) -> dict[str, float]:
     """Consumers by queue, as RabbitMQ itself counts them."""
     url = stack.env["RABBITMQ_METRICS_URL"] + "/detailed"
-    async with httpx.AsyncClient() as client:
+    async with httpx2.AsyncClient() as client:
         text = (await client.get(url, params={"family": "queue_consumer_count", "vhost": "millrace"})).text
     lines = re.findall(r'^rabbitmq_detailed_queue_consumers\{.*?queue="([^"]+)"\} (\d+)', text, re.MULTILINE)
     return {name: float(number) for name, number in lines}

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+import services.gateway.app  # noqa: F401 - its features register the kinds of job
 from services.gateway.jobs.kinds import to_body
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import encode

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from email.utils import format_datetime
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from shared.bus.failures import Later, Permanent
@@ -32,7 +32,7 @@ async def get(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     async with outgoing.visit() as visit:
-        request = httpx.Request("GET", url, headers=headers)
+        request = httpx2.Request("GET", url, headers=headers)
         return await visit.get(request, seconds=seconds, limit=limit, secrets=(SECRET,))
 
 
@@ -155,7 +155,7 @@ async def test_what_goes_out_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> N
         outgoing = Outgoing(place, {})
         async with outgoing.visit() as visit:
             for _ in range(2):
-                request = httpx.Request("GET", f"http://{place}/x", headers={"X-Ours": "1"})
+                request = httpx2.Request("GET", f"http://{place}/x", headers={"X-Ours": "1"})
                 assert (await visit.get(request, seconds=20, limit=100, secrets=())).body == b"ok"
     assert [line.lower() for line in heard[0].splitlines()[:2]] == ["get /x http/1.1", f"host: {place}"]
     assert "x-ours: 1" in heard[1].lower()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services.gateway.http.row_query import Question, to_question
+from services.gateway.http.row_query import RowQuery, parse_row_query
 from services.gateway.rows import queries
 from services.ingestor import ddl
 from shared.catalog.dataset import Dataset
@@ -70,13 +70,13 @@ async def filled(database: dict[str, str]) -> AsyncIterator[Tables]:
         yield Tables(owner, reader)
 
 
-def ask(dataset: Dataset, asked: list[Asked], order: list[tuple[str, str, str]]) -> Question:
+def ask(dataset: Dataset, asked: list[Asked], order: list[tuple[str, str, str]]) -> RowQuery:
     """As the route does."""
     written = ",".join(".".join(word for word in term if word) for term in order)
-    return to_question(dataset, [(one.field, one.outside) for one in asked], (), order=written or None, select=None)
+    return parse_row_query(dataset, [(one.field, one.outside) for one in asked], (), order=written or None, select=None)
 
 
-async def by_cursor(db: Connection, question: Question, limit: int) -> list[Row]:
+async def by_cursor(db: Connection, question: RowQuery, limit: int) -> list[Row]:
     """All pages."""
     found: list[Row] = []
     after: list[Any] | None = None
@@ -87,7 +87,7 @@ async def by_cursor(db: Connection, question: Question, limit: int) -> list[Row]
         if page.last is None:
             return found
         assert len(page.data) == limit
-        after = question.after(question.cursor(page.last))
+        after = question.read_cursor(question.write_cursor(page.last))
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -115,7 +115,7 @@ async def test_what_is_asked_for_is_what_a_brute_force_finds(
         assert await queries.estimate(db, question) >= 0
         page = await queries.select_page(db, question, limit=limit, offset=limit)
         assert page.data == expected[limit : 2 * limit]
-        stream = await queries.Stream.open(db, question, ordered=True, limit=None)
+        stream = await queries.RowStream.open(db, question, ordered=True, limit=None)
         pieces = [row for _ in range(len(expected) // limit + 1) for row in await stream.fetch(limit)]
         assert pieces == [tuple(row[name] for name in question.columns) for row in expected]
     # And as a search job brings it.

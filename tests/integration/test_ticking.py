@@ -55,9 +55,9 @@ class World:
     async def run(self) -> int:
         return await scheduler.run(self.here)
 
-    async def scheduled(self, source: str = "crm") -> schedules.Scheduled | None:
+    async def scheduled(self, source: str = "crm") -> schedules.SourceSchedule | None:
         async with self.here.acquire() as db:
-            return next((one for one in await schedules.select_all(db) if one.source == source), None)
+            return next((one for one in await schedules.select_schedules(db) if one.source == source), None)
 
     async def now(self) -> dt.datetime:
         now: dt.datetime = await self.here.fetchval("SELECT now()")
@@ -123,7 +123,7 @@ async def test_a_schedule_with_other_times_begins_anew_and_one_with_other_terms_
     due_at = await world.make_due(dt.timedelta(seconds=-3600))
     await world.run()
     same = await world.scheduled()
-    assert same == schedules.Scheduled("people", "crm", Schedule(cron="0 0 * * *", overlap="allow"), due_at)
+    assert same == schedules.SourceSchedule("people", "crm", Schedule(cron="0 0 * * *", overlap="allow"), due_at)
 
     await world.declare(crm={"cron": "0 0 29 2 *"})
     await world.run()
@@ -323,10 +323,10 @@ async def test_the_metric_tells_what_became_of_the_ticks_of_the_last_hour(world:
         await world.make_due(dt.timedelta(seconds=ago))
     await world.run()
     async with world.here.acquire() as db:
-        assert await schedules.select_fates(db) == {"ran": 1, "skipped": 1, "missed": 1}
+        assert await schedules.count_ticks(db) == {"ran": 1, "skipped": 1, "missed": 1}
     await world.admin.execute("UPDATE gateway.ticks SET decided_at = now() - interval '61 minutes'")
     async with world.here.acquire() as db:
-        assert await schedules.select_fates(db) == {"ran": 0, "skipped": 0, "missed": 0}
+        assert await schedules.count_ticks(db) == {"ran": 0, "skipped": 0, "missed": 0}
 
 
 async def ask(world: World, source: str) -> Accepted:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.gateway.http.row_query import Question, to_question
-from services.gateway.rows import queries, select_row
+from services.gateway.http.row_query import RowQuery, parse_row_query
+from services.gateway.rows import queries
 from services.gateway.search.search_request import SearchBody
 from services.gateway.search.search_request import to_question as to_search
 from shared.catalog.report import Parameter, Report
@@ -89,8 +89,8 @@ def relations(plan: dict[str, Any]) -> set[str]:
     return found | ({plan["Relation Name"]} if "Relation Name" in plan and plan["Actual Loops"] else set())
 
 
-def question(*given: tuple[str, str], order: str | None = None) -> Question:
-    return to_question(DATASET, given, (), order=order, select=None)
+def question(*given: tuple[str, str], order: str | None = None) -> RowQuery:
+    return parse_row_query(DATASET, given, (), order=order, select=None)
 
 
 def page(*given: tuple[str, str], order: str | None = None, limit: int = 10) -> Ask:
@@ -104,7 +104,9 @@ def after(*given: tuple[str, str]) -> Ask:
         asked = question(*given, order="hired_at.asc")
         first = await queries.select_page(db, asked, limit=5)
         assert first.last is not None
-        assert (await queries.select_page(db, asked, limit=5, after=asked.after(asked.cursor(first.last)))).data
+        assert (
+            await queries.select_page(db, asked, limit=5, after=asked.read_cursor(asked.write_cursor(first.last)))
+        ).data
 
     return ask
 
@@ -124,7 +126,7 @@ class Fetching:
 
 
 def downloaded(*given: tuple[str, str]) -> Ask:
-    return lambda db: queries.Stream.open(Fetching(db), question(*given), ordered=False, limit=None)  # type: ignore[arg-type]
+    return lambda db: queries.RowStream.open(Fetching(db), question(*given), ordered=False, limit=None)  # type: ignore[arg-type]
 
 
 def searched(**body: Any) -> Ask:
@@ -153,7 +155,7 @@ ASKED: dict[str, Ask] = {
     "next page": after(*ONE_YEAR),
     "count": counted(*ONE_YEAR),
     "download": downloaded(*ONE_YEAR),
-    "row": lambda db: select_row.select_row(db, DATASET, "6,2021-03-28T00:00:00Z"),
+    "row": lambda db: queries.select_row(db, DATASET, "6,2021-03-28T00:00:00Z"),
     "search": searched(q="ada"),
     "search for anything": searched(),
     "search in order": searched(q="bob", sort="hired_at.desc"),

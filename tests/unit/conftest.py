@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli import following, uploading
+from cli import following, retry
 from tests.unit.fake_gateway import Fake
 
 
@@ -17,7 +17,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         thread.start()
         monkeypatch.setenv("MILLRACE_URL", server.url)
         monkeypatch.setenv("MILLRACE_KEY", "secret")
-        monkeypatch.setattr(uploading, "PAUSES", (0.0, 0.0))
+        monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0))
         monkeypatch.setattr(following, "PAUSE_SECONDS", 0.0)
         yield server
         server.shutdown()

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from shared.outgoing.addresses import DENIED, Forbidden, by_dns, is_public, permitted
@@ -33,18 +33,18 @@ NAMES: dict[str, list[str]] = {
 }
 
 
-class Recorder(httpx.AsyncBaseTransport):
+class Recorder(httpx2.AsyncBaseTransport):
     """In the place of connections: says where each would have gone."""
 
     def __init__(self) -> None:
-        self.requests: list[httpx.Request] = []
+        self.requests: list[httpx2.Request] = []
         self.refuses: set[str] = set()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
         if request.url.host in self.refuses:
-            raise httpx.ConnectError("refused")
-        return httpx.Response(200, request=request)
+            raise httpx2.ConnectError("refused")
+        return httpx2.Response(200, request=request)
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -59,7 +59,7 @@ async def visit(url: str, *, allow: str = "", recorder: Recorder | None = None) 
     """What was connected to."""
     recorder = recorder or Recorder()
     guarded = Guarded(recorder, frozenset(allow.split(",")), resolve)
-    async with httpx.AsyncClient(transport=guarded, trust_env=False) as client:
+    async with httpx2.AsyncClient(transport=guarded, trust_env=False) as client:
         await client.get(url)
     return recorder
 
@@ -78,7 +78,7 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("url", FORBIDDEN)
 async def test_nothing_is_connected_to(url: str) -> None:
     recorder = Recorder()
-    with pytest.raises((Forbidden, httpx.UnsupportedProtocol, httpx.InvalidURL)):
+    with pytest.raises((Forbidden, httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
         await visit(url, recorder=recorder)
     assert recorder.requests == []
 
@@ -101,7 +101,7 @@ async def test_a_public_host_is_connected_to_by_its_address_and_in_its_name(url:
     assert request.url.host == address
     assert request.headers["Host"].strip("[]") == host
     assert request.extensions["sni_hostname"] == host
-    assert request.url.raw_path == httpx.URL(url).raw_path
+    assert request.url.raw_path == httpx2.URL(url).raw_path
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_a_name_that_means_something_else_a_moment_later_is_asked_for_once
         return ["93.184.215.14"] if len(asked) == 1 else ["127.0.0.1"]
 
     recorder = Recorder()
-    async with httpx.AsyncClient(transport=Guarded(recorder, frozenset(), rebinding), trust_env=False) as client:
+    async with httpx2.AsyncClient(transport=Guarded(recorder, frozenset(), rebinding), trust_env=False) as client:
         await client.get("https://rebind.example/")
         assert [request.url.host for request in recorder.requests] == ["93.184.215.14"]
         assert asked == ["rebind.example"]
@@ -163,7 +163,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
     await visit("https://both.example/", recorder=recorder)
     assert [request.url.host for request in recorder.requests] == NAMES["both.example"]
     recorder.refuses = set(NAMES["both.example"])
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises(httpx2.ConnectError):
         await visit("https://both.example/", recorder=recorder)
 
 

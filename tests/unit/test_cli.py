@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import asking, following, show, sse, uploading
+from cli import following, show, uploading
 from cli.app import main
 from cli.gateway import Gateway
 from cli.progress import Lines
@@ -408,9 +408,21 @@ def test_local_key_stays_here(fake: Fake, tmp_path: Path, monkeypatch: pytest.Mo
     assert not fake.asked
 
 
-def test_events_are_read_across_pieces() -> None:
-    pieces = ["retry: 1\n\n: hi\n\nid: 4\nev", "ent: job\ndata: a\u2028b\n", "\ndata: last\n\n", "data: cut off"]
-    assert list(sse.read(pieces)) == [("4", "job", "a\u2028b"), ("", "", "last")]
+def test_events_are_those_with_data_that_came_whole(fake: Fake) -> None:
+    stream = "retry: 1\n\n: hi\n\nid: 4\nevent: job\ndata: a\u2028b\n\nevent: end\ndata: {}\n\nid: 5\ndata: cut off"
+    fake.answers[f"/v1/jobs/{JOB}/events"] = [Answer(stream.encode(), headers={"Content-Type": "text/event-stream"})]
+    with Gateway.find() as gateway:
+        events = [(event.id, event.event, event.data) for event in gateway.events(JOB, after="3")]
+    assert events == [("4", "job", "a\u2028b"), ("4", "end", "{}")]
+    (request,) = fake.asked
+    assert request.headers["last-event-id"] == "3"
+
+
+def test_a_page_in_place_of_events_is_no_answer(fake: Fake) -> None:
+    """As a proxy may send one: the job is asked for instead."""
+    fake.answers[f"/v1/jobs/{JOB}/events"] = [Answer(b"<html>", headers={"Content-Type": "text/html"})]
+    with Gateway.find() as gateway, pytest.raises(Away, match="text/event-stream"):
+        list(gateway.events(JOB, after=""))
 
 
 def test_printable() -> None:
@@ -442,10 +454,7 @@ def test_the_only_source_need_not_be_named_and_need_not_be_waited_for(fake: Fake
     assert [json.loads(asked.body) for asked in fake.to(SYNCS)] == [{}]
 
 
-def test_an_answer_to_a_sync_that_was_lost_is_asked_for_again_under_the_same_key(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0))
+def test_an_answer_to_a_sync_that_was_lost_is_asked_for_again_under_the_same_key(fake: Fake) -> None:
     pulls(fake, ends=job("succeeded"))
     fake.answers[SYNCS].insert(0, Answer(lost=True))
     assert run("sync", "-d", "people").exit_code == 0

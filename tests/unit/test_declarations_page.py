@@ -1,4 +1,4 @@
-"""docs/declarations.md names every key of a declaration, with its default, and no other; and its example is good."""
+"""docs/reference/declarations.md names every key of a declaration with its default; its example is valid."""
 
 import re
 import tomllib
@@ -10,7 +10,7 @@ from shared.catalog import dataset, dictionary, kinds, rollup, schedule, source
 from shared.catalog.files import to_dataset
 from tests.stack import ROOT
 
-PAGE = (ROOT / "docs" / "declarations.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "declarations.md").read_text()
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     "Dataset": dataset.Dataset,
     "Field": dataset.Field,

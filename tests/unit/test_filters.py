@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.gateway.http.problems import Problem
-from services.gateway.http.row_query import to_question
+from services.gateway.http.row_query import parse_row_query
 from shared.catalog.dataset import Dataset, Field
 from shared.search import cursors, filters, ordering, values
 from shared.search.conditions import OPERATORS, STATES
@@ -298,7 +298,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     given_ = [("price", "gt.x"), ("name", "like.a"), ("category", "5"), ("limit", "5"), ("order", "x"), ("select", "y")]
     known = ("limit", "order", "select")
     with pytest.raises(Problem) as caught:
-        to_question(ITEMS, given_, known, order="x", select="y")
+        parse_row_query(ITEMS, given_, known, order="x", select="y")
     assert (caught.value.status, caught.value.code) == (422, "invalid_query")
     assert [(one.column, one.code) for one in caught.value.errors] == [
         ("price", "type"),
@@ -310,7 +310,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 
 def test_what_is_neither_field_nor_parameter_is_told_with_the_nearest() -> None:
     with pytest.raises(Problem) as caught:
-        to_question(ITEMS, [("lmit", "5"), ("prise", "gt.5"), ("id", "eq.1")], ("limit",), order=None, select=None)
+        parse_row_query(ITEMS, [("lmit", "5"), ("prise", "gt.5"), ("id", "eq.1")], ("limit",), order=None, select=None)
     assert caught.value.code == "unknown_parameter"
     assert [one.detail for one in caught.value.errors] == [
         "'lmit' is not known: did you mean 'limit'?",
@@ -323,7 +323,7 @@ def test_uuids_are_read_in_any_case() -> None:
 
 
 def test_the_page_about_reading_tells_every_operator_and_every_code_word() -> None:
-    page = (ROOT / "docs/reading.md").read_text()
+    page = (ROOT / "docs/guides/rows.md").read_text()
     said = set(re.findall(r"[a-z_]+", page))
     assert {*OPERATORS, *STATES, *ordering.WORDS} - {"asc"} <= said
     for state in STATES:

@@ -52,9 +52,9 @@ def test_every_image_is_drawn_as_it_would_be_now() -> None:
 
 
 def test_every_image_is_shown_and_every_one_that_is_shown_is_there() -> None:
-    pages = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
     for name in DRAWN:
-        assert f"](images/{name})" in pages
+        assert f"](../images/{name})" in pages
 
 
 if __name__ == "__main__":

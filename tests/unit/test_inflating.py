@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.http.problems import Problem
-from services.gateway.uploads.decompress import MADE_BYTES, Coding, Inflater, coding_of
+from services.gateway.uploads.decompress import OUTPUT_BYTES, Coding, Decompressor, detect_coding
 
 QUICKLY = settings(max_examples=80, derandomize=True, deadline=None)
 COMPRESS: dict[Coding, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstd.compress}
@@ -21,10 +21,10 @@ BOTH = pytest.mark.parametrize("coding", CODINGS)
 
 
 def steps(coding: Coding, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    inflater = Inflater(coding)
+    decompressor = Decompressor(coding)
     for piece in pieces:
-        yield from inflater.feed(piece)
-    yield from inflater.end()
+        yield from decompressor.feed(piece)
+    yield from decompressor.end()
 
 
 def split(data: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -34,13 +34,13 @@ def split(data: bytes, sizes: list[int]) -> Iterator[bytes]:
         at, turn = at + sizes[turn % len(sizes)], turn + 1
 
 
-def inflated(coding: Coding, data: bytes, sizes: list[int] | None = None) -> bytes:
+def decompressed(coding: Coding, data: bytes, sizes: list[int] | None = None) -> bytes:
     return b"".join(steps(coding, split(data, sizes or [1 << 18])))
 
 
 def refused(coding: Coding, data: bytes, sizes: list[int] | None = None) -> tuple[int, str]:
     with pytest.raises(Problem) as problem:
-        inflated(coding, data, sizes)
+        decompressed(coding, data, sizes)
     return problem.value.status, problem.value.code
 
 
@@ -54,7 +54,7 @@ def test_what_was_compressed_comes_out_wherever_the_pieces_end(
     coding: Coding, members: list[bytes], sizes: list[int]
 ) -> None:
     compressed = b"".join(COMPRESS[coding](member) for member in members)
-    assert inflated(coding, compressed, sizes) == b"".join(members)
+    assert decompressed(coding, compressed, sizes) == b"".join(members)
 
 
 @BOTH
@@ -62,7 +62,7 @@ def test_much_comes_out_in_small_steps(coding: Coding) -> None:
     text = b"".join(b"%d,Person %d\n" % (number, number) for number in range(400_000))
     made = list(steps(coding, split(COMPRESS[coding](text), [1 << 20])))
     assert b"".join(made) == text
-    assert max(map(len, made)) <= MADE_BYTES
+    assert max(map(len, made)) <= OUTPUT_BYTES
 
 
 @BOTH
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_refused_or_its_text_is_whole(coding: Coding) -> None:
         data = bytearray(whole)
         data[place] ^= 0x55
         try:
-            assert inflated(coding, bytes(data)) == text
+            assert decompressed(coding, bytes(data)) == text
         except Problem as problem:
             codes.append(problem.code)
     assert set(codes) == {"corrupt_compression"}
@@ -108,12 +108,12 @@ def test_garbage_after_the_end_is_refused(coding: Coding) -> None:
 def test_zeros_after_the_end_of_gzip_are_padding() -> None:
     compressed = gzip.compress(b"1\n") + bytes(1000) + gzip.compress(b"2\n") + bytes(7)
     for size in (1, 10, 5000):
-        assert inflated("gzip", compressed, [size]) == b"1\n2\n"
+        assert decompressed("gzip", compressed, [size]) == b"1\n2\n"
 
 
 def test_frames_of_zstd_that_are_to_be_skipped_are_skipped() -> None:
     skipped = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"hello"
-    assert inflated("zstd", zstd.compress(b"1\n") + skipped + zstd.compress(b"2\n"), [3]) == b"1\n2\n"
+    assert decompressed("zstd", zstd.compress(b"1\n") + skipped + zstd.compress(b"2\n"), [3]) == b"1\n2\n"
 
 
 def zeros(coding: Coding, megabytes: int) -> bytes:
@@ -158,7 +158,7 @@ def test_a_bomb_behind_an_honest_file_is_refused_too(coding: Coding) -> None:
 
 @BOTH
 def test_little_text_may_be_as_repetitive_as_it_likes(coding: Coding) -> None:
-    assert len(inflated(coding, zeros(coding, 9))) == 9 << 20
+    assert len(decompressed(coding, zeros(coding, 9))) == 9 << 20
 
 
 def test_zstd_that_wants_much_memory_is_refused() -> None:
@@ -170,12 +170,12 @@ def test_zstd_that_wants_much_memory_is_refused() -> None:
 
 @BOTH
 def test_nothing_is_nothing(coding: Coding) -> None:
-    assert inflated(coding, b"") == b""
-    assert inflated(coding, COMPRESS[coding](b"")) == b""
+    assert decompressed(coding, b"") == b""
+    assert decompressed(coding, COMPRESS[coding](b"")) == b""
 
 
 def test_compressed_files_are_known_by_their_beginning() -> None:
     for coding in CODINGS:
-        assert coding_of(COMPRESS[coding](b"1")) == coding
+        assert detect_coding(COMPRESS[coding](b"1")) == coding
     for start in (b"", b"\x1f", b"\x1f\x8b", b"id,name\n", b"\xff\xfei\0", b'{"id": 1}'):
-        assert coding_of(start) is None
+        assert detect_coding(start) is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.failed_rows.csv_file import WHOLE, Sheet
+from services.gateway.failed_rows.csv_file import UNSPLIT_CODES, FailedRowsCsv
 from services.gateway.jobs.failed_rows import FailedRow
 from services.ingestor.parse import row_errors
 from shared.catalog.dataset import Dataset, Field
@@ -36,13 +36,15 @@ def failed(raw: str, *codes: str, column: str = "id") -> FailedRow:
     return FailedRow(1, 7, raw, errors, "open", None)
 
 
-def sheet(*columns: str, defuse: bool = False, **dialect: Any) -> Sheet:
-    return Sheet(DATASET, Dialect(columns=columns or NAMES, header=True, **dialect), defuse=defuse)
+def sheet(*columns: str, spreadsheet_safe: bool = False, **dialect: Any) -> FailedRowsCsv:
+    return FailedRowsCsv(
+        DATASET, Dialect(columns=columns or NAMES, header=True, **dialect), spreadsheet_safe=spreadsheet_safe
+    )
 
 
-def read(made: Sheet, *rows: FailedRow) -> list[dict[str, str]]:
+def read(made: FailedRowsCsv, *rows: FailedRow) -> list[dict[str, str]]:
     """As a mending program reads it."""
-    text = (made.header() + made.lines(rows)).decode()
+    text = (made.header() + made.encode(rows)).decode()
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
@@ -63,12 +65,12 @@ def test_every_cell_comes_back_as_it_was(dialect: dict[str, str], rows: list[tup
 
 @given(cells=st.tuples(TEXT, TEXT, TEXT))
 def test_a_row_that_was_downloaded_before_loses_its_marks_only(cells: tuple[str, ...]) -> None:
-    before = sheet().lines([failed(written(list(cells)), "type")]).decode().removesuffix("\r\n")
+    before = sheet().encode([failed(written(list(cells)), "type")]).decode().removesuffix("\r\n")
     (row,) = read(sheet(*NAMES, "_line", "_errors"), failed(before, "type"))
     assert row == {**dict(zip(NAMES, cells, strict=True)), "_line": "7", "_errors": "id: It is type."}
 
 
-@given(raw=TEXT.filter(bool) | st.just("1,a,b"), code=st.sampled_from(sorted(WHOLE)))
+@given(raw=TEXT.filter(bool) | st.just("1,a,b"), code=st.sampled_from(sorted(UNSPLIT_CODES)))
 def test_a_row_that_cannot_be_told_apart_stays_whole_and_lacks_what_is_required(raw: str, code: str) -> None:
     (row,) = read(sheet(), failed(raw, code, column=""))
     assert row == {"id": "", "name": "", "note": raw, "_line": "7", "_errors": f"row: It is {code}."}
@@ -95,7 +97,7 @@ def test_of_a_row_that_was_cut_off_the_rest_is_not_taken_for_its_cells() -> None
     (row,) = read(sheet(), failed(raw[: failures.LONGEST_RAW], "type"))
     assert row["id"] == row["name"] == ""
     assert row["note"] == raw[: failures.LONGEST_RAW]
-    assert row["_errors"] == "id: It is type.; row: Only its first 65536 bytes are kept."
+    assert row["_errors"] == "id: It is type.; row: Only its first 65536 bytes are stored."
 
 
 def test_what_may_have_been_cut_off_is_known_by_its_length() -> None:
@@ -138,6 +140,6 @@ def test_formulas_stay_as_they_are_unless_that_is_asked_for() -> None:
     untouched, whole = read(sheet(), *rows)
     assert [untouched[name] for name in NAMES] == cells
     assert whole["note"] == '=1,"'
-    untouched, whole = read(sheet(defuse=True), *rows)
+    untouched, whole = read(sheet(spreadsheet_safe=True), *rows)
     assert [untouched[name] for name in NAMES] == ["-5", "'=1+1", "'@x"]
     assert whole["note"] == "'=1,\""

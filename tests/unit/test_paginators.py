@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -51,7 +51,7 @@ def sync(declared: Source, answer: Answer, *, seconds: Sequence[float] = (0.0,))
         params: dict[str, Any] = dict(paginators.parameters(declared.paginator, now.place))
         if link is not None:
             assert params == {}
-            params = dict(httpx.URL(BASE).join(link).params)
+            params = dict(httpx2.URL(BASE).join(link).params)
         asked.append(params)
         document = answer({name: int(text) if str(text).isdecimal() else text for name, text in params.items()})
         links = {"next": document.pop("link")} if "link" in document else {}

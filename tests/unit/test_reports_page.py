@@ -1,4 +1,4 @@
-"""docs/reports.md names every key of a report, with its default, and no other; and its example is good."""
+"""docs/guides/reports.md names every key of a report, with its default, and no other; and its example is good."""
 
 import re
 import tomllib
@@ -13,7 +13,7 @@ from shared.catalog.report import Parameter, Report
 from shared.catalog.reports import read_reports
 from tests.stack import ROOT
 
-PAGE = (ROOT / "docs" / "reports.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "reports.md").read_text()
 
 
 def told(heading: str) -> dict[str, str]:
@@ -23,7 +23,9 @@ def told(heading: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([a-z_]+)` \| ?([^|]*?) ?\|", section, re.MULTILINE))
 
 
-@pytest.mark.parametrize(("heading", "kind"), [("Declaring one", Report), ("Parameters", Parameter), ("Charts", Chart)])
+@pytest.mark.parametrize(
+    ("heading", "kind"), [("Declare a report", Report), ("Parameters", Parameter), ("Charts", Chart)]
+)
 def test_every_key_is_explained_and_no_other(heading: str, kind: type[msgspec.Struct]) -> None:
     expected = {}
     for field in msgspec.structs.fields(kind):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 
 from sandbox.world import World
@@ -14,8 +14,8 @@ CRM = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
-async def client(outside: Outside) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=outside.url) as started:
+async def client(outside: Outside) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=outside.url) as started:
         yield started
 
 
@@ -29,7 +29,7 @@ def test_every_world_begins_alike() -> None:
     assert world.tables["contacts"]["NB-0001"] == first
 
 
-async def test_customers(client: httpx.AsyncClient) -> None:
+async def test_customers(client: httpx2.AsyncClient) -> None:
     page = (await client.get("/api/customers", params={"page": 3, "limit": 10})).json()
     assert (page["total"], page["page"], page["limit"]) == (21, 3, 10)
     assert [row["customer_id"] for row in page["data"]] == ["CUST021"]
@@ -39,7 +39,7 @@ async def test_customers(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/health")).json() == {"status": "healthy"}
 
 
-async def test_contacts_need_the_token_and_come_by_cursor(client: httpx.AsyncClient) -> None:
+async def test_contacts_need_the_token_and_come_by_cursor(client: httpx2.AsyncClient) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         assert (await client.get("/contacts", headers=headers)).status_code == 401
     ids: list[str] = []
@@ -52,7 +52,7 @@ async def test_contacts_need_the_token_and_come_by_cursor(client: httpx.AsyncCli
     assert ids == [f"NB-{number:04}" for number in range(1, 49)]
 
 
-async def test_what_is_changed_comes_last_and_since_then(client: httpx.AsyncClient) -> None:
+async def test_what_is_changed_comes_last_and_since_then(client: httpx2.AsyncClient) -> None:
     changed = (await client.put("/world/contacts/NB-0002", json={"notes": "Changed."})).json()
     assert (await client.delete("/world/contacts/NB-0003")).status_code == 204
     assert (await client.delete("/world/contacts/NB-0003")).status_code == 404
@@ -67,7 +67,7 @@ async def test_what_is_changed_comes_last_and_since_then(client: httpx.AsyncClie
     assert (await client.get("/api/customers")).json()["total"] == 21
 
 
-async def test_paragraphs_and_the_dictionary_of_their_words(client: httpx.AsyncClient) -> None:
+async def test_paragraphs_and_the_dictionary_of_their_words(client: httpx2.AsyncClient) -> None:
     told = [(await client.get("/paragraph")) for _ in range(2)]
     assert told[0].text != told[1].text
     assert told[0].headers["Content-Type"].startswith("text/plain")
@@ -81,7 +81,7 @@ async def test_paragraphs_and_the_dictionary_of_their_words(client: httpx.AsyncC
     assert (await client.get("/entries/qwertz")).status_code == 404
 
 
-async def test_items_by_offset_and_by_links(client: httpx.AsyncClient) -> None:
+async def test_items_by_offset_and_by_links(client: httpx2.AsyncClient) -> None:
     page = await client.get("/items", params={"offset": 200, "limit": 1000})
     assert (page.json()["total"], len(page.json()["items"]), page.links) == (250, 50, {})
     page = await client.get("/items", params={"limit": 1000})
@@ -89,7 +89,7 @@ async def test_items_by_offset_and_by_links(client: httpx.AsyncClient) -> None:
     assert page.links["next"]["url"] == "/items?offset=100&limit=1000"
 
 
-async def test_it_misbehaves_where_and_as_often_as_it_is_told(client: httpx.AsyncClient) -> None:
+async def test_it_misbehaves_where_and_as_often_as_it_is_told(client: httpx2.AsyncClient) -> None:
     habit = {"path": "/api/customers", "status": 503, "retry_after": 2, "times": 2}
     assert (await client.put("/misbehave", json=habit)).status_code == 200
     assert (await client.get("/items")).status_code == 200
@@ -105,7 +105,7 @@ async def test_it_misbehaves_where_and_as_often_as_it_is_told(client: httpx.Asyn
     assert (await client.put("/misbehave", json={"misspelt": True})).status_code == 400
 
 
-async def test_it_tells_what_it_was_asked(client: httpx.AsyncClient) -> None:
+async def test_it_tells_what_it_was_asked(client: httpx2.AsyncClient) -> None:
     await client.get("/items?offset=5")
     await client.get("/api/customers/CUST001")
     assert (await client.get("/asked")).json() == ["GET /items?offset=5", "GET /api/customers/CUST001"]

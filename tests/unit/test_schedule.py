@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.sources import schedules
-from services.gateway.sources.schedules import decide
+from services.gateway.sources.schedules import find_due_ticks
 from shared.catalog.schedule import Schedule, mistakes, next_after
 
 UTC = dt.UTC
@@ -169,37 +169,37 @@ HOURLY = Schedule(cron="0 * * * *", catch_up_seconds=3600)
 
 
 def test_a_tick_on_time_runs() -> None:
-    due = decide(HOURLY, at("2026-07-01 12:00"), at("2026-07-01 12:00"))
-    assert (due.before, due.last, due.runs) == ([], at("2026-07-01 12:00"), True)
+    due = find_due_ticks(HOURLY, at("2026-07-01 12:00"), at("2026-07-01 12:00"))
+    assert (due.earlier, due.last, due.runs) == ([], at("2026-07-01 12:00"), True)
     assert due.next_at == at("2026-07-01 13:00")
 
 
 def test_a_tick_that_is_too_late_is_missed() -> None:
     daily = Schedule(cron="0 0 * * *", catch_up_seconds=3600)
-    assert decide(daily, at("2026-07-01 00:00"), at("2026-07-01 01:00")).runs
-    late = decide(daily, at("2026-07-01 00:00"), at("2026-07-01 01:00") + dt.timedelta(seconds=1))
+    assert find_due_ticks(daily, at("2026-07-01 00:00"), at("2026-07-01 01:00")).runs
+    late = find_due_ticks(daily, at("2026-07-01 00:00"), at("2026-07-01 01:00") + dt.timedelta(seconds=1))
     assert not late.runs
-    assert (late.before, late.last, late.next_at) == ([], at("2026-07-01 00:00"), at("2026-07-02 00:00"))
+    assert (late.earlier, late.last, late.next_at) == ([], at("2026-07-01 00:00"), at("2026-07-02 00:00"))
 
 
 def test_after_an_outage_only_the_last_tick_runs() -> None:
     patient = Schedule(cron="0 * * * *", catch_up_seconds=100_000)
-    due = decide(patient, at("2026-07-01 09:00"), at("2026-07-01 12:30"))
-    assert due.before == [at("2026-07-01 09:00"), at("2026-07-01 10:00"), at("2026-07-01 11:00")]
+    due = find_due_ticks(patient, at("2026-07-01 09:00"), at("2026-07-01 12:30"))
+    assert due.earlier == [at("2026-07-01 09:00"), at("2026-07-01 10:00"), at("2026-07-01 11:00")]
     assert (due.last, due.runs, due.next_at) == (at("2026-07-01 12:00"), True, at("2026-07-01 13:00"))
 
 
 def test_of_a_very_long_outage_every_tick_is_accounted_for_and_only_the_last_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(schedules, "AT_ONCE", 10)
+    monkeypatch.setattr(schedules, "MAX_TICKS", 10)
     now, next_at = at("2026-07-03 12:30"), at("2026-07-01 00:00")
     missed: list[dt.datetime] = []
     ran: list[dt.datetime] = []
     while next_at <= now:
-        due = decide(HOURLY, next_at, now)
-        assert len(due.before) <= 10
-        missed += due.before
+        due = find_due_ticks(HOURLY, next_at, now)
+        assert len(due.earlier) <= 10
+        missed += due.earlier
         (ran if due.runs else missed).append(due.last)
         next_at = due.next_at
     assert ran == [at("2026-07-03 12:00")]

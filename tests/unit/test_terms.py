@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.gateway.http.problems import Problem
-from services.gateway.imports.load_options import to_load_options
+from services.gateway.imports.load_options import parse_load_options
 from shared.catalog.dataset import Dataset, Field
 from shared.contracts.parts import LoadOptions, Mode
 
@@ -15,8 +15,8 @@ KEYLESS = Dataset(name="visits", title="Visits", fields=FIELDS)
 
 
 def test_by_default_rows_are_updated_where_there_is_a_key_and_added_where_there_is_none() -> None:
-    assert to_load_options(KEYED, None) == LoadOptions(mode="upsert")
-    assert to_load_options(KEYLESS, None) == LoadOptions(mode="append")
+    assert parse_load_options(KEYED, None) == LoadOptions(mode="upsert")
+    assert parse_load_options(KEYLESS, None) == LoadOptions(mode="append")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_by_default_rows_are_updated_where_there_is_a_key_and_added_where_there_
 )
 def test_a_mode_that_does_not_fit_is_refused_with_what_to_use_instead(dataset: Dataset, mode: Mode, code: str) -> None:
     with pytest.raises(Problem) as problem:
-        to_load_options(dataset, mode)
+        parse_load_options(dataset, mode)
     assert (problem.value.status, problem.value.code) == (422, code)
     assert problem.value.hint.startswith("Use ")
     assert dataset.name in problem.value.detail
@@ -36,7 +36,7 @@ def test_a_mode_that_does_not_fit_is_refused_with_what_to_use_instead(dataset: D
     [(KEYED, "upsert"), (KEYED, "insert"), (KEYED, "replace"), (KEYLESS, "append"), (KEYLESS, "replace")],
 )
 def test_a_mode_that_fits_is_taken(dataset: Dataset, mode: Mode) -> None:
-    assert to_load_options(dataset, mode).mode == mode
+    assert parse_load_options(dataset, mode).mode == mode
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_a_mode_that_fits_is_taken(dataset: Dataset, mode: Mode) -> None:
     [({}, 0), ({"max_errors": 3}, 3), ({"max_error_rate": 0.1}, None), ({"max_errors": None}, 0)],
 )
 def test_a_replacement_takes_no_bad_row_unless_it_is_told_to(said: dict[str, Any], max_errors: int | None) -> None:
-    assert to_load_options(KEYED, "replace", **said).max_errors == max_errors
-    assert to_load_options(KEYED, "upsert", **said).max_errors == said.get("max_errors")
+    assert parse_load_options(KEYED, "replace", **said).max_errors == max_errors
+    assert parse_load_options(KEYED, "upsert", **said).max_errors == said.get("max_errors")

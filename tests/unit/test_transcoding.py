@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.http.problems import Problem
-from services.gateway.uploads.charset import CHARSETS, Encoding, Transcoder, encoding_of
+from services.gateway.uploads.charset import CHARSETS, Encoding, Transcoder, detect_encoding
 
 QUICKLY = settings(max_examples=150, derandomize=True, deadline=None)
 CODECS: dict[Encoding, str] = {
@@ -99,7 +99,7 @@ def test_bytes_that_windows_does_not_know_spoil_their_line_only() -> None:
     ],
 )
 def test_the_mark_decides_unless_there_is_none(start: bytes, told: Encoding, found: Encoding) -> None:
-    assert encoding_of(start, told) == found
+    assert detect_encoding(start, told) == found
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_mark_decides_unless_there_is_none(start: bytes, told: Encoding, fou
 )
 def test_a_mark_that_contradicts_what_was_said_is_refused_with_a_hint(start: bytes, told: Encoding) -> None:
     with pytest.raises(Problem) as problem:
-        encoding_of(start, told)
+        detect_encoding(start, told)
     assert (problem.value.status, problem.value.code) == (422, "encoding_mismatch")
     assert "encoding" in problem.value.hint
 
@@ -123,13 +123,13 @@ def test_a_mark_that_contradicts_what_was_said_is_refused_with_a_hint(start: byt
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_two_bytes_a_character_without_a_mark_are_recognised(encoding: Encoding) -> None:
     with pytest.raises(Problem) as problem:
-        encoding_of("id".encode(encoding), "auto")
-    assert problem.value.hint == f"Say encoding={encoding}."
+        detect_encoding("id".encode(encoding), "auto")
+    assert problem.value.hint == f"Send encoding={encoding}."
 
 
 @pytest.mark.parametrize("start", [b"\0\0\0\0", b"a\0,b", b"a\0", b"\0", b"\0a\0\0"])
 def test_zeros_alone_are_no_reason_to_refuse_a_file(start: bytes) -> None:
-    assert encoding_of(start, "auto") == "utf-8"
+    assert detect_encoding(start, "auto") == "utf-8"
 
 
 def test_a_mark_stays_at_the_beginning() -> None:

@@ -19,7 +19,7 @@ from services.gateway.datasets.infer.samples import Unreadable
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.uploads.charset import Encoding
-from services.gateway.uploads.openapi import Upload
+from services.gateway.uploads.openapi import UploadOperation
 from services.gateway.uploads.upload import open_upload
 from shared.bus.relay import Relay
 from shared.catalog.files import BadDeclaration, to_dataset
@@ -157,7 +157,7 @@ async def declare_dataset(
     opt={"scope": "read"},
     status_code=200,
     request_max_body_size=None,
-    operation_class=Upload,
+    operation_class=UploadOperation,
     responses=responses(400, 408, 413, 415, 422),
 )
 async def infer(

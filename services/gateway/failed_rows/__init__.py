@@ -1,4 +1,4 @@
-"""Failed rows: listed, exported, replayed and discarded."""
+"""Failed rows: list, export, replay and discard."""
 
 from services.gateway.failed_rows import replay, routes
 

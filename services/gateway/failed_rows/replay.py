@@ -1,15 +1,15 @@
-"""POST /v1/jobs/{job}/replay: failed rows once more."""
+"""POST /v1/jobs/{job}/replay: loads failed rows again, as a job."""
 
 import asyncio
 import hashlib
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
 
 from services.gateway.catalog import Catalog
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import failed_rows, follow, kinds, queries
@@ -29,16 +29,17 @@ REPLAY = kinds.register(JobKind(name="replay", command=PlanReplay, owner="ingest
 @post(
     "/v1/jobs/{job:str}/replay",
     tags=["jobs"],
-    summary="Have failed rows read again",
-    description="A job that takes up the open failed rows of another, as they are: because what they refer to is there"
-    " now, or the declaration has been loosened. All of them, or those with an error of this code in this column. Rows"
-    " that fail again are failed rows of the new job, with the lines of the old. Rows with a stray quote, or with text"
-    " that can't be decoded or is too long, must be mended: they stay open, and the job's `warning` counts them.",
+    summary="Replay failed rows",
+    description="Creates a job that loads the open failed rows of another job again, unchanged: for example after the"
+    " rows that they refer to were loaded, or after the declaration was relaxed. `code` and `column` select the rows"
+    " with such an error; the default is all rows. Rows that fail again become failed rows of the new job and keep"
+    " their line numbers. Rows with a stray quote, undecodable text or too long text can't be replayed: they stay open"
+    " until you fix them, and the job's `warning` counts them.",
     opt={"scope": "write"},
     status_code=202,
     responses={
         **responses(400, 404, 409, 422),
-        200: ResponseSpec(data_container=JobBody, description="The job, ended"),
+        200: ResponseSpec(data_container=JobBody, description="The finished job"),
     },
 )
 async def replay_job(
@@ -49,24 +50,24 @@ async def replay_job(
     stopping: asyncio.Event,
     job: str,
     data: Chosen | None = None,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
-    """Accepted when it is on disk."""
+    """Responds after the job is committed."""
     chosen = data or failed_rows.ALL
     async with pool.acquire() as db:
-        about = await queries.find_job(db, job)
-        brought = await failed_rows.select_input(db, about.id)
-        whole, broken = await failed_rows.count_open(db, about.id, chosen)
-        asked_before = idempotency_key and await queries.select_asked(db, request.user.id, idempotency_key)
-    if not whole and not asked_before:
-        raise _nothing_to_replay(broken)
-    declared = await catalog.dataset(pool, about.dataset)
+        failed_job = await queries.find_job(db, job)
+        job_input = await failed_rows.select_input(db, failed_job.id)
+        replayable, unreadable = await failed_rows.count_open(db, failed_job.id, chosen)
+        submitted_before = idempotency_key and await queries.select_asked(db, request.user.id, idempotency_key)
+    if not replayable and not submitted_before:
+        raise _nothing_to_replay(unreadable)
+    declared = await catalog.dataset(pool, failed_job.dataset)
     command = PlanReplay(
-        dataset=about.dataset,
+        dataset=failed_job.dataset,
         job_id=uuid7(),
-        replay_of=about.id,
-        load_options=_load_options(declared, brought.load_options if brought else LoadOptions()),
+        replay_of=failed_job.id,
+        load_options=_load_options(declared, job_input.load_options if job_input else LoadOptions()),
         code=chosen.code,
         column=chosen.column,
     )
@@ -77,27 +78,27 @@ async def replay_job(
             mode=command.load_options.mode,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
-            fingerprint=hashlib.sha256(f"replay/{about.id}/{chosen}".encode()).hexdigest(),
-            replay_of=about.id,
+            fingerprint=hashlib.sha256(f"replay/{failed_job.id}/{chosen}".encode()).hexdigest(),
+            replay_of=failed_job.id,
         )
     )
     return await respond(pool, stopping, accepted, prefer)
 
 
-def _load_options(dataset: Dataset, before: LoadOptions) -> LoadOptions:
-    """As of the first time, but that rows are added, and a bad one does not stop the others.
+def _load_options(dataset: Dataset, original: LoadOptions) -> LoadOptions:
+    """Returns the options of the failed job without its error limits, and with a mode that does not replace the table.
 
-    `insert` stays what it is: who wanted no row to change does not want it now.
+    `insert` stays `insert`, so that no existing row changes.
     """
-    mode = before.mode if before.mode == "insert" else "upsert" if dataset.keyed else "append"
-    return msgspec.structs.replace(before, mode=mode, max_errors=None, max_error_rate=None, strict=False)
+    mode = original.mode if original.mode == "insert" else "upsert" if dataset.keyed else "append"
+    return msgspec.structs.replace(original, mode=mode, max_errors=None, max_error_rate=None, strict=False)
 
 
-def _nothing_to_replay(broken: int) -> Problem:
-    if broken:
-        detail = f"None of the {broken} open rows can be read again as it is."
-        hint = "Download them as CSV, mend them, and import the file."
+def _nothing_to_replay(unreadable: int) -> Problem:
+    if unreadable:
+        detail = f"None of the {unreadable} open rows can be replayed unchanged."
+        hint = "Download them as CSV, fix them, and import the file."
     else:
-        detail = "No open failed row of this job fits."
-        hint = "GET …/failed-rows shows which errors there are, and which rows were replayed or discarded already."
+        detail = "No open failed row of this job matches."
+        hint = "GET …/failed-rows lists the errors, and the rows that are already replayed or discarded."
     return Problem(409, "nothing_to_replay", detail, hint=hint)

@@ -1,1 +1,1 @@
-"""What every route uses: authentication, problems, responses, middleware."""
+"""HTTP: what all routes share (authentication, problems, responses, middleware)."""

@@ -1,7 +1,7 @@
-"""API keys: made once, shown once, kept as a hash.
+"""API keys: created once, shown once, stored as a hash.
 
 `python -m services.gateway.http.api_keys create --name NAME --scope SCOPE` prints a new key; `… verify` reads a key
-from standard input and exits with 0 if it is valid. Both need DATABASE_URL of the gateway's role.
+from standard input and exits with 0 if it is valid. Both need the DATABASE_URL of the gateway's role.
 """
 
 import argparse
@@ -18,12 +18,12 @@ import msgspec
 from shared.db import Connection, connect
 
 SCOPES = ("read", "write", "admin")
-"""Each allows what those before it allow."""
+"""Each scope includes the scopes before it."""
 PREFIX = "mr"
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key that is neither expired nor revoked."""
+    """A valid key: neither expired nor revoked."""
 
     id: str
     name: str
@@ -31,42 +31,42 @@ class Key(msgspec.Struct, frozen=True):
     scope: str
 
     def allows(self, scope: str) -> bool:
-        """Whether the key is good for a route that needs `scope`."""
+        """Returns whether the key may use a route that requires `scope`."""
         return SCOPES.index(self.scope) >= SCOPES.index(scope)
 
 
-async def insert_key(db: Connection, number: str, name: str, digest: bytes, scope: str) -> None:
-    """The key's hash; the key itself is not kept."""
+async def insert_key(db: Connection, key_id: str, name: str, digest: bytes, scope: str) -> None:
+    """Inserts the hash of a key; the key itself is not stored."""
     await db.execute(
-        "INSERT INTO api_keys (id, name, hash, scope) VALUES ($1, $2, $3, $4)", number, name, digest, scope
+        "INSERT INTO api_keys (id, name, hash, scope) VALUES ($1, $2, $3, $4)", key_id, name, digest, scope
     )
 
 
-async def select_key(db: Connection, number: str) -> dict[str, Any] | None:
-    """A key that is neither expired nor revoked."""
+async def select_key(db: Connection, key_id: str) -> dict[str, Any] | None:
+    """Returns the key with this id, or None if it is unknown, expired or revoked."""
     row = await db.fetchrow(
         "SELECT id, name, hash, scope FROM api_keys"
         " WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
-        number,
+        key_id,
     )
     return dict(row) if row else None
 
 
 async def create(db: Connection, name: str, scope: str) -> str:
-    """Returns the key; afterwards nobody can tell it."""
-    # The secret has 256 bits, so a plain hash of it can't be guessed.
-    number, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-    await insert_key(db, number, name, hashlib.sha256(secret.encode()).digest(), scope)
-    return f"{PREFIX}_{number}_{secret}"
+    """Creates a key and returns it. It can't be read again later."""
+    # Nobody can guess 256 random bits, so a fast hash is enough.
+    key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+    await insert_key(db, key_id, name, hashlib.sha256(secret.encode()).digest(), scope)
+    return f"{PREFIX}_{key_id}_{secret}"
 
 
 async def find(db: Connection, text: str) -> Key | None:
-    """The key that `text` is, if it is one."""
+    """Returns the valid key with this text, or None."""
     prefix, _, rest = text.partition("_")
-    number, _, secret = rest.partition("_")
-    if prefix != PREFIX or not number or not secret:
+    key_id, _, secret = rest.partition("_")
+    if prefix != PREFIX or not key_id or not secret:
         return None
-    row = await select_key(db, number)
+    row = await select_key(db, key_id)
     if row is None:
         return None
     key = Key(**row)
@@ -83,13 +83,13 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="keys", description="API keys of the gateway")
     commands = parser.add_subparsers(dest="command", required=True)
-    making = commands.add_parser("create", help="print a new key")
-    making.add_argument("--name", required=True)
-    making.add_argument("--scope", "--scopes", choices=SCOPES, default="read")
-    commands.add_parser("verify", help="end with 0 if the key on standard input is good")
+    create_command = commands.add_parser("create", help="print a new key")
+    create_command.add_argument("--name", required=True)
+    create_command.add_argument("--scope", "--scopes", choices=SCOPES, default="read")
+    commands.add_parser("verify", help="exit with 0 if the key on standard input is valid")
     sys.exit(asyncio.run(_run(parser.parse_args())))
 
 

@@ -1,4 +1,7 @@
-"""Who may ask for what: a bearer key on every request, a scope on every route. A route that names none is refused."""
+"""Authentication by a bearer key on every request, authorization by the scope of the route.
+
+A route without a scope refuses all requests.
+"""
 
 import time
 from typing import Any, ClassVar
@@ -12,37 +15,37 @@ from services.gateway.http import api_keys
 from services.gateway.http.api_keys import Key
 from services.gateway.http.problems import Detail, Problem
 
-REMEMBERED_SECONDS = 10.0
-REMEMBERED_KEYS = 10_000
+CACHE_SECONDS = 10.0
+CACHED_KEYS = 10_000
 
 
 class Authentication(AbstractAuthenticationMiddleware):
-    """Finds the key of a request. A good key is remembered for a few seconds, so a revoked one ends within them."""
+    """Finds the API key of a request. Valid keys are cached, so a revoked key works for CACHE_SECONDS at most."""
 
-    remembered: ClassVar[dict[str, tuple[float, Key]]] = {}
+    cache: ClassVar[dict[str, tuple[float, Key]]] = {}
 
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
-        """Raises Problem 401; public routes don't come here."""
+        """Returns the key of the request, or none for a public route. Raises Problem 401."""
         if connection.route_handler.opt.get("public"):
             return AuthenticationResult(user=None, auth=None)
         scheme, _, text = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not text:
             raise _unauthorized("This request has no API key.")
-        known = self.remembered.get(text)
-        if known is None or time.monotonic() - known[0] > REMEMBERED_SECONDS:
+        cached = self.cache.get(text)
+        if cached is None or time.monotonic() - cached[0] > CACHE_SECONDS:
             async with connection.app.state.consumer.pool.acquire() as db:
                 key = await api_keys.find(db, text.strip())
             if key is None:
-                self.remembered.pop(text, None)
-                raise _unauthorized("This API key is not known, or no longer good.")
-            if len(self.remembered) >= REMEMBERED_KEYS:
-                self.remembered.clear()
-            known = self.remembered[text] = (time.monotonic(), key)
-        return AuthenticationResult(user=known[1], auth=None)
+                self.cache.pop(text, None)
+                raise _unauthorized("This API key is unknown, expired or revoked.")
+            if len(self.cache) >= CACHED_KEYS:
+                self.cache.clear()
+            cached = self.cache[text] = (time.monotonic(), key)
+        return AuthenticationResult(user=cached[1], auth=None)
 
 
-async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises Problem 403."""
+async def check_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raises Problem 403 if the key lacks the scope of the route."""
     if handler.opt.get("public"):
         return
     scope = handler.opt.get("scope")
@@ -51,36 +54,41 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         raise Problem(
             403,
             "forbidden",
-            f"The API key {key.name!r} has the scope {key.scope!r}; this needs {scope!r}.",
+            f"The API key {key.name!r} has the scope {key.scope!r}; this route requires {scope!r}.",
             hint="Ask an operator for a key with that scope.",
         )
 
 
-async def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises Problem 422: a misspelt parameter that is ignored gives a wrong answer. A route may take `any_query`."""
+async def check_query_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raises Problem 422 for a parameter that the route does not have, unless the route sets `any_query`.
+
+    An ignored misspelt parameter would give a wrong result.
+    """
     if not connection.scope["query_string"] or handler.opt.get("public") or handler.opt.get("any_query"):
         return
-    wrong = sorted(set(connection.query_params) - parameters(connection))
-    if wrong:
+    unknown = sorted(set(connection.query_params) - query_parameters(connection))
+    if unknown:
         raise Problem(
             422,
             "unknown_parameter",
-            f"This route has no parameter {', '.join(wrong)}.",
+            f"This route has no parameter {', '.join(unknown)}.",
             hint="The parameters of every route are listed at /docs.",
-            errors=[Detail(code="unknown_parameter", column=name, detail=f"{name!r} is not known.") for name in wrong],
+            errors=[
+                Detail(code="unknown_parameter", column=name, detail=f"{name!r} is not known.") for name in unknown
+            ],
         )
 
 
-def parameters(connection: ASGIConnection[Any, Any, Any, Any]) -> set[str]:
-    """What the query string of a request to this route may have, fields and the like not counted."""
+def query_parameters(connection: ASGIConnection[Any, Any, Any, Any]) -> set[str]:
+    """Returns the names of the query parameters that the route declares."""
     handler = connection.route_handler
-    given = {*handler.resolve_dependencies(), *RESERVED_KWARGS, *connection.path_params}
-    kinds = {
+    others = {*handler.resolve_dependencies(), *RESERVED_KWARGS, *connection.path_params}
+    definitions = {
         name: field.kwarg_definition
         for name, field in handler.parsed_fn_signature.parameters.items()
-        if name not in given and not getattr(field.kwarg_definition, "header", None)
+        if name not in others and not getattr(field.kwarg_definition, "header", None)
     }
-    return {getattr(kind, "query", None) or name for name, kind in kinds.items()}
+    return {getattr(definition, "query", None) or name for name, definition in definitions.items()}
 
 
 def _unauthorized(detail: str) -> Problem:

@@ -2,51 +2,51 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from services.gateway.http.responses import ENCODER, defused
+from services.gateway.http.responses import ENCODER, escape_formula
 
 Row = Sequence[Any]
 
 
-class Form(Protocol):
-    """How a file is written."""
+class RowFormat(Protocol):
+    """A file format for rows."""
 
     media_type: str
-    ending: str
+    extension: str
 
-    def begin(self) -> bytes:
-        """What stands before the rows."""
+    def header(self) -> bytes:
+        """Returns the bytes before the first row."""
 
-    def lines(self, rows: Sequence[Row]) -> bytes:
-        """A record for each."""
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Returns the rows as lines."""
 
 
 class Csv:
-    """With a header. Values are written as an import reads them; without one there is nothing."""
+    """CSV with a header. Values are written as an import reads them; null is an empty cell."""
 
     media_type = "text/csv"
-    ending = "csv"
+    extension = "csv"
 
-    def __init__(self, columns: Sequence[str], *, defuse: bool) -> None:
+    def __init__(self, columns: Sequence[str], *, spreadsheet_safe: bool) -> None:
         self._columns = columns
-        self._defuse = defuse
+        self._spreadsheet_safe = spreadsheet_safe
 
-    def begin(self) -> bytes:
-        """The header."""
-        return _written([self._columns])
+    def header(self) -> bytes:
+        """Returns the line of column names."""
+        return csv_lines([self._columns])
 
-    def lines(self, rows: Sequence[Row]) -> bytes:
-        """In the order of the columns."""
-        return _written([[self._cell(value) for value in row] for row in rows])
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Returns a record for each row."""
+        return csv_lines([[self._cell(value) for value in row] for row in rows])
 
     def _cell(self, value: Any) -> Any:
-        kind = type(value)  # not isinstance: of a million rows, this is what takes the time
+        kind = type(value)  # isinstance is slower, and this runs for every value of a download
         if kind is str:
-            return defused(value) if self._defuse else value
+            return escape_formula(value) if self._spreadsheet_safe else value
         if value is None or kind is int or kind is float:
             return value
         if kind is bool:
@@ -56,24 +56,25 @@ class Csv:
 
 
 class Ndjson:
-    """An object a line, written as in a page."""
+    """NDJSON: one object per line, encoded as in a JSON response."""
 
     media_type = "application/x-ndjson"
-    ending = "ndjson"
+    extension = "ndjson"
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
 
-    def begin(self) -> bytes:
-        """Nothing."""
+    def header(self) -> bytes:
+        """Returns nothing: NDJSON has no header."""
         return b""
 
-    def lines(self, rows: Sequence[Row]) -> bytes:
-        """Each with its line end."""
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Returns an object for each row."""
         return ENCODER.encode_lines([dict(zip(self._columns, row, strict=True)) for row in rows])
 
 
-def _written(rows: Sequence[Row]) -> bytes:
+def csv_lines(rows: Iterable[Row]) -> bytes:
+    """Returns rows of cells as CSV."""
     out = io.StringIO()
     csv.writer(out).writerows(rows)
     return out.getvalue().encode()

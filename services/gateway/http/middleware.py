@@ -1,47 +1,76 @@
-"""An answer that comes before the upload has ended, and reaches also those who send it all before they listen."""
+"""ASGI middleware: request metrics, and early responses to uploads."""
 
 import asyncio
 import contextlib
+import time
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
-LONGEST_SECONDS = 30.0
+from shared.telemetry import metrics
+
+DRAIN_SECONDS = 30.0
 IDLE_SECONDS = 0.3
 
 
-def linger(app: ASGIApp) -> ASGIApp:
-    """A middleware. Closing a connection with unread bytes resets it, and a reset takes back the answer.
+def measure_requests(app: ASGIApp) -> ASGIApp:
+    """Measures the duration of requests by route and status. Requests to unknown paths share one label."""
 
-    So its last byte is withheld while the rest of the upload is thrown away: until nothing more comes, as from those
-    who listen while they send, or for half a minute at most.
+    async def measured(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        began = time.monotonic()
+        status = 500
+
+        async def send_and_note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, send_and_note_status)
+        finally:
+            route = scope.get("path_template") or "none"
+            metrics.HTTP_SECONDS.labels(scope["method"], route, str(status)).observe(time.monotonic() - began)
+
+    return measured
+
+
+def drain_uploads(app: ASGIApp) -> ASGIApp:
+    """Drains the request body after an early response, so that clients that send first can still read it.
+
+    Closing a connection with unread bytes resets it, and the client loses the response. So the last byte of the
+    response is held back while the rest of the body is discarded: until the client pauses for IDLE_SECONDS, as one does
+    that reads while it sends, or for DRAIN_SECONDS at most.
     """
 
-    async def lingering(scope: Scope, receive: Receive, send: Send) -> None:
+    async def drained(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
         received = False
 
-        async def noting() -> HTTPReceiveMessage:
+        async def receive_and_note_end() -> HTTPReceiveMessage:
             nonlocal received
             message = await receive()
             received = message["type"] != "http.request" or not message.get("more_body", False)
             return message  # type: ignore[return-value]
 
-        async def holding(message: Message) -> None:
+        async def send_after_draining(message: Message) -> None:
             if message["type"] != "http.response.body" or message.get("more_body") or received:
                 await send(message)
                 return
             body = message["body"]
             await send({"type": "http.response.body", "body": body[:-1], "more_body": True})
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST_SECONDS):
+                async with asyncio.timeout(DRAIN_SECONDS):
                     while not received:
                         async with asyncio.timeout(IDLE_SECONDS):
-                            await noting()
+                            await receive_and_note_end()
             await send({"type": "http.response.body", "body": body[-1:], "more_body": False})
 
-        await app(scope, noting, holding)
+        await app(scope, receive_and_note_end, send_after_draining)
 
-    return lingering
+    return drained

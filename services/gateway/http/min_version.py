@@ -1,4 +1,4 @@
-"""The parameter `min_version`: how fresh a response must be."""
+"""The parameter `min_version`: the dataset version that a response must include."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,18 +8,24 @@ from services.gateway.http.preferences import is_strict, wait_seconds
 from services.gateway.http.problems import Problem
 
 
-async def reach(
-    look: Callable[[], Awaitable[int]], version: int | None, prefer: str | None, behind: str, *, stopping: asyncio.Event
+async def wait_for_version(
+    read_version: Callable[[], Awaitable[int]],
+    min_version: int | None,
+    prefer: str | None,
+    detail: str,
+    *,
+    stopping: asyncio.Event,
 ) -> bool:
-    """Waits as long as the client prefers until `look` returns `version`; returns whether it did.
+    """Waits until `read_version` returns `min_version`, as long as `Prefer: wait` allows; returns whether it did.
 
-    Raises Problem 503 with the detail `behind` if it did not and the client prefers `handling=strict`.
+    Raises Problem 503 with `detail` if it did not and the client prefers `handling=strict`.
     """
-    if version is None:
+    if min_version is None:
         return True
     seconds = wait_seconds(prefer) or 0
-    reached = await poll(look, lambda found: found >= version, seconds=seconds, stopping=stopping) >= version
+    version = await poll(read_version, lambda version: version >= min_version, seconds=seconds, stopping=stopping)
+    reached = version >= min_version
     if not reached and is_strict(prefer):
         hint = "Retry in a moment, wait longer with Prefer: wait=N, or omit handling=strict."
-        raise Problem(503, "stale", behind, hint=hint, headers={"Retry-After": "1"})
+        raise Problem(503, "stale", detail, hint=hint, headers={"Retry-After": "1"})
     return reached

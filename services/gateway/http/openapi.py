@@ -1,4 +1,4 @@
-"""/docs and /openapi.json: the interface, described by itself. The page needs no network: its script comes with us."""
+"""OpenAPI: /openapi.json, and Swagger UI at /docs, whose scripts the gateway serves itself."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,20 +19,20 @@ from litestar.static_files import create_static_files_router
 
 ASSETS = "/docs/assets"
 TAGS = {
-    "import": "Files come in and become jobs.",
-    "jobs": "What becomes of accepted work.",
-    "events": "Being told instead of asking.",
-    "datasets": "What this installation knows.",
-    "rows": "Reading what was loaded.",
-    "search": "Finding it by its words.",
-    "reports": "What it adds up to.",
-    "operations": "For those who run Millrace; no key needed.",
+    "import": "Import files.",
+    "jobs": "Follow, cancel and retry jobs; list and fix failed rows.",
+    "events": "Subscribe to events instead of polling.",
+    "datasets": "Declare datasets and list them.",
+    "rows": "Read rows, and load small batches.",
+    "search": "Full-text search.",
+    "reports": "Read and refresh reports, rebuild rollups.",
+    "operations": "Health and metrics. No API key required.",
 }
 
 CONFIG = OpenAPIConfig(
     title="Millrace",
     version="1",
-    summary="Files, batches and paginated APIs go in; checked rows, search, reports and announcements come out.",
+    summary="Imports files, batches and paginated APIs; serves validated rows, search, reports and events.",
     openapi_router=Router(path="/", route_handlers=[], opt={"public": True}, include_in_schema=False),
     render_plugins=[
         SwaggerRenderPlugin(
@@ -50,19 +50,19 @@ CONFIG = OpenAPIConfig(
 
 
 @dataclass
-class Asking(Operation):
-    """An operation whose parameters are also the fields of a dataset, which Litestar can't know."""
+class FieldQuery(Operation):
+    """An operation that also takes the fields of a dataset as parameters, which Litestar can't see."""
 
     def __post_init__(self) -> None:
-        """One parameter that stands for any."""
-        texts = Schema(type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING))
+        """Adds one parameter that stands for all fields."""
+        conditions = Schema(type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING))
         fields = Parameter(
             name="fields",
             param_in="query",
-            schema=texts,
+            schema=conditions,
             style="form",
             explode=True,
-            description="Conditions on fields, each a parameter of its own: `price=gte.10`",
+            description="Filters on fields, one parameter each: `price=gte.10`",
         )
         self.parameters = [*(self.parameters or []), fields]
 

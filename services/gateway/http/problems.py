@@ -1,4 +1,4 @@
-"""Errors as clients see them: RFC 9457 problem details with a stable code."""
+"""Problems: error responses as RFC 9457 problem details with a stable code."""
 
 import errno
 import uuid
@@ -14,14 +14,14 @@ from shared.db.faults import AWAY, BROKEN
 
 log = structlog.get_logger()
 
-OUR_FAULT = 500
+SERVER_ERROR = 500
 PROBLEM_TYPE = "application/problem+json"
-PARAMETERS = "What each parameter may be is told at /docs."
+PARAMETERS_HINT = "The parameters of every route are listed at /docs."
 CODES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}
 
 
 class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One of several things that are wrong: where, and what."""
+    """One of several errors, with its place: a JSON pointer, a line or a column."""
 
     code: str
     detail: str
@@ -31,7 +31,7 @@ class Detail(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Body(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A problem, as RFC 9457 has it, with members of ours."""
+    """The members of RFC 9457, and our extensions."""
 
     type: str
     title: str
@@ -45,7 +45,7 @@ class Body(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Problem(Exception):
-    """Ends a request with a problem."""
+    """Raised by a route to end the request with an error response."""
 
     def __init__(
         self,
@@ -68,13 +68,13 @@ class Problem(Exception):
         self.limit_bytes = limit_bytes
 
 
-def not_found(what: str, name: str, *, hint: str = "") -> Problem:
-    """There is no such thing."""
-    return Problem(404, "not_found", f"There is no {what} {name!r}.", hint=hint)
+def not_found(noun: str, name: str, *, hint: str = "") -> Problem:
+    """Returns a 404: there is no `noun` with this name."""
+    return Problem(404, "not_found", f"There is no {noun} {name!r}.", hint=hint)
 
 
-def to_job_id(text: str) -> uuid.UUID:
-    """Raises Problem 404 for what can't be one."""
+def parse_job_id(text: str) -> uuid.UUID:
+    """Returns the id of a job. Raises Problem 404 for text that is no UUID."""
     try:
         return uuid.UUID(text)
     except ValueError as error:
@@ -82,22 +82,22 @@ def to_job_id(text: str) -> uuid.UUID:
 
 
 def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
-    """Whatever went wrong in a request, as a problem. Of an unexpected error only the request's id is told."""
+    """Returns the response for any exception. It hides the details of unexpected errors, which are logged."""
     problem = _to_problem(request, error)
-    number = str(uuid.uuid4())
+    request_id = str(uuid.uuid4())
     body = Body(
         type=f"https://millrace.invalid/problems/{problem.code}",
         title=problem.code.replace("_", " ").capitalize(),
         status=problem.status,
         detail=problem.detail,
         code=problem.code,
-        request_id=number,
+        request_id=request_id,
         hint=problem.hint,
         errors=problem.errors,
         limit_bytes=problem.limit_bytes,
     )
-    if problem.status >= OUR_FAULT:
-        log.error("request failed", request_id=number, path=request.url.path, exc_info=error)
+    if problem.status >= SERVER_ERROR:
+        log.error("request failed", request_id=request_id, path=request.url.path, exc_info=error)
     return Response(body, status_code=problem.status, media_type=PROBLEM_TYPE, headers=problem.headers)
 
 
@@ -106,48 +106,50 @@ def _to_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
         case Problem():
             return error
         case ValidationException():
-            return _of_parameters(error)
+            return _invalid_request(error)
         case HTTPException(status_code=404):
             return Problem(404, "not_found", f"There is nothing at {request.url.path}.", hint="All routes: /docs")
         case HTTPException(status_code=413):
             limit = request.route_handler.resolve_request_max_body_size()
-            return Problem(413, "too_large", f"A body has at most {limit} bytes here.", limit_bytes=limit)
+            return Problem(413, "too_large", f"This route accepts a body of at most {limit} bytes.", limit_bytes=limit)
         case HTTPException():
             return Problem(error.status_code, CODES.get(error.status_code, "error"), error.detail)
-    return _of_fault(error)
+    return _server_error(error)
 
 
-def _of_parameters(error: ValidationException) -> Problem:
+def _invalid_request(error: ValidationException) -> Problem:
     errors = [
-        Detail(code="invalid", detail=str(wrong.get("message", "")), column=str(wrong.get("key", "")))
-        for wrong in error.extra or []
-        if isinstance(wrong, dict)
+        Detail(code="invalid", detail=str(extra.get("message", "")), column=str(extra.get("key", "")))
+        for extra in error.extra or []
+        if isinstance(extra, dict)
     ] or [Detail(code="missing_parameter", detail=error.detail)]
-    names = ", ".join(wrong.column for wrong in errors if wrong.column) or error.detail
-    return Problem(422, "invalid_request", f"These parameters can't be used: {names}.", hint=PARAMETERS, errors=errors)
+    names = ", ".join(detail.column for detail in errors if detail.column) or error.detail
+    return Problem(422, "invalid_request", f"Invalid parameters: {names}.", hint=PARAMETERS_HINT, errors=errors)
 
 
-def _of_fault(error: Exception) -> Problem:
+def _server_error(error: Exception) -> Problem:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return Problem(507, "spool_full", "There is no room for the file.", hint="An operator must free space.")
+        return Problem(
+            507, "spool_full", "There is no disk space left for the file.", hint="An operator must free disk space."
+        )
     if isinstance(error, (*AWAY, *BROKEN, TimeoutError)):
         return Problem(
             503,
             "database_away",
-            "The database can't be reached, or is too busy to answer in time.",
-            hint="Try again in a moment; what was accepted is safe.",
+            "The database can't be reached, or is too busy to respond in time.",
+            hint="Retry in a moment; accepted jobs are safe.",
             headers={"Retry-After": "2"},
         )
     return Problem(
         500,
         "internal_error",
-        "The request failed through a fault of the gateway.",
+        "The request failed because of an error in the gateway.",
         hint="Its log has the details under this request_id.",
     )
 
 
 def responses(*statuses: int) -> dict[int, ResponseSpec]:
-    """The problems that a route may answer with, for its OpenAPI description."""
+    """Returns the problems that a route may respond with, for its OpenAPI description."""
     return {
         status: ResponseSpec(data_container=Body, description="Problem", media_type=MediaType.JSON)
         for status in (401, 403, *statuses)

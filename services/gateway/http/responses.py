@@ -1,4 +1,4 @@
-"""Responses in JSON with decimals as numbers, and content negotiation."""
+"""JSON responses with decimals as numbers, and content negotiation."""
 
 import re
 from collections.abc import Mapping
@@ -16,23 +16,26 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 
 
 class Answer(Response[T]):
-    """JSON. Postgres' exact numbers are written as they are, not as strings."""
+    """A JSON response. Decimals are written as numbers with all their digits."""
 
     def render(self, content: Any, media_type: str, enc_hook: Any = None) -> bytes:
-        """Called by Litestar."""
+        """Returns the encoded content; bytes are JSON already."""
         del media_type, enc_hook
         return content if isinstance(content, bytes) else ENCODER.encode(content)
 
 
 def negotiate(accept: str | None, types: Mapping[str, str]) -> str:
-    """Returns the name of the media type that an Accept header prefers; of the first if it accepts none of them."""
-    first = next(iter(types))
+    """Returns the name of the media type that an Accept header prefers, or the first name if it accepts none of them.
+
+    A q that is not a finite number makes Litestar's parser fail; then the header counts as absent.
+    """
+    default = next(iter(types))
     try:
-        return types[Accept(accept or "*/*").best_match([*types], first)]
-    except OverflowError:  # Litestar's, of a q that is no finite number
-        return types[first]
+        return types[Accept(accept or "*/*").best_match([*types], default)]
+    except OverflowError:
+        return types[default]
 
 
-def defused(text: str) -> str:
-    """Text that a spreadsheet shows and doesn't run."""
+def escape_formula(text: str) -> str:
+    """Returns the text so that a spreadsheet shows it and does not run it as a formula."""
     return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text

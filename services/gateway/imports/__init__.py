@@ -1,4 +1,4 @@
-"""Imports: files become jobs."""
+"""Imports: load files as jobs."""
 
 from services.gateway.imports import routes
 

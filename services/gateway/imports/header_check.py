@@ -1,4 +1,4 @@
-"""An upload whose beginning is held against the dataset before the rest is read."""
+"""Header check: compares the first record of an upload with the dataset before the rest is read."""
 
 from collections.abc import AsyncIterator
 from typing import Literal, NamedTuple
@@ -11,66 +11,67 @@ from shared.contracts.parts import Dialect, Format
 
 PEEK_BYTES = header.WINDOW
 QUOTE = '"'
+Header = Literal["auto", "present", "absent"]
 
 
-class Said(NamedTuple):
-    """How the file is written, as its sender says. All but `format` is about CSV alone."""
+class FileOptions(NamedTuple):
+    """How the client describes the file. All options except `format` are about CSV."""
 
     format: Format
     delimiter: str
     quote: str
-    header: Literal["auto", "present", "absent"]
+    header: Header
 
 
-def to_said(media: Media, *, delimiter: str | None, quote: str, header: Literal["auto", "present", "absent"]) -> Said:
-    """Raises Problem 422 for cells that are described in a file that has none."""
-    told = {"delimiter": delimiter is not None, "quote": quote != QUOTE, "header": header != "auto"}
-    if media.format != "csv" and any(told.values()):
-        names = ", ".join(name for name, given in told.items() if given)
+def parse_file_options(media: Media, *, delimiter: str | None, quote: str, header: Header) -> FileOptions:
+    """Completes the options by those of the media type. Raises Problem 422 for CSV options of another format."""
+    csv_options = {"delimiter": delimiter is not None, "quote": quote != QUOTE, "header": header != "auto"}
+    if media.format != "csv" and any(csv_options.values()):
+        names = ", ".join(name for name, is_set in csv_options.items() if is_set)
         raise Problem(
             422,
             "not_csv",
-            f"{names}: this is said of CSV, and the file is {media.format}.",
-            hint="Leave it out, or send the file as text/csv if it is one.",
+            f"{names}: only CSV has these options, and the file is {media.format}.",
+            hint="Omit them, or send the file as text/csv if it is CSV.",
         )
-    return Said(media.format, delimiter or media.delimiter, quote, header)
+    return FileOptions(media.format, delimiter or media.delimiter, quote, header)
 
 
 class CheckedUpload:
-    """Passes the pieces on; `dialect` is known with the first one."""
+    """Passes the pieces of a file on; `dialect` is set before the first piece."""
 
     dialect: Dialect
 
-    def __init__(self, pieces: AsyncIterator[bytes], dataset: Dataset, said: Said) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes], dataset: Dataset, options: FileOptions) -> None:
         self._pieces = pieces
         self._dataset = dataset
-        self._said = said
+        self._options = options
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """All of them. Raises Problem 422 as soon as the first lines show that the file does not fit."""
-        begun: list[bytes] = []
+        """Yields all pieces. Raises Problem 422 first if the first record does not fit the dataset."""
+        peeked: list[bytes] = []
         size = 0
         async for piece in self._pieces:
-            begun.append(piece)
+            peeked.append(piece)
             size += len(piece)
             if size >= PEEK_BYTES:
                 break
-        self._judge(b"".join(begun)[:PEEK_BYTES])
-        for piece in begun:
+        self._check(b"".join(peeked)[:PEEK_BYTES])
+        for piece in peeked:
             yield piece
         async for piece in self._pieces:
             yield piece
 
-    def _judge(self, start: bytes) -> None:
-        said = self._said
+    def _check(self, start: bytes) -> None:
+        options = self._options
         try:
-            if said.format == "csv":
-                delimiter = header.DELIMITERS.get(said.delimiter, said.delimiter)
+            if options.format == "csv":
+                delimiter = header.DELIMITERS.get(options.delimiter, options.delimiter)
                 self.dialect = header.read(
-                    start, self._dataset, delimiter=delimiter, quote=said.quote, header=said.header
+                    start, self._dataset, delimiter=delimiter, quote=options.quote, header=options.header
                 )
             else:
-                self.dialect = header.read_json(start, self._dataset, said.format)
+                self.dialect = header.read_json(start, self._dataset, options.format)
         except header.HeaderMismatch as error:
             errors = [Detail(code=e.code, column=e.column, detail=e.detail, line=1) for e in error.errors]
             raise Problem(422, error.code, error.detail, hint=error.hint, errors=errors) from error

@@ -11,8 +11,8 @@ from litestar import get
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from services.gateway.http.polling import rest
-from services.gateway.http.problems import not_found, responses, to_job_id
+from services.gateway.http.polling import sleep
+from services.gateway.http.problems import not_found, parse_job_id, responses
 from services.gateway.jobs import event_log, queries
 from services.gateway.jobs.follow import ENDS
 from shared.db import Pool
@@ -42,7 +42,7 @@ async def follow_job(
     last_event_id: Annotated[int | None, Parameter(header="Last-Event-ID", ge=0)] = None,
 ) -> Stream:
     """Every event of the job, once and in order."""
-    job_id = to_job_id(job)
+    job_id = parse_job_id(job)
     async with pool.acquire() as db:
         if await queries.select_job(db, job_id) is None:
             raise not_found("job", job)
@@ -71,4 +71,4 @@ async def _events(pool: Pool, stopping: asyncio.Event, job: UUID, after: int) ->
             if time.monotonic() - told > HEARTBEAT_SECONDS:
                 told = time.monotonic()
                 yield b": still here\n\n"
-            await rest(stopping, LOOK_SECONDS)
+            await sleep(stopping, LOOK_SECONDS)

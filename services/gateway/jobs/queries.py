@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.gateway.http.problems import not_found, to_job_id
+from services.gateway.http.problems import not_found, parse_job_id
 from services.gateway.jobs import kinds
 from services.gateway.jobs.job import Job, JobRequest
 from services.gateway.jobs.progress import Tally
@@ -72,7 +72,7 @@ async def select_job(db: Connection, job_id: UUID) -> tuple[Job, dt.datetime] | 
 
 async def find_job(db: Connection, text: str) -> Job:
     """Returns the job with this id. Raises Problem 404."""
-    found = await select_job(db, to_job_id(text))
+    found = await select_job(db, parse_job_id(text))
     if found is None:
         raise not_found("job", text)
     return found[0]

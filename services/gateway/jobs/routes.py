@@ -13,7 +13,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
 from services.gateway.http import preferences
-from services.gateway.http.problems import Detail, Problem, responses, to_job_id
+from services.gateway.http.problems import Detail, Problem, parse_job_id, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import event_stream, kinds, queries
 from services.gateway.jobs.job import JobBody, Status
@@ -72,7 +72,7 @@ async def read_job(
 ) -> Answer[JobBody]:
     """Responds with 200 whatever the state of the job."""
     seconds = preferences.wait_seconds(prefer)
-    found, now = await wait(pool, stopping, to_job_id(job), seconds)
+    found, now = await wait(pool, stopping, parse_job_id(job), seconds)
     body = to_body(found, now)
     read_result = kinds.find(found.kind).read_result
     if read_result is not None:

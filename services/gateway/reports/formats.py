@@ -33,12 +33,12 @@ def _json(_report: Report, table: Table) -> bytes:
 
 def _csv(_report: Report, table: Table) -> bytes:
     """For people and their spreadsheets: no cell is a formula."""
-    form = Csv(table.columns, defuse=True)
-    return form.begin() + form.lines(table.rows)
+    form = Csv(table.columns, spreadsheet_safe=True)
+    return form.header() + form.encode(table.rows)
 
 
 def _ndjson(_report: Report, table: Table) -> bytes:
-    return Ndjson(table.columns).lines(table.rows)
+    return Ndjson(table.columns).encode(table.rows)
 
 
 def _svg(report: Report, table: Table) -> bytes:

@@ -12,7 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter as QueryParameter
 
 from services.gateway.http import auth, etags, preferences
-from services.gateway.http.min_version import reach
+from services.gateway.http.min_version import wait_for_version
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import ENCODER, Answer, negotiate
 from services.gateway.reports import drawing, parameters
@@ -125,7 +125,7 @@ async def read_report(
 ) -> Response[Any]:
     """Computed in one snapshot, and kept for as long as it is right."""
     ready = await reports.ready(pool, report)
-    ours = auth.parameters(request)
+    ours = auth.query_parameters(request)
     values = parameters.read(ready.report, [one for one in request.query_params.multi_items() if one[0] not in ours])
     wanted = form or negotiate(accept, MEDIA_TYPES)
     seconds = preferences.wait_seconds(prefer)
@@ -134,7 +134,7 @@ async def read_report(
         return (await _fresh(pool, ready)).versions[ready.report.datasets[0]]
 
     behind = f"{report} does not show version {min_version} of {ready.report.datasets[0]} yet."
-    await reach(version, min_version, prefer, behind, stopping=stopping)
+    await wait_for_version(version, min_version, prefer, behind, stopping=stopping)
     try:
         found, fresh = await kept.find(
             (ready.digest, wanted, values), await _fresh(pool, ready), partial(_render, pool, ready, values, wanted)
@@ -156,7 +156,7 @@ async def read_report(
     headers = _headers(told, found.tag)
     if seconds is not None and min_version is not None and not told.stale:
         headers["Preference-Applied"] = f"wait={seconds}"
-    if etags.is_known(if_none_match, found.tag):
+    if etags.matches(if_none_match, found.tag):
         return Response(b"", status_code=304, headers=headers)
     if wanted == "json":
         return Answer(found.body + ENCODER.encode(told)[1:], headers=headers)

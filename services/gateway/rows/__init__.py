@@ -1,4 +1,4 @@
-"""Rows: batches of rows come in, rows go out as pages and files."""
+"""Rows: load batches of rows, and read rows as pages or files."""
 
 from services.gateway.rows import batch, routes
 

@@ -1,4 +1,4 @@
-"""POST /v1/datasets/{dataset}/rows: up to a thousand rows at once."""
+"""POST /v1/datasets/{dataset}/rows: loads a batch of rows as a job."""
 
 import asyncio
 import hashlib
@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIType, Operation, Schema
 from litestar.params import Parameter
 
-from services.gateway.http import preferences
+from services.gateway.http import json_body, preferences
+from services.gateway.http.parameters import IdempotencyKey
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import failed_rows, follow, kinds
@@ -28,30 +29,29 @@ MOST_ROWS = 1000
 LARGEST_BYTES = 8 << 20
 STRICT_SECONDS = 30
 REFUSED = "rows_refused"
-BODY = 'The body must be a JSON object: {"rows": [{...}, ...]}.'
+EXPECTED = 'The body must be a JSON object: {"rows": [{...}, ...]}.'
 
 
-class Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is sent."""
+class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of the request."""
 
     rows: list[msgspec.Raw]
 
 
 @dataclass
-class Batch(Operation):
-    """An operation whose body is a batch. Litestar can't see that: the rows are read as they are written."""
+class BatchOperation(Operation):
+    """An operation whose body is a batch of rows that are not parsed."""
 
     def __post_init__(self) -> None:
-        """The description of the body."""
+        """Describes the body."""
         row = Schema(type=OpenAPIType.OBJECT)
-        many = Schema(type=OpenAPIType.ARRAY, items=row, min_items=1, max_items=MOST_ROWS)
-        body = Schema(type=OpenAPIType.OBJECT, properties={"rows": many}, required=["rows"])
-        self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=body)}, required=True)
+        rows = Schema(type=OpenAPIType.ARRAY, items=row, min_items=1, max_items=MOST_ROWS)
+        body = Schema(type=OpenAPIType.OBJECT, properties={"rows": rows}, required=["rows"])
+        self.request_body = json_body.describe(body, required=True)
 
 
-BODIES = msgspec.json.Decoder(Rows)
+BODIES = msgspec.json.Decoder(BatchBody)
 OBJECTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
 
 ROWS = kinds.register(
     JobKind(name="rows", command=LoadRows, owner="ingestor", routes=follow.LOADING, keep_command=False)
@@ -62,16 +62,17 @@ ROWS = kinds.register(
     "/v1/datasets/{dataset:str}/rows",
     tags=["rows"],
     summary="Load 1 to 1000 rows",
-    description="Loaded as a job, like a file: rows whose key is there are updated. Fields that no row of the batch"
-    " names keep their values. Bad rows become failed rows and the others load; with `Prefer: handling=strict` all of"
-    " them load or none, and the answer says what is wrong with which. `Prefer: wait=N` waits for the job to end.",
+    description="Creates a job, like an import of a file. A row with an existing key updates that row; fields that no"
+    " row of the batch has keep their values. Invalid rows become failed rows and the others are loaded. With `Prefer:"
+    " handling=strict` either all rows are loaded or none, and the response lists the errors of each row. `Prefer:"
+    " wait=N` waits for the job to finish.",
     opt={"scope": "write"},
     status_code=202,
     request_max_body_size=LARGEST_BYTES,
-    operation_class=Batch,
+    operation_class=BatchOperation,
     responses={
         **responses(400, 404, 413, 422),
-        200: ResponseSpec(data_container=JobBody, description="The job, ended"),
+        200: ResponseSpec(data_container=JobBody, description="The finished job"),
     },
 )
 async def load_rows(
@@ -81,16 +82,16 @@ async def load_rows(
     prefer: Annotated[
         str | None, Parameter(header="Prefer", description="wait=N in seconds; handling=strict or lenient")
     ] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
-    """Accepted when it is on disk. Takes one dependency: Litestar starts a task for each if there are several."""
+    """Responds after the job is committed. Takes one dependency: Litestar starts a task for each of several."""
     declared = await submitter.catalog.dataset(submitter.pool, dataset)
     body = await request.body()
     strict = preferences.is_strict(prefer)
     load_options = LoadOptions(mode="upsert" if declared.keyed else "append", strict=strict)
-    found = _read(body)
+    rows = _decode(body)
     command = LoadRows(
-        dataset=dataset, job_id=uuid7(), rows=found, columns=_columns(declared, found), load_options=load_options
+        dataset=dataset, job_id=uuid7(), rows=rows, columns=_columns(declared, rows), load_options=load_options
     )
     accepted = await submitter.accept(
         JobRequest(
@@ -100,38 +101,32 @@ async def load_rows(
             api_key=request.user.id,
             idempotency_key=idempotency_key,
             fingerprint=hashlib.sha256(f"{dataset}/{load_options}/".encode() + body).hexdigest(),
-            bytes_total=sum(len(bytes(row)) for row in found),
+            bytes_total=sum(len(bytes(row)) for row in rows),
             chunks=1,
         )
     )
     if not strict:
         return await respond(submitter.pool, submitter.stopping, accepted, prefer)
-    return await _strictly(submitter.pool, submitter.stopping, accepted, prefer)
+    return await _respond_strictly(submitter.pool, submitter.stopping, accepted, prefer)
 
 
-def _read(body: bytes) -> tuple[msgspec.Raw, ...]:
-    """The rows, each on one line. Raises Problem 400 or 422."""
-    try:
-        body.decode()
-        found = BODIES.decode(body).rows
-        if not 1 <= len(found) <= MOST_ROWS:
-            detail = f"A batch has 1 to {MOST_ROWS} rows; this one has {len(found)}."
-            raise Problem(422, "batch_size", detail, hint="Send more rows as several batches, or as a file.")
-        return tuple(msgspec.Raw(msgspec.json.format(row, indent=-1)) for row in found)
-    except msgspec.ValidationError as error:
-        raise Problem(422, "invalid_body", f"{BODY} {error}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "invalid_json", f"{BODY} {error}.") from error
+def _decode(body: bytes) -> tuple[msgspec.Raw, ...]:
+    """Returns the rows, each as JSON on one line. Raises Problem 400 or 422."""
+    rows = json_body.decode(body, BODIES, EXPECTED).rows
+    if not 1 <= len(rows) <= MOST_ROWS:
+        detail = f"A batch has 1 to {MOST_ROWS} rows; this one has {len(rows)}."
+        raise Problem(422, "batch_size", detail, hint="Send more rows as several batches, or as a file.")
+    return tuple(msgspec.Raw(msgspec.json.format(row, indent=-1)) for row in rows)
 
 
-def _columns(dataset: Dataset, found: tuple[msgspec.Raw, ...]) -> tuple[str, ...]:
-    """The fields that rows name, and those that they had to."""
+def _columns(dataset: Dataset, rows: tuple[msgspec.Raw, ...]) -> tuple[str, ...]:
+    """Returns the fields that any row has, and the required ones."""
     named: set[str] = set()
-    for row in found:
+    for row in rows:
         try:
             named |= OBJECTS.decode(row).keys()
         except msgspec.MsgspecError:
-            continue  # the ingestor says what is wrong with it
+            continue  # the ingestor reports the error
     return tuple(
         field.name
         for field in dataset.input_fields
@@ -139,8 +134,10 @@ def _columns(dataset: Dataset, found: tuple[msgspec.Raw, ...]) -> tuple[str, ...
     ) or tuple(field.name for field in dataset.input_fields)
 
 
-async def _strictly(pool: Pool, stopping: asyncio.Event, accepted: Accepted, prefer: str | None) -> Answer[JobBody]:
-    """Raises Problem 422 with everything that is wrong, once the ingestor has said so."""
+async def _respond_strictly(
+    pool: Pool, stopping: asyncio.Event, accepted: Accepted, prefer: str | None
+) -> Answer[JobBody]:
+    """Waits for the job. Raises Problem 422 with the errors of all rows if the ingestor has refused the batch."""
     seconds = preferences.wait_seconds(prefer)
     wait = f"wait={STRICT_SECONDS if seconds is None else seconds}"
     answer = await respond(pool, stopping, accepted, wait)
@@ -154,17 +151,17 @@ async def _strictly(pool: Pool, stopping: asyncio.Event, accepted: Accepted, pre
         Detail(
             code=error["code"],
             detail=error["detail"],
-            pointer=f"#/rows/{row.line - 1}" + (f"/{_escaped(error['column'])}" if error["column"] else ""),
+            pointer=f"#/rows/{row.line - 1}" + (f"/{_escape_pointer(error['column'])}" if error["column"] else ""),
             column=error["column"],
         )
         for row in refused
         for error in row.errors
     ]
     raise Problem(
-        422, REFUSED, job.error.detail, errors=errors, hint=f"Nothing was written; job {job.id} keeps the rows."
+        422, REFUSED, job.error.detail, errors=errors, hint=f"No row was written; job {job.id} keeps the failed rows."
     )
 
 
-def _escaped(key: str) -> str:
-    """As a part of a JSON Pointer (RFC 6901)."""
+def _escape_pointer(key: str) -> str:
+    """Escapes a part of a JSON Pointer (RFC 6901)."""
     return key.replace("~", "~0").replace("/", "~1")

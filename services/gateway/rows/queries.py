@@ -1,4 +1,4 @@
-"""Queries of the rows of a dataset: a page of them, how many there are, all of them one piece after the other."""
+"""Queries about the rows of a dataset: a page, a count, a stream of all rows, one row by its key."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,108 +6,143 @@ from typing import Any, Self
 
 import msgspec
 
-from services.gateway.http.row_query import Question
+from services.gateway.http.row_query import RowQuery
+from shared.catalog.dataset import Dataset
 from shared.db import Connection
-from shared.search import filters, ordering
-from shared.search.columns import quoted
+from shared.search import filters, ordering, values
+from shared.search.columns import columns, quoted
 
-MOST_SECONDS = 15.0
+TIMEOUT_SECONDS = 15.0
 
 
-class TooSlow(Exception):
-    """Postgres needs longer than anybody should wait: the question must be narrower."""
+class QueryTimeout(Exception):
+    """Postgres did not finish within TIMEOUT_SECONDS."""
+
+
+class InvalidKey(ValueError):
+    """The text can't be a key of the dataset."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Rows, and the values of the last one that place it in the order, if there are more behind it."""
+    """Rows, and the order's values of the last one if more rows follow."""
 
     data: list[dict[str, Any]]
     last: tuple[Any, ...] | None
 
 
 async def select_page(
-    db: Connection, question: Question, *, limit: int, offset: int = 0, after: Sequence[Any] | None = None
+    db: Connection, query: RowQuery, *, limit: int, offset: int = 0, after: Sequence[Any] | None = None
 ) -> Page:
-    """Rows behind those that have the values `after`, or behind the first `offset`. Raises TooSlow."""
-    dataset, terms = question.dataset, question.order
-    values: list[Any] = []
-    conditions = [filters.sql(question.filters, dataset, "r", values)]
+    """Returns the rows after the one with the order's values `after`, or after `offset` rows. Raises QueryTimeout."""
+    dataset, terms = query.dataset, query.order
+    parameters: list[Any] = []
+    conditions = [filters.sql(query.filters, dataset, "r", parameters)]
     if after is not None:
-        conditions.append(ordering.after(terms, dataset, "r", after, values))
-    places = [
+        conditions.append(ordering.after(terms, dataset, "r", after, parameters))
+    order_values = [
         f'{expression} AS "_{number}"' for number, expression in enumerate(ordering.expressions(terms, dataset, "r"))
     ]
-    with _hurried():
+    with _raise_query_timeout():
         rows = await db.fetch(
             f"""
-            SELECT {_columns(question)}, {", ".join(places)} FROM data."{dataset.name}" r
+            SELECT {_columns(query)}, {", ".join(order_values)} FROM data."{dataset.name}" r
             WHERE {" AND ".join(conditions)} ORDER BY {ordering.sql(terms, dataset, "r")}
-            LIMIT ${len(values) + 1} OFFSET ${len(values) + 2}
+            LIMIT ${len(parameters) + 1} OFFSET ${len(parameters) + 2}
             """,
-            *values,
+            *parameters,
             limit + 1,
             offset,
-            timeout=MOST_SECONDS,
+            timeout=TIMEOUT_SECONDS,
         )
     page = [tuple(row) for row in rows[:limit]]
-    width = len(question.columns)
+    width = len(query.columns)
     last = page[-1][width:] if len(rows) > limit else None
-    return Page([dict(zip(question.columns, row, strict=False)) for row in page], last)
+    return Page([dict(zip(query.columns, row, strict=False)) for row in page], last)
 
 
-async def count(db: Connection, question: Question) -> int:
-    """All rows that are asked for. Raises TooSlow."""
-    values: list[Any] = []
-    condition = filters.sql(question.filters, question.dataset, "r", values)
-    with _hurried():
-        found: int = await db.fetchval(
-            f'SELECT count(*) FROM data."{question.dataset.name}" r WHERE {condition}', *values, timeout=MOST_SECONDS
+async def count(db: Connection, query: RowQuery) -> int:
+    """Returns the number of all matching rows. Raises QueryTimeout."""
+    parameters: list[Any] = []
+    condition = filters.sql(query.filters, query.dataset, "r", parameters)
+    with _raise_query_timeout():
+        total: int = await db.fetchval(
+            f'SELECT count(*) FROM data."{query.dataset.name}" r WHERE {condition}',
+            *parameters,
+            timeout=TIMEOUT_SECONDS,
         )
-    return found
+    return total
 
 
-async def estimate(db: Connection, question: Question) -> int:
-    """As many as Postgres expects."""
-    values: list[Any] = []
-    condition = filters.sql(question.filters, question.dataset, "r", values)
+async def estimate(db: Connection, query: RowQuery) -> int:
+    """Returns the number of matching rows that Postgres' planner expects."""
+    parameters: list[Any] = []
+    condition = filters.sql(query.filters, query.dataset, "r", parameters)
     (plan,) = await db.fetchval(
-        f'EXPLAIN (FORMAT JSON) SELECT FROM data."{question.dataset.name}" r WHERE {condition}', *values
+        f'EXPLAIN (FORMAT JSON) SELECT FROM data."{query.dataset.name}" r WHERE {condition}', *parameters
     )
     return int(plan["Plan"]["Plan Rows"])
 
 
-class Stream:
-    """Rows as one moment had them, to be fetched within the transaction that it was opened in."""
+class RowStream:
+    """Rows of one snapshot, fetched through a cursor within the transaction that opened it."""
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
 
     @classmethod
-    async def open(cls, db: Connection, question: Question, *, ordered: bool, limit: int | None) -> Self:
-        """All rows, or so many; unless they are to be `ordered`, as they lie, for to sort a large table takes long."""
-        dataset = question.dataset
-        values: list[Any] = []
-        condition = filters.sql(question.filters, dataset, "r", values)
-        order = f"ORDER BY {ordering.sql(question.order, dataset, 'r')}" if ordered else ""
+    async def open(cls, db: Connection, query: RowQuery, *, ordered: bool, limit: int | None) -> Self:
+        """Opens a stream of all rows, or of `limit`. Unless `ordered`, in table order: sorting a large table is slow.
+
+        Raises QueryTimeout.
+        """
+        dataset = query.dataset
+        parameters: list[Any] = []
+        condition = filters.sql(query.filters, dataset, "r", parameters)
+        order = f"ORDER BY {ordering.sql(query.order, dataset, 'r')}" if ordered else ""
         statement = f"""
-            SELECT {_columns(question)} FROM data."{dataset.name}" r WHERE {condition} {order} LIMIT ${len(values) + 1}
+            SELECT {_columns(query)} FROM data."{dataset.name}" r WHERE {condition} {order}
+            LIMIT ${len(parameters) + 1}
             """
-        with _hurried():
-            return cls(await db.cursor(statement, *values, limit, timeout=MOST_SECONDS))
+        with _raise_query_timeout():
+            return cls(await db.cursor(statement, *parameters, limit, timeout=TIMEOUT_SECONDS))
 
-    async def fetch(self, most: int) -> list[tuple[Any, ...]]:
-        """The next ones; none at the end. Raises TooSlow."""
-        with _hurried():
-            return [tuple(row) for row in await self._cursor.fetch(most, timeout=MOST_SECONDS)]
+    async def fetch(self, limit: int) -> list[tuple[Any, ...]]:
+        """Returns the next rows, none at the end. Raises QueryTimeout."""
+        with _raise_query_timeout():
+            return [tuple(row) for row in await self._cursor.fetch(limit, timeout=TIMEOUT_SECONDS)]
 
 
-def _columns(question: Question) -> str:
-    return ", ".join(quoted("r", name) for name in question.columns)
+async def select_row(db: Connection, dataset: Dataset, key: str) -> dict[str, Any] | None:
+    """Returns the row with this key, or None. Commas separate the parts of a compound key. Raises InvalidKey."""
+    parts = parse_key(dataset, key)
+    conditions = " AND ".join(f'"{name}" = ${number}' for number, name in enumerate(dataset.key, 1))
+    selected = ", ".join(f'"{name}"' for name in columns(dataset))
+    row = await db.fetchrow(f'SELECT {selected} FROM data."{dataset.name}" WHERE {conditions}', *parts)
+    return dict(row) if row else None
+
+
+def parse_key(dataset: Dataset, key: str) -> list[Any]:
+    """Returns the values of the key's fields. Raises InvalidKey."""
+    parts = key.split(",") if len(dataset.key) > 1 else [key]
+    if len(parts) != len(dataset.key):
+        raise InvalidKey(f"The key has the parts {', '.join(dataset.key)}, separated by commas")
+    fields = columns(dataset)
+    parsed = []
+    for name, part in zip(dataset.key, parts, strict=True):
+        try:
+            parsed.append(values.read(fields[name].type, part))
+        except values.NotOfType as error:
+            raise InvalidKey(f"{name} {error}") from error
+    return parsed
+
+
+def _columns(query: RowQuery) -> str:
+    return ", ".join(quoted("r", name) for name in query.columns)
 
 
 @contextlib.contextmanager
-def _hurried() -> Iterator[None]:
+def _raise_query_timeout() -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise TooSlow(f"longer than {MOST_SECONDS:.0f} s") from error
+        raise QueryTimeout(f"longer than {TIMEOUT_SECONDS:.0f} s") from error

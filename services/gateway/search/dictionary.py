@@ -101,7 +101,7 @@ async def list_words(
             version=fresh.counted,
             dataset_version=fresh.dataset,
         )
-    return etags.answer(found, if_none_match)
+    return etags.respond(found, if_none_match)
 
 
 @get(
@@ -137,7 +137,7 @@ async def read_dictionary(
         await _ask(pool, relay, dataset, fresh.counted)
     data = [_entry(*pair) for pair in zip(words, defined, strict=True)]
     much = _how_much(defined) if declared.dictionary else "not_declared"
-    return etags.answer(Entries(data, much, fresh.counted, fresh.dataset), if_none_match)
+    return etags.respond(Entries(data, much, fresh.counted, fresh.dataset), if_none_match)
 
 
 async def _ask(pool: Pool, relay: Relay, dataset: str, version: int) -> None:

@@ -9,7 +9,7 @@ from litestar.params import Parameter
 
 from services.gateway.catalog import Catalog
 from services.gateway.http import auth
-from services.gateway.http.openapi import Asking
+from services.gateway.http.openapi import FieldQuery
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.search import search_request
@@ -34,7 +34,7 @@ class Suggestions(msgspec.Struct, frozen=True):
     summary="Search a dataset",
     description=search_request.DESCRIPTION,
     opt={"scope": "read", "any_query": True},
-    operation_class=Asking,
+    operation_class=FieldQuery,
     responses=responses(404, 422, 503),
 )
 async def search(
@@ -59,7 +59,7 @@ async def search(
 ) -> Answer[Found]:
     """Stemmed in the dataset's language."""
     declared = await catalog.dataset(pool, dataset)
-    known = auth.parameters(request)
+    known = auth.query_parameters(request)
     given: dict[str, Any] = {}
     for name, text in request.query_params.multi_items():
         if name not in known:

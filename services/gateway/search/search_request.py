@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from services.gateway.http import preferences, row_query
-from services.gateway.http.min_version import reach
+from services.gateway.http.min_version import wait_for_version
 from services.gateway.http.problems import Detail, Problem
 from services.gateway.http.row_query import OPERATORS
 from shared.catalog.dataset import Dataset, Search
@@ -55,7 +55,7 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -> Question:
     """`known` are parameters that are no fields. Raises Problem 422, and for a dataset without search."""
     search = refuse_unsearched(dataset)
-    asked = row_query.to_question(dataset, body.given, set(known), order=body.sort, select=None)
+    asked = row_query.parse_row_query(dataset, body.given, set(known), order=body.sort, select=None)
     if body.q.strip() and body.words:
         detail = Detail(code="unfit_parameter", column="words", detail="q and words: ask for the one or the other.")
         raise Problem(422, "unfit_parameter", detail.detail, errors=[detail])
@@ -76,7 +76,7 @@ def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -
     try:
         check(dataset, search, question)
     except BadQuestion as error:
-        raise row_query.to_problem(error) from error
+        raise row_query.invalid_query([error]) from error
     return question
 
 
@@ -104,12 +104,12 @@ async def answer(
             return (await select_fresh(db, dataset.name)).indexed
 
     behind = f"{dataset.name} is not searchable yet up to version {min_version}."
-    reached = await reach(indexed, min_version, prefer, behind, stopping=stopping)
+    reached = await wait_for_version(indexed, min_version, prefer, behind, stopping=stopping)
     try:
         async with pool.acquire() as db:
             found = await find(db, dataset, question)
     except BadQuestion as error:
-        raise row_query.to_problem(error) from error
+        raise row_query.invalid_query([error]) from error
     except NotBuilt as error:
         raise Problem(
             503,

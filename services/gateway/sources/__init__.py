@@ -1,4 +1,4 @@
-"""Sources: synced on request and on schedule."""
+"""Sources: sync rows from external APIs, on request and on schedule."""
 
 from services.gateway.sources import routes, schedule_routes
 

@@ -1,17 +1,18 @@
-"""POST /v1/datasets/{dataset}/syncs and GET /v1/datasets/{dataset}/sources: rows from outside, fetched on demand."""
+"""POST /v1/datasets/{dataset}/syncs: starts a sync; GET /v1/datasets/{dataset}/sources: lists sources."""
 
 import asyncio
 import datetime as dt
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Request, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
-from litestar.params import Parameter
+from litestar.openapi.spec import OpenAPIType, Operation, Schema
 
 from services.gateway.catalog import Catalog
+from services.gateway.http import json_body
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import queries
@@ -28,16 +29,20 @@ from shared.db import Pool
 LARGEST_BYTES = 1 << 16
 
 
-class Sync(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is sent."""
+class SyncBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of the request."""
 
     source: str | None = None
 
 
-class SourceBody(msgspec.Struct, frozen=True):
-    """A source of a dataset: as declared, how far it was read, when it is due next, and its last sync.
+SYNC_BODY = msgspec.json.Decoder(SyncBody)
+EXPECTED = 'The body must be a JSON object, {"source": "..."}, or empty.'
 
-    `cursor` is null for a source that is read anew each time, `next_at` for one without a schedule.
+
+class SourceBody(msgspec.Struct, frozen=True):
+    """A source of a dataset: its declaration, its cursor, its next tick and its last sync.
+
+    `cursor` is null for a source that each sync reads from the beginning, `next_at` for one without a schedule.
     """
 
     name: str
@@ -49,35 +54,36 @@ class SourceBody(msgspec.Struct, frozen=True):
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """As declared."""
+    """The sources of a dataset, in declared order."""
 
     data: list[SourceBody]
 
 
 @dataclass
 class SyncOperation(Operation):
-    """An operation whose body may be left out."""
+    """An operation with an optional body."""
 
     def __post_init__(self) -> None:
-        """Called by Litestar."""
+        """Describes the body."""
         body = Schema(type=OpenAPIType.OBJECT, properties={"source": Schema(type=OpenAPIType.STRING)})
-        self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=body)}, required=False)
+        self.request_body = json_body.describe(body, required=False)
 
 
 @post(
     "/v1/datasets/{dataset:str}/syncs",
     tags=["sources"],
-    summary="Pull the rows of a source",
-    description="As a job, like a file; a dataset with a single source needs no body. While a sync of the source is"
-    " under way no other begins: the answer is that job, with `Millrace-Attached: true`. `Prefer: wait=N` waits for the"
-    " job to end; with an `Idempotency-Key` the same request can be sent again safely.",
+    summary="Sync a source",
+    description="Creates a job that pulls the rows of the source. The body may be omitted if the dataset has a single"
+    " source. Only one sync of a source runs at a time: if one is running, the response is that job, with"
+    " `Millrace-Attached: true`. `Prefer: wait=N` waits for the job to finish. Send an `Idempotency-Key` to retry the"
+    " request safely.",
     opt={"scope": "write"},
     status_code=202,
     request_max_body_size=LARGEST_BYTES,
     operation_class=SyncOperation,
     responses={
         **responses(400, 404, 413, 422),
-        200: ResponseSpec(data_container=JobBody, description="The job, ended"),
+        200: ResponseSpec(data_container=JobBody, description="The finished job"),
     },
 )
 async def start_sync(
@@ -87,37 +93,38 @@ async def start_sync(
     submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
-    """The job that begins, or the one under way."""
+    """Returns the new job, or the one that is running."""
     declared = await catalog.dataset(pool, dataset)
-    source = _source(declared, _read(await request.body()))
+    source = _find_source(declared, _decode(await request.body()))
     command = PullPage(dataset=dataset, job_id=uuid7(), source=source, chunk=1)
     mode: Mode = "upsert" if declared.keyed else "append"
-    job = syncs.sync_request(command, mode, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await submitter.accept(job), prefer)
+    sync = syncs.sync_request(command, mode, api_key=request.user.id, idempotency_key=idempotency_key)
+    return await respond(pool, stopping, await submitter.accept(sync), prefer)
 
 
 @get(
     "/v1/datasets/{dataset:str}/sources",
     tags=["sources"],
-    summary="The sources of a dataset",
-    description="Each as declared (a secret is declared by its name alone), with its cursor, the time of its next tick"
-    " and its last sync.",
+    summary="List sources of a dataset",
+    description="Returns the declaration of each source (which contains only the names of secrets), its cursor, the"
+    " time of its next tick and its last sync.",
     opt={"scope": "read"},
     responses=responses(404),
 )
 async def list_sources(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Sources]:
-    """In declared order."""
+    """Returns the sources in declared order."""
     declared = await catalog.dataset(pool, dataset)
     async with pool.acquire() as db:
         cursors = await syncs.select_cursors(db, dataset)
-        due = {one.source: one.next_at for one in await schedules.select_all(db) if one.dataset == dataset}
+        scheduled = await schedules.select_schedules(db)
         jobs = {}
         for name, job_id in (await syncs.select_last(db, dataset)).items():
             if (found := await queries.select_job(db, job_id)) is not None:
                 jobs[name] = to_body(*found)
+    next_ticks = {entry.source: entry.next_at for entry in scheduled if entry.dataset == dataset}
     links = {"syncs": f"/v1/datasets/{dataset}/syncs", "dataset": f"/v1/datasets/{dataset}"}
     return Answer(
         Sources(
@@ -126,7 +133,7 @@ async def list_sources(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Sou
                     name=source.name,
                     declaration=msgspec.to_builtins(source),
                     cursor=cursors.get(source.name),
-                    next_at=due.get(source.name),
+                    next_at=next_ticks.get(source.name),
                     last_job=jobs.get(source.name),
                     links=links,
                 )
@@ -136,28 +143,20 @@ async def list_sources(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Sou
     )
 
 
-def _read(body: bytes) -> str | None:
-    """The source's name, if one is given. Raises Problem 400 or 422."""
-    if not body.strip():
-        return None
-    shape = 'The body must be a JSON object, {"source": "..."}, or empty.'
-    try:
-        return msgspec.json.decode(body, type=Sync).source
-    except msgspec.ValidationError as error:
-        raise Problem(422, "invalid_body", f"{shape} {error}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, "invalid_json", f"{shape} {error}.") from error
+def _decode(body: bytes) -> str | None:
+    """Returns the name of the source, or None if the body has none. Raises Problem 400 or 422."""
+    return json_body.decode(body, SYNC_BODY, EXPECTED).source if body.strip() else None
 
 
-def _source(dataset: Dataset, wanted: str | None) -> str:
-    """The one that is meant. Raises Problem 404 or 422, which names those that there are."""
+def _find_source(dataset: Dataset, name: str | None) -> str:
+    """Returns the name, or that of the only source. Raises Problem 404 or 422 with the names of all sources."""
     names = [source.name for source in dataset.sources]
     known = f"{dataset.name} has the sources {', '.join(names)}." if names else f"{dataset.name} has no sources."
-    if wanted is None:
+    if name is None:
         if len(names) != 1:
-            hint = 'Say which: {"source": "..."}.' if names else "Declare one under `sources` in the dataset."
+            hint = 'Name one of them: {"source": "..."}.' if names else "Declare one under `sources` in the dataset."
             raise Problem(422, "source_missing", known, hint=hint)
         return names[0]
-    if wanted not in names:
-        raise not_found("source", wanted, hint=known)
-    return wanted
+    if name not in names:
+        raise not_found("source", name, hint=known)
+    return name

@@ -1,4 +1,4 @@
-"""When each schedule is due, what is to become of its ticks, and what became of those before."""
+"""Schedules of sources and their ticks: which ticks are due, and queries."""
 
 import datetime as dt
 from typing import Any, Literal
@@ -9,14 +9,15 @@ import msgspec
 from shared.catalog.schedule import Schedule, mistakes, next_after
 from shared.db import Connection
 
-Fate = Literal["ran", "skipped", "missed"]
-FATES: tuple[Fate, ...] = ("ran", "skipped", "missed")
-AT_ONCE = 1000
-LOCK = 0x7469636B
+TickFate = Literal["ran", "skipped", "missed"]
+TICK_FATES: tuple[TickFate, ...] = ("ran", "skipped", "missed")
+MAX_TICKS = 1000
+"""Ticks of a schedule that one transaction fires; after a long outage, the next transaction continues."""
+DECLARATIONS_LOCK = 0x7469636B
 
 
-class Scheduled(msgspec.Struct, frozen=True):
-    """A schedule and its next tick."""
+class SourceSchedule(msgspec.Struct, frozen=True):
+    """The schedule of a source and the time of its next tick."""
 
     dataset: str
     source: str
@@ -24,110 +25,110 @@ class Scheduled(msgspec.Struct, frozen=True):
     next_at: dt.datetime
 
 
-class Due(msgspec.Struct, frozen=True):
-    """Ticks that have come: the `last` one and those `before` it; `runs` if the last is not too late; and the next."""
+class DueTicks(msgspec.Struct, frozen=True):
+    """Due ticks, and the time of the next one. Of these only the last may run: it `runs` unless it is too late."""
 
-    before: list[dt.datetime]
+    earlier: list[dt.datetime]
     last: dt.datetime
     runs: bool
     next_at: dt.datetime
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """What became of a tick. `job_id` is the sync that it began, or for which it was skipped."""
+    """A past tick. `job_id` is the sync that it started, or the running one that it was skipped for."""
 
     due_at: dt.datetime
-    fate: Fate
+    fate: TickFate
     job_id: UUID | None
 
 
-def decide(schedule: Schedule, due_at: dt.datetime, now: dt.datetime) -> Due:
-    """Of a tick that is due at or before `now`, and those that have come since, at most AT_ONCE of them."""
-    before: list[dt.datetime] = []
+def find_due_ticks(schedule: Schedule, due_at: dt.datetime, now: dt.datetime) -> DueTicks:
+    """Returns the ticks from `due_at` to `now`, at most MAX_TICKS before the last one."""
+    earlier: list[dt.datetime] = []
     last, following = due_at, next_after(schedule, due_at)
-    while following <= now and len(before) < AT_ONCE:
-        before.append(last)
+    while following <= now and len(earlier) < MAX_TICKS:
+        earlier.append(last)
         last, following = following, next_after(schedule, following)
-    # If there are still more, this one is not the last: then none of these runs.
+    # If more ticks are due, a later one may run instead of this one.
     runs = following > now and now - last <= dt.timedelta(seconds=schedule.catch_up_seconds)
-    return Due(before, last, runs, following)
+    return DueTicks(earlier, last, runs, following)
 
 
-async def keep_in_step(db: Connection) -> None:
-    """With the declarations: a new or changed schedule is due next after now, one that is gone never again."""
-    # Without the lock, a gateway that has read an old declaration could undo what another has learned from a newer one.
-    await db.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+async def apply_declarations(db: Connection) -> None:
+    """Inserts, updates and deletes schedules as declared. A new cron or time zone takes effect from now on."""
+    # Without the lock, a gateway with an older declaration could overwrite a newer schedule.
+    await db.execute("SELECT pg_advisory_xact_lock($1)", DECLARATIONS_LOCK)
     now: dt.datetime = await db.fetchval("SELECT now()")
     declared = await _select_declared(db)
-    kept = {(one.dataset, one.source): one for one in await select_all(db)}
+    stored = {(entry.dataset, entry.source): entry for entry in await select_schedules(db)}
     for (dataset, source), schedule in declared.items():
-        before = kept.get((dataset, source))
+        before = stored.get((dataset, source))
         if mistakes(schedule):
-            continue  # of a time zone that is not known here, another gateway may know
-        if before is None or _times(before.schedule) != _times(schedule):
-            await _upsert(db, Scheduled(dataset, source, schedule, next_after(schedule, now)))
+            continue  # another gateway may know the time zone
+        if before is None or _timing(before.schedule) != _timing(schedule):
+            await _upsert(db, SourceSchedule(dataset, source, schedule, next_after(schedule, now)))
         elif before.schedule != schedule:
-            await _update_terms(db, dataset, source, schedule)
-    for dataset, source in kept.keys() - declared.keys():
+            await _update_options(db, dataset, source, schedule)
+    for dataset, source in stored.keys() - declared.keys():
         await db.execute("DELETE FROM schedules WHERE dataset = $1 AND source = $2", dataset, source)
 
 
-async def select_all(db: Connection) -> list[Scheduled]:
-    """By dataset and source."""
+async def select_schedules(db: Connection) -> list[SourceSchedule]:
+    """Returns all schedules, sorted by dataset and source."""
     rows = await db.fetch("SELECT dataset, source, schedule, next_at FROM schedules ORDER BY dataset, source")
-    return [_scheduled(row) for row in rows]
+    return [_to_source_schedule(row) for row in rows]
 
 
 async def select_due(db: Connection) -> list[tuple[str, str]]:
-    """Dataset and source of those whose time has come."""
+    """Returns dataset and source of the schedules with a due tick, the longest overdue first."""
     rows = await db.fetch("SELECT dataset, source FROM schedules WHERE next_at <= now() ORDER BY next_at")
     return [(row["dataset"], row["source"]) for row in rows]
 
 
-async def lock_due(db: Connection, dataset: str, source: str) -> tuple[Scheduled, dt.datetime] | None:
-    """The schedule and Postgres' time, unless another gateway has it or had it: whoever gets it fires its ticks."""
+async def lock_due(db: Connection, dataset: str, source: str) -> tuple[SourceSchedule, dt.datetime] | None:
+    """Locks a due schedule and returns it with Postgres' time, or None if another gateway locks or has fired it."""
     row = await db.fetchrow(
         "SELECT dataset, source, schedule, next_at, now() FROM schedules"
         " WHERE dataset = $1 AND source = $2 AND next_at <= now() FOR UPDATE SKIP LOCKED",
         dataset,
         source,
     )
-    return (_scheduled(row), row["now"]) if row else None
+    return (_to_source_schedule(row), row["now"]) if row else None
 
 
-async def insert_missed(db: Connection, one: Scheduled, ticks: list[dt.datetime]) -> set[dt.datetime]:
-    """As missed until something better becomes of them; returns those that were not decided before."""
+async def insert_ticks(db: Connection, entry: SourceSchedule, ticks: list[dt.datetime]) -> set[dt.datetime]:
+    """Inserts ticks as missed; returns those that are new."""
     rows = await db.fetch(
         "INSERT INTO ticks (dataset, source, due_at, fate) SELECT $1, $2, due_at, 'missed'"
         " FROM unnest($3::timestamptz[]) AS t (due_at) ON CONFLICT DO NOTHING RETURNING due_at",
-        one.dataset,
-        one.source,
+        entry.dataset,
+        entry.source,
         ticks,
     )
     return {row["due_at"] for row in rows}
 
 
-async def update_tick(db: Connection, one: Scheduled, tick: Tick) -> None:
-    """What became of it after all."""
+async def update_tick(db: Connection, entry: SourceSchedule, tick: Tick) -> None:
+    """Updates the fate and the job of a tick."""
     await db.execute(
         "UPDATE ticks SET fate = $4, job_id = $5 WHERE dataset = $1 AND source = $2 AND due_at = $3",
-        one.dataset,
-        one.source,
+        entry.dataset,
+        entry.source,
         tick.due_at,
         tick.fate,
         tick.job_id,
     )
 
 
-async def update_next(db: Connection, one: Scheduled, next_at: dt.datetime) -> None:
-    """The ticks until then are decided."""
+async def update_next_at(db: Connection, entry: SourceSchedule, next_at: dt.datetime) -> None:
+    """Updates the time of the next tick."""
     await db.execute(
-        "UPDATE schedules SET next_at = $3 WHERE dataset = $1 AND source = $2", one.dataset, one.source, next_at
+        "UPDATE schedules SET next_at = $3 WHERE dataset = $1 AND source = $2", entry.dataset, entry.source, next_at
     )
 
 
 async def select_ticks(db: Connection, limit: int) -> dict[tuple[str, str], list[Tick]]:
-    """The last ones of every schedule, newest first."""
+    """Returns the last ticks of every schedule, newest first, by dataset and source."""
     rows = await db.fetch(
         """
         SELECT s.dataset, s.source, t.due_at, t.fate, t.job_id FROM schedules s CROSS JOIN LATERAL (
@@ -136,16 +137,16 @@ async def select_ticks(db: Connection, limit: int) -> dict[tuple[str, str], list
         """,
         limit,
     )
-    found: dict[tuple[str, str], list[Tick]] = {}
+    ticks: dict[tuple[str, str], list[Tick]] = {}
     for row in rows:
-        found.setdefault((row["dataset"], row["source"]), []).append(Tick(row["due_at"], row["fate"], row["job_id"]))
-    return found
+        ticks.setdefault((row["dataset"], row["source"]), []).append(Tick(row["due_at"], row["fate"], row["job_id"]))
+    return ticks
 
 
-async def select_fates(db: Connection) -> dict[Fate, int]:
-    """How many ticks of the last hour came to what."""
+async def count_ticks(db: Connection) -> dict[TickFate, int]:
+    """Returns the number of ticks of the last hour by fate."""
     rows = await db.fetch("SELECT fate, count(*) FROM ticks WHERE decided_at > now() - interval '1 hour' GROUP BY fate")
-    return {**dict.fromkeys(FATES, 0), **{row["fate"]: row["count"] for row in rows}}
+    return {**dict.fromkeys(TICK_FATES, 0), **{row["fate"]: row["count"] for row in rows}}
 
 
 async def _select_declared(db: Connection) -> dict[tuple[str, str], Schedule]:
@@ -159,18 +160,18 @@ async def _select_declared(db: Connection) -> dict[tuple[str, str], Schedule]:
     return {(row["dataset"], row["source"]): msgspec.convert(row["schedule"], Schedule) for row in rows}
 
 
-async def _upsert(db: Connection, one: Scheduled) -> None:
+async def _upsert(db: Connection, entry: SourceSchedule) -> None:
     await db.execute(
         "INSERT INTO schedules (dataset, source, schedule, next_at) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (dataset, source) DO UPDATE SET schedule = excluded.schedule, next_at = excluded.next_at",
-        one.dataset,
-        one.source,
-        msgspec.to_builtins(one.schedule),
-        one.next_at,
+        entry.dataset,
+        entry.source,
+        msgspec.to_builtins(entry.schedule),
+        entry.next_at,
     )
 
 
-async def _update_terms(db: Connection, dataset: str, source: str, schedule: Schedule) -> None:
+async def _update_options(db: Connection, dataset: str, source: str, schedule: Schedule) -> None:
     await db.execute(
         "UPDATE schedules SET schedule = $3 WHERE dataset = $1 AND source = $2",
         dataset,
@@ -179,9 +180,9 @@ async def _update_terms(db: Connection, dataset: str, source: str, schedule: Sch
     )
 
 
-def _times(schedule: Schedule) -> tuple[str, str]:
+def _timing(schedule: Schedule) -> tuple[str, str]:
     return schedule.cron, schedule.timezone
 
 
-def _scheduled(row: Any) -> Scheduled:
-    return Scheduled(row["dataset"], row["source"], msgspec.convert(row["schedule"], Schedule), row["next_at"])
+def _to_source_schedule(row: Any) -> SourceSchedule:
+    return SourceSchedule(row["dataset"], row["source"], msgspec.convert(row["schedule"], Schedule), row["next_at"])

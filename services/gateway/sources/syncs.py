@@ -1,4 +1,4 @@
-"""Syncs: the kind of job, and queries about the last sync and the cursor of each source."""
+"""Syncs: the kind of job, its request, and queries about the last sync and the cursor of each source."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from shared.db import Connection
 
 
 async def follow_pulled(event: SourcePulled, db: Connection) -> JobEvents:
-    """The source has no more pages: the number of chunks is known."""
+    """Records the number of chunks, which is known when the source has no more pages."""
     job = await queries.lock_job(db, event.job_id)
     if job is None:
         return []
@@ -41,7 +41,7 @@ SYNC = kinds.register(
 def sync_request(
     command: PullPage, mode: Mode, *, api_key: str | None, idempotency_key: str | None, overlap: bool = False
 ) -> JobRequest:
-    """Returns the request for a sync; one that may overlap with others does not have its source to itself."""
+    """Returns the request for a sync; with `overlap` it runs beside other syncs of its source."""
     target = None if overlap else command.source
     return kinds.request(
         SYNC, command, target, api_key=api_key, idempotency_key=idempotency_key, mode=mode, source=command.source
@@ -49,12 +49,12 @@ def sync_request(
 
 
 async def select_mode(db: Connection, dataset: str) -> Mode:
-    """What a sync does with rows of a dataset: those without a key can only be appended."""
+    """Returns the mode of the dataset's syncs: upsert, or append if it has no primary key."""
     return "upsert" if (await ledger.select_dataset(db, dataset)).keyed else "append"
 
 
 async def select_last(db: Connection, dataset: str) -> dict[str, UUID]:
-    """The newest sync of each source that was ever pulled."""
+    """Returns the last sync of each source that has one."""
     rows = await db.fetch(
         "SELECT DISTINCT ON (source) source, id FROM jobs WHERE kind = $2 AND dataset = $1 ORDER BY source, id DESC",
         dataset,
@@ -64,6 +64,6 @@ async def select_last(db: Connection, dataset: str) -> dict[str, UUID]:
 
 
 async def select_cursors(db: Connection, dataset: str) -> dict[str, str | None]:
-    """How far each source was read, as the ingestor has it."""
+    """Returns the cursor of each source, which the ingestor stores."""
     rows = await db.fetch("SELECT source, cursor FROM ingestor.sources WHERE dataset = $1", dataset)
     return {row["source"]: row["cursor"] for row in rows}

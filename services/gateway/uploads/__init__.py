@@ -1,1 +1,1 @@
-"""Uploads: the body of a request as a file, decompressed and in UTF-8."""
+"""Uploads: read a file from the body of a request, decompressed and in UTF-8."""

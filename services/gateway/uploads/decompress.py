@@ -1,4 +1,4 @@
-"""Compressed uploads become what they were, a megabyte at a time, so that no bomb fills the memory or the spool."""
+"""Streaming decompression of gzip and zstd, with limits on memory and on the compression ratio (zip bombs)."""
 
 import sys
 import zlib
@@ -15,49 +15,49 @@ else:
 Coding = Literal["gzip", "zstd"]
 
 MAGICS: dict[bytes, Coding] = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-GIVEN_BYTES = 1 << 14
-MADE_BYTES = 1 << 20
-RATIO = 200
+INPUT_BYTES = 1 << 14
+OUTPUT_BYTES = 1 << 20
+MAX_RATIO = 200
 RATIO_FROM_BYTES = 10 << 20
-"""Little text is often repetitive; so much of it is not."""
+"""Output from which on the ratio is limited: small files may be very repetitive."""
 ZSTD: dict[int, int] = {DecompressionParameter.window_log_max: 23}
-"""8 MiB of memory, as RFC 9659 has it: all that zstd needs without --ultra and --long."""
+"""A window of 8 MiB (RFC 9659), which is enough for zstd without --ultra and --long."""
 
 
-def coding_of(start: bytes) -> Coding | None:
-    """Of bytes that begin as compressed files do."""
+def detect_coding(start: bytes) -> Coding | None:
+    """Returns the coding whose magic number the file begins with."""
     return next((coding for magic, coding in MAGICS.items() if start.startswith(magic)), None)
 
 
-class Inflater:
-    """One compressed file, or several one after another (RFC 1952 and 8878), which count as one."""
+class Decompressor:
+    """Decompresses one file. Concatenated members or frames (RFC 1952 and 8878) count as one file."""
 
     def __init__(self, coding: Coding) -> None:
         self._coding = coding
         self._member: _Gzip | ZstdDecompressor | None = None
-        self._given = 0
-        self._made = 0
+        self._input_bytes = 0
+        self._output_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes make, in pieces of a megabyte at most. Raises Problem 413 or 422."""
-        for start in range(0, len(data), GIVEN_BYTES):
-            yield from self._inflate(data[start : start + GIVEN_BYTES])
+        """Yields the decompressed data, in pieces of OUTPUT_BYTES at most. Raises Problem 413 or 422."""
+        for start in range(0, len(data), INPUT_BYTES):
+            yield from self._decompress(data[start : start + INPUT_BYTES])
 
     def end(self) -> Iterator[bytes]:
-        """Nothing. Raises Problem 422 if the file has no end."""
+        """Yields nothing. Raises Problem 422 if the file is truncated."""
         if self._member is not None:
             raise self._corrupt("the end is missing")
         yield from ()
 
-    def _inflate(self, data: bytes) -> Iterator[bytes]:
-        self._given += len(data)
+    def _decompress(self, data: bytes) -> Iterator[bytes]:
+        self._input_bytes += len(data)
         while data or self._member is not None:
             if self._member is None:
                 if self._coding == "gzip" and not (data := data.lstrip(b"\0")):
-                    return  # padding, as on tapes
+                    return  # zero padding after the last member
                 self._member = _Gzip() if self._coding == "gzip" else ZstdDecompressor(options=ZSTD)
             try:
-                piece = self._member.decompress(data, MADE_BYTES)
+                piece = self._member.decompress(data, OUTPUT_BYTES)
             except (zlib.error, ZstdError) as error:
                 raise self._corrupt(str(error).rpartition(": ")[2]) from error
             if piece:
@@ -71,22 +71,24 @@ class Inflater:
                 data = b""
 
     def _count(self, size: int) -> None:
-        self._made += size
-        if self._made > RATIO_FROM_BYTES and self._made > RATIO * self._given:
+        self._output_bytes += size
+        if self._output_bytes > RATIO_FROM_BYTES and self._output_bytes > MAX_RATIO * self._input_bytes:
             raise Problem(
                 413,
                 "compression_ratio",
-                f"The file becomes more than {RATIO} times as large when it is inflated.",
-                hint="Send it uncompressed if it really is.",
+                f"The file is more than {MAX_RATIO} times as large when decompressed.",
+                hint="If that is intended, send the file uncompressed.",
             )
 
     def _corrupt(self, reason: str) -> Problem:
         hint = "Compress the file again" + (", without --long and --ultra." if self._coding == "zstd" else ".")
-        return Problem(422, "corrupt_compression", f"The {self._coding} data can't be inflated: {reason}.", hint=hint)
+        return Problem(
+            422, "corrupt_compression", f"The {self._coding} data can't be decompressed: {reason}.", hint=hint
+        )
 
 
 class _Gzip:
-    """One member, with the interface that zstd's decompressor has."""
+    """One gzip member, with the interface of ZstdDecompressor."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(wbits=31)

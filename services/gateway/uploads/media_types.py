@@ -1,4 +1,4 @@
-"""The kinds of files that can be imported, by what their type or their name says."""
+"""Media types that can be imported, by content type or by file name."""
 
 from pathlib import PurePath
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from shared.contracts.parts import Format
 
 
 class Media(NamedTuple):
-    """`delimiter` is the one that such files have if nothing is said."""
+    """A file format; `delimiter` is its default one."""
 
     format: Format
     delimiter: str = ","
@@ -22,18 +22,18 @@ TYPES = {
     "application/jsonl": NDJSON,
     "application/json": JSON,
 }
-ENDINGS = {".csv": CSV, ".tsv": TSV, ".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON}
+EXTENSIONS = {".csv": CSV, ".tsv": TSV, ".ndjson": NDJSON, ".jsonl": NDJSON, ".json": JSON}
 COMPRESSED = (".gz", ".zst")
 FORM = "multipart/form-data"
 ACCEPTED = ("text/csv", "text/tab-separated-values", "application/x-ndjson", "application/json", FORM)
 
 
-def media_of_type(kind: str) -> Media | None:
-    """Of a content type without its parameters."""
-    return TYPES.get(kind)
+def media_of_type(content_type: str) -> Media | None:
+    """Returns the media of a content type without parameters."""
+    return TYPES.get(content_type)
 
 
 def media_of_name(name: str) -> Media | None:
-    """Of a file name, like `contacts.csv` or `contacts.ndjson.gz`."""
+    """Returns the media of a file name like `contacts.csv` or `contacts.ndjson.gz`."""
     path = PurePath(name.lower())
-    return ENDINGS.get((PurePath(path.stem) if path.suffix in COMPRESSED else path).suffix)
+    return EXTENSIONS.get((PurePath(path.stem) if path.suffix in COMPRESSED else path).suffix)

@@ -1,4 +1,4 @@
-"""The one file in a form (multipart/form-data), while the form comes in."""
+"""Streams the single file of a multipart/form-data body."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,16 +12,16 @@ LARGEST_HEADER = 8192
 
 
 async def open_form(pieces: AsyncIterator[bytes], boundary: str) -> tuple[MultipartSegment, AsyncIterator[bytes]]:
-    """The part that has a file name, and its bytes; other parts are passed over. Raises Problem 400 or 422."""
+    """Returns the part that has a file name, and its bytes; skips other parts. Raises Problem 400 or 422."""
     events = _events(pieces, boundary)
     async for event in events:
         if _is_file(event):
             return event, _content(events)
-    raise Problem(422, "no_file", "The form has no file in it.", hint='With curl: -F "file=@contacts.csv"')
+    raise Problem(422, "no_file", "The form contains no file.", hint='With curl: -F "file=@contacts.csv"')
 
 
 async def _events(pieces: AsyncIterator[bytes], boundary: str) -> AsyncIterator[Any]:
-    """As the parser tells them: a segment, its bytes, None at its end."""
+    """Yields for each part of the form: its segment, its bytes, and None at its end."""
     try:
         with PushMultipartParser(unquote(boundary), max_header_size=LARGEST_HEADER) as parser:
             async for piece in pieces:
@@ -32,15 +32,17 @@ async def _events(pieces: AsyncIterator[bytes], boundary: str) -> AsyncIterator[
 
 
 async def _content(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    """Of the part that has begun. The rest of the form is read too: only then it was not cut off."""
-    inside = True
+    """Yields the bytes of the current part, and reads the rest of the form to detect a truncated one."""
+    in_part = True
     async for event in events:
         if event is None:
-            inside = False
-        elif inside:
+            in_part = False
+        elif in_part:
             yield bytes(event)
         elif _is_file(event):
-            raise Problem(422, "several_files", "The form has more than one file in it.", hint="Send one at a time.")
+            raise Problem(
+                422, "several_files", "The form contains more than one file.", hint="Send one file per request."
+            )
 
 
 def _is_file(event: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How the API's description shows an upload: Litestar does not see the body, since it is streamed."""
+"""OpenAPI description of an upload, which Litestar can't see because the body is streamed."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from services.gateway.uploads.media_types import ACCEPTED, FORM
 
 
 @dataclass
-class Upload(Operation):
+class UploadOperation(Operation):
     """An operation whose body is a file, raw or in a form."""
 
     def __post_init__(self) -> None:
-        """The description of the body."""
-        files = {kind: Schema(type=OpenAPIType.STRING, content_media_type=kind) for kind in ACCEPTED if kind != FORM}
+        """Describes the body."""
+        files = {name: Schema(type=OpenAPIType.STRING, content_media_type=name) for name in ACCEPTED if name != FORM}
         form = Schema(type=OpenAPIType.OBJECT, properties={"file": files["text/csv"]}, required=["file"])
-        content = {kind: OpenAPIMediaType(schema=schema) for kind, schema in {**files, FORM: form}.items()}
+        content = {name: OpenAPIMediaType(schema=schema) for name, schema in {**files, FORM: form}.items()}
         self.request_body = RequestBody(content=content, required=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
 
 from shared.catalog.dictionary import Dictionary
@@ -52,16 +52,16 @@ def is_askable(word: str) -> bool:
 
 def question(
     dataset: str, dictionary: Dictionary, word: str, environment: Mapping[str, str]
-) -> tuple[httpx.Request, tuple[str, ...]]:
+) -> tuple[httpx2.Request, tuple[str, ...]]:
     """The request, and the texts that must not be seen in any problem. Raises Permanent."""
     base = endpoint.base(f"The dictionary of {dataset}", dictionary.url, environment)
     headers: dict[str, str] = {}
     params: dict[str, str | int | float | bool] = {}
     secrets = endpoint.authorize(dictionary.auth, environment, headers, params)
     try:
-        url = httpx.URL(base.replace("{word}", quote(word, safe="")))
-        return httpx.Request("GET", url.copy_merge_params(params), headers=headers), secrets
-    except (httpx.InvalidURL, ValueError):
+        url = httpx2.URL(base.replace("{word}", quote(word, safe="")))
+        return httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets
+    except (httpx2.InvalidURL, ValueError):
         raise endpoint.wrong("source_forbidden", f"The dictionary of {dataset} has a URL that is none.") from None
 
 

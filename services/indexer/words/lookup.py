@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import msgspec
 import structlog
 
@@ -130,7 +130,7 @@ class Inquiry:
         except NotThere:
             return None
         except dictionary_api.Unreadable as error:
-            detail = f"What {httpx.URL(request.url).host} says about {word!r} can't be read: {error}."
+            detail = f"What {httpx2.URL(request.url).host} says about {word!r} can't be read: {error}."
             raise Later(None, Problem(code="source_unreadable", detail=detail)) from None
 
     def _fail(self, word: str, error: Later | Permanent) -> None:

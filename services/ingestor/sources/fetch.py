@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import httpx
+import httpx2
 
 from services.ingestor.sources import mapping, paginators
 from services.ingestor.sources.paginators import Page, Place
@@ -17,7 +17,7 @@ from shared.outgoing.http_client import Visit, place
 class Question(NamedTuple):
     """A request, and the texts that must not be seen in any problem."""
 
-    request: httpx.Request
+    request: httpx2.Request
     secrets: tuple[str, ...]
 
 
@@ -50,15 +50,15 @@ def ask(source: Source, at: Place, since: str | None, environment: Mapping[str, 
         params |= paginators.parameters(source.paginator, at)
     secrets = endpoint.authorize(source.auth, environment, headers, params)
     try:
-        url = httpx.URL(base)
+        url = httpx2.URL(base)
         if link is not None:
             url = _within(url, url.join(link))
-        return Question(httpx.Request("GET", url.copy_merge_params(params), headers=headers), secrets)
-    except (httpx.InvalidURL, ValueError):
+        return Question(httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets)
+    except (httpx2.InvalidURL, ValueError):
         raise endpoint.wrong("source_forbidden", f"The source {source.name} has a URL that is none.") from None
 
 
-def _within(base: httpx.URL, link: httpx.URL) -> httpx.URL:
+def _within(base: httpx2.URL, link: httpx2.URL) -> httpx2.URL:
     """The link, if it stays where the source is: another host must not be told its secret."""
     if (link.scheme, link.raw_host, link.port) != (base.scheme, base.raw_host, base.port):
         raise endpoint.wrong("source_forbidden", f"{place(base)} leads on to {place(link)}, which is another host.")
