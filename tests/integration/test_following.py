@@ -303,7 +303,7 @@ async def test_the_indexer_and_analytics_find_a_swap_that_they_have_not_heard_of
     ended = await ingestor.do("departments", departments("A", "B"), LoadOptions(mode="replace", max_shrink=1))
     for reader in (indexer, analytics):
         async with reader.pool.acquire() as db:
-            undone = await ledger.select_undone(db, seconds=-1, limit=100)
+            undone = await ledger.select_unprocessed(db, seconds=-1, limit=100)
         assert undone[-len(ended.loaded) :] == ended.loaded
 
 

@@ -101,7 +101,7 @@ def report(sql: str, **about: Any) -> Report:
 
 
 async def examined(pool: Pool, declared: Report) -> Examined:
-    assert declared.mistakes() == []
+    assert declared.find_mistakes() == []
     async with pool.acquire() as db:
         transaction = db.transaction()
         await transaction.start()

@@ -130,23 +130,23 @@ def test_labels_are_short_and_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("chart", "said"),
     [
-        (Chart(x="Job"), "'Job' is not a column; there are department, job, q1, q2"),
+        (Chart(x="Job"), "'Job' is not a column; columns: department, job, q1, q2"),
         (Chart(series=("q1", "q9")), "'q9' is not a column"),
         (Chart(by="weather", series=("q1",)), "'weather' is not a column"),
         (Chart(x="q1", series=("q1",)), "'q1' is named twice"),
-        (Chart(series=("job",)), "'job' in `series` is no column of numbers"),
-        (Chart(by="job"), "`by` needs a single column in `series`"),
-        (Chart(by="job", series=("q1", "q2")), "`by` needs a single column in `series`"),
+        (Chart(series=("job",)), "'job' in `series` is not numeric"),
+        (Chart(by="job"), "`by` needs exactly one column in `series`"),
+        (Chart(by="job", series=("q1", "q2")), "`by` needs exactly one column in `series`"),
     ],
 )
 def test_what_does_not_fit_the_columns_is_told(chart: Chart, said: str) -> None:
-    (mistake,) = chart.mistakes(HIRES, NUMBERS)
+    (mistake,) = chart.find_mistakes(HIRES, NUMBERS)
     assert said in mistake
 
 
 def test_what_fits_is_no_mistake() -> None:
-    assert Chart().mistakes(HIRES, NUMBERS) == []
-    assert Chart(kind="bar", x="job", by="department", series=("q1",), stacked=True).mistakes(HIRES, NUMBERS) == []
+    assert Chart().find_mistakes(HIRES, NUMBERS) == []
+    assert Chart(kind="bar", x="job", by="department", series=("q1",), stacked=True).find_mistakes(HIRES, NUMBERS) == []
 
 
 def test_title_axes_legend_and_note_are_text() -> None:

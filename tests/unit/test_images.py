@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from services.gateway.reports.chart import plot
 from services.gateway.reports.drawing import draw, noted
-from shared.catalog.reports import read_reports
+from shared.catalog.report_files import read_reports
 from tests.stack import ROOT
 
 IMAGES = ROOT / "docs" / "images"

@@ -16,8 +16,8 @@ from services.gateway.datasets.infer.samples import Unreadable
 from services.ingestor.parse import parser
 from services.ingestor.parse.splitter import cut
 from shared.catalog import header
+from shared.catalog.dataset_mistakes import find_mistakes
 from shared.catalog.files import read_datasets, to_dataset
-from shared.catalog.mistakes import mistakes
 from shared.catalog.toml import to_toml
 from shared.contracts.parts import Format
 from tests.stack import ROOT
@@ -32,9 +32,9 @@ def loaded(data: bytes, form: Format, draft: Draft) -> tuple[int, int] | None:
     try:
         if form == "csv":
             told, mark = draft.sample.header or "auto", draft.sample.delimiter
-            dialect = header.read(data[: header.WINDOW], draft.dataset, delimiter=mark, header=told)
+            dialect = header.detect_csv(data[: header.WINDOW], draft.dataset, delimiter=mark, header=told)
         else:
-            dialect = header.read_json(data[: header.WINDOW], draft.dataset, form)
+            dialect = header.detect_json(data[: header.WINDOW], draft.dataset, form)
     except header.HeaderMismatch:
         return None
     good = bad = 0
@@ -49,7 +49,7 @@ def drafted(text: str | bytes, form: Format = "csv", *, header: Header = "auto",
     """Checked as every draft must be."""
     data = text.encode() if isinstance(text, str) else text
     draft = infer(data, form, "things", header=header, delimiter=delimiter)
-    assert mistakes(draft.dataset) == []
+    assert find_mistakes(draft.dataset) == []
     assert ("flawed_rows" in codes(draft)) == (draft.sample.flawed > 0)
     if "header_mismatch" not in codes(draft):
         good, bad = loaded(data, form, draft) or (0, 0)
@@ -296,7 +296,7 @@ def test_any_text_can_be_made_a_name(text: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["", "infer", "Hired Employees 2021", "a__b", "x" * 100, "日本", "1"])
 def test_any_name_will_do_for_the_dataset(name: str) -> None:
     dataset = infer(b"id\n1\n", "csv", name).dataset
-    assert mistakes(dataset) == []
+    assert find_mistakes(dataset) == []
 
 
 CELLS = st.one_of(

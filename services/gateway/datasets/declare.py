@@ -12,7 +12,7 @@ from services.gateway.http.problems import Detail, Problem
 from shared.bus import outbox
 from shared.bus.relay import Relay
 from shared.catalog.dataset import Dataset
-from shared.catalog.evolution import refusals
+from shared.catalog.evolution import find_conflicts
 from shared.contracts.commands import DeclareDataset
 from shared.db import Pool, transaction
 
@@ -27,7 +27,7 @@ def check(dataset: Dataset, standing: Declared | None, if_match: str | None) -> 
         raise Problem(
             412, "precondition_failed", detail, hint="Read it again, and put your change to what it says now."
         )
-    if standing is not None and (reasons := refusals(standing.dataset, dataset)):
+    if standing is not None and (reasons := find_conflicts(standing.dataset, dataset)):
         raise Problem(
             409,
             "unsafe_change",

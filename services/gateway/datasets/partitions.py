@@ -8,7 +8,7 @@ import msgspec
 from services.gateway.http.problems import Problem
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
-from shared.db.faults import DROPPED
+from shared.db.faults import MISSING_TABLE
 
 COUNTED_BYTES = 8 << 20
 """The rows of a table of this size are counted, in some milliseconds."""
@@ -41,7 +41,7 @@ async def select_partitions(db: Connection, dataset: Dataset) -> Partitions:
     """Of a partitioned dataset, the oldest first."""
     try:
         return await _select_partitions(db, dataset)
-    except DROPPED:  # in this moment one was detached
+    except MISSING_TABLE:  # in this moment one was detached
         return await _select_partitions(db, dataset)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.events import JobEvent
+from shared.contracts.events import PublicJobEvent
 from shared.db import Connection
 
 
@@ -20,7 +20,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-async def insert_events(db: Connection, events: Sequence[JobEvent]) -> None:
+async def insert_events(db: Connection, events: Sequence[PublicJobEvent]) -> None:
     """The next lines of the log; their numbers are taken under a lock that lasts until the commit."""
     await db.execute(
         """

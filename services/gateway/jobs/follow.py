@@ -234,9 +234,9 @@ LOADING = (
     on(ImportPlanned, follow_planned, then=JobEvents),
     on(ImportRejected, follow_rejected, then=JobEvents),
     on(ImportStopped, follow_stopped, then=JobEvents),
-    on(ChunkLoaded, follow_loaded, then=JobEvents, at_once=4),
-    on(ChunkIndexed, follow_indexed, then=JobEvents, at_once=4),
-    on(ChunkCounted, follow_counted, then=JobEvents, at_once=4),
+    on(ChunkLoaded, follow_loaded, then=JobEvents, concurrency=4),
+    on(ChunkIndexed, follow_indexed, then=JobEvents, concurrency=4),
+    on(ChunkCounted, follow_counted, then=JobEvents, concurrency=4),
 )
 """The events of every job that loads chunks."""
 GIVEN_UP = on(WorkFailed, follow_failure, then=JobEvents)

@@ -23,9 +23,9 @@ def read(report: Report, given: Iterable[tuple[str, str]]) -> tuple[Any, ...]:
     for parameter in report.parameters:
         try:
             if parameter.name in texts:
-                values.append(parameter.read(texts[parameter.name]))
+                values.append(parameter.parse(texts[parameter.name]))
             elif parameter.default is not None:
-                values.append(parameter.standing())
+                values.append(parameter.parse_default())
             else:
                 detail = f"{parameter.name} is needed."
                 wrong.append(Detail(code="missing_parameter", column=parameter.name, detail=detail))
@@ -36,7 +36,7 @@ def read(report: Report, given: Iterable[tuple[str, str]]) -> tuple[Any, ...]:
             422,
             "invalid_parameters",
             f"The report can't be computed with these parameters; look at {', '.join(one.column for one in wrong)}.",
-            hint=f"Parameters: {', '.join(parameter.told() for parameter in report.parameters) or 'none'}.",
+            hint=f"Parameters: {', '.join(parameter.describe() for parameter in report.parameters) or 'none'}.",
             errors=wrong,
         )
     return tuple(values)

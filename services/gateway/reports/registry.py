@@ -14,7 +14,7 @@ from services.gateway.reports import sql_check
 from services.gateway.reports.sql_check import Absent, BadStatement, Read
 from shared.catalog.dataset import Dataset
 from shared.catalog.report import Report
-from shared.catalog.reports import Flaw, ReportFile, read_reports
+from shared.catalog.report_files import Flaw, ReportFile, read_reports
 from shared.db import Connection, Pool
 
 EVERY_SECONDS = 2.0
@@ -152,11 +152,11 @@ async def _examine(db: Connection, file: ReportFile, datasets: dict[str, Dataset
             name=file.name,
             report=report,
             state="waiting" if waits else "broken",
-            flaws=(file.flaw("#/datasets" if waits else pointer, detail),),
+            flaws=(file.build_flaw("#/datasets" if waits else pointer, detail),),
             digest=digest,
         )
-    if report.chart is not None and (wrong := report.chart.mistakes(examined.columns, examined.numbers)):
-        flaws = tuple(file.flaw("#/chart", detail) for detail in wrong)
+    if report.chart is not None and (wrong := report.chart.find_mistakes(examined.columns, examined.numbers)):
+        flaws = tuple(file.build_flaw("#/chart", detail) for detail in wrong)
         return Standing(name=file.name, report=report, state="broken", flaws=flaws, digest=digest)
     return Standing(
         name=file.name, report=report, state="ready", reads=examined.reads, columns=examined.columns, digest=digest

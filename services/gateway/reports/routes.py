@@ -22,7 +22,7 @@ from services.gateway.reports.freshness import Fresh, select_fresh
 from services.gateway.reports.registry import RETRY_SECONDS, Ready, Reports, State
 from services.gateway.reports.run import Outdated, compute
 from shared.catalog.report import Parameter
-from shared.catalog.reports import Flaw
+from shared.catalog.report_files import Flaw
 from shared.db import Pool
 
 MEDIA_TYPES = {form.media_type: name for name, form in FORMS.items()} | {"application/ndjson": "ndjson"}

@@ -10,7 +10,7 @@ from services.gateway.http.problems import Problem
 from services.gateway.reports.freshness import Fresh, select_fresh
 from services.gateway.reports.registry import Ready
 from shared.db import Connection, Pool
-from shared.db.faults import ABSENT, OUTDATED, TOO_LONG, UNFIT, sentence
+from shared.db.faults import INVALID_VALUES, MISSING_OBJECT, STALE_STATEMENT, STATEMENT_TIMEOUT, error_sentence
 
 SLACK_SECONDS = 2.0
 """Postgres breaks a statement off by itself; if even that takes longer, we do."""
@@ -40,21 +40,21 @@ async def compute(pool: Pool, ready: Ready, values: Sequence[Any]) -> Table:
     report = ready.report
     try:
         return await _computed(pool, ready, values)
-    except TOO_LONG as error:
+    except STATEMENT_TIMEOUT as error:
         raise Problem(
             422,
             "too_slow",
             f"{report.name} can't be computed within the {report.timeout:g} seconds that it is given.",
             hint="Ask for less by its parameters, or let it read a rollup; its declaration has the `timeout`.",
         ) from error
-    except UNFIT as error:
+    except INVALID_VALUES as error:
         raise Problem(
             422,
             "not_computable",
-            f"{report.name} can't be computed with these parameters: {sentence(error)}.",
+            f"{report.name} can't be computed with these parameters: {error_sentence(error)}.",
             hint="Try other values, or have its SQL mended.",
         ) from error
-    except (*ABSENT, KeyError) as error:
+    except (*MISSING_OBJECT, KeyError) as error:
         raise Outdated(str(error)) from error
 
 
@@ -63,7 +63,7 @@ async def _computed(pool: Pool, ready: Ready, values: Sequence[Any]) -> Table:
         try:
             async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
                 return await _select(db, ready, values)
-        except OUTDATED:
+        except STALE_STATEMENT:
             if last:
                 raise
     raise AssertionError
@@ -73,7 +73,7 @@ async def _select(db: Connection, ready: Ready, values: Sequence[Any]) -> Table:
     report = ready.report
     fresh = await select_fresh(db, report.datasets, ready.reads)
     await db.execute(f"SET LOCAL statement_timeout = {int(report.timeout * 1000)}")
-    rows = await db.fetch(report.statement().text, *values, timeout=report.timeout + SLACK_SECONDS)
+    rows = await db.fetch(report.build_statement().text, *values, timeout=report.timeout + SLACK_SECONDS)
     kept = [tuple(row) for row in rows[: report.row_limit]]
     return Table(
         values=tuple(values),

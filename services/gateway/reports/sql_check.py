@@ -16,7 +16,7 @@ from shared.catalog import kinds
 from shared.catalog.dataset import Dataset
 from shared.catalog.report import Report, Statement
 from shared.db import Connection
-from shared.db.faults import ABSENT, WRONG, position, sentence
+from shared.db.faults import INVALID_STATEMENT, MISSING_OBJECT, error_position, error_sentence
 
 FUNCTION = re.compile(r":(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)")
 TABLE = re.compile(r":relid (\d+)")
@@ -77,15 +77,15 @@ class Examined(msgspec.Struct, frozen=True):
 
 async def examine(db: Connection, report: Report, datasets: Mapping[str, Dataset]) -> Examined:
     """In a transaction of the caller's that must be rolled back. Raises BadStatement, Absent."""
-    statement = report.statement()
+    statement = report.build_statement()
     try:
         prepared = await db.prepare(statement.text)
         tree = await _parse(db, report, statement)
-    except WRONG as error:
-        at = position(error)
-        place = statement.place(at) if at is not None else None
-        kind = Absent if isinstance(error, ABSENT) else BadStatement
-        raise kind(sentence(error), place) from error
+    except INVALID_STATEMENT as error:
+        at = error_position(error)
+        place = statement.to_declared_offset(at) if at is not None else None
+        kind = Absent if isinstance(error, MISSING_OBJECT) else BadStatement
+        raise kind(error_sentence(error), place) from error
     reads = await _check_tables(db, report, tree, datasets)
     for mark, what in FORBIDDEN.items():
         if mark in tree:

@@ -17,8 +17,7 @@ from services.gateway.search import definitions
 from services.gateway.search.definitions import UNDECLARED, Defined, Definition, State
 from shared.bus import outbox
 from shared.bus.relay import Relay
-from shared.catalog.dataset import Dataset, Search
-from shared.catalog.dictionary import Dictionary
+from shared.catalog.dataset import Dataset, Dictionary, Search
 from shared.db import Pool, transaction
 from shared.search import stopwords, vocabulary, word_definitions
 from shared.search.index import select_fresh

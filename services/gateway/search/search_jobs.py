@@ -87,7 +87,7 @@ async def start_search(
     if min_version:
         await _refuse_future(submitter, data.dataset, min_version)
     command = RunSearch(
-        dataset=data.dataset, job_id=uuid7(), question=msgspec.to_builtins(question), min_version=min_version
+        dataset=data.dataset, job_id=uuid7(), query=msgspec.to_builtins(question), min_version=min_version
     )
     accepted = await submitter.accept(
         JobRequest(

@@ -12,7 +12,7 @@ from services.gateway.datasets.infer.samples import Sample, Unreadable
 from shared.catalog import fields
 from shared.catalog import header as judge
 from shared.catalog.dataset import Dataset, Field
-from shared.catalog.mistakes import LONGEST_KEY, LONGEST_NAME, RESERVED
+from shared.catalog.dataset_mistakes import LONGEST_KEY, LONGEST_NAME, RESERVED
 from shared.contracts.parts import Format
 
 FEW_ROWS = 10
@@ -60,9 +60,9 @@ def _refused(start: bytes, form: Format, drafted: Draft) -> str:
     dataset, sample = drafted.dataset, drafted.sample
     try:
         if form == "csv":
-            judge.read(start, dataset, delimiter=sample.delimiter, header=sample.header or "auto")
+            judge.detect_csv(start, dataset, delimiter=sample.delimiter, header=sample.header or "auto")
         else:
-            judge.read_json(start, dataset, form)
+            judge.detect_json(start, dataset, form)
     except judge.HeaderMismatch as error:
         return ", ".join(wrong.column for wrong in error.errors) or error.detail
     # Only the first keys of JSON are judged at once.

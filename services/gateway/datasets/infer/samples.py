@@ -13,7 +13,7 @@ import msgspec
 
 from services.gateway.datasets.infer.column_types import Written
 from shared.catalog import literals
-from shared.catalog.mistakes import MOST_FIELDS
+from shared.catalog.dataset_mistakes import MOST_FIELDS
 from shared.contracts.parts import Format
 
 BOM = "\ufeff"
