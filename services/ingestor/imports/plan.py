@@ -63,6 +63,6 @@ def _cuts(file: BinaryIO, dialect: Dialect, size: int) -> list[Cut]:
 def _not_json(error: MalformedJson) -> Problem:
     return Problem(
         code="not_json",
-        detail=f"The file is not a well-formed JSON array: {error}. No row of it was loaded.",
+        detail=f"The file is not a well-formed JSON array: {error}. No row was loaded.",
         hint="Write one object a line (NDJSON) if single broken rows must not stop the others.",
     )

@@ -66,7 +66,7 @@ def _refusal(row: bytes) -> RowError:
         return RowError("invalid_json", "", None, "Expected JSON that is nested less deeply.")
     except msgspec.DecodeError as error:
         with suppress(*json_scanner.REFUSED):
-            json_scanner.ANY.decode(json_scanner.without_halves(row))
+            json_scanner.ANY.decode(json_scanner.without_surrogates(row))
             return RowError("encoding", "", None, "Expected characters, not halves of a surrogate pair like \\ud83d.")
         return RowError("invalid_json", "", None, f"Expected a JSON object: {error}.")
     return RowError("not_an_object", "", None, 'Expected a JSON object, like {"id": 1}.')

@@ -1,6 +1,7 @@
-"""Where the elements of a JSON array end, and whether they are well-formed. All of it is behind the opening bracket.
+"""Finds the elements of a JSON array and checks that they are well formed. The opening bracket is already passed.
 
-An element ends with the comma or bracket after it. In a well-formed array, strings and depth are enough to find these.
+An element ends with its comma or with the closing bracket. In a well-formed array, strings and depth are enough to find
+these; msgspec checks the rest.
 """
 
 import re
@@ -14,12 +15,12 @@ from services.ingestor.parse import csv_scanner
 from services.ingestor.parse.csv_scanner import LF, Flaw, Positions, Records
 
 BLOCK = 256 << 10
-"""Bytes scanned together, so that the arrays about them fit into the processor's cache."""
+"""Bytes scanned at a time, so that the numpy arrays fit into the CPU cache."""
 
 QUOTE, COMMA = b'",'
 OPEN, CLOSE = b"{}"
 TO_BRACE = 0x20
-"""The bit that turns a square bracket into a brace, and no other byte into one."""
+"""The bit that turns square brackets, and no other bytes, into braces."""
 STEPS = np.zeros(256, np.int8)
 STEPS[list(b"{[")] = 1
 STEPS[list(b"}]")] = -1
@@ -27,19 +28,19 @@ SPACE = b" \t\r\n"
 BLANK = re.compile(rb"[ \t\r\n]*+")
 ANY = msgspec.json.Decoder(msgspec.Raw)
 REFUSED = (msgspec.DecodeError, RecursionError)
-HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 
 
 class Mistake(NamedTuple):
-    """What is wrong with a text, and at which byte of it."""
+    """Why a text is not JSON, and the offset of the first wrong byte."""
 
     reason: str
     byte: int
 
 
 class Scanner:
-    """Finds the ends of elements in blocks that follow each other; the first begins where an element may begin."""
+    """Finds the ends of elements in consecutive blocks. The first block starts between elements."""
 
     def __init__(self) -> None:
         self._closed = False
@@ -48,13 +49,13 @@ class Scanner:
         self._escaped = False
 
     def ends(self, block: bytes) -> Positions:
-        """The places after the commas, and after the closing bracket, that end an element."""
+        """Returns the offsets after the commas and the closing bracket that end elements."""
         if self._closed:
             return np.empty(0, np.intp)
         if self._escaped:
             block = b" " + block[1:]
         if b"\\" in block:
-            # From left to right, so that each backslash that escapes goes with what it escapes.
+            # replace() works from left to right, so a backslash always goes with the character that it escapes.
             block = block.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
         self._escaped = block.endswith(b"\\")
         symbols = np.frombuffer(block, np.uint8)
@@ -62,7 +63,7 @@ class Scanner:
         places = np.flatnonzero((symbols == QUOTE) | (symbols == COMMA) | (braces == OPEN) | (braces == CLOSE))
         kinds = symbols[places]
         quotes = kinds == QUOTE
-        # Only whether the count is odd matters, and that survives an overflow.
+        # Only the parity counts, so that the sum may overflow.
         count = np.cumsum(quotes, dtype=np.uint8) + np.uint8(self._quotes)
         outside = np.flatnonzero(~quotes & (count & 1 == 0))
         places, kinds = places[outside], kinds[outside]
@@ -79,29 +80,27 @@ class Scanner:
 
 
 def ends(data: bytes) -> Positions:
-    """The ends of the elements that begin with the data. The last may be that of the array, then with a bracket."""
+    """Returns the ends of all elements that end in the data; the last end may be that of the array."""
     scanner = Scanner()
     blocks = range(0, len(data), BLOCK)
     return np.concatenate([np.empty(0, np.intp), *(scanner.ends(data[at : at + BLOCK]) + at for at in blocks)])
 
 
 def find(data: bytes) -> Records:
-    """The elements of a range of whole ones. One that has no end, as only the beginning of a large one may, goes on to
-    the end of the data.
-    """
+    """Returns the elements of a cut. The start of a large element, which has no end, extends to the end of the data."""
     after = ends(data)
     if not len(after) or data[after[-1] - 1] == COMMA:
         after = np.append(after, len(data) + 1)
     starts, stops = bounds(data, after)
     newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == LF)
-    # With the blanks before its end, so that this shows in the beginning of a large one too.
+    # Blanks before the comma count, so that a large element is recognized by its start alone.
     flaws = np.where(after - 1 - starts > csv_scanner.LARGEST_RECORD, Flaw.TOO_LARGE, Flaw.NONE).astype(np.uint8)
     found = Records(starts, stops, after, np.searchsorted(newlines, starts), np.zeros_like(starts), flaws)
     return csv_scanner.only(found, stops > starts)
 
 
 def bounds(data: bytes, ends: Positions) -> tuple[Positions, Positions]:
-    """The first byte of each element, and the byte after its last one, without the blanks around it."""
+    """Returns where elements with these ends start and stop, without the blanks around them."""
     starts, stops = [], []
     at = 0
     for end in ends.tolist():
@@ -113,41 +112,40 @@ def bounds(data: bytes, ends: Positions) -> tuple[Positions, Positions]:
 
 
 def skip(data: bytes, at: int = 0) -> int:
-    """Where the blanks that begin here end."""
+    """Returns the offset of the first byte that is not blank."""
     blank = BLANK.match(data, at)
     return blank.end() if blank else at
 
 
 def find_mistake(data: bytes, ends: Positions) -> Mistake | None:
-    """The first one in whole elements.
+    """Returns the first mistake in elements with these ends, or None.
 
-    Half of a surrogate pair is none, nor are bytes that aren't UTF-8 in a string, nor is an element that is nested too
-    deeply to be read: these cost their row and not the file.
+    Lone surrogates, invalid UTF-8 in strings and too deep nesting are no mistakes: they fail the row, not the file.
     """
     text = data[:-1]
     with suppress(*REFUSED):
         ANY.decode(b"[%b]" % text)
-        if text.strip(SPACE):  # nothing between the brackets is fine for msgspec
+        if text.strip(SPACE):  # [] is JSON, but not an element
             return None
     starts, stops = bounds(data, ends)
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        # What follows keeps msgspec from saying of the last bytes only that they are too few.
+        # With something after the element, msgspec reports a byte instead of truncated data.
         if mistake := find_mistake_in_beginning(data[start:stop] + b",null]"):
             return Mistake(mistake.reason, start + mistake.byte)
     return None
 
 
 def find_mistake_in_beginning(text: bytes) -> Mistake | None:
-    """The first one that stays one however these elements go on."""
+    """Returns the first mistake that no continuation of the text can mend, or None."""
     try:
-        ANY.decode(b"[" + without_halves(text))
+        ANY.decode(b"[" + without_surrogates(text))
     except REFUSED as error:
         found = MALFORMED.fullmatch(str(error))
-        # At the end of the text, it may only be too short.
+        # An error at the end may only mean that the text is too short.
         return Mistake(found[1], int(found[2]) - 1) if found and int(found[2]) <= len(text) else None
     return None
 
 
-def without_halves(text: bytes) -> bytes:
-    """The text with other characters for those of surrogate pairs, as many bytes long: msgspec refuses half a pair."""
-    return HALF_PAIR.sub(rb"\\u00", text)
+def without_surrogates(text: bytes) -> bytes:
+    """Returns the text, equally long, without escaped surrogates: msgspec rejects lone ones."""
+    return SURROGATE.sub(rb"\\u00", text)

@@ -12,10 +12,10 @@ from shared.contracts.parts import Dialect
 
 SIZE = 8 << 20
 BLOCK = 256 << 10
-"""Bytes of an array that are read and checked together."""
+"""Bytes of an array that are checked at a time."""
 BOM = b"\xef\xbb\xbf"
 CONTINUATION = bytes(range(0x80, 0xC0))
-"""Bytes of UTF-8 that begin no character."""
+"""The continuation bytes of UTF-8."""
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 class MalformedJson(Exception):
-    """The first byte at which a file can't be one JSON array. Lines and columns, in characters, count from 1."""
+    """The first mistake of a JSON array: line and column (in characters) count from 1, bytes from 0."""
 
     def __init__(self, reason: str, line: int, column: int, byte: int) -> None:
         super().__init__(f"{reason} at line {line}, column {column} (byte {byte})")
@@ -43,7 +43,7 @@ def cut(file: BinaryIO, dialect: Dialect, *, size: int = SIZE) -> Iterator[Cut]:
     A cut longer than `max(size, LARGEST_RECORD + 2)` is one record that is too large. Its first `LARGEST_RECORD + 2`
     bytes parse to the same failed row, so nobody needs to hold more of it in memory.
 
-    Raises MalformedJson for a file that is no JSON array; that may only show at its end.
+    Raises MalformedJson, maybe only after the last cut, if the file is not one well-formed JSON array.
     """
     in_sight = BLOCK if dialect.format == "json" else size
     ahead = _Ahead(file, in_sight + csv_scanner.LARGEST_RECORD + 2)
@@ -89,7 +89,7 @@ class _Ahead:
             self.pass_by(len(self.data))
 
     def malformed(self, reason: str, byte: int = 0) -> MalformedJson:
-        """The mistake at a byte of `data`."""
+        """Returns the error for a byte of `data`."""
         byte += self.at
         return MalformedJson(reason, *_place(self._file, byte), byte)
 
@@ -135,7 +135,7 @@ def _cut_array(ahead: _Ahead, size: int) -> Iterator[Cut]:
 
 
 def _parts(ahead: _Ahead, size: int) -> Iterator[Cut]:
-    """Elements one after the other, several in a part if they fit into `size`."""
+    """Yields runs of elements, or single elements where a run is longer than `size`."""
     ahead.pass_blanks()
     if not ahead.data.startswith(b"["):
         raise ahead.malformed("expected '['")
@@ -175,7 +175,7 @@ def _split(data: bytes, ends: Positions, at: int, line: int) -> Iterator[Cut]:
 
 
 def _pass_large(ahead: _Ahead) -> bytes:
-    """Passes by an element whose end is not in sight, and returns what ends it."""
+    """Skips an element that is longer than `data`, and returns the comma or bracket that ends it."""
     scanner = json_scanner.Scanner()
     for piece in ahead.pieces():
         if len(ends := scanner.ends(piece)):
@@ -185,7 +185,7 @@ def _pass_large(ahead: _Ahead) -> bytes:
 
 
 def _place(file: BinaryIO, byte: int) -> tuple[int, int]:
-    """Line and column of a byte of a file. A BOM is no character."""
+    """Returns line and column of a byte of the file. A BOM does not count as a character."""
     file.seek(0)
     left = byte - len(BOM) if file.read(len(BOM)) == BOM else byte - file.seek(0)
     line = column = 1
