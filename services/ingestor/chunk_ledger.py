@@ -226,7 +226,7 @@ async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[P
               AND (start_byte < end_byte
                    OR NOT EXISTS (SELECT FROM chunks o WHERE o.job_id = c.job_id AND o.loaded_at IS NULL
                                                          AND o.start_byte < o.end_byte))
-            ORDER BY ledger LIMIT $2 FOR UPDATE SKIP LOCK_TIMEOUT
+            ORDER BY ledger LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         RETURNING job_id, dataset, chunk, start_byte, end_byte, line, overlong,
                   (SELECT year FROM imports i WHERE i.job_id = chunks.job_id) AS year

@@ -76,7 +76,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             yield "name", f"{label} is not a name: use a-z, 0-9 and _, beginning with a letter"
         if self.name in RESERVED:
             yield "name", f"{label} has a reserved name: every report has {' and '.join(RESERVED)}"
-        mistakes = [*self._find_bound_mistakes(label)]
+        mistakes = list(self._find_bound_mistakes(label))
         yield from mistakes
         if self.default is not None and not mistakes:
             try:

@@ -130,7 +130,7 @@ async def claim_overdue_pulls(db: Connection, *, limit: int) -> list[PullPage]:
             WHERE sent_at < now() - $1 * interval '1 second'
               AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = p.message_id)
               AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = p.message_id)
-            ORDER BY sent_at LIMIT $2 FOR UPDATE SKIP LOCK_TIMEOUT
+            ORDER BY sent_at LIMIT $2 FOR UPDATE SKIP LOCKED
         )
         RETURNING dataset, job_id, source, chunk, at
         """,
