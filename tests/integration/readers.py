@@ -8,8 +8,10 @@ from uuid import uuid4
 
 import asyncpg
 
-from services.analytics.declaring import prepare_rollups, rebuild_rollup
-from services.analytics.handlers import count_chunk, refresh_report
+from services.analytics.count import count_chunk
+from services.analytics.declare import prepare_rollups
+from services.analytics.rebuild import rebuild_rollup
+from services.analytics.refresh import refresh_report
 from services.indexer.documents.index import index_chunk
 from services.indexer.documents.reindex import index_piece, prepare_documents, switch_index
 from services.indexer.documents.vocabulary_cache import Known
