@@ -87,7 +87,7 @@ def fill(draft: RollupTables) -> str:
                 GROUP BY {numbers(draft, (field,))}
             ) v JOIN filled f ON {group_keys.same(dataset, rollup, "v", "f")}
         )"""
-        for number, field in enumerate(rollup.valued)
+        for number, field in enumerate(rollup.value_fields)
     )
     return f"""
         WITH filled AS (

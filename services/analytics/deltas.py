@@ -19,7 +19,7 @@ COUNT_SECONDS = 600.0
 
 async def add_chunks(db: Connection, tables: RollupTables, ledgers: Sequence[int]) -> int:
     """Adds the combined deltas of these chunks; returns how many groups they changed."""
-    valued = tables.rollup.valued
+    valued = tables.rollup.value_fields
     if valued:
         await db.execute(create_delta_table(tables))
     await plans.use(db, plans.SCAN_CHUNK)
@@ -46,7 +46,7 @@ async def count_loaded(db: Connection, dataset: str, rollups: Sequence[RollupTab
 
 def create_delta_table(tables: RollupTables) -> str:
     """Once per connection; commits empty the table. Creating it for each chunk would bloat Postgres' catalog."""
-    values = ", ".join(f"{tables.value_column(field)} {tables.type(field)}" for field in tables.rollup.valued)
+    values = ", ".join(f"{tables.value_column(field)} {tables.type(field)}" for field in tables.rollup.value_fields)
     return (
         f"CREATE TEMP TABLE IF NOT EXISTS {_delta_table(tables)} (_group bigint, {values}, {ROWS} bigint)"
         " ON COMMIT DELETE ROWS"
@@ -61,7 +61,7 @@ def add_sums(tables: RollupTables) -> str:
     may be counted in any order.
     """
     rollup, name = tables.rollup, tables.dataset.name
-    valued = rollup.valued
+    valued = rollup.value_fields
     rows = f'data."{name}"'
     old = f"(SELECT o.* FROM ingestor.replaced r, jsonb_populate_record(NULL::{rows}, r.row) o WHERE {{}}) x"
     was, by = (old.format(f"r.dataset = '{name}' AND r.{column} = ANY($1)") for column in ("was", "ledger"))
@@ -104,7 +104,7 @@ def add_values(tables: RollupTables, field: str) -> str:
     Returns the ctids of values that no row has any more.
     """
     value = tables.value_column(field)
-    columns = [m.column for m in tables.rollup.measured if (m.function, m.field) == ("count_distinct", field)]
+    columns = [m.column for m in tables.rollup.parsed_measures if (m.function, m.field) == ("count_distinct", field)]
     updates = ", ".join(f'"{column}" = t."{column}" + excluded."{column}"' for column in columns)
     distinct_delta = f""", different AS (
             SELECT _group, sum((rows > 0)::int - (rows - added > 0)::int) AS more FROM put GROUP BY 1
@@ -134,7 +134,7 @@ def delete_values(tables: RollupTables, field: str) -> str:
 
 def update_extremes(tables: RollupTables, field: str) -> list[str]:
     """Updates the min and max of the changed groups; returns no statement for a field without either."""
-    extremes = [m for m in tables.rollup.measured if m.field == field and m.function in ("min", "max")]
+    extremes = [m for m in tables.rollup.parsed_measures if m.field == field and m.function in ("min", "max")]
     if not extremes:
         return []
     lookups = ", ".join(
@@ -160,7 +160,7 @@ def delete_empty_groups(tables: RollupTables) -> str:
     """
     no_values = "".join(
         f" AND (SELECT true FROM {tables.values(field)} v WHERE v._group = t._group LIMIT 1) IS NULL"
-        for field in tables.rollup.valued
+        for field in tables.rollup.value_fields
     )
     return f"DELETE FROM {tables.groups} t WHERE _group = ANY($1) AND {_is_zero(tables)}{no_values}"
 
@@ -171,5 +171,5 @@ def _is_zero(tables: RollupTables) -> str:
 
 def _delta_table(tables: RollupTables) -> str:
     """The temporary table of the deltas of chunks: rows added or removed, by group and values."""
-    types = [tables.type(field) for field in tables.rollup.valued]
+    types = [tables.type(field) for field in tables.rollup.value_fields]
     return f"news_{hashlib.sha256(repr((tables.dataset.name, tables.rollup, types)).encode()).hexdigest()[:16]}"

@@ -10,7 +10,7 @@ from services.analytics.build import BUILD_SECONDS
 from services.analytics.declare import prepare
 from services.analytics.rollup_tables import RollupTables, drop, quoted
 from shared import ledger
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.contracts.commands import RebuildRollup
 from shared.contracts.events import RollupRebuilt
 from shared.contracts.parts import Problem
@@ -29,7 +29,7 @@ class Rebuilt(NamedTuple):
 
 
 async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuilt:
-    """Rebuilds the rollup; readers don't wait. Raises Permanent if it is not declared."""
+    """Rebuilds the rollup; readers don't wait. Raises PermanentFailure if it is not declared."""
     await queries.lock_builds(db, command.dataset)
     await prepare(db, command.dataset)
     dataset = await ledger.select_dataset(db, command.dataset)
@@ -37,7 +37,7 @@ async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuil
     by_name = {tables.rollup.name: tables for tables in rollups}
     if command.rollup not in by_name:
         detail = f"Dataset {command.dataset} declares no rollup {command.rollup!r}."
-        raise Permanent(Problem(code="unknown_rollup", detail=detail))
+        raise PermanentFailure(Problem(code="unknown_rollup", detail=detail))
     rebuilt = await _rebuild(db, by_name[command.rollup], rollups)
     metrics.MENDED.labels(command.dataset).inc(rebuilt.mended)
     log.info("rollup rebuilt", rollup=command.rollup, **rebuilt._asdict())
@@ -52,7 +52,7 @@ async def _rebuild(db: Connection, tables: RollupTables, rollups: Sequence[Rollu
     await plans.use(db, plans.SCAN_ALL)
     for statement in (
         create_pairs(tables, draft),
-        *(mark_wrong_values(tables, draft, field) for field in tables.rollup.valued),
+        *(mark_wrong_values(tables, draft, field) for field in tables.rollup.value_fields),
     ):
         await db.execute(statement, timeout=BUILD_SECONDS)
     row = await db.fetchrow("SELECT count(new) AS groups, count(*) FILTER (WHERE wrong) AS mended FROM pairs")
@@ -105,7 +105,7 @@ def repair(tables: RollupTables, draft: RollupTables) -> list[str]:
         SELECT p.old, {drafted} FROM pairs p JOIN {draft.groups} d ON d._group = p.new WHERE p.missing
         """,
     ]
-    for field in tables.rollup.valued:
+    for field in tables.rollup.value_fields:
         values, right = tables.values(field), draft.values(field)
         statements += [
             f"""

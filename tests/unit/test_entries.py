@@ -16,8 +16,8 @@ from services.indexer.words.dictionary_api import (
     Entry,
     Unreadable,
 )
-from shared.bus.failures import Permanent
-from shared.catalog.dictionary import Dictionary
+from shared.bus.failures import PermanentFailure
+from shared.catalog.dataset import Dictionary
 from shared.catalog.source import ApiKey, Bearer
 
 URL = "${SOURCE_THERE}/entries/{word}"
@@ -122,7 +122,7 @@ def test_with_which_secret() -> None:
     url, _, secrets = asked("mill", auth=ApiKey(secret="there", name="key", location="query"))
     assert url.endswith("/entries/mill?key=s3cr3t%2F")
     assert set(secrets) == {"s3cr3t/", "s3cr3t%2F"}
-    with pytest.raises(Permanent):
+    with pytest.raises(PermanentFailure):
         asked("mill", auth=Bearer(secret="elsewhere"))
 
 

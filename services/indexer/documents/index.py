@@ -3,7 +3,7 @@
 from services.indexer.documents import documents, queries
 from services.indexer.documents.vocabulary_cache import VocabularyCache
 from shared import ledger
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkIndexed, ChunkLoaded
 from shared.db import Connection
 from shared.telemetry import metrics
@@ -12,7 +12,7 @@ from shared.telemetry import metrics
 async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache) -> ChunkIndexed | None:
     """Makes the chunk's rows searchable, once. Returns None for a dataset without search.
 
-    Raises Postponed while the tables of the dataset's first generation are not created.
+    Raises NotReady while the tables of the dataset's first generation are not created.
     """
     deletes = event.outcome.deleted > 0
     # Lock before reading the declaration: a new generation must know which generations contain this chunk.
@@ -23,7 +23,7 @@ async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache
     if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
         indexes = await queries.select_indexes(db, event.dataset)
         if not indexes:
-            raise Postponed
+            raise NotReady
         for index in indexes:
             written = await documents.index_rows(db, index, dataset, [event.ledger], cache)
             if deletes:

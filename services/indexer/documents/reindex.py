@@ -62,7 +62,7 @@ async def _prepare(db: Connection, name: str, *, force: bool) -> list[IndexPiece
     await queries.lock_documents(db, name, exclusive=True)
     dataset = await ledger.select_dataset(db, name)
     indexes = await queries.select_indexes(db, name)
-    current = [index for index in indexes if dataset.search and index.search.makes_the_same_as(dataset.search)]
+    current = [index for index in indexes if dataset.search and index.search.has_same_documents(dataset.search)]
     for index in indexes:
         if dataset.search is None or (index.state == "building" and (force or index not in current)):
             await _drop(db, index)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from shared.catalog.dictionary import Dictionary
+from shared.catalog.dataset import Dictionary
 from shared.outgoing import endpoint
 
 MAX_WORD_LENGTH = 64
@@ -52,8 +52,8 @@ def can_look_up(word: str) -> bool:
 def build_request(
     dataset: str, dictionary: Dictionary, word: str, environment: Mapping[str, str]
 ) -> tuple[httpx2.Request, tuple[str, ...]]:
-    """Returns the request and the secrets to redact from problems. Raises Permanent if URL or secret are invalid."""
-    base = endpoint.base(f"The dictionary of {dataset}", dictionary.url, environment)
+    """Returns the request and the secrets to redact from problems. Raises PermanentFailure."""
+    base = endpoint.resolve_url(f"The dictionary of {dataset}", dictionary.url, environment)
     headers: dict[str, str] = {}
     params: dict[str, str | int | float | bool] = {}
     secrets = endpoint.authorize(dictionary.auth, environment, headers, params)
@@ -61,7 +61,7 @@ def build_request(
         url = httpx2.URL(base.replace("{word}", quote(word, safe="")))
         return httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets
     except (httpx2.InvalidURL, ValueError):
-        raise endpoint.wrong("source_forbidden", f"The dictionary of {dataset} has an invalid URL.") from None
+        raise endpoint.to_failure("source_forbidden", f"The dictionary of {dataset} has an invalid URL.") from None
 
 
 def parse(body: bytes) -> Entry | None:

@@ -12,13 +12,12 @@ from services.indexer.words import dictionary_api, queries
 from services.indexer.words.dictionary_api import Entry
 from shared import ledger
 from shared.bus import outbox
-from shared.bus.failures import Later, Permanent
-from shared.catalog.dataset import Dataset
-from shared.catalog.dictionary import Dictionary
+from shared.bus.failures import PermanentFailure, TransientFailure
+from shared.catalog.dataset import Dataset, Dictionary
 from shared.contracts.commands import DefineWords
 from shared.contracts.parts import Problem
 from shared.db import Connection, Pool, transaction
-from shared.outgoing.http_client import NotThere, Outgoing, Visit
+from shared.outgoing.http_client import NotFound, OutboundClient, OutboundSession
 from shared.search import stopwords, vocabulary, word_definitions
 from shared.telemetry import metrics
 
@@ -53,7 +52,7 @@ async def _define_missing(db: Connection, dataset: Dataset, version: int) -> lis
     return [word_definitions.define_words(dataset.name, version)]
 
 
-async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing) -> DefineWords | None:
+async def define_words(command: DefineWords, db: Connection, client: OutboundClient) -> DefineWords | None:
     """Looks up words for some seconds; returns the next command if some are left. Failed requests cause back-off."""
     dataset = await ledger.select_dataset(db, command.dataset)
     dictionary = dataset.dictionary
@@ -65,8 +64,8 @@ async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing)
         return None
     words = [word for word in due if dictionary_api.can_look_up(word)]
     await queries.upsert_entries(db, dictionary.url, dict.fromkeys(set(due).difference(words)))
-    async with outgoing.visit() as visit:
-        batch = LookupBatch(visit, dataset.name, dictionary, outgoing)
+    async with client.session() as session:
+        batch = LookupBatch(session, dataset.name, dictionary, client)
         remaining = iter(words)
         await asyncio.gather(*(batch.look_up(remaining) for _ in range(CONCURRENT_REQUESTS)))
     await queries.upsert_entries(db, dictionary.url, batch.entries)
@@ -89,7 +88,7 @@ async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing)
 class LookupBatch:
     """Concurrent lookups in one dictionary, until the time is up or the dictionary is unavailable."""
 
-    def __init__(self, visit: Visit, dataset: str, dictionary: Dictionary, outgoing: Outgoing) -> None:
+    def __init__(self, session: OutboundSession, dataset: str, dictionary: Dictionary, client: OutboundClient) -> None:
         self.entries: dict[str, Entry | None] = {}
         self.failed: set[str] = set()
         self.problem: Problem | None = None
@@ -97,11 +96,11 @@ class LookupBatch:
         self.retry_after: float | None = None
         """Seconds of the dictionary's `Retry-After`."""
         self._consecutive_failures = 0
-        self._visit = visit
+        self._session = session
         self._dataset = dataset
         self._dictionary = dictionary
-        self._environment = outgoing.environment
-        self._until = time.monotonic() + BATCH_SECONDS
+        self._environment = client.environment
+        self._deadline = time.monotonic() + BATCH_SECONDS
 
     @property
     def is_unavailable(self) -> bool:
@@ -113,35 +112,35 @@ class LookupBatch:
         """Looks up words until one fails. Concurrent calls share the iterator."""
         for word in words:
             try:
-                self.entries[word] = await self._entry(word)
-            except (Later, Permanent) as error:
-                self._fail(word, error)
+                self.entries[word] = await self._fetch_entry(word)
+            except (TransientFailure, PermanentFailure) as error:
+                self._add_failure(word, error)
                 return
             self._consecutive_failures = 0
             metrics.DEFINITIONS.labels("unknown" if self.entries[word] is None else "found").inc()
-            if self.retry_after is not None or time.monotonic() > self._until:
+            if self.retry_after is not None or time.monotonic() > self._deadline:
                 return
 
-    async def _entry(self, word: str) -> Entry | None:
+    async def _fetch_entry(self, word: str) -> Entry | None:
         request, secrets = dictionary_api.build_request(self._dataset, self._dictionary, word, self._environment)
-        await self._visit.wait(request.url.host, self._dictionary.requests_per_second)
+        await self._session.wait_for_turn(request.url.host, self._dictionary.requests_per_second)
         try:
-            response = await self._visit.get(
+            response = await self._session.send(
                 request, seconds=REQUEST_SECONDS, limit=MAX_RESPONSE_BYTES, secrets=secrets
             )
             return dictionary_api.parse(response.body)
-        except NotThere:
+        except NotFound:
             return None
         except dictionary_api.Unreadable as error:
             detail = f"The response of {httpx2.URL(request.url).host} for {word!r} can't be parsed: {error}."
-            raise Later(None, Problem(code="source_unreadable", detail=detail)) from None
+            raise TransientFailure(None, Problem(code="source_unreadable", detail=detail)) from None
 
-    def _fail(self, word: str, error: Later | Permanent) -> None:
+    def _add_failure(self, word: str, error: TransientFailure | PermanentFailure) -> None:
         self.failed.add(word)
         self.problem = error.problem
         self._consecutive_failures += 1
         metrics.DEFINITIONS.labels("failed").inc()
-        if isinstance(error, Later) and error.seconds is not None:
+        if isinstance(error, TransientFailure) and error.seconds is not None:
             self.retry_after = max(self.retry_after or 0.0, error.seconds)
 
 
