@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.analytics.declaring import prepare_rollups
+from services.analytics.declare import prepare_rollups
 from services.indexer.documents.reindex import prepare_documents
 from services.ingestor.ddl import detach_partition
 from services.ingestor.write import partitions

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.analytics import groups
+from services.analytics import group_keys
 from services.gateway.datasets.infer.column_types import infer_from_text
 from services.ingestor import ddl
 from services.ingestor.parse import column_types, parser
@@ -79,4 +79,4 @@ def test_a_type_of_two_records_can_be_declared_inferred_loaded_filtered_and_grou
     assert (condition, parameters) == ('(t."paint" = $1::bytea)', [b"\xff\x88\0"])
     with pytest.raises(values.NotOfType, match="must be a color, like #ff8800"):
         values.read("color", "red")
-    assert "coalesce(a.\"paint\", ''::bytea)" in groups.same(dataset, dataset.rollups[0], "a", "b")
+    assert "coalesce(a.\"paint\", ''::bytea)" in group_keys.same(dataset, dataset.rollups[0], "a", "b")
