@@ -116,7 +116,7 @@ def _peer(stack: Stack, module: str, *arguments: str) -> Iterator[str]:
     """A program of the peer, as a module; the URL is that of uvicorn."""
     url = ""
     if module == "uvicorn":
-        port = ports.choose("peer", stack.home.facts().identity, stack.home.facts().ports.values())
+        port = ports.choose("peer", stack.home.read_config().identity, stack.home.read_config().ports.values())
         url = f"http://127.0.0.1:{port}"
         arguments = (*arguments, f"--port={port}", "--log-level=warning", "--no-access-log")
     env = {name: stack.env[name] for name in ("DATABASE_URL", "BROKER_URL")}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.local.addresses import MOVABLE
+from deploy.local.addresses import EXTERNAL_VARIABLES
 from deploy.local.state import REPOSITORY, Home, assignments
 
 MILLRACE = Path(sys.executable).with_name("millrace")
@@ -51,7 +51,7 @@ def running() -> Iterator[Stack]:
 
 
 def _millrace(home: Home, *arguments: str) -> None:
-    kept = {name: value for name, value in os.environ.items() if name not in MOVABLE}
+    kept = {name: value for name, value in os.environ.items() if name not in EXTERNAL_VARIABLES}
     done = subprocess.run(
         [MILLRACE, *arguments],
         env={**kept, "MILLRACE_HOME": str(home.folder)},

@@ -1,4 +1,4 @@
-"""A gateway that answers what it is told to, over real connections."""
+"""Fake gateway that sends prepared responses over real connections."""
 
 import json
 from collections import defaultdict
@@ -15,30 +15,30 @@ class Answer(NamedTuple):
     lost: bool = False
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes
 
 
-class Fake(ThreadingHTTPServer):
-    """Each path has a list of answers; the last one is given for ever."""
+class FakeGateway(ThreadingHTTPServer):
+    """Sends the responses of a path in order, and the last one for ever. Records the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, list[Answer]] = defaultdict(list)
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def to(self, path: str) -> list[Asked]:
-        return [asked for asked in self.asked if asked.path.partition("?")[0] == path]
+    def requests_to(self, path: str) -> list[Request]:
+        return [request for request in self.requests if request.path.partition("?")[0] == path]
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Fake
+    server: FakeGateway
 
     def do_GET(self) -> None:
         self._answer(b"")
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(pieces)
 
     def _answer(self, body: bytes) -> None:
-        self.server.asked.append(Asked(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        self.server.requests.append(Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
         answers = self.server.answers[self.path] or self.server.answers[self.path.partition("?")[0]]
         answer = answers.pop(0) if len(answers) > 1 else answers[0] if answers else Answer(status=404)
         if answer.lost:

@@ -1,4 +1,4 @@
-"""`millrace search`: what it asks, and how what was found is shown."""
+"""`millrace search`: requests and output."""
 
 import json
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.text import Text
 
-from cli import hits
-from tests.unit.fake_gateway import JOB, Answer, Fake, events, job
+from cli import search_results
+from tests.unit.fake_gateway import JOB, Answer, FakeGateway, events, job
 from tests.unit.test_cli import run
 
 DATASET = {
@@ -27,25 +27,25 @@ def found(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def people(fake: Fake) -> Fake:
+def people(fake: FakeGateway) -> FakeGateway:
     fake.answers["/v1/datasets/people"] = [Answer(DATASET)]
     fake.answers[HERE] = [Answer(found({"id": 1, "name": "Ada", "note": None}))]
     return fake
 
 
-def asked(people: Fake, *arguments: str) -> Any:
+def sent_body(people: FakeGateway, *arguments: str) -> Any:
     assert run("search", "people", *arguments).exit_code == 0
-    return json.loads(people.to(HERE)[-1].body)
+    return json.loads(people.requests_to(HERE)[-1].body)
 
 
-def test_rows_are_shown_without_empty_columns(people: Fake) -> None:
+def test_rows_are_shown_without_empty_columns(people: FakeGateway) -> None:
     total = {"value": 2000, "relation": "gte"}
     people.answers[HERE] = [Answer(found({"id": 1, "name": "Ada", "note": None}, total=total)), Answer(found())]
     assert run("search", "people", "ada").stdout == "SCORE  id  name\n  0.5   1  Ada\n1 of at least 2,000\n"
     assert run("search", "people", "zoe").stdout == "Nothing matches.\n"
 
 
-def test_rows_that_are_ordered_have_no_score(people: Fake) -> None:
+def test_rows_that_are_ordered_have_no_score(people: FakeGateway) -> None:
     answer = found({"id": 2}, {"id": 1})
     for hit in answer["data"]:
         hit["score"] = 0.0
@@ -53,38 +53,38 @@ def test_rows_that_are_ordered_have_no_score(people: Fake) -> None:
     assert run("search", "people", "--sort", "id.desc").stdout == "id\n 2\n 1\n2 of 2\n"
 
 
-def test_what_is_asked_goes_along(people: Fake) -> None:
+def test_options_become_the_request(people: FakeGateway) -> None:
     plain = {"q": "ada", "words": [], "operator": "and", "filters": {}, "facets": [], "limit": 10}
-    assert asked(people, "ada") == {**plain, "highlight": ["name", "note"]}
+    assert sent_body(people, "ada") == {**plain, "highlight": ["name", "note"]}
     filters = ["--filter", "price=gte.10", "--filter", "price=lt.20", "--filter", "name=eq.a=b"]
-    more = asked(people, *filters, "--sort", "price.desc", "--facets", "kind, maker", "--limit", "3")
+    more = sent_body(people, *filters, "--sort", "price.desc", "--facets", "kind, maker", "--limit", "3")
     assert more["filters"] == {"price": ["gte.10", "lt.20"], "name": ["eq.a=b"]}
     assert (more["q"], more["sort"], more["facets"], more["limit"]) == ("", "price.desc", ["kind", "maker"], 3)
-    exact = asked(people, "--exact", "one", "--exact", "two", "--or")
+    exact = sent_body(people, "--exact", "one", "--exact", "two", "--or")
     assert (exact["words"], exact["operator"]) == (["one", "two"], "or")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [(["--filter", "price"], "FIELD=CONDITION"), (["ada", "--or"], "--exact"), ([], "DATASET")]
+    ("wrong", "message"), [(["--filter", "price"], "FIELD=CONDITION"), (["ada", "--or"], "--exact"), ([], "DATASET")]
 )
-def test_what_makes_no_sense_is_not_asked(people: Fake, wrong: list[str], said: str) -> None:
+def test_invalid_options_send_no_request(people: FakeGateway, wrong: list[str], message: str) -> None:
     done = run("search", *(["people", *wrong] if wrong else []))
     assert done.exit_code == 2
-    assert said in done.stderr
-    assert people.asked == []
+    assert message in done.stderr
+    assert people.requests == []
 
 
-def test_words_that_were_looked_for_stand_out_and_html_does_not_show() -> None:
-    text = hits.marked(["a &lt;b&gt; <mark>R&amp;D</mark>…", "…<mark>x</mark>\x1b[0m"])
+def test_marked_words_are_bold_and_html_is_unescaped() -> None:
+    text = search_results.highlighted(["a &lt;b&gt; <mark>R&amp;D</mark>…", "…<mark>x</mark>\x1b[0m"])
     assert text.plain == "a <b> R&D… …x\\x1b[0m"
     assert [(text.plain[span.start : span.end], span.style) for span in text.spans if span.style] == [
         ("R&D", "bold"),
         ("x", "bold"),
     ]
-    assert hits.marked(["&lt;mark&gt;no&lt;/mark&gt;"]) == Text("<mark>no</mark>")
+    assert search_results.highlighted(["&lt;mark&gt;no&lt;/mark&gt;"]) == Text("<mark>no</mark>")
 
 
-def test_a_highlight_stands_in_the_place_of_its_value(people: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_highlight_replaces_the_value(people: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = found({"id": 1, "name": "Ada & Bo", "note": "kept"})
     answer["data"][0]["highlight"] = {"name": ["<mark>Ada</mark> &amp; Bo"], "note": []}
     people.answers[HERE] = [Answer(answer)]
@@ -93,7 +93,7 @@ def test_a_highlight_stands_in_the_place_of_its_value(people: Fake, monkeypatch:
     assert "\x1b[1mAda\x1b[0m & Bo" in run("search", "people", "ada", color=True).stdout
 
 
-def test_corrections_facets_and_doubts_are_told(people: Fake) -> None:
+def test_corrections_facets_and_note_are_shown(people: FakeGateway) -> None:
     people.answers[HERE] = [
         Answer(
             found(
@@ -107,17 +107,17 @@ def test_corrections_facets_and_doubts_are_told(people: Fake) -> None:
         )
     ]
     shown = run("search", "people", "aad").stdout
-    assert "Looked for ada, add beside 'aad'.\nTime ran out.\n" in shown
+    assert "'aad' may be misspelt; also searched for ada, add.\nTime ran out.\n" in shown
     assert "KIND   HITS\na     1,200\n7 with other values\n" in shown
     assert "MAKER  AT LEAST\n" in shown
 
 
 @pytest.mark.usefixtures("people")
-def test_json_is_the_answer_as_it_came() -> None:
+def test_json_is_the_response() -> None:
     assert json.loads(run("search", "people", "ada", "--json").stdout) == found({"id": 1, "name": "Ada", "note": None})
 
 
-def as_job(fake: Fake, status: str = "succeeded", **more: Any) -> None:
+def as_job(fake: FakeGateway, status: str = "succeeded", **more: Any) -> None:
     kept = {**found({"id": 1, "name": "Ada"}), "hits": 1, "page": 1, "limit": 10, "next": None}
     ends = {
         **job(status),
@@ -131,21 +131,23 @@ def as_job(fake: Fake, status: str = "succeeded", **more: Any) -> None:
     fake.answers[f"/v1/jobs/{JOB}"] = [Answer(ends)]
 
 
-def test_as_a_job_it_is_followed_and_its_answer_shown(people: Fake) -> None:
+def test_search_job_is_followed_and_its_hits_are_shown(people: FakeGateway) -> None:
     as_job(people)
     done = run("search", "people", "ada", "--job", "--limit", "5")
     assert done.exit_code == 0
-    assert done.stdout.startswith("SCORE  id  name\n  0.5   1  Ada\n1 of 1\nKept until 2024-05-07 07:08:09 UTC: 1 hits")
+    assert done.stdout.startswith(
+        "SCORE  id  name\n  0.5   1  Ada\n1 of 1\nStored until 2024-05-07 07:08:09 UTC: 1 hits"
+    )
     assert done.stderr.endswith("succeeded 100.0 %\n")
-    (sent,) = people.to("/v1/searches")
+    (sent,) = people.requests_to("/v1/searches")
     body = json.loads(sent.body)
     assert (body["dataset"], body["q"], "limit" in body) == ("people", "ada", False)
-    assert people.to(f"/v1/jobs/{JOB}")[-1].path.endswith("?limit=5")
-    assert people.to(HERE) == []
+    assert people.requests_to(f"/v1/jobs/{JOB}")[-1].path.endswith("?limit=5")
+    assert people.requests_to(HERE) == []
     assert json.loads(run("search", "people", "ada", "--job", "--json").stdout)["result"]["hits"] == 1
 
 
-def test_a_job_that_failed_tells_why(people: Fake) -> None:
+def test_failed_search_job_shows_its_error(people: FakeGateway) -> None:
     as_job(people, "failed", error={"code": "unknown_field", "detail": "The field is gone.", "hint": "Ask again."})
     done = run("search", "people", "ada", "--job")
     assert done.exit_code == 4
@@ -153,8 +155,8 @@ def test_a_job_that_failed_tells_why(people: Fake) -> None:
     assert "ROWS READ" not in done.stdout
 
 
-def test_a_search_among_the_jobs_shows_its_answer_until_it_expires(people: Fake) -> None:
+def test_jobs_shows_the_hits_of_a_search_until_they_expire(people: FakeGateway) -> None:
     as_job(people)
     assert "1 of 1\n" in run("jobs", JOB).stdout
     as_job(people, result=None, expired=True)
-    assert "kept no longer" in run("jobs", JOB).stdout
+    assert "has expired" in run("jobs", JOB).stdout

@@ -1,4 +1,4 @@
-"""The command that makes the documents of a dataset anew."""
+"""`millrace reindex`: rebuilds the search index of a dataset."""
 
 import time
 
@@ -7,21 +7,21 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from cli import show
-from cli.client import json_option
 from cli.gateway import Gateway, decode, route
+from cli.options import json_option
+from cli.tables import print_json
 
-LOOK_EVERY_SECONDS = 0.3
+POLL_SECONDS = 0.3
 
 
 class Building(msgspec.Struct, frozen=True):
-    """What is being built, in percent."""
+    """Progress of the next generation."""
 
     percent: float
 
 
 class Index(msgspec.Struct, frozen=True):
-    """What answers; `generation` is null before the first documents are made."""
+    """Status of a search index; `generation` is None before the first one is built."""
 
     generation: int | None
     documents: int
@@ -33,7 +33,7 @@ class Index(msgspec.Struct, frozen=True):
 @click.argument("dataset")
 @json_option
 def reindex(dataset: str, *, as_json: bool) -> None:
-    """Make all documents of a dataset anew, while the old ones answer."""
+    """Rebuilds the search index of a dataset. Searches use the old index until the new one is ready."""
     path = route("datasets", dataset, "index")
     with Gateway.find() as gateway, Progress(console=Console(stderr=True), disable=as_json) as bars:
         before = decode(gateway.get(path).content, Index)
@@ -41,16 +41,16 @@ def reindex(dataset: str, *, as_json: bool) -> None:
         task = bars.add_task(f"reindex {dataset}", total=100)
         while True:
             body = gateway.get(path).content
-            now = decode(body, Index)
-            if now.building is None and now.generation != before.generation:
+            index = decode(body, Index)
+            if index.building is None and index.generation != before.generation:
                 bars.update(task, completed=100)
                 break
-            bars.update(task, completed=now.building.percent if now.building else 0)
-            time.sleep(LOOK_EVERY_SECONDS)
+            bars.update(task, completed=index.building.percent if index.building else 0)
+            time.sleep(POLL_SECONDS)
     if as_json:
-        show.answer(body)
+        print_json(body)
         return
-    click.echo(f"{dataset} is searched through generation {now.generation}: {now.words:,} different words.")
+    click.echo(f"{dataset}: index generation {index.generation} is in use, with {index.words:,} distinct words.")
 
 
 COMMANDS: list[click.Command] = [reindex]

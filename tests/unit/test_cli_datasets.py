@@ -1,4 +1,4 @@
-"""`millrace infer` and `millrace declare`: what they send, and what they show."""
+"""`millrace infer` and `declare`: requests and output."""
 
 import gzip
 import json
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.declaring import COMMANDS, SAMPLE_BYTES
-from tests.unit.fake_gateway import Answer, Fake
+from cli.datasets import COMMANDS, SAMPLE_BYTES
+from tests.unit.fake_gateway import Answer, FakeGateway
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -37,7 +37,7 @@ DATASET = {
 
 
 @pytest.fixture
-def fake(fake: Fake) -> Fake:
+def fake(fake: FakeGateway) -> FakeGateway:
     fake.answers[INFER] = [Answer(DRAFT)]
     return fake
 
@@ -47,47 +47,47 @@ def run(*arguments: str, **given: Any) -> Result:
     return CliRunner().invoke(commands[arguments[0]], arguments[1:], **given)
 
 
-def sent(fake: Fake, path: Path, content: bytes) -> bytes:
-    """What the gateway gets to see of the file."""
+def sent(fake: FakeGateway, path: Path, content: bytes) -> bytes:
+    """Returns the request body for this content."""
     path.write_bytes(content)
     assert run("infer", str(path)).exit_code == 0
-    return fake.asked[-1].body
+    return fake.requests[-1].body
 
 
-def test_the_draft_alone_is_on_standard_output(fake: Fake, tmp_path: Path) -> None:
+def test_only_the_draft_is_on_standard_output(fake: FakeGateway, tmp_path: Path) -> None:
     file = tmp_path / "some people.csv.gz"
     file.write_bytes(gzip.compress(b"1|Ada\n"))
     done = run("infer", str(file), "--delimiter", "|")
     assert done.stdout == 'title = "People"\n'
     assert done.stderr == (
         "no_key: No column looks like a key.\\x1b\n"
-        "Learnt from 1,234 rows. To import it: "
+        "Drafted from 1,234 rows. To import the file: "
         f"millrace import '{file}' -d people --header absent --delimiter '|'\n"
     )
-    (asked,) = fake.asked
-    assert asked.path == f"{INFER}?name=some+people&delimiter=%7C"
-    assert asked.headers["content-type"] == "text/csv"
-    assert asked.body == b"1|Ada\n"
+    (request,) = fake.requests
+    assert request.path == f"{INFER}?name=some+people&delimiter=%7C"
+    assert request.headers["content-type"] == "text/csv"
+    assert request.body == b"1|Ada\n"
 
 
-def test_the_answer_can_be_had_as_it_is(fake: Fake) -> None:
+def test_infer_prints_json(fake: FakeGateway) -> None:
     done = run("infer", "-", "--json", "-n", "people", input=b"id\n1\n")
     assert json.loads(done.stdout) == DRAFT
-    assert fake.asked[0].path == f"{INFER}?name=people"
-    assert fake.asked[0].body == b"id\n1\n"
+    assert fake.requests[0].path == f"{INFER}?name=people"
+    assert fake.requests[0].body == b"id\n1\n"
 
 
-def test_of_a_long_file_whole_rows_are_sent(fake: Fake, tmp_path: Path) -> None:
+def test_sample_of_a_long_file_has_whole_rows(fake: FakeGateway, tmp_path: Path) -> None:
     rows = b"".join(b"%d,%s\n" % (number, b"x" * 1000) for number in range(2000))
     for name, content in (("a.csv", rows), ("a.csv.gz", gzip.compress(rows)), ("a.ndjson.zst", zstd.compress(rows))):
         body = sent(fake, tmp_path / name, content)
         assert SAMPLE_BYTES - 1100 < len(body) <= SAMPLE_BYTES
         assert rows.startswith(body)
         assert body.endswith(b"x\n")
-    assert fake.asked[-1].headers["content-type"] == "application/x-ndjson"
+    assert fake.requests[-1].headers["content-type"] == "application/x-ndjson"
 
 
-def test_of_a_long_array_whole_elements_are_sent(fake: Fake, tmp_path: Path) -> None:
+def test_sample_of_a_long_array_has_whole_elements(fake: FakeGateway, tmp_path: Path) -> None:
     rows = [{"id": number, "note": 'é"],[' * 100} for number in range(3000)]
     body = sent(fake, tmp_path / "a.json", json.dumps(rows, indent=1, ensure_ascii=False).encode())
     assert SAMPLE_BYTES - 1100 < len(body) <= SAMPLE_BYTES
@@ -96,7 +96,7 @@ def test_of_a_long_array_whole_elements_are_sent(fake: Fake, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_of_a_long_file_in_utf_16_whole_rows_are_sent(fake: Fake, tmp_path: Path, encoding: str) -> None:
+def test_sample_of_a_long_utf_16_file_has_whole_rows(fake: FakeGateway, tmp_path: Path, encoding: str) -> None:
     text = "\ufeff" + "".join(f"{number},ਊ{'x' * 1000}\n" for number in range(1000))
     body = sent(fake, tmp_path / "a.csv", text.encode(encoding))
     assert text.removeprefix("\ufeff").startswith(body.decode())
@@ -104,37 +104,37 @@ def test_of_a_long_file_in_utf_16_whole_rows_are_sent(fake: Fake, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["nothing.csv", "broken.csv.gz", "broken.csv.zst"])
-def test_what_can_not_be_read_is_said(fake: Fake, tmp_path: Path, name: str) -> None:
+def test_unreadable_file_is_an_error(fake: FakeGateway, tmp_path: Path, name: str) -> None:
     if name.startswith("broken"):
         (tmp_path / name).write_bytes(b"no archive")
     done = run("infer", str(tmp_path / name))
     assert done.exit_code == 1
-    assert "can't be read" in done.stderr
-    assert not fake.asked
+    assert "cannot be read" in done.stderr
+    assert not fake.requests
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [
-        (200, "people stands as declared, at revision 3.\n"),
-        (201, "people stands as declared, at revision 3.\n"),
-        (202, "Accepted, but not applied yet: `millrace datasets people` tells when it stands.\n"),
+        (200, "people is declared, revision 3.\n"),
+        (201, "people is declared, revision 3.\n"),
+        (202, "Accepted, not applied yet. Run `millrace datasets people` to see when it is.\n"),
     ],
 )
-def test_a_file_is_put_as_json(fake: Fake, tmp_path: Path, status: int, said: str) -> None:
+def test_declaration_is_sent_as_json(fake: FakeGateway, tmp_path: Path, status: int, message: str) -> None:
     fake.answers["/v1/datasets/people"] = [Answer(DATASET, status)]
     file = tmp_path / "people.toml"
     file.write_text('title = "People"\nfields = [{ name = "at", type = "date", minimum = 2020-01-31 }]\n')
-    assert run("declare", str(file)).stdout == said
-    (asked,) = fake.asked
-    assert json.loads(asked.body) == {
+    assert run("declare", str(file)).stdout == message
+    (request,) = fake.requests
+    assert json.loads(request.body) == {
         "title": "People",
         "fields": [{"name": "at", "type": "date", "minimum": "2020-01-31"}],
     }
     assert json.loads(run("declare", str(file), "--json", "-n", "people").stdout) == DATASET
 
 
-def test_a_refused_declaration_tells_all_mistakes(fake: Fake, tmp_path: Path) -> None:
+def test_invalid_declaration_shows_all_errors(fake: FakeGateway, tmp_path: Path) -> None:
     problem = {
         "detail": "The declaration of people can't be used: 1 mistake.",
         "errors": [{"code": "invalid", "pointer": "#/fields", "detail": "fields: missing"}],
@@ -146,9 +146,9 @@ def test_a_refused_declaration_tells_all_mistakes(fake: Fake, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"title = ", b"\xff"])
-def test_what_is_no_toml_is_not_put(fake: Fake, tmp_path: Path, content: bytes) -> None:
+def test_invalid_toml_is_not_sent(fake: FakeGateway, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "people.toml").write_bytes(content)
     done = run("declare", str(tmp_path / "people.toml"))
     assert done.exit_code == 1
-    assert "can't be read as TOML" in done.stderr
-    assert not fake.asked
+    assert "cannot be read as TOML" in done.stderr
+    assert not fake.requests
