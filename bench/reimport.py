@@ -1,15 +1,11 @@
-"""The same large file once more: nothing has changed, so nothing need be written.
-
-The peer is what one writes by hand for a file whose rows may be there already: a staging table and
-`INSERT … ON CONFLICT DO UPDATE`.
-"""
+"""Importing an unchanged file again, compared with a staging table and `INSERT … ON CONFLICT DO UPDATE`."""
 
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench import hires, jobs, psql
-from bench.report import Row, at_most
+from bench.results import Row, at_most
 from bench.stack import Stack
 
 RUNS = 3
@@ -23,7 +19,7 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, hired_at = excluded.hired_a
 
 
 def measure(stack: Stack) -> list[Row]:
-    """Medians of three runs by turns; the first load of either side is not measured."""
+    """Medians of three alternating runs; the first load of either side is not measured."""
     with TemporaryDirectory() as folder, jobs.client(stack) as http:
         clean, mixed = Path(folder, "clean.csv"), Path(folder, "mixed.csv")
         hires.write(clean, hires.ROWS, bad=False)
@@ -36,7 +32,7 @@ def measure(stack: Stack) -> list[Row]:
         for _ in range(RUNS):
             psql.settle(stack)
             loads.append(jobs.load_file(stack, http, DATASET, mixed))
-            psql.run(stack, "VACUUM public.peer", "CHECKPOINT")  # it does not pay for its own dead rows
+            psql.run(stack, "VACUUM public.peer", "CHECKPOINT")  # so that the peer is not slowed by dead rows
             staging = "CREATE TEMPORARY TABLE staging (LIKE public.peer)"
             upserts.append(psql.seconds(stack, staging, psql.copy(clean, "staging"), UPSERT))
         psql.run(stack, "DROP TABLE public.peer")

@@ -1,7 +1,7 @@
-"""What Postgres offers for reports: their SQL over the table itself, or over a materialized view of the same groups."""
+"""Peers of the reports: their SQL over the table, or over a materialized view of the same groups."""
 
 from bench import psql
-from bench.hired import DATASET, ROLLUP
+from bench.catalog_hires import DATASET, ROLLUP
 from bench.stack import Stack
 from deploy.local.state import REPOSITORY
 from shared.catalog.reports import read_reports
@@ -22,7 +22,7 @@ REFRESH = f"REFRESH MATERIALIZED VIEW CONCURRENTLY {VIEW}"
 
 
 def create(stack: Stack) -> None:
-    """The view as of now, with the index that refreshing it beside its readers needs."""
+    """Creates the view with the unique index that a concurrent refresh needs."""
     psql.run(
         stack,
         "SET client_min_messages = warning",
@@ -34,26 +34,26 @@ def create(stack: Stack) -> None:
 
 
 def drop(stack: Stack) -> None:
-    """Frees the disk."""
+    """Drops the view."""
     psql.run(stack, f"DROP MATERIALIZED VIEW {VIEW}")
 
 
 def refresh(stack: Stack) -> float:
-    """How many milliseconds it takes."""
+    """Refreshes the view and returns the milliseconds."""
     return psql.milliseconds(stack, REFRESH)
 
 
 def over_view(report: str) -> str:
-    """The SQL of the catalog's report, which has one parameter, with the view in the rollup's place."""
+    """Returns the report's SQL with the view in place of the rollup."""
     return _sql(report).replace(ROLLUP, VIEW)
 
 
 def over_table(report: str) -> str:
-    """The same with the rows of the year counted first: only they are read, as one would write it by hand."""
+    """Returns the report's SQL with a query over the year's rows in place of the rollup."""
     return _sql(report).replace(ROLLUP, f"({ROWS}{YEAR}GROUP BY {KEY})")
 
 
 def _sql(report: str) -> str:
-    found = next(each for each in read_reports(REPOSITORY / "catalog") if each.name == report)
-    assert found.report is not None, found.flaws
-    return found.report.statement().text
+    source = next(each for each in read_reports(REPOSITORY / "catalog") if each.name == report)
+    assert source.report is not None, source.flaws
+    return source.report.statement().text

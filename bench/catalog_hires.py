@@ -1,4 +1,4 @@
-"""The catalog's own hires, as many as are wanted: of all departments and jobs, over five years, in no order."""
+"""Generates hires for the catalog's dataset: all departments and jobs, five years, in random order."""
 
 import os
 import tomllib
@@ -16,19 +16,19 @@ from bench.stack import Stack
 from deploy.local.state import REPOSITORY
 
 ROWS = int(os.environ.get("BENCH_HIRES", "10000000"))
-"""Fewer are good for trying whether a measurement works, not for its figures."""
+"""Set fewer to test a measurement; its figures are then meaningless."""
 DATASET = "hired_employees"
 ROLLUP = "rollups.hired_employees__hires"
 DEPARTMENTS, JOBS = 12, 183
 YEARS = range(2015, 2020)
 SPAN = 1826 * 86_400
-"""The seconds of those years."""
+"""Length of these years in seconds."""
 STRIDE = 97_504_987
-"""From one hire to the next, around and around: rows that follow one another are of different years."""
+"""Seconds from one hire to the next, modulo SPAN: consecutive rows belong to different years."""
 
 
 def frame(first: int, rows: int) -> pl.DataFrame:
-    """Good rows, with ids that count up from `first`."""
+    """Returns valid rows with consecutive IDs from `first`."""
     number = pl.col("id")
     moment = pl.datetime(YEARS[0], 1, 1) + pl.duration(seconds=number * STRIDE % SPAN)
     return hires.frame(first, rows).with_columns(
@@ -39,33 +39,33 @@ def frame(first: int, rows: int) -> pl.DataFrame:
 
 
 def batch(first: int, rows: int) -> dict[str, Any]:
-    """The same as the body of a request."""
+    """Returns these rows as a request body."""
     return {"rows": frame(first, rows).to_dicts()}
 
 
 def count(stack: Stack) -> int:
-    """How many there are. Their ids are 1, 2, 3 …, so the next one is known."""
+    """Returns the number of rows, which is also the highest ID."""
     return int(psql.run(stack, f"SELECT count(*) FROM data.{DATASET}"))
 
 
-def stock(stack: Stack, http: httpx2.Client, rows: int) -> None:
-    """At least so many are there, and Postgres has done for its tables what it else does by and by."""
-    have = count(stack)
-    if have >= rows:
+def ensure_rows(stack: Stack, http: httpx2.Client, rows: int) -> None:
+    """Loads rows until there are at least so many, and runs VACUUM."""
+    existing = count(stack)
+    if existing >= rows:
         return
-    if not have:
+    if not existing:
         jobs.declare(http, DATASET, _declaration())
         _load_names(stack, http, "departments", DEPARTMENTS)
         _load_names(stack, http, "jobs", JOBS)
-    with _file(have + 1, rows - have) as path:
+    with _file(existing + 1, rows - existing) as path:
         load = jobs.load_file(stack, http, DATASET, path)
-    assert load.outcome["inserted"] == rows - have, load
+    assert load.outcome["inserted"] == rows - existing, load
     psql.run(stack, f"VACUUM (ANALYZE) data.{DATASET}, data.departments, data.jobs, {ROLLUP}")
     psql.settle(stack)
 
 
 def load(stack: Stack, http: httpx2.Client, good: pl.DataFrame) -> jobs.Load:
-    """As a file, whole."""
+    """Loads the rows as one file."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "hired.csv")
         good.write_csv(path, include_header=False)
@@ -73,9 +73,9 @@ def load(stack: Stack, http: httpx2.Client, good: pl.DataFrame) -> jobs.Load:
 
 
 def _declaration() -> dict[str, Any]:
-    """The catalog's without search: what is measured is reports, and an index of all names is not theirs."""
-    declared = tomllib.loads((REPOSITORY / "catalog" / "datasets" / f"{DATASET}.toml").read_text())
-    return {key: value for key, value in declared.items() if key != "search"}
+    """Returns the catalog's declaration without search, which reports do not need."""
+    declaration = tomllib.loads((REPOSITORY / "catalog" / "datasets" / f"{DATASET}.toml").read_text())
+    return {key: value for key, value in declaration.items() if key != "search"}
 
 
 @contextmanager

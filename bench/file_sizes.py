@@ -1,18 +1,18 @@
-"""Whether a row costs the same in a large file as in a small one."""
+"""Load time per row for files of different sizes."""
 
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench import hires, jobs, psql
-from bench.report import Row
+from bench.results import Row
 from bench.stack import Stack
 
 RUNS = {100_000: 5, 1_000_000: 3, 10_000_000: 1}
 
 
 def measure(stack: Stack) -> list[Row]:
-    """Seconds for a million rows, as a ratio to those of the file with a million."""
+    """Returns seconds per million rows, relative to the file with a million rows."""
     seconds = {rows: median(_load(stack, rows, run) for run in range(runs)) for rows, runs in RUNS.items()}
     return [
         Row(

@@ -1,4 +1,4 @@
-"""What was measured, as one table: for the terminal and for docs/performance.md."""
+"""Renders results as a table, for the terminal and for docs/performance.md."""
 
 import datetime as dt
 import os
@@ -17,39 +17,39 @@ HEAD = ("what", "result", "ratio", "target")
 
 
 class Row(NamedTuple):
-    """A line of the table. `ratio` is to the peer of the same measurement, whose own line says 1.00."""
+    """A row of the table; `ratio` is relative to the peer, whose own row has 1.00."""
 
-    what: str
+    label: str
     result: str
     ratio: float | None = None
     target: str = ""
 
 
 def at_most(value: float, limit: float, unit: str = "") -> str:
-    """The target, and whether it was met."""
+    """Returns the target, and whether it was met."""
     return f"≤ {limit:g}{unit}: {'met' if value <= limit else 'MISSED'}"
 
 
 def at_least(value: float, limit: float, unit: str = "") -> str:
-    """The target, and whether it was met."""
+    """Returns the target, and whether it was met."""
     return f"≥ {limit:g}{unit}: {'met' if value >= limit else 'MISSED'}"
 
 
 def render(rows: list[Row]) -> str:
-    """As Markdown that can be read as it is."""
-    cells = [HEAD, *((row.what, row.result, f"{row.ratio:.2f}" if row.ratio else "", row.target) for row in rows)]
+    """Returns an aligned Markdown table."""
+    cells = [HEAD, *((row.label, row.result, f"{row.ratio:.2f}" if row.ratio else "", row.target) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    what, *numbers, target = widths
+    label, *numbers, target = widths
     lines = [
-        f"| {line[0]:{what}} | " + " | ".join(map(str.rjust, line[1:3], numbers)) + f" | {line[3]:{target}} |"
+        f"| {line[0]:{label}} | " + " | ".join(map(str.rjust, line[1:3], numbers)) + f" | {line[3]:{target}} |"
         for line in cells
     ]
-    rule = f"|{'-' * (what + 2)}|" + "".join(f"{'-' * (width + 1)}:|" for width in numbers) + f"{'-' * (target + 2)}|"
+    rule = f"|{'-' * (label + 2)}|" + "".join(f"{'-' * (width + 1)}:|" for width in numbers) + f"{'-' * (target + 2)}|"
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def machine(stack: Stack, load: float) -> str:
-    """On what it was measured, and when; a machine that was not idle before, as its load average tells, says so."""
+def describe_machine(stack: Stack, load: float) -> str:
+    """Returns hardware, versions and time; warns if the load average before the run was above 1."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     facts = [
         f"{os.cpu_count()} cores ({_processor()})",
@@ -63,25 +63,25 @@ def machine(stack: Stack, load: float) -> str:
     return ", ".join(facts) + (f"; NOT IDLE before: load average {load:.1f}" if load > 1 else "")
 
 
-def publish(measurement: str, rows: list[Row], facts: str, page: Path = PAGE) -> None:
-    """Replaces what the page says between the measurement's two marks; raises ValueError if they are not there."""
+def publish(measurement: str, rows: list[Row], machine: str, page: Path = PAGE) -> None:
+    """Replaces the block of a measurement in the page. Raises ValueError if its markers are missing."""
     mark, end = f"<!-- bench: {measurement} -->", "<!-- end -->"
-    before, found, after = page.read_text().partition(mark)
+    before, opened, after = page.read_text().partition(mark)
     _, closed, rest = after.partition(end)
-    if not (found and closed):
-        raise ValueError(f"{page} has no {mark} with an {end} after it")
-    page.write_text(f"{before}{mark}\n{render(rows)}\n\n{facts}\n{end}{rest}")
+    if not (opened and closed):
+        raise ValueError(f"{page} has no {mark} followed by {end}")
+    page.write_text(f"{before}{mark}\n{render(rows)}\n\n{machine}\n{end}{rest}")
 
 
 def _processor() -> str:
-    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return match[1] if match else platform.machine()
 
 
 def _broker_version(stack: Stack) -> str:
     log = stack.home.log("rabbitmq")
-    found = re.search(r"RabbitMQ (\d+\.\d+\.\d+)", log.read_text()) if log.exists() else None
-    return found[1] if found else "elsewhere"
+    match = re.search(r"RabbitMQ (\d+\.\d+\.\d+)", log.read_text()) if log.exists() else None
+    return match[1] if match else "external"
 
 
 def _commit() -> str:

@@ -1,4 +1,4 @@
-r"""What Postgres does with the documents by itself: `\copy`, `to_tsvector`, a GIN index. The peer of all search."""
+r"""Plain Postgres full-text search: `\copy`, `to_tsvector`, a GIN index. The peer of all search measurements."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from bench import psql
 from bench.stack import Stack
 
 COLUMNS = "id bigint PRIMARY KEY, category text NOT NULL, price double precision NOT NULL, body text NOT NULL"
-# On all cores, the leader's among them. A GIN index is built by one process whatever is allowed.
+# Uses all cores, including the leader's. A GIN index is always built by one process.
 PARALLEL = (
     f"SET max_parallel_workers_per_gather = {max(1, (os.cpu_count() or 1) - 1)}",
     "SET min_parallel_table_scan_size = 0",
@@ -20,30 +20,30 @@ VECTORS = "CREATE TABLE public.peer_words AS SELECT id, to_tsvector('english', b
 INDEX = "CREATE INDEX ON public.peer_words USING gin (words)"
 
 
-class Built(NamedTuple):
-    """Seconds of each step."""
+class BuildTimes(NamedTuple):
+    """Duration of each step in seconds."""
 
     copied: float
     vectors: float
     indexed: float
 
 
-def build(stack: Stack, documents: Path) -> Built:
-    """Makes `public.peer` with the documents and `public.peer_words` with their words; they stay."""
+def build(stack: Stack, documents: Path) -> BuildTimes:
+    """Creates `public.peer` with the documents and `public.peer_words` with their vectors."""
     drop(stack)
     psql.run(stack, f"CREATE TABLE public.peer ({COLUMNS})")
     psql.settle(stack)
     copied = psql.seconds(stack, psql.copy(documents))
     psql.run(stack, "ANALYZE public.peer", "CHECKPOINT")
     vectors = psql.seconds(stack, *PARALLEL, VECTORS)
-    return Built(copied, vectors, psql.seconds(stack, MEMORY, INDEX))
+    return BuildTimes(copied, vectors, psql.seconds(stack, MEMORY, INDEX))
 
 
 def drop(stack: Stack) -> None:
-    """Frees the disk."""
+    """Drops both tables."""
     psql.run(stack, "SET client_min_messages = warning", "DROP TABLE IF EXISTS public.peer, public.peer_words")
 
 
-def stands(stack: Stack) -> bool:
-    """Whether it was built and not dropped."""
+def exists(stack: Stack) -> bool:
+    """Returns whether the tables exist."""
     return psql.run(stack, "SELECT to_regclass('public.peer_words') IS NOT NULL").strip() == "t"

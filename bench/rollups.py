@@ -1,10 +1,9 @@
-"""What it costs to keep the rollup current for a chunk, in a small table and in a large one.
+"""Cost of updating a rollup for one chunk, in a small and in a large table.
 
-It is the time that analytics itself says it took for the chunk's message, commit included. The peer computes all
-groups anew, in the way that lets others read meanwhile.
+It is the time that analytics reports for the chunk's message, including the commit. The peer is a concurrent refresh of
+a materialized view, which computes all groups.
 """
 
-import time
 from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
@@ -13,26 +12,27 @@ import httpx2
 import polars as pl
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench import hired, jobs, view
-from bench.report import Row, at_most
+from bench import catalog_hires, jobs, materialized_view
+from bench.results import Row, at_most
 from bench.stack import Stack
+from bench.timing import until
 
-SIZES = (hired.ROWS // 100, hired.ROWS)
+SIZES = (catalog_hires.ROWS // 100, catalog_hires.ROWS)
 CHUNK_ROWS, CHUNKS, WARMING = 10_000, 10, 2
 REFRESHES = 3
 LIMIT = 1.3
-COUNTED_SECONDS = 30
+COUNT_SECONDS = 30
 
 
-class Spent(NamedTuple):
-    """On chunks, since analytics was started."""
+class ChunkTime(NamedTuple):
+    """Number of chunks and the total time for them since analytics started."""
 
     chunks: float
     seconds: float
 
 
 class Costs(NamedTuple):
-    """Milliseconds, as medians: for a chunk of rows that are new, one of rows that change, and for a refresh."""
+    """Medians in milliseconds: for a chunk of new rows, a chunk of changed rows, and a refresh of the view."""
 
     new: float
     changed: float
@@ -40,11 +40,11 @@ class Costs(NamedTuple):
 
 
 def measure(stack: Stack) -> list[Row]:
-    """The same chunks in both tables: rows of all years and nearly as many groups as rows."""
+    """Loads the same chunks into both tables: rows of all years, and nearly as many groups as rows."""
     costs = []
     with jobs.client(stack) as http:
         for size in SIZES:
-            hired.stock(stack, http, size)
+            catalog_hires.ensure_rows(stack, http, size)
             costs.append(_costs(stack, http))
     small, large = costs
 
@@ -61,41 +61,45 @@ def measure(stack: Stack) -> list[Row]:
 
 
 def _costs(stack: Stack, http: httpx2.Client) -> Costs:
-    view.create(stack)
+    materialized_view.create(stack)
     new, changed, refreshed = [], [], []
-    first = hired.count(stack) + 1
+    first = catalog_hires.count(stack) + 1
     for number in range(-WARMING, CHUNKS):
-        good = hired.frame(first + (number + WARMING) * CHUNK_ROWS, CHUNK_ROWS)
-        moved = good.with_columns(department_id=pl.col("department_id") % hired.DEPARTMENTS + 1)
-        times = _count(stack, http, good), _count(stack, http, moved)
+        good = catalog_hires.frame(first + (number + WARMING) * CHUNK_ROWS, CHUNK_ROWS)
+        changed_rows = good.with_columns(department_id=pl.col("department_id") % catalog_hires.DEPARTMENTS + 1)
+        times = _count(stack, http, good), _count(stack, http, changed_rows)
         if number >= 0:
             new.append(times[0])
             changed.append(times[1])
         if number >= CHUNKS - REFRESHES:
-            refreshed.append(view.refresh(stack))
-    view.drop(stack)
+            refreshed.append(materialized_view.refresh(stack))
+    materialized_view.drop(stack)
     return Costs(median(new), median(changed), median(refreshed))
 
 
 def _count(stack: Stack, http: httpx2.Client, good: pl.DataFrame) -> float:
-    """Loads the rows as one chunk; returns the milliseconds that analytics took for it."""
-    before = _spent(stack)
-    outcome = hired.load(stack, http, good).outcome
+    """Loads the rows as one chunk and returns the milliseconds that analytics needed for it."""
+    before = _chunk_time(stack)
+    outcome = catalog_hires.load(stack, http, good).outcome
     assert outcome["inserted"] + outcome["updated"] == good.height, outcome
-    deadline = time.monotonic() + COUNTED_SECONDS
-    while (after := _spent(stack)).chunks == before.chunks:
-        assert time.monotonic() < deadline, "analytics has not counted the chunk"
+    until(
+        lambda: _chunk_time(stack).chunks > before.chunks,
+        COUNT_SECONDS,
+        "analytics has not counted the chunk",
+        pause=0,
+    )
+    after = _chunk_time(stack)
     assert after.chunks == before.chunks + 1, "more than one chunk was counted"
     return (after.seconds - before.seconds) * 1000
 
 
-def _spent(stack: Stack) -> Spent:
+def _chunk_time(stack: Stack) -> ChunkTime:
     text = httpx2.get(f"{stack.env['ANALYTICS_URL']}/metrics").raise_for_status().text
-    told = {
+    samples = {
         sample.name: sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.labels.get("message") == "chunk.loaded"
     }
     name = "millrace_message_seconds"
-    return Spent(told.get(f"{name}_count", 0), told.get(f"{name}_sum", 0))
+    return ChunkTime(samples.get(f"{name}_count", 0), samples.get(f"{name}_sum", 0))
