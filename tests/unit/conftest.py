@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +23,11 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGateway]:
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> str:
+    """A CSV file of 600 kB."""
+    file = tmp_path / "people.csv"
+    file.write_bytes(b"id,name\n" + b"1,Ada\n" * 100_000)
+    return str(file)

@@ -5,6 +5,10 @@ from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from click.testing import CliRunner, Result
+
+from cli.app import main
+
 JOB = "0192f5a0-0000-7000-8000-000000000001"
 
 
@@ -111,3 +115,26 @@ def events(*jobs: dict[str, Any], first: int = 1) -> Answer:
         data = json.dumps({"id": number, "type": "job.progress", "job": body}, ensure_ascii=False)
         text += f"id: {number}\nevent: job.progress\ndata: {data}\n\n"
     return Answer(text.encode(), headers={"Content-Type": "text/event-stream"})
+
+
+SUBMIT = "/v1/datasets/people/imports"
+ROW_ERROR = {"code": "required", "column": "name", "value": None, "detail": "A value is required."}
+
+
+def run(*arguments: str, **options: Any) -> Result:
+    """Runs a command."""
+    return CliRunner().invoke(main, arguments, **options)
+
+
+def accepts(fake: FakeGateway, *, ends: dict[str, Any]) -> None:
+    """Prepares an import, or another job, that ends like this."""
+    fake.answers[SUBMIT] = [Answer(job("queued", percent=0.0), 202)]
+    fake.answers[f"/v1/jobs/{JOB}/events"] = [events(job("running", percent=50.0), ends)]
+    fake.answers[f"/v1/jobs/{JOB}"] = [Answer(ends)]
+    rows = [{"id": 1, "line": 7, "raw": "6,", "errors": [ROW_ERROR], "state": "open"}]
+    fake.answers[f"/v1/jobs/{JOB}/failed-rows"] = [failed_rows(rows)]
+
+
+def failed_rows(rows: list[dict[str, Any]], following: int | None = None) -> Answer:
+    counts = [{"code": "required", "column": "name", "rows": 1200}, {"code": "row_length", "column": "", "rows": 34}]
+    return Answer({"data": rows, "next": following, "total": 1234, "kept": 1000, "counts": counts})

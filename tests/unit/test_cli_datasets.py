@@ -4,13 +4,11 @@ import gzip
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from cli.datasets import COMMANDS, SAMPLE_BYTES
-from tests.unit.fake_gateway import Answer, FakeGateway
+from cli.datasets import SAMPLE_BYTES
+from tests.unit.fake_gateway import Answer, FakeGateway, run
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,11 +38,6 @@ DATASET = {
 def fake(fake: FakeGateway) -> FakeGateway:
     fake.answers[INFER] = [Answer(DRAFT)]
     return fake
-
-
-def run(*arguments: str, **given: Any) -> Result:
-    commands = {command.name: command for command in COMMANDS}
-    return CliRunner().invoke(commands[arguments[0]], arguments[1:], **given)
 
 
 def sent(fake: FakeGateway, path: Path, content: bytes) -> bytes:

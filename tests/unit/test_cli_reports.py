@@ -3,10 +3,8 @@
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from cli.app import main
-from tests.unit.fake_gateway import JOB, Answer, FakeGateway, events, job
+from tests.unit.fake_gateway import JOB, Answer, FakeGateway, events, job, run
 
 RESULT = {
     "data": [{"kind": "rye", "sum": 1}],
@@ -18,10 +16,6 @@ RESULT = {
     "truncated": False,
 }
 STOCK = "/v1/reports/stock"
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
 
 
 def test_report_shows_its_freshness(fake: FakeGateway) -> None:
@@ -97,4 +91,13 @@ def test_failure_is_shown_with_exit_code_4(fake: FakeGateway) -> None:
     assert done.exit_code == 4
     assert "It took too long." in done.stdout
     assert run("rebuild", "items").exit_code == 2
+    assert run("report", "stock", "year").exit_code == 2
+
+
+def test_report_keeps_numbers_exact(fake: FakeGateway) -> None:
+    fake.answers["/v1/reports/stock"] = [
+        Answer(b'{"data":[{"kind":"rye","sum":1.10}],"columns":["kind","sum"],"computed_at":"2024-05-06T07:08:09Z"}')
+    ]
+    assert "rye   1.10\n" in run("report", "stock", "year=2021").stdout
+    assert fake.requests[0].path == "/v1/reports/stock?year=2021&format=json"
     assert run("report", "stock", "year").exit_code == 2

@@ -7,8 +7,7 @@ import pytest
 from rich.text import Text
 
 from cli import search_results
-from tests.unit.fake_gateway import JOB, Answer, FakeGateway, events, job
-from tests.unit.test_cli import run
+from tests.unit.fake_gateway import JOB, Answer, FakeGateway, events, job, run
 
 DATASET = {
     "name": "people",
