@@ -3,10 +3,10 @@
 import click
 import msgspec
 
-from cli.follow import finish, post
+from cli.follow import finish, post, submit
 from cli.gateway import Gateway, Parameters, decode, route
 from cli.options import json_option, no_wait_option
-from cli.responses import FailedRow, FailedRows, Job
+from cli.responses import FailedRow, FailedRows
 from cli.tables import Count, print_json, print_table
 
 PAGE = 1000
@@ -65,8 +65,8 @@ def replay(job: str, code: str | None, column: str | None, *, no_wait: bool, as_
     Useful after a missing referenced row was added or the declaration changed. Exit codes: see `millrace import`.
     """
     with Gateway.find() as gateway:
-        response = post(gateway, route("jobs", job, "replay"), {"code": code, "column": column})
-        finish(gateway, decode(response.content, Job), job, no_wait=no_wait, as_json=as_json)
+        replayed = submit(gateway, route("jobs", job, "replay"), {"code": code, "column": column})
+        finish(gateway, replayed, job, no_wait=no_wait, as_json=as_json)
 
 
 @click.command()

@@ -30,6 +30,14 @@ def post(gateway: Gateway, path: str, body: Any) -> httpx2.Response:
     return retry(lambda: gateway.post(path, body, key=key), on_failure=lambda _: None)
 
 
+def submit(gateway: Gateway, path: str, body: Any) -> Job:
+    """Returns the accepted job; prints a notice if it is one that was already running."""
+    response = post(gateway, path, body)
+    if response.headers.get("Millrace-Attached"):
+        click.echo("This is already running; no second job was started.", err=True)
+    return decode(response.content, Job)
+
+
 def follow(gateway: Gateway, job: Job, display: Display) -> Job:
     """Returns the job once it has ended. Raises GatewayUnavailable if the gateway does not answer for a minute."""
     hint = f"The job continues. Run `millrace jobs {job.id}` to see its status."

@@ -7,7 +7,7 @@ import click
 import msgspec
 from rich.filesize import decimal
 
-from cli.follow import finish, post
+from cli.follow import finish, submit
 from cli.gateway import Gateway, decode, route
 from cli.options import json_option, no_wait_option
 from cli.outcomes import RESULT_PRINTERS, print_status
@@ -68,10 +68,7 @@ def detach(dataset: str, year: int, *, no_wait: bool, as_json: bool) -> None:
     Exit codes: 0 if the year is detached, 4 if the job failed and nothing changed, 1 if it was not accepted.
     """
     with Gateway.find() as gateway:
-        response = post(gateway, route("datasets", dataset, "partitions", str(year), "detach"), {})
-        if response.headers.get("Millrace-Attached"):
-            click.echo("The year is already being detached; following that job.", err=True)
-        job = decode(response.content, Job)
+        job = submit(gateway, route("datasets", dataset, "partitions", str(year), "detach"), {})
         finish(gateway, job, f"detach {dataset} {year}", no_wait=no_wait, as_json=as_json)
 
 

@@ -4,10 +4,9 @@ import datetime as dt
 from typing import Any
 
 import click
-import httpx2
 import msgspec
 
-from cli.follow import finish, post
+from cli.follow import finish, submit
 from cli.gateway import Gateway, Parameters, decode, route
 from cli.options import json_option, no_wait_option
 from cli.outcomes import RESULT_PRINTERS, print_status
@@ -138,9 +137,8 @@ def refresh(name: str, *, no_wait: bool, as_json: bool) -> None:
     `millrace import`.
     """
     with Gateway.find() as gateway:
-        response = post(gateway, route("reports", name, "refreshes"), {})
-        _warn_if_running(response)
-        finish(gateway, decode(response.content, Job), name, no_wait=no_wait, as_json=as_json)
+        job = submit(gateway, route("reports", name, "refreshes"), {})
+        finish(gateway, job, name, no_wait=no_wait, as_json=as_json)
 
 
 @click.command()
@@ -157,9 +155,8 @@ def rebuild(rollup: str, *, no_wait: bool, as_json: bool) -> None:
     if not dot:
         raise click.UsageError(f"{rollup!r} must have the form DATASET.ROLLUP, for example hired_employees.hires.")
     with Gateway.find() as gateway:
-        response = post(gateway, route("datasets", dataset, "rollups", name, "rebuilds"), {})
-        _warn_if_running(response)
-        finish(gateway, decode(response.content, Job), rollup, no_wait=no_wait, as_json=as_json)
+        job = submit(gateway, route("datasets", dataset, "rollups", name, "rebuilds"), {})
+        finish(gateway, job, rollup, no_wait=no_wait, as_json=as_json)
 
 
 def print_errors(report: Report) -> None:
@@ -182,11 +179,6 @@ def _parameters(report: Report) -> str:
         f"{parameter.name}={parameter.type}" if parameter.default is None else f"[{parameter.name}={parameter.default}]"
         for parameter in report.parameters
     )
-
-
-def _warn_if_running(response: httpx2.Response) -> None:
-    if response.headers.get("Millrace-Attached"):
-        click.echo("A job for this is already running; following it.", err=True)
 
 
 def _print_refresh(body: bytes) -> None:

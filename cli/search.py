@@ -6,10 +6,10 @@ from typing import Any
 import click
 import msgspec
 
-from cli.follow import finish, post
+from cli.follow import finish, submit
 from cli.gateway import Gateway, decode, route
 from cli.options import json_option
-from cli.responses import Dataset, Job
+from cli.responses import Dataset
 from cli.search_results import SearchResponse, print_hits
 from cli.tables import print_json
 
@@ -36,7 +36,7 @@ def search(dataset: str, limit: int, *, as_job: bool, as_json: bool, **options: 
     with Gateway.find() as gateway:
         body["highlight"] = _searchable_fields(gateway, dataset)
         if as_job:
-            job = decode(post(gateway, route("searches"), {**body, "dataset": dataset}).content, Job)
+            job = submit(gateway, route("searches"), {**body, "dataset": dataset})
             finish(gateway, job, job.dataset, no_wait=False, as_json=as_json, limit=limit)
         content = msgspec.json.encode({**body, "limit": limit})
         response = gateway.send("POST", route("datasets", dataset, "search"), content, "application/json").content

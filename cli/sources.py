@@ -5,10 +5,10 @@ import datetime as dt
 import click
 import msgspec
 
-from cli.follow import finish, post
+from cli.follow import finish, submit
 from cli.gateway import Gateway, decode, route
 from cli.options import dataset_option, json_option
-from cli.responses import Collection, Job
+from cli.responses import Collection
 from cli.tables import print_json, print_table
 
 
@@ -44,10 +44,8 @@ def sync(source: str | None, dataset: str, *, no_wait: bool, as_json: bool) -> N
     instead of starting another. Exit codes: see `millrace import`.
     """
     with Gateway.find() as gateway:
-        response = post(gateway, route("datasets", dataset, "syncs"), {"source": source} if source else {})
-        if response.headers.get("Millrace-Attached"):
-            click.echo("A sync of this source is already running; following it.", err=True)
-        finish(gateway, decode(response.content, Job), source or dataset, no_wait=no_wait, as_json=as_json)
+        job = submit(gateway, route("datasets", dataset, "syncs"), {"source": source} if source else {})
+        finish(gateway, job, source or dataset, no_wait=no_wait, as_json=as_json)
 
 
 @click.command()
