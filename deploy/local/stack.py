@@ -51,12 +51,13 @@ async def up(home: Home, names: Iterable[str], echo: Echo) -> None:
         if supervised and all(row.healthy for row in await status(home) if row.part in targets):
             echo("Already up.")
             return
-        if missing := packages.missing(home, targets):
-            packages.install(missing, echo)
+        with packages.installing():
+            if missing := packages.missing(home, targets):
+                packages.install(missing, echo)
         if not supervised:
             await _stop_orphans(home)
             home.write_wanted(set())
-        targets |= await _assign_ports(home, config, echo)
+        targets |= await _assign_ports(home, config, echo, supervised=supervised)
         await _check_external(home, config)
         home.write_config(config)
         write_private(home.env, "".join(f"{name}='{value}'\n" for name, value in variables(home, config).items()))
@@ -140,7 +141,7 @@ def _with_servers(names: set[str]) -> set[str]:
     return names | ({"epmd"} if "rabbitmq" in names else set())
 
 
-async def _assign_ports(home: Home, config: StackConfig, echo: Echo) -> set[str]:
+async def _assign_ports(home: Home, config: StackConfig, echo: Echo, *, supervised: bool) -> set[str]:
     """Gives free ports to every part that is not running. Returns the services that must restart because of that."""
     server_moved = False
     for name in NAMES:
@@ -148,7 +149,8 @@ async def _assign_ports(home: Home, config: StackConfig, echo: Echo) -> set[str]
             continue
         for port in port_names(name):
             kept = config.ports.get(port)
-            if kept is not None and ports.claim(kept):
+            # A running supervisor holds the claims of the `up` that started it.
+            if kept is not None and (ports.is_free(kept) if supervised else ports.claim(kept)):
                 continue
             config.ports[port] = ports.choose(port, config.identity, config.ports.values())
             server_moved |= kept is not None and name in SERVERS
@@ -172,6 +174,7 @@ def _launch_supervisor(home: Home) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=ports.claims,  # keeps the ports reserved while a part restarts
         )
 
 

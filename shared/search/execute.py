@@ -8,7 +8,7 @@ import msgspec
 
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
-from shared.db.faults import TOO_LONG
+from shared.db.faults import STATEMENT_TIMEOUT
 from shared.search import facets, filters, ordering
 from shared.search.columns import columns, quoted
 from shared.search.expand import Meaning
@@ -84,13 +84,13 @@ async def select(db: Connection, search: Search, after: Sequence[Any]) -> Matche
         return await _browse(db, search, after)
     try:
         matches = await _run(db, search, after, bounded=True)
-    except TOO_LONG:
+    except STATEMENT_TIMEOUT:
         return NOTHING_SEEN
     if not matches.capped or (not search.question.order and matches.total >= max(ENOUGH, 2 * search.question.limit)):
         return matches
     try:
         return await _run(db, search, after, bounded=False)
-    except TOO_LONG:
+    except STATEMENT_TIMEOUT:
         return matches._replace(complete=False)
 
 
@@ -169,7 +169,7 @@ async def _browse(db: Connection, search: Search, after: Sequence[Any]) -> Match
         async with db.transaction(readonly=True):
             await db.execute(settings(search, bounded=False))
             rows = await db.fetch(_ordered(search, f"FROM {_table(search)} r WHERE {condition}"), *values)
-    except TOO_LONG:
+    except STATEMENT_TIMEOUT:
         return NOTHING_SEEN
     counted = await _count(db, search, EXAMINED)
     if counted is None:
@@ -188,7 +188,7 @@ async def _count(db: Connection, search: Search, limit: int | None) -> tuple[int
             row = await db.fetchrow(
                 f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(search)}", *values
             )
-    except TOO_LONG:
+    except STATEMENT_TIMEOUT:
         return None
     return (row["total"], row["_facets"]) if row else None
 

@@ -8,7 +8,7 @@ import msgspec
 
 from shared.catalog.dataset import Dataset, Field
 from shared.db import Connection
-from shared.db.faults import DROPPED
+from shared.db.faults import MISSING_TABLE
 from shared.search import cursors, execute, expand, facets, highlight, ordering, spelling, terms
 from shared.search.columns import columns
 from shared.search.execute import Matches, Search
@@ -43,7 +43,7 @@ async def find(db: Connection, dataset: Dataset, question: Question) -> Found:
     """Raises NotBuilt, and BadQuestion for a cursor or a filter that doesn't fit the dataset."""
     try:
         return await _find(db, dataset, question)
-    except DROPPED:  # in this moment another generation of documents has taken over
+    except MISSING_TABLE:  # in this moment another generation of documents has taken over
         return await _find(db, dataset, question)
 
 
@@ -184,7 +184,7 @@ def _details(search: Search, matches: Matches, total: Total, asked: Asked, seen:
         yield CUT
     if _ends(search, matches, total, seen):
         yield END.format(seen)
-    if declared and not made.makes_the_same_as(declared):
+    if declared and not made.has_same_documents(declared):
         yield OLD.format(", ".join(made.fields), made.language)
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.ingestor.parse import csv_scanner, parser
+from services.ingestor.parse import csv_scanner, parser, splitter
 from services.ingestor.parse.constraints import BadConstraint
 from services.ingestor.parse.parser import Batch, counts
 from services.ingestor.parse.row_errors import FailedRow, Miscounted, RowError
@@ -407,18 +407,14 @@ def test_rows_that_got_lost_are_never_silent(monkeypatch: pytest.MonkeyPatch) ->
 MARKS = st.tuples(st.sampled_from(",;\t|^ a\x01"), st.sampled_from("\"'`|b\x02")).filter(
     lambda marks: marks[0] != marks[1]
 )
-JSON_TORTURE = st.lists(
-    st.sampled_from(
-        [
-            b'{"id":1}', b'{"id":"2","b":"x,]}"}', b'{"id":3, "c":[1,{"a":"]"}]}', b'{"b":"\\"\\\\"}',
-            b'{"id":4,\n "b":"xyz"\n}',
-            b'{"no":1}', b'{"id":{}}', b'{"b":"\\u0000"}', b'{"b":"\\ud800"}',
-            b",", b",", b",\n", b"\n", b"\r\n", b" ", b"[", b"]", b"{", b"}", b'"', b"\\", b"12", b"null",
-            b"\xc3\xa9", b"\xff", b"\0",
-        ]
-    ),
-    max_size=25,
-).map(b"".join)  # fmt: skip
+JSON_ROWS = [
+    b'{"id":1}', b'{"id":"2","b":"x,]}"}', b'{"id":3, "c":[1,{"a":"]"}]}', b'{"b":"\\"\\\\"}',
+    b'{"id":4,\n "b":"xyz"\n}', b'{"no":1}', b'{"id":{}}', b'{"b":"\\u0000"}', b'{"b":"\\ud800"}',
+]  # fmt: skip
+JSON_PIECES = [
+    b",", b",\n", b"\n", b"\r\n", b" ", b"[", b"]", b"{", b"}", b'"', b"\\", b"12", b"null",
+    b"\xc3\xa9", b"\xff", b"\0",
+]  # fmt: skip
 LIMITS = st.sampled_from([4, 12, 40, 1 << 20])
 FIELDS = (Field(name="id", type="integer", required=True), string("b", max_length=2), Field(name="c", type="object"))
 
@@ -461,21 +457,29 @@ def test_the_chunks_of_a_file_give_what_the_whole_gives(
 
 
 @settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(JSON_ROWS + JSON_PIECES), max_size=25).map(b"".join), st.integers(1, 60), LIMITS)
+def test_so_do_the_chunks_of_ndjson(data: bytes, size: int, largest: int) -> None:
+    dialect = Dialect(columns=("id", "b", "c"), header=False, format="ndjson")
+    assert_all_chunkings_agree(data, dialect, size, largest)
+
+
+@settings(max_examples=400, deadline=None)
 @given(
-    JSON_TORTURE,
-    st.sampled_from(["ndjson", "json"]),
-    st.sampled_from([b"", b"[", b"\xef\xbb\xbf[\n"]),
+    st.lists(st.sampled_from([*JSON_ROWS, b"[]", b"12", b"null", b'"]"', b'{"b":"\xff"}']), max_size=12),
+    st.sampled_from([b"", b"\xef\xbb\xbf\r\n "]),
+    st.sampled_from([b",", b",\n", b"\n\t, ", b" " * 50 + b","]),
+    st.sampled_from([b"]", b"\n]\n", b" " * 50 + b"]" + b" " * 50]),
     st.integers(1, 60),
     LIMITS,
 )
-@example(b'{"id":1}\n,{"id":2}', "json", b"[", 1, 12)
-@example(b'{"id":1},,\n', "json", b"[", 1, 12)
-@example(b'{"id":1}] x' + b"x" * 50, "json", b"[", 1, 12)
-@example(b'{"id":1}]' + b" " * 50 + b"x", "json", b"[", 1, 12)
-@example(b'{"id":1}]' + b" " * 50, "json", b"[", 1, 12)
-def test_so_do_the_chunks_of_json(data: bytes, form: Any, before: bytes, size: int, largest: int) -> None:
-    dialect = Dialect(columns=("id", "b", "c"), header=False, format=form)
-    assert_all_chunkings_agree(before + data, dialect, size, largest)
+@example([b'{"id":1}'], b"", b",", b" " * 50 + b"]", 1, 12)
+def test_so_do_the_chunks_of_an_array(
+    rows: list[bytes], before: bytes, between: bytes, after: bytes, size: int, largest: int
+) -> None:
+    dialect = Dialect(columns=("id", "b", "c"), header=False, format="json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitter, "BLOCK", size)
+        assert_all_chunkings_agree(before + b"[" + between.join(rows) + after, dialect, size, largest)
 
 
 @settings(max_examples=300, deadline=None)

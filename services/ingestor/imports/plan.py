@@ -5,12 +5,12 @@ from typing import BinaryIO
 
 from services.ingestor import chunk_ledger
 from services.ingestor.imports import load, replace
-from services.ingestor.parse.splitter import Cut, cut
+from services.ingestor.parse.splitter import Cut, MalformedJson, cut
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.write import queries
 from shared.contracts.commands import LoadChunk, PlanImport, SwapStage
 from shared.contracts.events import ImportPlanned, ImportRejected
-from shared.contracts.parts import Dialect
+from shared.contracts.parts import Dialect, Problem
 from shared.db import Connection
 from shared.spool import Spool
 
@@ -24,6 +24,8 @@ async def plan_import(
             cuts = await asyncio.to_thread(_cuts, file, command.dialect, settings.chunk_bytes)
     except FileNotFoundError:
         return ImportRejected(dataset=command.dataset, job_id=command.job_id, problem=load.file_missing())
+    except MalformedJson as error:
+        return ImportRejected(dataset=command.dataset, job_id=command.job_id, problem=_not_json(error))
     loads = [
         LoadChunk(
             dataset=command.dataset,
@@ -56,3 +58,11 @@ async def plan_import(
 
 def _cuts(file: BinaryIO, dialect: Dialect, size: int) -> list[Cut]:
     return list(cut(file, dialect, size=size))
+
+
+def _not_json(error: MalformedJson) -> Problem:
+    return Problem(
+        code="not_json",
+        detail=f"The file is not a well-formed JSON array: {error}. No row was loaded.",
+        hint="Write one object a line (NDJSON) if single broken rows must not stop the others.",
+    )

@@ -25,14 +25,12 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Flaw(IntEnum):
-    """Why the cells of a record can't be told apart; the last two only occur in JSON arrays."""
+    """Why the cells of a record can't be told apart."""
 
     NONE = 0
     STRAY_QUOTE = 1
     UNCLOSED_QUOTE = 2
     TOO_LARGE = 3
-    NOT_CLOSED = 4
-    AFTER_END = 5
 
 
 class Marks(NamedTuple):

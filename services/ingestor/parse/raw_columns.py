@@ -18,8 +18,6 @@ FLAWS = {
     Flaw.STRAY_QUOTE: ("stray_quote", "Expected quotes only around a whole cell, and doubled within it."),
     Flaw.UNCLOSED_QUOTE: ("unclosed_quote", "Expected a closing quote for the cell whose quote opens on this line."),
     Flaw.TOO_LARGE: ("too_large", f"Expected a row of {csv_scanner.LARGEST_RECORD} bytes at most."),
-    Flaw.NOT_CLOSED: ("invalid_json", "Expected all brackets and strings to be closed, and a , or ] after them."),
-    Flaw.AFTER_END: ("invalid_json", "Expected nothing after the ] that closes the array."),
 }
 
 
