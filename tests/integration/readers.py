@@ -8,11 +8,13 @@ from uuid import uuid4
 
 import asyncpg
 
-from services.analytics.declaring import prepare_rollups, rebuild_rollup
-from services.analytics.handlers import count_chunk, refresh_report
+from services.analytics.count import count_chunk
+from services.analytics.declare import prepare_rollups
+from services.analytics.rebuild import rebuild_rollup
+from services.analytics.refresh import refresh_report
 from services.indexer.documents.index import index_chunk
 from services.indexer.documents.reindex import index_piece, prepare_documents, switch_index
-from services.indexer.documents.vocabulary_cache import Known
+from services.indexer.documents.vocabulary_cache import VocabularyCache
 from services.indexer.words import word_counts
 from shared.contracts.commands import IndexPiece, RebuildRollup, RefreshReport
 from shared.contracts.events import (
@@ -104,16 +106,16 @@ class Indexer:
     def __init__(self, pool: Pool, admin: asyncpg.Connection) -> None:
         self.pool = pool
         self.admin = admin
-        self.known = Known()
+        self.vocabulary_cache = VocabularyCache()
 
     async def forget(self) -> None:
         """As before the first row came."""
         await forget(self.admin)
-        self.known = Known()
+        self.vocabulary_cache = VocabularyCache()
 
     async def index(self, event: ChunkLoaded) -> ChunkIndexed | None:
         async with self.pool.acquire() as db, db.transaction():
-            return await index_chunk(event, db, self.known)
+            return await index_chunk(event, db, self.vocabulary_cache)
 
     async def hear(self, event: ChunkLoaded) -> None:
         await self.index(event)
@@ -133,7 +135,7 @@ class Indexer:
         """All pieces of a generation, each twice."""
         for piece in [*pieces, *pieces]:
             async with self.pool.acquire() as db, db.transaction():
-                switch = await index_piece(piece, db, self.known)
+                switch = await index_piece(piece, db, self.vocabulary_cache)
                 if switch is not None:
                     await switch_index(switch, db)
 

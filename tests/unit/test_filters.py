@@ -124,7 +124,7 @@ def test_rows_without_a_key_of_their_own_have_ours() -> None:
         ("price", "eq.", "type", "price is decimal(12,2), which '' is not"),
         ("price", "eq.1e5", "type", "digits"),
         ("price", "gt." + "9" * 39, "type", "at most 38 digits"),
-        ("id", "eq.9223372036854775808", "type", "64 bits"),
+        ("id", "eq.9223372036854775808", "type", "to 9223372036854775807"),
         ("price", "gt." + "x" * 61, "type", "x…' is not"),
         ("id", "in.(1,x)", "type", "'x' is not"),
         ("name", "eq.a\0b", "type", "NUL"),

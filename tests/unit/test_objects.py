@@ -33,8 +33,8 @@ FIELDS = ("id", "name", "paid", "about", "active")
 def read(data: bytes | str, form: Format = "ndjson", dataset: Dataset = PEOPLE, line: int = 1) -> Batch:
     columns = tuple(field.name for field in dataset.input_fields)
     data = data.encode() if isinstance(data, str) else data
-    reading = parser.read(data, dataset, Dialect(columns=columns, header=False, format=form), line=line)
-    return parser.judge(reading, now=NOW)
+    parsed = parser.parse(data, dataset, Dialect(columns=columns, header=False, format=form), line=line)
+    return parser.build_batch(parsed, now=NOW)
 
 
 def errors(batch: Batch) -> list[tuple[int, list[tuple[str, str, str | None]]]]:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from services.ingestor.parse import csv_scanner, parser, splitter
 from services.ingestor.parse.constraints import BadConstraint
-from services.ingestor.parse.parser import Batch, counts
-from services.ingestor.parse.row_errors import FailedRow, Miscounted, RowError
+from services.ingestor.parse.parser import Batch, count_errors
+from services.ingestor.parse.row_errors import FailedRow, RowCountMismatch, RowError
 from services.ingestor.parse.splitter import cut
 from shared.catalog.dataset import Dataset, Field, Partition
 from shared.contracts.failures import LONGEST_RAW
@@ -46,7 +46,7 @@ def read(
 
 
 def parse(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int) -> Batch:
-    return parser.judge(parser.read(data, dataset, dialect, line=line), now=NOW)
+    return parser.build_batch(parser.parse(data, dataset, dialect, line=line), now=NOW)
 
 
 def string(name: str, **more: Any) -> Field:
@@ -157,11 +157,11 @@ def test_values_that_refer_to_nothing() -> None:
     )
     dialect = Dialect(columns=("id", "team", "city"), header=False)
     data = b"1,7,Ur\n2,99,\n3,,Xy\nq, 99 ,Xy\n4,7\n"
-    reading = parser.read(data, table(*fields), dialect, line=1)
-    assert sorted(reading.values("team")) == [7, 99]
-    assert sorted(reading.values("city")) == ["Ur", "Xy"]
+    parsed = parser.parse(data, table(*fields), dialect, line=1)
+    assert sorted(parsed.values("team")) == [7, 99]
+    assert sorted(parsed.values("city")) == ["Ur", "Xy"]
     unknown = {"team": pl.Series([99]), "city": pl.Series(["Xy"]), "id": pl.Series([], dtype=pl.Int64)}
-    batch = parser.judge(reading, now=NOW, unknown=unknown)
+    batch = parser.build_batch(parsed, now=NOW, unknown=unknown)
     assert batch.rows.rows() == [(1, 7, "Ur")]
     assert errors(batch) == [
         (2, [("maximum", "team", "99"), ("reference", "team", "99")]),
@@ -178,29 +178,29 @@ def test_values_that_refer_to_nothing() -> None:
         (5, [("row_length", "", None)]),
     ]
     assert batch.failed[1].errors[0].detail == "There is no cities.name Xy."
-    assert counts(batch) == {
+    assert count_errors(batch) == {
         ("maximum", "team"): 2,
         ("reference", "team"): 2,
         ("reference", "city"): 2,
         ("type", "id"): 1,
         ("row_length", ""): 1,
     }
-    assert parser.judge(reading, now=NOW).rows.height == 2
+    assert parser.build_batch(parsed, now=NOW).rows.height == 2
 
 
 def test_a_good_row_can_be_refused_later() -> None:
     batch = read('x,a\n1,"b\n"\n2,c\ny,d\n3,e\n', ID, A)
     taken = RowError("key_exists", "id", "1", "There is one.")
-    left = parser.refuse(batch, {2: taken, 0: taken})
+    left = parser.fail_rows(batch, {2: taken, 0: taken})
     assert left.rows.rows() == [(2, "c")]
     assert left.lines.tolist() == [4]
     assert left.rows_read == batch.rows_read == 5
     assert [(row.line, row.raw) for row in left.failed] == [(1, "x,a"), (2, '1,"b\n"'), (5, "y,d"), (6, "3,e")]
     assert left.failed[1] == FailedRow(2, '1,"b\n"', (taken,))
-    again = parser.refuse(left, {0: taken})
+    again = parser.fail_rows(left, {0: taken})
     assert [row.line for row in again.failed] == [1, 2, 4, 5, 6]
     assert again.rows.height == 0
-    assert counts(again) == {("type", "id"): 2, ("key_exists", "id"): 3}
+    assert count_errors(again) == {("type", "id"): 2, ("key_exists", "id"): 3}
 
 
 def test_the_columns_are_those_of_the_file_in_its_order() -> None:
@@ -400,7 +400,7 @@ def test_a_declaration_that_can_not_be_applied_is_no_fault_of_the_rows(field: Fi
 
 def test_rows_that_got_lost_are_never_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pl, "read_csv", lambda *_, **__: pl.DataFrame({"a": ["x"]}))
-    with pytest.raises(Miscounted, match="2 records, 1 rows"):
+    with pytest.raises(RowCountMismatch, match="2 records, 1 rows"):
         read("x\ny\n", A)
 
 
@@ -442,7 +442,7 @@ def assert_all_chunkings_agree(data: bytes, dialect: Dialect, size: int, largest
     assert all(text.raw.startswith(beginning.raw.rstrip("\ufffd")) for beginning, text in zip(part, whole, strict=True))
     for batch in wholes + parts:
         assert batch.rows_read == batch.rows.height + len(batch.failed)
-        assert sum(counts(batch).values()) >= len(batch.failed)
+        assert sum(count_errors(batch).values()) >= len(batch.failed)
 
 
 @settings(max_examples=400, deadline=None)

@@ -131,7 +131,7 @@ async def discard_failed_rows(
     error_filter = data or failed_rows.ALL
     async with transaction(pool) as db:
         found_job = await find_job(db, job)
-        identity = f"{request.user.id}/{idempotency_key}/{error_filter}"
+        identity = f"{request.user.id}/{idempotency_key}/{error_filter.code}/{error_filter.column}"
         command = DiscardRows(
             dataset=found_job.dataset,
             request_id=uuid5(found_job.id, identity) if idempotency_key else uuid4(),
