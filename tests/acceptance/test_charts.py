@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.acceptance import hiring_files
 from tests.acceptance.import_files import get, imported
 from tests.stack import Stack, empty
 

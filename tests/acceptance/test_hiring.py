@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from tests.acceptance import hiring_files
 from tests.acceptance.import_files import failed_rows, get, imported
 from tests.stack import Stack, empty
 

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from shared.catalog.report import RESERVED
+from tests.acceptance import hiring_files
 from tests.acceptance.import_files import get, imported
 from tests.stack import Stack, empty
 from tests.waiting import eventually

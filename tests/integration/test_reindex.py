@@ -14,6 +14,7 @@ from shared.bus.failures import NotReady
 from shared.contracts.commands import BuildIndex, IndexPiece
 from shared.contracts.events import ChunkLoaded
 from shared.search.index import select_fresh, select_index
+from tests.integration import search_oracle
 from tests.integration.ingestor_runner import Ingestor
 from tests.integration.job_stories import until_done
 from tests.integration.search_setup import REPLACE, SEARCH, Shelf, books

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.search import suggestions, words
+from tests.integration import search_oracle
 from tests.integration.job_stories import EXAMPLES
 from tests.integration.search_oracle import Sought, Stems
 from tests.integration.search_setup import REPLACE, SEARCH, Shelf, books

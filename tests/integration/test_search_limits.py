@@ -10,6 +10,7 @@ import pytest
 from shared.search import execute
 from shared.search import search as searching
 from shared.search.query import Found
+from tests.integration import search_oracle
 from tests.integration.search_setup import SEARCH, Shelf
 
 ROWS = 400

@@ -10,6 +10,7 @@ import pytest
 
 from shared.search import suggestions
 from shared.search.cursors import BadCursor
+from tests.integration import search_oracle
 from tests.integration.search_setup import REPLACE, SEARCH, Shelf, books, plain
 
 
