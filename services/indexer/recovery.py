@@ -17,5 +17,5 @@ async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
     await stored_searches.delete_expired(db)
     events = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
-    found: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]
-    return [*found, *(("", piece) for piece in pieces)]
+    messages: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]
+    return [*messages, *(("", piece) for piece in pieces)]

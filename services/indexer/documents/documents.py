@@ -1,12 +1,12 @@
-"""Queries of the tables that are made for a generation: documents, and the vocabulary of their words."""
+"""Tables of an index generation: creates and drops them, writes and deletes documents."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.indexer.documents import tokens, vectors, vocabulary
-from services.indexer.documents.vocabulary_cache import Known
-from shared.catalog import kinds
+from services.indexer.documents.vocabulary_cache import VocabularyCache
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 from shared.search.columns import columns
@@ -14,15 +14,15 @@ from shared.search.index import Index
 
 INDEX_SECONDS = 600.0
 ROWS_AT_ONCE = 25_000
-"""Are in memory: a chunk has less, unless it is the swap of a whole table."""
+"""Rows in memory. Only the swap of a whole table has more in one chunk."""
 
 
 async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
-    """Empty ones."""
+    """Creates empty tables for documents, words and deltas of word counts."""
     types = _types(dataset)
     keys = _quoted(dataset.key)
     key_columns = ", ".join(f'"{name}" {types[name]} NOT NULL' for name in dataset.key)
-    # Words are compared as bytes: that order finds those that begin alike.
+    # Collation "C" orders words by bytes, so that the index finds words by prefix.
     await db.execute(
         f"""
         CREATE TABLE {index.documents} (
@@ -39,43 +39,45 @@ async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
             written bigint NOT NULL, words text[] NOT NULL, documents bigint[] NOT NULL, occurrences bigint[] NOT NULL
         );
         ALTER TABLE {index.news} ALTER words SET STORAGE EXTERNAL, ALTER documents SET STORAGE EXTERNAL,
-            ALTER occurrences SET STORAGE EXTERNAL; -- they are gone too soon for squeezing them
+            ALTER occurrences SET STORAGE EXTERNAL; -- too short-lived to be worth compression
         """
     )
 
 
 async def drop_tables(db: Connection, index: Index) -> None:
-    """Waits for those who read them."""
+    """Drops all tables; waits for their readers."""
     await db.execute(f"DROP TABLE {index.documents}, {index.words}, {index.news}")
 
 
-async def insert_rows(db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int], known: Known) -> int:
-    """Documents of the rows that these chunks wrote and nobody has rewritten since, and all their words.
+async def index_rows(
+    db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int], cache: VocabularyCache
+) -> int:
+    """Writes the documents of these chunks' current rows, and the deltas of their words; returns how many documents.
 
-    A newer document is left alone. Words are counted as rollups count: what the chunks wrote, though it be replaced
-    since, less what they replaced; so chunks may come in any order. Returns how many documents were written.
+    Newer documents are kept. Word counts work like rollups: plus all rows that the chunks wrote, even if later chunks
+    replaced them, minus the before-images of rows that they replaced. So chunks may be indexed in any order.
     """
     labels = [index.label(name) for name in index.search.fields]
     written = 0
-    counted = []
+    deltas = []
     async for rows in _select_rows(db, index, dataset, ledgers):
-        standing = [row for row in rows if row["_version"] is not None]
+        current = [row for row in rows if row["_version"] is not None]
         replaced = [row for row in rows if row["_version"] is None and row["_sign"] > 0]
         removed = [row for row in rows if row["_sign"] < 0]
-        told = [_by_field(index, some) for some in (standing, replaced, removed)]
-        documents, counts = await asyncio.to_thread(_read, told, labels, len(standing))
-        written += await _insert_documents(db, index, dataset, standing, documents)
-        counted.append(counts)
-    # Near the commit: others with the same new words wait for it.
-    fresh: set[str] = set()
-    for counts in counted:
-        fresh |= await vocabulary.insert_words(db, index, counts.words, known, fresh)
-        await vocabulary.insert_news(db, index, counts, written)
+        texts = [_by_field(index, part) for part in (current, replaced, removed)]
+        documents, counts = await asyncio.to_thread(_tokenize, texts, labels, len(current))
+        written += await _upsert_documents(db, index, dataset, current, documents)
+        deltas.append(counts)
+    # Last, near the commit: concurrent transactions with the same new words wait for it.
+    uncommitted: set[str] = set()
+    for counts in deltas:
+        uncommitted |= await vocabulary.insert_words(db, index, counts.words, cache, uncommitted)
+        await vocabulary.insert_deltas(db, index, counts, written)
     return written
 
 
 async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledger: int) -> None:
-    """Documents of rows that the chunk deleted and that nobody has brought back since."""
+    """Deletes the documents of rows that the chunk deleted and that do not exist again."""
     table = f'data."{dataset.name}"'
     same = {name: " AND ".join(f'{name}."{key}" = d."{key}"' for key in dataset.key) for name in ("old", "t")}
     await db.execute(
@@ -91,20 +93,20 @@ async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledger: in
     )
 
 
-async def bring_in(db: Connection, index: Index) -> None:
-    """What Postgres has gathered and searches read through; cheap if that is nothing."""
+async def merge_pending_list(db: Connection, index: Index) -> None:
+    """Merges GIN's pending list, which every search scans, into the index; cheap if it is empty."""
     await db.execute("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup, timeout=INDEX_SECONDS)
 
 
 async def analyze(db: Connection, index: Index) -> None:
-    """So that Postgres, and with it a search, knows how many documents there are."""
+    """Updates the statistics, from which searches estimate the number of documents."""
     await db.execute(f"ANALYZE {index.documents}; ANALYZE {index.words}", timeout=INDEX_SECONDS)
 
 
 async def _select_rows(
     db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int]
 ) -> AsyncIterator[list[Any]]:
-    """Some at a time, in one snapshot, so that a row that is replaced meanwhile is neither missed nor taken twice."""
+    """Yields batches from one snapshot, so that a row that is replaced in the meantime is read exactly once."""
     table = f'data."{dataset.name}"'
     named = _quoted((*dataset.key, *(name for name in index.search.fields if name not in dataset.key)), "x")
     old = f"ingestor.replaced p, jsonb_populate_record(NULL::{table}, p.row) x WHERE p.dataset = $2 AND"
@@ -123,21 +125,21 @@ async def _select_rows(
         yield rows
 
 
-async def _insert_documents(
+async def _upsert_documents(
     db: Connection, index: Index, dataset: Dataset, rows: list[Any], documents: list[bytes]
 ) -> int:
     keys = _quoted(dataset.key)
     types = _types(dataset)
-    given = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(dataset.key, 3))
-    many = len(rows) > vocabulary.MANY
-    # Postgres gathers what comes into the index, and searches read through what is gathered: it must not be much, but
-    # all that was gathered is brought in at the cost of its different words, which many documents share.
-    gathered, memory = ("128MB", "256MB") if many else ("256kB", "4MB")
-    await db.execute(f"SET LOCAL gin_pending_list_limit = '{gathered}'; SET LOCAL work_mem = '{memory}'")
+    arrays = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(dataset.key, 3))
+    bulk = len(rows) > vocabulary.BULK_SIZE
+    # GIN collects new entries in a pending list. Searches scan it, so it must stay short; but merging a long one is
+    # cheaper per document, since the cost depends on its distinct words.
+    limit, memory = ("128MB", "256MB") if bulk else ("256kB", "4MB")
+    await db.execute(f"SET LOCAL gin_pending_list_limit = '{limit}'; SET LOCAL work_mem = '{memory}'")
     status = await db.execute(
         f"""
         INSERT INTO {index.documents} AS d (_version, _words, {keys})
-        SELECT v, w, {keys} FROM unnest($1::bigint[], $2::tsvector[], {given}) AS n (v, w, {keys}) ORDER BY {keys}
+        SELECT v, w, {keys} FROM unnest($1::bigint[], $2::tsvector[], {arrays}) AS n (v, w, {keys}) ORDER BY {keys}
         ON CONFLICT ({keys}) DO UPDATE SET _version = excluded._version, _words = excluded._words
         WHERE d._version < excluded._version
         """,
@@ -149,11 +151,11 @@ async def _insert_documents(
     return int(status.split()[-1])
 
 
-def _read(told: Sequence[tokens.Texts], labels: Sequence[str], rows: int) -> tuple[list[bytes], tokens.Counts]:
-    """Documents of the rows that stand; what they and the replaced ones add to the counts, less the removed ones."""
-    standing, replaced, removed = map(tokens.spread, told)
-    counts = tokens.counts([standing, replaced], removed)
-    return vectors.write(tokens.shortened(standing), labels, rows), counts
+def _tokenize(texts: Sequence[tokens.Texts], labels: Sequence[str], rows: int) -> tuple[list[bytes], tokens.WordCounts]:
+    """Returns the documents of the current rows, and word counts: current and replaced rows minus removed ones."""
+    current, replaced, removed = map(tokens.tokenize, texts)
+    counts = tokens.count_words([current, replaced], removed)
+    return vectors.encode(tokens.truncate(current), labels, rows), counts
 
 
 def _by_field(index: Index, rows: list[Any]) -> dict[str, list[str | None]]:
@@ -161,7 +163,7 @@ def _by_field(index: Index, rows: list[Any]) -> dict[str, list[str | None]]:
 
 
 def _types(dataset: Dataset) -> dict[str, str]:
-    return {name: kinds.sql(field.type) for name, field in columns(dataset).items()}
+    return {name: field_types.find(field.type).sql for name, field in columns(dataset).items()}
 
 
 def _quoted(names: tuple[str, ...], table: str = "") -> str:

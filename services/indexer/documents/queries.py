@@ -1,4 +1,4 @@
-"""What the indexer remembers: generations of documents, what is left to build of them, and which chunks it has."""
+"""Queries about index generations, the pieces left to build, indexed chunks and watermarks."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from shared.contracts.commands import IndexPiece
 from shared.db import Connection
 from shared.search.index import Index
 
-INDEXING = 0x646F6373
-COUNTING = 0x776F7264
+DOCUMENTS_LOCK = 0x646F6373
+WORDS_LOCK = 0x776F7264
 
 
-async def lock_documents(db: Connection, dataset: str, *, alone: bool) -> None:
-    """Until the transaction ends. Those who add documents share it; who deletes some, or makes tables, is alone.
+async def lock_documents(db: Connection, dataset: str, *, exclusive: bool) -> None:
+    """Locks a dataset's documents until the transaction ends: shared to add, exclusive to delete or to create tables.
 
-    Who deletes must see the documents of all rows that are gone, and who plans a generation all chunks that it lacks.
+    A delete must see the documents of all deleted rows; a plan of a generation must see all indexed chunks.
     """
-    shared = "" if alone else "_shared"
-    await db.execute(f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", INDEXING, dataset)
+    shared = "" if exclusive else "_shared"
+    await db.execute(f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", DOCUMENTS_LOCK, dataset)
 
 
 async def select_indexes(db: Connection, dataset: str) -> list[Index]:
-    """The generation that answers and the one that is being built, as far as there are."""
+    """Returns the serving and the building generation, as far as they exist."""
     rows = await db.fetch(
         "SELECT dataset, generation, search, state FROM indexes WHERE dataset = $1 ORDER BY generation", dataset
     )
@@ -31,7 +31,7 @@ async def select_indexes(db: Connection, dataset: str) -> list[Index]:
 
 
 async def select_unprepared(db: Connection) -> list[str]:
-    """Searchable datasets without documents."""
+    """Returns the names of searchable datasets without an index."""
     rows = await db.fetch(
         "SELECT name FROM ingestor.datasets d WHERE declaration->'search' IS NOT NULL"
         " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name)"
@@ -40,7 +40,7 @@ async def select_unprepared(db: Connection) -> list[str]:
 
 
 async def insert_index(db: Connection, dataset: str, search: Search) -> Index:
-    """The next generation, which is being built. Its number is never used again: messages are known by it."""
+    """Inserts the next generation, in state building. Its number is never reused: ids of messages derive from it."""
     generation: int = await db.fetchval(
         "INSERT INTO indexes (dataset, search, state) VALUES ($1, $2, 'building') RETURNING generation",
         dataset,
@@ -50,7 +50,7 @@ async def insert_index(db: Connection, dataset: str, search: Search) -> Index:
 
 
 async def update_search(db: Connection, index: Index, search: Search) -> None:
-    """Weights can change over documents that stand."""
+    """Changes the weights of an existing index."""
     await db.execute(
         "UPDATE indexes SET search = $3 WHERE dataset = $1 AND generation = $2",
         index.dataset,
@@ -60,31 +60,31 @@ async def update_search(db: Connection, index: Index, search: Search) -> None:
 
 
 async def update_serving(db: Connection, index: Index) -> None:
-    """From the commit on, this generation answers."""
+    """Makes the generation serve searches from the commit on."""
     await db.execute(
         "UPDATE indexes SET state = 'serving' WHERE dataset = $1 AND generation = $2", index.dataset, index.generation
     )
 
 
-async def update_words(db: Connection, index: Index, more: int) -> None:
-    """So many more words stand in the documents."""
+async def update_words(db: Connection, index: Index, delta: int) -> None:
+    """Adds to the number of distinct words."""
     await db.execute(
         "UPDATE indexes SET words = words + $3 WHERE dataset = $1 AND generation = $2",
         index.dataset,
         index.generation,
-        more,
+        delta,
     )
 
 
 async def delete_index(db: Connection, index: Index) -> None:
-    """With what was left to do of it."""
+    """Deletes the generation and its pieces."""
     await db.execute("DELETE FROM indexes WHERE dataset = $1 AND generation = $2", index.dataset, index.generation)
 
 
-async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list[IndexPiece]:
-    """All chunks that are indexed, in runs that wrote or deleted about so many rows together.
+async def insert_pieces(db: Connection, index: Index, piece_rows: int) -> list[IndexPiece]:
+    """Splits all indexed chunks into pieces of about `piece_rows` written or deleted rows.
 
-    Whatever else is loaded comes to the generation by its event.
+    `index_chunk` adds later chunks to the generation.
     """
     rows = await db.fetch(
         """
@@ -101,13 +101,13 @@ async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list
         """,
         index.dataset,
         index.generation,
-        rows_at_once,
+        piece_rows,
     )
     return [IndexPiece(dataset=index.dataset, generation=index.generation, **row) for row in rows]
 
 
 async def lock_piece(db: Connection, piece: IndexPiece) -> list[int]:
-    """Its chunks; none if it is done already."""
+    """Locks the piece and returns its chunks; none if it is done."""
     ledgers: list[int] | None = await db.fetchval(
         "SELECT ledgers FROM pieces WHERE dataset = $1 AND generation = $2 AND first = $3 AND done_at IS NULL"
         " FOR UPDATE",
@@ -118,9 +118,9 @@ async def lock_piece(db: Connection, piece: IndexPiece) -> list[int]:
     return ledgers or []
 
 
-async def update_done(db: Connection, piece: IndexPiece) -> bool:
-    """Closes a piece; whether it was the last. Near the commit: others who close one wait for it."""
-    # Of two last pieces, one waits here and then sees that the other is done.
+async def finish_piece(db: Connection, piece: IndexPiece) -> bool:
+    """Marks the piece as done; returns whether it was the last. Call near the commit: concurrent calls wait for it."""
+    # Serializes the last two pieces, so that the second one sees that the first is done.
     await db.execute(
         "SELECT FROM indexes WHERE dataset = $1 AND generation = $2 FOR UPDATE", piece.dataset, piece.generation
     )
@@ -138,7 +138,7 @@ async def update_done(db: Connection, piece: IndexPiece) -> bool:
 
 
 async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequence[IndexPiece]:
-    """Pieces whose message is lost: no other was done for so long either. Marks them as sent."""
+    """Returns pieces whose message is lost, and marks them as sent. None is lost while other pieces get done."""
     rows = await db.fetch(
         """
         UPDATE pieces p SET sent_at = now()
@@ -157,18 +157,18 @@ async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequen
     return [IndexPiece(**row) for row in rows]
 
 
-async def insert_indexed(db: Connection, ledger: int, documents: int) -> None:
-    """Closes the chunk."""
+async def insert_chunk(db: Connection, ledger: int, documents: int) -> None:
+    """Marks the chunk as indexed."""
     await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
 
 
 async def is_indexed(db: Connection, ledger: int) -> bool:
-    """Whether its words are counted: counting them twice would be wrong, whatever the inbox says."""
+    """Whether the chunk is indexed. Checked in addition to the inbox: words must not be counted twice."""
     return bool(await db.fetchval("SELECT true FROM chunks WHERE ledger = $1", ledger))
 
 
 async def select_uncounted(db: Connection) -> list[str]:
-    """Datasets whose words are not all counted."""
+    """Returns datasets with uncounted words."""
     rows = await db.fetch(
         """
         SELECT f.dataset FROM freshness f
@@ -179,12 +179,12 @@ async def select_uncounted(db: Connection) -> list[str]:
 
 
 async def lock_words(db: Connection, dataset: str) -> bool:
-    """For whoever counts words, until the transaction ends; false if somebody else does."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", COUNTING, dataset))
+    """Locks the word counts until the transaction ends; returns False if another transaction holds the lock."""
+    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", WORDS_LOCK, dataset))
 
 
-async def has_more_to_come(db: Connection, dataset: str) -> bool:
-    """Whether an import of the dataset is under way, or what it has loaded is being indexed."""
+async def is_importing(db: Connection, dataset: str) -> bool:
+    """Whether an import of the dataset is running, or its loaded chunks are being indexed."""
     return bool(
         await db.fetchval(
             """
@@ -204,11 +204,11 @@ async def has_more_to_come(db: Connection, dataset: str) -> bool:
 
 
 async def select_indexed(db: Connection, dataset: str) -> int:
-    """Up to which version everything is indexed."""
+    """Returns the version up to which everything is indexed."""
     version: int | None = await db.fetchval("SELECT indexed FROM freshness WHERE dataset = $1", dataset)
     return version or 0
 
 
 async def update_counted(db: Connection, dataset: str, version: int) -> None:
-    """Up to which version all words are counted."""
+    """Sets the version up to which all words are counted."""
     await db.execute("UPDATE freshness SET counted = $2 WHERE dataset = $1", dataset, version)

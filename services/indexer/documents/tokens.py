@@ -1,4 +1,4 @@
-"""What the words of rows make of them: where each stands in its document, and how often in all of them. Pure."""
+"""Tokenizes rows: the words of each document with their places, and counts of words over all documents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from shared.search import words
 
-MOST_BYTES = 800_000
-"""Of a document: Postgres' own limit is a megabyte."""
+MAX_DOCUMENT_BYTES = 800_000
+"""Postgres' limit for a `tsvector` is a megabyte."""
 
 Texts = Mapping[str, Sequence[str | None]]
-"""Of some rows, field by field."""
+"""The texts of some rows, by field."""
 Numbers = NDArray[np.int64]
 
 
-class Spread(NamedTuple):
-    """A line for each word of some documents, in the order of document, word and place.
+class Tokens(NamedTuple):
+    """The tokens of some documents as parallel arrays, sorted by document, word and place.
 
-    `words` are the different ones, in the order of their bytes; `doc`, `field`, `word` and `place` are numbers, places
-    counted from 1. Words of two fields never follow each other.
+    `words` are the distinct words, sorted by bytes; `word` are indexes into it. `doc` and `field` are indexes, too.
+    `place` counts from 1 within the document, with a gap between fields so that no phrase matches across them.
     """
 
     words: pl.Series
@@ -30,20 +30,20 @@ class Spread(NamedTuple):
     word: Numbers
     place: Numbers
 
-    def take(self, lines: NDArray[Any]) -> "Spread":
-        """Some of the lines, by their numbers or by whether they are wanted."""
-        return Spread(self.words, self.doc[lines], self.field[lines], self.word[lines], self.place[lines])
+    def take(self, lines: NDArray[Any]) -> "Tokens":
+        """Returns the tokens at these indexes, or those where a boolean mask is true."""
+        return Tokens(self.words, self.doc[lines], self.field[lines], self.word[lines], self.place[lines])
 
     @property
-    def first(self) -> NDArray[np.bool_]:
-        """Which lines have a word for the first time in their document."""
-        first = np.ones(self.doc.size, bool)
-        first[1:] = (self.word[1:] != self.word[:-1]) | (self.doc[1:] != self.doc[:-1])
-        return first
+    def is_first(self) -> NDArray[np.bool_]:
+        """A mask of the first token of each word in each document."""
+        mask = np.ones(self.doc.size, bool)
+        mask[1:] = (self.word[1:] != self.word[:-1]) | (self.doc[1:] != self.doc[:-1])
+        return mask
 
 
-class Counts(NamedTuple):
-    """How often each word stands in how many more documents than before; fewer, if negative."""
+class WordCounts(NamedTuple):
+    """Deltas by word: in how many documents it occurs, and how often in total. May be negative."""
 
     words: list[str]
     documents: list[int]
@@ -51,67 +51,67 @@ class Counts(NamedTuple):
 
 
 def split(texts: pl.Series) -> pl.Series:
-    """The words of each text, as `words.of` finds them; none of a null."""
+    """Splits each text into the same words as `words.of`; null has none."""
     lower = texts.str.to_lowercase()
-    if lower.str.len_bytes().sum() != lower.str.len_chars().sum():  # ASCII is composed as it is
+    if lower.str.len_bytes().sum() != lower.str.len_chars().sum():  # ASCII needs no normalization
         lower = lower.str.normalize("NFC")
     found = lower.str.extract_all(words.RUST).list.head(words.MOST_WORDS)
     return found.list.eval(pl.element().str.slice(0, words.LONGEST_WORD))
 
 
-def spread(texts: Texts) -> Spread:
-    """All words of rows whose texts are given field by field."""
+def tokenize(texts: Texts) -> Tokens:
+    """Returns the tokens of rows, a document for each row."""
     fields = []
     for number, values in enumerate(texts.values()):
-        found = pl.DataFrame({"word": split(pl.Series(values, dtype=pl.String))})
-        fields.append(found.with_row_index("doc").with_columns(pl.lit(number, pl.UInt32).alias("field")))
+        frame = pl.DataFrame({"word": split(pl.Series(values, dtype=pl.String))})
+        fields.append(frame.with_row_index("doc").with_columns(pl.lit(number, pl.UInt32).alias("field")))
     lines = pl.concat(fields).explode("word").drop_nulls("word")
     if len(fields) > 1:
         lines = lines.sort("doc", "field", maintain_order=True)
-    different = lines["word"].unique().sort()
+    distinct = lines["word"].unique().sort()
     doc, field = _numbers(lines["doc"]), _numbers(lines["field"])
-    word = _numbers(lines["word"].cast(pl.Enum(different)).to_physical())
-    place = np.arange(1, doc.size + 1) - _begin(doc) + field
-    spread = Spread(different, doc, field, word, place)
-    return spread.take(np.argsort(doc * len(different) + word, kind="stable"))
+    word = _numbers(lines["word"].cast(pl.Enum(distinct)).to_physical())
+    place = np.arange(1, doc.size + 1) - _document_starts(doc) + field
+    tokens = Tokens(distinct, doc, field, word, place)
+    return tokens.take(np.argsort(doc * len(distinct) + word, kind="stable"))
 
 
-def shortened(found: Spread) -> Spread:
-    """Without what is too much for a document of Postgres; such documents are rare."""
-    sizes = _numbers(found.words.str.len_bytes())[found.word] + 8
-    if np.bincount(found.doc, weights=sizes).max(initial=0) <= MOST_BYTES:
-        return found
-    order = np.lexsort((found.place, found.doc))
+def truncate(tokens: Tokens) -> Tokens:
+    """Drops the last words of documents that exceed Postgres' limits, which is rare."""
+    sizes = _numbers(tokens.words.str.len_bytes())[tokens.word] + 8
+    if np.bincount(tokens.doc, weights=sizes).max(initial=0) <= MAX_DOCUMENT_BYTES:
+        return tokens
+    order = np.lexsort((tokens.place, tokens.doc))
     sums = np.cumsum(sizes[order])
-    before = np.append(0, sums)[_begin(found.doc)]
-    kept = np.empty(order.size, bool)
-    kept[order] = sums - before <= MOST_BYTES
-    return found.take(kept & (found.place <= words.MOST_WORDS))
+    before = np.append(0, sums)[_document_starts(tokens.doc)]
+    fits = np.empty(order.size, bool)
+    fits[order] = sums - before <= MAX_DOCUMENT_BYTES
+    return tokens.take(fits & (tokens.place <= words.MOST_WORDS))
 
 
-def counts(added: Sequence[Spread], removed: Spread) -> Counts:
-    """What the words of some rows add and those of others take away; words that come out even are left out."""
-    frames = [_counted(found, 1) for found in added if found.doc.size]
-    frames += [_counted(removed, -1)] if removed.doc.size else []
+def count_words(added: Sequence[Tokens], removed: Tokens) -> WordCounts:
+    """Returns the word counts of added minus removed documents, without words whose counts do not change."""
+    frames = [_count(tokens, 1) for tokens in added if tokens.doc.size]
+    frames += [_count(removed, -1)] if removed.doc.size else []
     if not frames:
-        return Counts([], [], [])
-    summed = frames[0]
+        return WordCounts([], [], [])
+    counts = frames[0]
     if len(frames) > 1:
-        summed = pl.concat(frames).group_by("word").sum()
-        summed = summed.filter((pl.col("documents") != 0) | (pl.col("occurrences") != 0))
-    return Counts(summed["word"].to_list(), summed["documents"].to_list(), summed["occurrences"].to_list())
+        counts = pl.concat(frames).group_by("word").sum()
+        counts = counts.filter((pl.col("documents") != 0) | (pl.col("occurrences") != 0))
+    return WordCounts(counts["word"].to_list(), counts["documents"].to_list(), counts["occurrences"].to_list())
 
 
-def _counted(found: Spread, sign: int) -> pl.DataFrame:
-    many = len(found.words)
-    documents, occurrences = (np.bincount(each, minlength=many) for each in (found.word[found.first], found.word))
-    return pl.DataFrame({"word": found.words, "documents": sign * documents, "occurrences": sign * occurrences})
+def _count(tokens: Tokens, sign: int) -> pl.DataFrame:
+    size = len(tokens.words)
+    documents, occurrences = (np.bincount(each, minlength=size) for each in (tokens.word[tokens.is_first], tokens.word))
+    return pl.DataFrame({"word": tokens.words, "documents": sign * documents, "occurrences": sign * occurrences})
 
 
-def _begin(doc: Numbers) -> Numbers:
-    """Of each line, where its document begins."""
-    many = np.bincount(doc)
-    return (np.cumsum(many) - many)[doc]
+def _document_starts(doc: Numbers) -> Numbers:
+    """Returns for each token the index of its document's first one."""
+    lengths = np.bincount(doc)
+    return (np.cumsum(lengths) - lengths)[doc]
 
 
 def _numbers(values: pl.Series) -> Numbers:

@@ -1,7 +1,7 @@
-"""Documents in the binary form of Postgres' `tsvector`, which it takes over as it is. Pure.
+"""Encodes documents in the binary format of Postgres' `tsvector`, in which it accepts them without parsing.
 
-How many words (4 bytes), then each word, in the order of their bytes: the word, a zero, how many places (2 bytes),
-and the places (2 bytes each: two bits for the letter, fourteen for the place). All numbers big-endian.
+The number of words (4 bytes), then each word, sorted by bytes: the word, a zero byte, its number of places (2 bytes),
+and the places (2 bytes each: 2 bits for the label, 14 for the place). All numbers are big-endian.
 """
 
 from collections.abc import Sequence
@@ -11,42 +11,43 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from services.indexer.documents.tokens import Numbers, Spread
+from services.indexer.documents.tokens import Numbers, Tokens
 from shared.search import words
 
-LETTERS = "DCBA"
+LABELS = "DCBA"
 Bytes = NDArray[np.uint8]
-MOST_PLACES = 256
-"""Of a word in a document: Postgres keeps no more."""
-AT_ONCE = 1 << 14
-"""Words of documents: so many fit into the processor's cache."""
+MAX_PLACES = 256
+"""Postgres' limit for the places of a word in a document."""
+BATCH_SIZE = 1 << 14
+"""Words that are copied together, so that they fit into the CPU cache."""
 
 
-def write(found: Spread, labels: Sequence[str], rows: int) -> list[bytes]:
-    """A `tsvector` for each of so many documents; `labels` are the letters of the fields."""
-    found = found._replace(place=np.minimum(found.place, words.MOST_WORDS))
-    found = found.take(_kept(found))
-    begin = np.flatnonzero(found.first)
-    places = np.diff(begin, append=found.doc.size)
-    letters = np.array([LETTERS.index(label) for label in labels])[found.field]
-    return _assemble(found.words, found.doc[begin], found.word[begin], places, found.place | letters << 14, rows)
+def encode(tokens: Tokens, labels: Sequence[str], rows: int) -> list[bytes]:
+    """Returns a `tsvector` for each of `rows` documents; `labels` are the labels of the fields."""
+    tokens = tokens._replace(place=np.minimum(tokens.place, words.MOST_WORDS))
+    tokens = tokens.take(_allowed(tokens))
+    starts = np.flatnonzero(tokens.is_first)
+    places = np.diff(starts, append=tokens.doc.size)
+    bits = np.array([LABELS.index(label) for label in labels])[tokens.field]
+    return _assemble(tokens.words, tokens.doc[starts], tokens.word[starts], places, tokens.place | bits << 14, rows)
 
 
-def _kept(found: Spread) -> NDArray[np.bool_]:
-    """Places that differ from those before them, and not too many of a word."""
-    first = found.first
-    kept = first.copy()
-    kept[1:] |= found.place[1:] != found.place[:-1]
+def _allowed(tokens: Tokens) -> NDArray[np.bool_]:
+    """A mask without repeated places, and without places of a word beyond Postgres' limit."""
+    first = tokens.is_first
+    mask = first.copy()
+    mask[1:] |= tokens.place[1:] != tokens.place[:-1]
     numbers = np.arange(first.size)
     within = numbers - np.maximum.accumulate(np.where(first, numbers, 0))
-    return kept & (within < MOST_PLACES)
+    return mask & (within < MAX_PLACES)
 
 
 def _assemble(
-    different: pl.Series, doc: Numbers, word: Numbers, places: Numbers, marked: Numbers, rows: int
+    distinct: pl.Series, doc: Numbers, word: Numbers, places: Numbers, labeled: Numbers, rows: int
 ) -> list[bytes]:
-    letters = np.frombuffer("\0".join([*different, ""]).encode(), np.uint8)
-    lengths = different.str.len_bytes().to_numpy().astype(np.int64) + 1
+    """`doc`, `word` and `places` (how many) have an entry for each word of each document, `labeled` for each place."""
+    letters = np.frombuffer("\0".join([*distinct, ""]).encode(), np.uint8)
+    lengths = distinct.str.len_bytes().to_numpy().astype(np.int64) + 1
     length = lengths[word]
     sizes = length + 2 + 2 * places
     heads = np.cumsum(np.bincount(doc, sizes + 0.0, rows).astype(np.int64) + 4)
@@ -54,27 +55,29 @@ def _assemble(
     starts = np.cumsum(sizes) - sizes + 4 * (doc + 1)
     out = np.zeros(int(heads[-1]), np.uint8)
     _put_words(out, letters, (np.cumsum(lengths) - lengths)[word], starts, length)
-    behind = starts + length
-    _put(out, behind, places, 2)
-    within = np.arange(marked.size) - np.repeat(np.cumsum(places) - places, places)
-    _put(out, np.repeat(behind + 2, places) + 2 * within, marked, 2)
-    _put(out, heads[:-1], np.bincount(doc, minlength=rows), 4)
+    ends = starts + length
+    _put_numbers(out, ends, places, 2)
+    within = np.arange(labeled.size) - np.repeat(np.cumsum(places) - places, places)
+    _put_numbers(out, np.repeat(ends + 2, places) + 2 * within, labeled, 2)
+    _put_numbers(out, heads[:-1], np.bincount(doc, minlength=rows), 4)
     data = out.tobytes()
-    return [data[begin:end] for begin, end in pairwise(heads.tolist())]
+    return [data[start:end] for start, end in pairwise(heads.tolist())]
 
 
 def _put_words(out: Bytes, letters: Bytes, source: Numbers, target: Numbers, length: Numbers) -> None:
-    for at in range(0, length.size, AT_ONCE):
-        some = slice(at, at + AT_ONCE)
-        behind = np.cumsum(length[some])
-        before = behind - length[some]
-        steps = np.arange(behind[-1], dtype=np.int32)
-        there, base = out[target[at] :], target[at]
-        reading = np.repeat((source[some] - before).astype(np.int32), length[some]) + steps
-        writing = np.repeat((target[some] - base - before).astype(np.int32), length[some]) + steps
-        there[writing] = letters[reading]
+    """Copies a word of `length` bytes from each offset in `source` to the one in `target`."""
+    for start in range(0, length.size, BATCH_SIZE):
+        batch = slice(start, start + BATCH_SIZE)
+        ends = np.cumsum(length[batch])
+        before = ends - length[batch]
+        steps = np.arange(ends[-1], dtype=np.int32)
+        window, base = out[target[start] :], target[start]
+        read = np.repeat((source[batch] - before).astype(np.int32), length[batch]) + steps
+        written = np.repeat((target[batch] - base - before).astype(np.int32), length[batch]) + steps
+        window[written] = letters[read]
 
 
-def _put(out: Bytes, at: Numbers, numbers: Numbers, size: int) -> None:
+def _put_numbers(out: Bytes, offsets: Numbers, numbers: Numbers, size: int) -> None:
+    """Writes big-endian numbers of `size` bytes."""
     for byte in range(size):
-        out[at + byte] = numbers >> 8 * (size - 1 - byte) & 255
+        out[offsets + byte] = numbers >> 8 * (size - 1 - byte) & 255

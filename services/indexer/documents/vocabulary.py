@@ -1,50 +1,49 @@
-"""Queries of the vocabulary of a generation's documents: its words, and how often they stand where."""
+"""Queries about the vocabulary of an index generation: its words with their counts, and deltas to be merged."""
 
 from typing import NamedTuple
 
-from services.indexer.documents.tokens import Counts
-from services.indexer.documents.vocabulary_cache import Known
+from services.indexer.documents.tokens import WordCounts
+from services.indexer.documents.vocabulary_cache import VocabularyCache
 from shared.db import Connection
 from shared.search import words
 from shared.search.index import Index
 
-FOLD_SECONDS = 600.0
-MANY = 1000
-"""Documents, or words: so many are dealt with together, and not one by one."""
+MERGE_SECONDS = 600.0
+BULK_SIZE = 1000
+"""More documents, or words, than this use the plans and limits for bulk work."""
 
 
-class News(NamedTuple):
-    """Chunks that wait to be brought into the vocabulary, and the words that they have together.
-
-    `gathered` says that one of them had so many documents that they were not brought into the index one by one.
-    """
+class PendingDeltas(NamedTuple):
+    """The numbers of chunks and words whose deltas are not merged; `bulk` if a chunk left documents pending in GIN."""
 
     chunks: int
     words: int
-    gathered: bool
+    bulk: bool
 
 
-async def identify(db: Connection, index: Index) -> str:
-    """The vocabulary, and no other of its name: one that was emptied by hand, or brought back from a backup."""
-    identity: str = await db.fetchval(
+async def select_vocabulary_id(db: Connection, index: Index) -> str:
+    """Returns an id of the vocabulary's contents, which changes if they are truncated or restored from a backup."""
+    vocabulary_id: str = await db.fetchval(
         "SELECT format('%s %s %s', $1::text, pg_relation_filenode($1::text::regclass), pg_postmaster_start_time())",
         index.words,
     )
-    return identity
+    return vocabulary_id
 
 
-async def insert_words(db: Connection, index: Index, given: list[str], known: Known, fresh: set[str]) -> set[str]:
-    """The vocabulary has them all, and new ones before their documents can be found. Returns those that it lacked.
+async def insert_words(
+    db: Connection, index: Index, new_words: list[str], cache: VocabularyCache, uncommitted: set[str]
+) -> set[str]:
+    """Inserts words that the vocabulary lacks; returns them. They are committed together with their documents.
 
-    What is `fresh`, the transaction has inserted before: if it fails, they are gone again.
+    `uncommitted` are words that this transaction inserted before. They are not cached, since it may roll back.
     """
-    itself = await identify(db, index)
-    missing = known.missing(itself, given)
+    vocabulary_id = await select_vocabulary_id(db, index)
+    missing = cache.missing(vocabulary_id, new_words)
     if not missing:
         return set()
-    many = len(missing) > MANY
-    if many:
-        # Of a young vocabulary Postgres doesn't know that it is no longer empty: it would look up every word by itself.
+    bulk = len(missing) > BULK_SIZE
+    if bulk:
+        # Statistics of a new vocabulary still say that it is empty, and Postgres would look up each word separately.
         await db.execute("SET LOCAL enable_nestloop = off")
     rows = await db.fetch(
         f"""
@@ -57,17 +56,17 @@ async def insert_words(db: Connection, index: Index, given: list[str], known: Kn
         missing,
         words.folded(missing),
         index.search.stemmer,
-        timeout=FOLD_SECONDS,
+        timeout=MERGE_SECONDS,
     )
-    if many:
+    if bulk:
         await db.execute("SET LOCAL enable_nestloop = on")
     inserted = {row["word"] for row in rows}
-    known.learn(itself, (word for word in missing if word not in inserted and word not in fresh))
+    cache.add(vocabulary_id, (word for word in missing if word not in inserted and word not in uncommitted))
     return inserted
 
 
-async def insert_news(db: Connection, index: Index, counts: Counts, written: int) -> None:
-    """Counts follow by and by. So many documents were `written`."""
+async def insert_deltas(db: Connection, index: Index, counts: WordCounts, written: int) -> None:
+    """Inserts deltas of the word counts, to be merged later. `written` is the number of documents."""
     if not counts.words:
         return
     await db.execute(
@@ -79,8 +78,8 @@ async def insert_news(db: Connection, index: Index, counts: Counts, written: int
     )
 
 
-async def fold_news(db: Connection, index: Index) -> int:
-    """Brings what was added to the counts into the vocabulary. Returns how many more words there are."""
+async def merge_deltas(db: Connection, index: Index) -> int:
+    """Merges all deltas into the vocabulary; returns by how much the number of words in use changed."""
     words: int = await db.fetchval(
         f"""
         WITH news AS (DELETE FROM {index.news} RETURNING *), summed AS (
@@ -95,13 +94,13 @@ async def fold_news(db: Connection, index: Index) -> int:
         SELECT count(*) FILTER (WHERE now > 0 AND now = more) - count(*) FILTER (WHERE now = 0 AND more < 0)
         FROM counted
         """,
-        timeout=FOLD_SECONDS,
+        timeout=MERGE_SECONDS,
     )
     return words
 
 
-async def count_news(db: Connection, index: Index) -> News:
-    """As far as it is committed."""
+async def count_deltas(db: Connection, index: Index) -> PendingDeltas:
+    """Counts the committed deltas."""
     row = await db.fetchrow(
         f"""
         SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words,
@@ -109,4 +108,6 @@ async def count_news(db: Connection, index: Index) -> News:
         FROM {index.news}
         """
     )
-    return News(row["chunks"], row["words"], row["written"] > MANY) if row else News(0, 0, gathered=False)
+    if row is None:
+        return PendingDeltas(0, 0, bulk=False)
+    return PendingDeltas(row["chunks"], row["words"], bulk=row["written"] > BULK_SIZE)

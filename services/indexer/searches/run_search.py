@@ -1,4 +1,4 @@
-"""What the indexer decides about a search that was asked for as a job: it is answered once, and the answer kept."""
+"""Runs a search job once and stores its result."""
 
 import msgspec
 
@@ -15,17 +15,17 @@ from shared.search.query import Found, Question
 from shared.search.search import NotBuilt, find
 from shared.search.validate import check
 
-PATIENCE_SECONDS = 30.0
-"""For a second connection: if all are held by those who wait for one, the search is put off and tried again."""
-CHANGED = "The dataset was declared otherwise after the search was accepted: ask again."
+ACQUIRE_SECONDS = 30.0
+"""Timeout for the second connection. If waiting searches hold all connections, this one fails and is retried."""
+CHANGED = "The declaration of the dataset changed after the search was accepted: submit the search again."
 
 
 async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCompleted:
-    """Raises NotReady until its documents are made, and PermanentFailure for what can't be answered any more."""
+    """Raises NotReady until the index has `min_version`, PermanentFailure if the search became invalid."""
     if (await select_fresh(db, command.dataset)).indexed < command.min_version:
         raise NotReady
     try:
-        found = await _answer(command, db, pool)
+        found = await _search(command, db, pool)
     except NotBuilt as error:
         raise NotReady from error
     except BadQuestion as error:
@@ -40,12 +40,12 @@ async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCo
     )
 
 
-async def _answer(command: RunSearch, db: Connection, pool: Pool) -> Found:
+async def _search(command: RunSearch, db: Connection, pool: Pool) -> Found:
     dataset = await ledger.select_dataset(db, command.dataset)
     question = msgspec.convert(command.query, Question)
     if dataset.search is None:
-        raise BadQuestion("dataset", "not_searchable", f"{dataset.name} declares no search any more.")
+        raise BadQuestion("dataset", "not_searchable", f"Dataset {dataset.name} does not declare a search any more.")
     check(dataset, dataset.search, question)
-    # On a connection of its own: how Postgres is told to go about a search must not last until our commit.
-    async with pool.acquire(timeout=PATIENCE_SECONDS) as reading:
-        return await find(reading, dataset, question)
+    # On a second connection: planner settings of a search must not last until our commit.
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as search_db:
+        return await find(search_db, dataset, question)

@@ -1,4 +1,4 @@
-"""Queries about answers that are kept for searches that were asked for as jobs."""
+"""Queries about results of search jobs."""
 
 import msgspec
 
@@ -10,7 +10,7 @@ EXACT = msgspec.json.Encoder(decimal_format="number")
 
 
 async def insert_search(db: Connection, command: RunSearch, found: Found) -> None:
-    """Kept for as long as the table says, hit by hit, so that a page of it can be read."""
+    """Stores the result until it expires; each hit is an array element, so that pages can be read."""
     await db.execute(
         "INSERT INTO searches (job_id, dataset, question, hits, answer) VALUES ($1, $2, $3, $4::json[], $5)",
         command.job_id,
@@ -22,5 +22,5 @@ async def insert_search(db: Connection, command: RunSearch, found: Found) -> Non
 
 
 async def delete_expired(db: Connection) -> None:
-    """What nobody can ask for any more."""
+    """Deletes expired results."""
     await db.execute("DELETE FROM searches WHERE expires_at < now()")
