@@ -1,6 +1,6 @@
 """SQL for the group key of a rollup."""
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Group, Rollup
 from shared.search import words
@@ -15,16 +15,16 @@ PARTS = {
     "domain": "CASE WHEN {0} LIKE '%@%' THEN nullif(" + LOWER.format("split_part({0}, '@', -1)") + ", '') END",
 }
 """Datetimes are in UTC: every connection of ours sets that time zone."""
-TYPES = {"year": "integer", "quarter": "integer", "month": "date", "date": "date", "domain": "text", "word": "text"}
-ZEROS = {
-    "boolean": "false",
-    "date": "'epoch'::date",
-    "timestamptz": "'epoch'::timestamptz",
-    "text": "''",
-    "time": "'00:00'::time",
-    "uuid": "'00000000-0000-0000-0000-000000000000'::uuid",
+DATE, TEXT = ("date", "'epoch'::date"), ("text", "''")
+TYPES = {
+    "year": ("integer", "0"),
+    "quarter": ("integer", "0"),
+    "month": DATE,
+    "date": DATE,
+    "domain": TEXT,
+    "word": TEXT,
 }
-"""Substitutes for null in comparisons, by type; 0 for all other types."""
+"""The SQL type of each part, and a constant that stands for null where keys are compared."""
 
 
 def source(rollup: Rollup, rows: str) -> str:
@@ -51,15 +51,15 @@ def names(rollup: Rollup, table: str = "") -> str:
 
 def definitions(dataset: Dataset, rollup: Rollup) -> list[str]:
     """The key columns as CREATE TABLE defines them."""
-    return [f'"{group.column}" {_type(dataset, group)}' for group in rollup.groups]
+    return [f'"{group.column}" {_type(dataset, group)[0]}' for group in rollup.groups]
 
 
 def same(dataset: Dataset, rollup: Rollup, left: str, right: str) -> str:
     """A condition that two keys are equal, null equal to null, in a form that allows a hash join."""
     return " AND ".join(
         f"({_column(left, group)} IS NULL) = ({_column(right, group)} IS NULL)"
-        f" AND coalesce({_column(left, group)}, {_zero(dataset, group)})"
-        f" = coalesce({_column(right, group)}, {_zero(dataset, group)})"
+        f" AND coalesce({_column(left, group)}, {_type(dataset, group)[1]})"
+        f" = coalesce({_column(right, group)}, {_type(dataset, group)[1]})"
         for group in rollup.groups
     )
 
@@ -78,9 +78,8 @@ def _column(table: str, group: Group) -> str:
     return f'{table}."{group.column}"'
 
 
-def _type(dataset: Dataset, group: Group) -> str:
-    return TYPES[group.part] if group.part else kinds.sql(dataset.field(group.field).type)
-
-
-def _zero(dataset: Dataset, group: Group) -> str:
-    return ZEROS.get(_type(dataset, group), "0")
+def _type(dataset: Dataset, group: Group) -> tuple[str, str]:
+    if group.part:
+        return TYPES[group.part]
+    field_type = field_types.find(dataset.field(group.field).type)
+    return field_type.sql, field_type.placeholder

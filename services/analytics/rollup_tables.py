@@ -7,7 +7,7 @@ table has a row for each value of a group, with the number of rows that have it.
 from typing import NamedTuple
 
 from services.analytics import group_keys
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import BY_VALUE, ROWS, Rollup
 
@@ -72,7 +72,7 @@ class RollupTables(NamedTuple):
 
     def type(self, field: str) -> str:
         """The SQL type of a field."""
-        return kinds.sql(self.dataset.field(field).type)
+        return field_types.find(self.dataset.field(field).type).sql
 
     def _name(self, table: str, number: int) -> str:
         return f'rollups."{table}"' if self.draft is None else f'rollups."_{self.draft}_{number}_{self.dataset.name}"'

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset, Field
 from shared.search import values as texts
 from shared.search.columns import columns, quoted
@@ -69,18 +69,18 @@ class _Writer:
         field = self._fields.get(one.field)
         if field is None:
             raise BadFilter(one.field, "unknown_field", f"{one.field!r} is no longer a field.")
-        column, base = quoted(self._table, one.field), kinds.base(field.type)
+        column, parameter = quoted(self._table, one.field), field_types.find_parameter(field.type)
         match one:
             case Presence():
                 return f"{column} {TESTS[one.state]}"
             case Membership():
                 found = [_value(field, text) for text in one.values]
-                return f"{column} = ANY({self._parameter(found)}::{texts.ARRAYS[base]})"
+                return f"{column} = ANY({self._parameter(found)}::{parameter.array_cast})"
             case Comparison():
                 value = _value(field, one.value)
                 if one.operator in PATTERNS:
                     value = STAR.sub(lambda match: match[1] or "%", value)
-                return f"{column} {SIGNS[one.operator]} {self._parameter(value)}::{texts.CASTS[base]}"
+                return f"{column} {SIGNS[one.operator]} {self._parameter(value)}::{parameter.cast}"
 
     def _parameter(self, value: Any) -> str:
         self._values.append(value)

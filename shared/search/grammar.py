@@ -7,7 +7,7 @@ parenthesis, unless it is in double quotes, where a backslash takes the next cha
 import re
 from typing import cast
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Field
 from shared.search import values
 from shared.search.columns import nearest
@@ -36,7 +36,6 @@ QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*(?=[,)])', re.DOTALL)
 QUOTE = re.compile(r'\s*"')
 OPENING, CLOSING, NEXT = re.compile(r"\s*\("), re.compile(r"\s*\)"), re.compile(r"\s*([,)])")
 PLAIN = re.compile(r"[^,)]*")
-UNSORTED = ("boolean", "object")
 
 
 class Conditions:
@@ -159,12 +158,10 @@ class _Text:
             raise self._wrong("type", f"{field.name} {error}") from error
 
     def _refuse_unfit(self, field: Field, operator: str) -> None:
-        kind = kinds.base(field.type)
-        unfit = (operator in PATTERNS and kind != "string") or (
-            operator in ("gt", "gte", "lt", "lte") and kind in UNSORTED
-        )
+        kind, ordered = field_types.find(field.type).name, field_types.find(field.type).ordered
+        unfit = (operator in PATTERNS and kind != "string") or (operator in ("gt", "gte", "lt", "lte") and not ordered)
         if unfit:
-            fit = ["eq", "neq", "in", "is"] if kind in UNSORTED else [o for o in OPERATORS if o not in PATTERNS]
+            fit = [o for o in OPERATORS if o not in PATTERNS] if ordered else ["eq", "neq", "in", "is"]
             raise self._wrong(
                 "unfit_operator", f"{field.name} is {kind}, and {operator} is not for that: use {', '.join(fit)}"
             )

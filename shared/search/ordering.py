@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset, Field
 from shared.catalog.dataset_mistakes import LONGEST_KEY
-from shared.search import values as texts
 from shared.search.columns import BadQuestion, columns, nearest, quoted
 
 MOST_TERMS = 10
@@ -99,7 +98,7 @@ class _Side:
         self.value = "NULL"
         if not self._missing:
             values.append(value)
-            self.value = f"${len(values)}::{texts.CASTS[kinds.base(field.type)]}"
+            self.value = f"${len(values)}::{field_types.find_parameter(field.type).cast}"
 
     def beyond(self) -> str:
         if self._missing:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.acceptance.importing import forget, get, imported
+from tests.acceptance.import_files import forget, get, imported
 from tests.acceptance.test_refusals import problem
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -85,7 +85,7 @@ async def test_an_unsafe_change_is_refused_with_all_reasons(stack: Stack, name: 
     assert [error["detail"] for error in body["errors"]] == [
         "field 'name' can't be removed: its values would be lost",
         "field 'id' can't become uuid: its values are integer",
-        "primary_key can't change, because rows are known by it already: declare a dataset of another name",
+        "primary_key can't change, because existing rows are identified by it: declare a dataset with another name",
     ]
     assert (await stack.client.get(f"/v1/datasets/{name}")).headers["etag"] == '"1"'
 
@@ -252,7 +252,7 @@ async def test_from_a_file_to_a_dataset_with_two_commands(stack: Stack, name: st
     assert drafted.returncode == 0, drafted.stderr
     (tmp_path / f"{name}.toml").write_text(drafted.stdout)
     declared = await asyncio.to_thread(stack.millrace, "declare", str(tmp_path / f"{name}.toml"))
-    assert (declared.returncode, declared.stdout) == (0, f"{name} stands as declared, at revision 1.\n")
+    assert (declared.returncode, declared.stdout) == (0, f"{name} is declared, revision 1.\n")
     command = drafted.stderr.splitlines()[-1].partition("millrace ")[2].split()
     loaded = await asyncio.to_thread(stack.millrace, *command)
     assert loaded.returncode == 0, loaded.stdout + loaded.stderr

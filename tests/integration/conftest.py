@@ -9,10 +9,10 @@ import pytest
 from services.ingestor.write import write
 from shared.db import Pool
 from tests.conftest import database_like, named
-from tests.integration.loading import DATASETS, Ingestor, connected, ingesting
-from tests.integration.probe import Probe, running
-from tests.integration.readers import Analytics, Indexer
-from tests.integration.shelf import Shelf
+from tests.integration.ingestor_runner import DATASETS, Ingestor, connected, ingesting
+from tests.integration.probe_service import Probe, running
+from tests.integration.reader_runners import Analytics, Indexer
+from tests.integration.search_setup import Shelf
 from tests.stack import Stack
 
 
@@ -51,7 +51,7 @@ async def ingestor(
 ) -> AsyncIterator[Ingestor]:
     """The ingestor's handlers on a database of their own, with the catalog declared."""
     # Here chunks are most often loaded one after the other: waiting for an earlier one would be in vain.
-    monkeypatch.setattr(write, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(write, "LONGEST_WAIT_SECONDS", 0.0)
     async with ingesting(database, tmp_path) as started:
         yield started
 

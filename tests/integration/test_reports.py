@@ -22,8 +22,8 @@ from services.gateway.reports.run import ReportTable, compute
 from services.gateway.reports.sql_check import BadStatement, CheckedStatement, TableRef
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
-from tests.integration.loading import CATALOG, DATASETS, Ingestor, connected
-from tests.integration.readers import Analytics
+from tests.integration.ingestor_runner import CATALOG, DATASETS, Ingestor, connected
+from tests.integration.reader_runners import Analytics
 from tests.waiting import eventually
 
 SECONDS = 10.0
@@ -209,8 +209,8 @@ async def test_a_chart_must_fit_the_columns(folder: Folder) -> None:
     assert await folder.states() == {"good": "ready", "bad": "broken", "worse": "broken"}
     flaws = [str(flaw) for flaw in folder.reports.statuses["bad"].flaws]
     assert flaws == [
-        "catalog/reports/bad.toml:7: chart: 'nme' is not a column; there are name, n",
-        "catalog/reports/bad.toml:7: chart: 'name' in `series` is no column of numbers",
+        "catalog/reports/bad.toml:7: chart: 'nme' is not a column; columns: name, n",
+        "catalog/reports/bad.toml:7: chart: 'name' in `series` is not numeric",
     ]
     (worse,) = folder.reports.statuses["worse"].flaws
     assert worse.line == 6

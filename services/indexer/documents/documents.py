@@ -6,7 +6,7 @@ from typing import Any
 
 from services.indexer.documents import tokens, vectors, vocabulary
 from services.indexer.documents.vocabulary_cache import VocabularyCache
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 from shared.search.columns import columns
@@ -163,7 +163,7 @@ def _by_field(index: Index, rows: list[Any]) -> dict[str, list[str | None]]:
 
 
 def _types(dataset: Dataset) -> dict[str, str]:
-    return {name: kinds.sql(field.type) for name, field in columns(dataset).items()}
+    return {name: field_types.find(field.type).sql for name, field in columns(dataset).items()}
 
 
 def _quoted(names: tuple[str, ...], table: str = "") -> str:

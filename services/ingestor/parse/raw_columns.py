@@ -1,4 +1,4 @@
-"""The rows of a chunk as columns of text, before anything is known of types; and what keeps a row from being that."""
+"""Rows as columns of text, before their values are parsed; and the errors of rows that can't be read as such."""
 
 import codecs
 from collections.abc import Iterator
@@ -11,45 +11,43 @@ from services.ingestor.parse import csv_scanner
 from services.ingestor.parse.csv_scanner import Flaw, Mask, Positions, Records
 from services.ingestor.parse.row_errors import RowError
 
-Wrong = dict[int, list[RowError]]
-"""By the place of a row among all records."""
+Errors = dict[int, list[RowError]]
+"""Errors by the number of the record."""
 
 FLAWS = {
     Flaw.STRAY_QUOTE: ("stray_quote", "Expected quotes only around a whole cell, and doubled within it."),
     Flaw.UNCLOSED_QUOTE: ("unclosed_quote", "Expected a closing quote for the cell whose quote opens on this line."),
     Flaw.TOO_LARGE: ("too_large", f"Expected a row of {csv_scanner.LARGEST_RECORD} bytes at most."),
-    Flaw.NOT_CLOSED: ("invalid_json", "Expected all brackets and strings to be closed, and a , or ] after them."),
-    Flaw.AFTER_END: ("invalid_json", "Expected nothing after the ] that closes the array."),
 }
 
 
-class Texts(NamedTuple):
-    """Rows whose values can be told apart."""
+class RawColumns(NamedTuple):
+    """The readable rows as columns of text, and the errors of the others."""
 
     records: Records
     numbers: Positions
-    """The places of these rows among the records."""
+    """The numbers of these rows among the records."""
     columns: pl.DataFrame
-    """A column of text for each field that the chunk brings, null where there is no value."""
-    wrong: Wrong
+    """A column of text for each field of the chunk; null where a value is missing."""
+    errors: Errors
 
 
-def unreadable(data: bytes, found: Records) -> Wrong:
-    """Records that are flawed or no text."""
-    wrong: Wrong = {}
-    for number in np.flatnonzero(found.flaws).tolist():
-        code, detail = FLAWS[Flaw(found.flaws[number])]
-        wrong[number] = [RowError(code, "", None, detail)]
-    sound = found.flaws == Flaw.NONE
-    for number in _undecodable(data, found, sound):
-        wrong.setdefault(number, []).append(RowError("encoding", "", None, "Expected text in UTF-8."))
-    for number in _with_nul(data, found, sound):
-        wrong.setdefault(number, []).append(RowError("nul_byte", "", None, "Expected text without NUL bytes."))
-    return wrong
+def find_unreadable(data: bytes, records: Records) -> Errors:
+    """Returns the errors of records that have a flaw, or are no text."""
+    errors: Errors = {}
+    for number in np.flatnonzero(records.flaws).tolist():
+        code, detail = FLAWS[Flaw(records.flaws[number])]
+        errors[number] = [RowError(code, "", None, detail)]
+    sound = records.flaws == Flaw.NONE
+    for number in _undecodable(data, records, sound):
+        errors.setdefault(number, []).append(RowError("encoding", "", None, "Expected text in UTF-8."))
+    for number in _with_nul(data, records, sound):
+        errors.setdefault(number, []).append(RowError("nul_byte", "", None, "Expected text without NUL bytes."))
+    return errors
 
 
-def _undecodable(data: bytes, found: Records, sound: Mask) -> Iterator[int]:
-    """Decodes on from the record after each one that can't be, so that every byte is looked at once."""
+def _undecodable(data: bytes, records: Records, sound: Mask) -> Iterator[int]:
+    """Continues after each record that can't be decoded, so that every byte is decoded once."""
     if data.isascii():
         return
     view = memoryview(data)
@@ -58,17 +56,17 @@ def _undecodable(data: bytes, found: Records, sound: Mask) -> Iterator[int]:
         try:
             codecs.utf_8_decode(view[start:], "strict", True)  # noqa: FBT003 - the function takes no keywords
         except UnicodeDecodeError as error:
-            number = int(np.searchsorted(found.ends, start + error.start, side="right"))
+            number = int(np.searchsorted(records.ends, start + error.start, side="right"))
             if sound[number]:
                 yield number
-            start = int(found.ends[number])
+            start = int(records.ends[number])
         else:
             return
 
 
-def _with_nul(data: bytes, found: Records, sound: Mask) -> list[int]:
+def _with_nul(data: bytes, records: Records, sound: Mask) -> list[int]:
     if b"\0" not in data:
         return []
     places = np.flatnonzero(np.frombuffer(data, np.uint8) == 0)
-    numbers = np.unique(np.searchsorted(found.ends, places, side="right"))
+    numbers = np.unique(np.searchsorted(records.ends, places, side="right"))
     return [number for number in numbers.tolist() if sound[number]]
