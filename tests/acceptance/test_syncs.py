@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from services.gateway.http import api_keys
-from tests.acceptance.importing import get, imported
-from tests.integration.loading import connected
+from tests.acceptance.import_files import get, imported
+from tests.integration.ingestor_runner import connected
 from tests.stack import Stack, empty, replica
 from tests.waiting import eventually
 

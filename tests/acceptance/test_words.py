@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.dictionary import find_entry
 from shared.search.stopwords import LISTED
-from tests.acceptance.importing import forget, get, imported
+from tests.acceptance.import_files import forget, get, imported
 from tests.stack import Stack, empty
 from tests.waiting import eventually
 

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from sandbox.world import World
-from tests.outside import TOKEN, Outside
+from tests.fake_source import TOKEN, Outside
 from tests.stack import ROOT
 
 CRM = {"Authorization": f"Bearer {TOKEN}"}

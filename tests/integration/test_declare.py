@@ -15,7 +15,7 @@ from shared.contracts.commands import DeclareDataset
 from shared.contracts.events import DatasetDeclared
 from shared.contracts.message import Message
 from shared.db import Connection, Pool
-from tests.integration.loading import connected
+from tests.integration.ingestor_runner import connected
 from tests.unit.test_evolution import SAFE, SIMPLE, UNSAFE
 
 THINGS = """

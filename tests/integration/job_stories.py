@@ -14,7 +14,7 @@ from shared.bus.failures import NotReady
 from shared.contracts.commands import LoadChunk
 from shared.contracts.events import ChunkLoaded
 from shared.db.faults import CONFLICTS
-from tests.integration.loading import Ingestor
+from tests.integration.ingestor_runner import Ingestor
 
 CHUNK_BYTES = 90
 REPEATED = 0.2

@@ -17,7 +17,7 @@ from shared.bus import inbox
 from shared.contracts.commands import DiscardRows, LoadChunk, LoadRows, PlanReplay
 from shared.contracts.events import ChunkLoaded, ImportPlanned
 from shared.contracts.parts import LoadOptions, Outcome
-from tests.integration.loading import Ingestor, somebody_waits, total
+from tests.integration.ingestor_runner import Ingestor, somebody_waits, total
 
 CHECKED = LoadOptions(check_references=True)
 HIRED = (

@@ -15,9 +15,9 @@ from services.indexer.words.queries import BACKOFF_SECONDS, MAX_BACKOFF_SECONDS
 from shared.bus import inbox
 from shared.contracts.commands import DefineWords
 from shared.outgoing.http_client import OutboundClient
-from tests.integration.loading import Ingestor
-from tests.integration.readers import Indexer
-from tests.outside import Outside
+from tests.fake_source import Outside
+from tests.integration.ingestor_runner import Ingestor
+from tests.integration.reader_runners import Indexer
 
 URL = "${SOURCE_DICTIONARY}/entries/{word}"
 KNOWN = ("bright", "careful", "distant", "early", "gentle", "heavy", "narrow", "patient", "quiet", "silver")

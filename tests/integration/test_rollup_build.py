@@ -22,10 +22,10 @@ from shared.catalog.files import to_dataset
 from shared.contracts.commands import DeclareDataset, RebuildRollup
 from shared.contracts.events import ChunkLoaded, DatasetDeclared
 from shared.db import Connection
-from tests.integration.loading import Ingestor, somebody_waits
-from tests.integration.readers import Analytics
-from tests.integration.story import until_done
-from tests.integration.summing import COLUMNS, DECLARATIONS, FIELDS, ROLLUPS, SALES, holds, kept, sale
+from tests.integration.ingestor_runner import Ingestor, somebody_waits
+from tests.integration.job_stories import until_done
+from tests.integration.reader_runners import Analytics
+from tests.integration.rollup_oracle import COLUMNS, DECLARATIONS, FIELDS, ROLLUPS, SALES, holds, kept, sale
 
 PLAIN: dict[str, Any] = {"title": "Sales", "primary_key": ["id"], "fields": FIELDS}
 

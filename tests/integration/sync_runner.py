@@ -14,7 +14,7 @@ from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
 from shared.outgoing.http_client import OutboundClient
-from tests.integration.loading import Ingestor, total
+from tests.integration.ingestor_runner import Ingestor, total
 
 TOLD = IngestorSettings(database_url="", broker_url="", spool_url="")
 MOST_CHUNKS = 100

@@ -15,8 +15,8 @@ from services.gateway.search.search_request import to_question as to_search
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
 from shared.search.search import find
-from tests.integration.loading import DATASETS, Ingestor, connected
-from tests.integration.readers import Indexer
+from tests.integration.ingestor_runner import DATASETS, Ingestor, connected
+from tests.integration.reader_runners import Indexer
 
 HIRED = "hired_employees"
 DATASET = DATASETS[HIRED]

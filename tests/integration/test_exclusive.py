@@ -14,7 +14,7 @@ from services.gateway.sources.syncs import sync_request
 from shared.contracts.commands import PlanImport, PullPage
 from shared.contracts.parts import Dialect
 from shared.db import Connection, Pool, transaction
-from tests.integration.loading import connected, somebody_waits
+from tests.integration.ingestor_runner import connected, somebody_waits
 
 ROUNDS = 30
 

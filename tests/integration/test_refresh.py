@@ -21,8 +21,8 @@ from shared.contracts.commands import RebuildRollup, RefreshReport
 from shared.contracts.events import JobProgress, JobStarted, JobSucceeded, ReportRefreshed, RollupRebuilt
 from shared.contracts.message import Message
 from shared.db import Pool, transaction
-from tests.integration.loading import DATASETS, Ingestor, connected
-from tests.integration.readers import Analytics
+from tests.integration.ingestor_runner import DATASETS, Ingestor, connected
+from tests.integration.reader_runners import Analytics
 
 READ = ("hired_employees", "departments")
 LONG = 3600.0

@@ -30,8 +30,8 @@ from shared.contracts.events import (
 from shared.contracts.message import Message
 from shared.contracts.parts import LoadOptions
 from shared.db import Connection, Pool
-from tests.integration.loading import UPSERT, Ended, Ingestor, connected
-from tests.integration.readers import Analytics, Indexer
+from tests.integration.ingestor_runner import UPSERT, Ended, Ingestor, connected
+from tests.integration.reader_runners import Analytics, Indexer
 
 Heard = ImportPlanned | ChunkLoaded | ChunkIndexed | ChunkCounted | ImportStopped
 ENDS = (JobSucceeded, JobPartial, JobFailed)

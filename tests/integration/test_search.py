@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.search import suggestions, words
-from tests.integration import sought
-from tests.integration.shelf import REPLACE, SEARCH, Shelf, books
-from tests.integration.sought import Sought, Stems
-from tests.integration.story import EXAMPLES
+from tests.integration import search_oracle
+from tests.integration.job_stories import EXAMPLES
+from tests.integration.search_oracle import Sought, Stems
+from tests.integration.search_setup import REPLACE, SEARCH, Shelf, books
 
 FIVE = ("title", "body", "more", "notes", "rest")
 ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
@@ -23,7 +23,7 @@ OPERATORS = st.text("ab \"'\\&|!<>-:*()@#%_\0\n\u0301\u202eé漢🙂שׁ", max_s
 @pytest.fixture
 async def nasty(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
     await shelf.declare(SEARCH)
-    rows = sought.rows(random.Random(4), 300, ("title", "body"))
+    rows = search_oracle.rows(random.Random(4), 300, ("title", "body"))
     await shelf.bring(rows)
     return shelf, rows
 
@@ -31,7 +31,7 @@ async def nasty(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
 async def test_exact_words_are_those_that_a_regular_expression_finds(nasty: tuple[Shelf, list[dict[str, Any]]]) -> None:
     shelf, rows = nasty
     chance = random.Random(5)
-    known = sorted({unicodedata.normalize("NFC", word) for word in sought.WORDS if re.fullmatch(r"\w+", word)})
+    known = sorted({unicodedata.normalize("NFC", word) for word in search_oracle.WORDS if re.fullmatch(r"\w+", word)})
     hits = 0
     for number in range(300):
         asked = tuple(chance.sample([*known, "absent"], chance.randint(1, 3)))
@@ -40,7 +40,7 @@ async def test_exact_words_are_those_that_a_regular_expression_finds(nasty: tupl
         expected = [
             row["id"]
             for row in rows
-            if joined(sought.stands_in(w, f"{row.get('title') or ''}\n{row.get('body') or ''}") for w in asked)
+            if joined(search_oracle.stands_in(w, f"{row.get('title') or ''}\n{row.get('body') or ''}") for w in asked)
         ]
         found = await shelf.find(words=asked, operator=operator, limit=7, sort="id")
         assert (found.total.value, found.total.relation) == (len(expected), "eq"), asked
@@ -57,9 +57,9 @@ async def test_a_question_finds_what_its_grammar_says(
     nasty: tuple[Shelf, list[dict[str, Any]]], data: st.DataObject
 ) -> None:
     shelf, rows = nasty
-    stems = await Stems.read(shelf.indexer.admin, "english_stem", sought.WORDS)
+    stems = await Stems.read(shelf.indexer.admin, "english_stem", search_oracle.WORDS)
     for _ in range(12):
-        asked: Sought = data.draw(sought.questions())
+        asked: Sought = data.draw(search_oracle.questions())
         expected = [row["id"] for row in rows if asked.holds([row.get("title"), row.get("body")], stems)]
         assert sorted(await shelf.ids(asked.q, limit=300)) == expected, asked.q
         assert (await shelf.find(asked.q, typos=False)).total.value == len(expected)
@@ -70,13 +70,13 @@ async def test_a_question_finds_what_its_grammar_says(
 async def test_fields_that_are_not_asked_for_neither_find_nor_exclude(shelf: Shelf, data: st.DataObject) -> None:
     if not shelf.declared:
         await shelf.declare({"fields": list(FIVE), "language": "french"})
-        await shelf.bring(sought.rows(random.Random(6), 150, FIVE))
-    stems = await Stems.read(shelf.indexer.admin, "french_stem", sought.WORDS)
-    rows = {row["id"]: row for row in sought.rows(random.Random(6), 150, FIVE)}
+        await shelf.bring(search_oracle.rows(random.Random(6), 150, FIVE))
+    stems = await Stems.read(shelf.indexer.admin, "french_stem", search_oracle.WORDS)
+    rows = {row["id"]: row for row in search_oracle.rows(random.Random(6), 150, FIVE)}
     for _ in range(8):
         fields = data.draw(st.sets(st.sampled_from(FIVE[:3])))
         fields |= data.draw(st.sampled_from([{"notes", "rest"}, set()])) if fields else {"notes", "rest"}
-        asked: Sought = data.draw(sought.questions())
+        asked: Sought = data.draw(search_oracle.questions())
         expected = [number for number, row in rows.items() if asked.holds([row.get(f) for f in fields], stems)]
         assert sorted(await shelf.ids(asked.q, fields=tuple(sorted(fields)))) == expected, (asked.q, fields)
 

@@ -17,7 +17,7 @@ import pytest
 from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.contracts.parts import Problem
 from shared.outgoing.http_client import LONGEST_EXCERPT, OutboundClient, OutboundResponse
-from tests.outside import HOST, Outside
+from tests.fake_source import HOST, Outside
 
 SECRET = "the-secret"
 BOMB = gzip.compress(b"0" * 10**6)

@@ -28,7 +28,7 @@ from shared.contracts.events import (
 from shared.db import Pool
 from shared.search.index import Index, select_index
 from shared.search.vocabulary import count_words
-from tests.integration.loading import DATASETS, Ingestor, forget, key
+from tests.integration.ingestor_runner import DATASETS, Ingestor, forget, key
 
 RECOMPUTED = {
     "hired_employees": """

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from shared.catalog.dataset import Dataset
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import LoadOptions
-from tests.integration.loading import Ingestor, forget
-from tests.integration.readers import Analytics
-from tests.integration.story import EXAMPLES, until_done
-from tests.integration.summing import COLUMNS, DECLARATIONS, SALES, holds
+from tests.integration.ingestor_runner import Ingestor, forget
+from tests.integration.job_stories import EXAMPLES, until_done
+from tests.integration.reader_runners import Analytics
+from tests.integration.rollup_oracle import COLUMNS, DECLARATIONS, SALES, holds
 
 TEXTS = ("", "", "red Red", "ΟΔΟΣ οδος", "Straße", "İ i̇", "x" * 230, "cafe\u0301 café", "½ _ a-b")
 CELLS = {

@@ -14,7 +14,8 @@ from services.ingestor import ddl
 from shared.catalog.dataset import Dataset
 from shared.db import Connection, Pool
 from shared.search.filters import Filter
-from tests.integration.asked import (
+from tests.integration.ingestor_runner import connected
+from tests.integration.row_query_strategies import (
     BLANK,
     KEYED,
     KEYLESS,
@@ -28,7 +29,6 @@ from tests.integration.asked import (
     questions,
     rows,
 )
-from tests.integration.loading import connected
 
 DATASETS = {dataset.name: dataset for dataset in (KEYED, PAIRED, KEYLESS)}
 EXAMPLES = settings(

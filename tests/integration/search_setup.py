@@ -18,8 +18,8 @@ from shared.db import Pool
 from shared.search import filters, ordering
 from shared.search.query import Found, Question
 from shared.search.search import find
-from tests.integration.loading import Ingestor
-from tests.integration.readers import Indexer
+from tests.integration.ingestor_runner import Ingestor
+from tests.integration.reader_runners import Indexer
 
 Row = Mapping[str, Any]
 UPSERT = LoadOptions()

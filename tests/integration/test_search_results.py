@@ -10,8 +10,8 @@ import pytest
 
 from shared.search import suggestions
 from shared.search.cursors import BadCursor
-from tests.integration import sought
-from tests.integration.shelf import REPLACE, SEARCH, Shelf, books, plain
+from tests.integration import search_oracle
+from tests.integration.search_setup import REPLACE, SEARCH, Shelf, books, plain
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 200])
@@ -38,7 +38,7 @@ async def test_pages_have_every_hit_once_and_in_order(shelf: Shelf, sort: str, l
 
 
 def holds(q: str, text: str) -> bool:
-    words = set(sought.tokens(text))
+    words = set(search_oracle.tokens(text))
     return {"red": "red" in words, "": True, "red or chair": bool(words), "-red": "red" not in words}[q]
 
 
@@ -192,7 +192,7 @@ async def test_words_are_marked_and_everything_is_escaped(
     assert HTML.findall(html) == marked
     bare = html.replace("<mark>", "").replace("</mark>", "")
     assert not set("<>\"'") & set(bare)
-    assert sought.unicodedata.normalize("NFC", text) == unescape(bare)
+    assert search_oracle.unicodedata.normalize("NFC", text) == unescape(bare)
 
 
 async def test_of_a_long_text_the_first_places_are_shown(shelf: Shelf) -> None:

@@ -11,9 +11,9 @@ from services.ingestor import chunk_ledger
 from shared.contracts.commands import LoadChunk, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import LoadOptions, Outcome
-from tests.integration.loading import Ended, Ingestor, somebody_waits
-from tests.integration.readers import Analytics, Indexer
-from tests.integration.story import line_of_items, until_done
+from tests.integration.ingestor_runner import Ended, Ingestor, somebody_waits
+from tests.integration.job_stories import line_of_items, until_done
+from tests.integration.reader_runners import Analytics, Indexer
 
 REPLACE = LoadOptions(mode="replace")
 AT_ANY_LOSS = LoadOptions(mode="replace", max_shrink=1)

@@ -14,7 +14,7 @@ from shared.bus import inbox
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import LoadChunk
 from shared.contracts.parts import Outcome
-from tests.integration.loading import Ingestor, somebody_waits, total
+from tests.integration.ingestor_runner import Ingestor, somebody_waits, total
 
 
 def hired(*rows: tuple[int, str, str]) -> str:

@@ -24,8 +24,8 @@ from shared.db import Connection, Pool
 from shared.search.conditions import Comparison
 from shared.search.ordering import Term
 from shared.search.query import Question
-from tests.integration.loading import Ingestor
-from tests.integration.readers import Indexer
+from tests.integration.ingestor_runner import Ingestor
+from tests.integration.reader_runners import Indexer
 
 CHAIRS = "1,Chair,oak,1.10,,,,\n2,Chairs,ash,2,,,,\n3,Table,oak,3,,,,\n"
 LONG = 3600.0

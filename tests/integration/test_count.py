@@ -14,9 +14,9 @@ from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import LoadOptions
 from shared.db import Connection
-from tests.integration.loading import Ingestor, somebody_waits
-from tests.integration.readers import Analytics
-from tests.integration.summing import COLUMNS, DECLARATIONS, SALES, sale
+from tests.integration.ingestor_runner import Ingestor, somebody_waits
+from tests.integration.reader_runners import Analytics
+from tests.integration.rollup_oracle import COLUMNS, DECLARATIONS, SALES, sale
 
 READ = re.compile(r"(?:Index|Bitmap|Seq).*? (?:on|using) (?!news_)\S+")
 """What a line of a plan reads, other than the chunk's own table."""

@@ -21,8 +21,8 @@ from shared.contracts.commands import DetachPartition, LoadRows, PlanDetach, Swa
 from shared.contracts.events import ChunkLoaded, ImportPlanned
 from shared.contracts.parts import LoadOptions, Outcome
 from shared.db import Connection
-from tests.integration.loading import DATASETS, Ingestor, connected, somebody_waits
-from tests.integration.readers import Analytics, Indexer
+from tests.integration.ingestor_runner import DATASETS, Ingestor, connected, somebody_waits
+from tests.integration.reader_runners import Analytics, Indexer
 from tests.waiting import eventually
 
 HIRED = "hired_employees"

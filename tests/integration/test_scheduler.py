@@ -16,7 +16,7 @@ from services.gateway.sources.syncs import sync_request
 from shared.catalog.schedule import Schedule, next_after
 from shared.contracts.commands import PullPage
 from shared.db import Pool, transaction
-from tests.integration.loading import connected
+from tests.integration.ingestor_runner import connected
 
 ROUNDS = 40
 LOOKERS = 6

@@ -14,10 +14,10 @@ from shared.bus.failures import NotReady
 from shared.contracts.commands import BuildIndex, IndexPiece
 from shared.contracts.events import ChunkLoaded
 from shared.search.index import select_fresh, select_index
-from tests.integration import sought
-from tests.integration.loading import Ingestor
-from tests.integration.shelf import REPLACE, SEARCH, Shelf, books
-from tests.integration.story import until_done
+from tests.integration import search_oracle
+from tests.integration.ingestor_runner import Ingestor
+from tests.integration.job_stories import until_done
+from tests.integration.search_setup import REPLACE, SEARCH, Shelf, books
 
 WORDS = ("red", "green", "blue chairs", "running", "ran", "tables & chairs", "é", "")
 TITLES = {"fields": ["title"], "language": "english"}
@@ -56,7 +56,7 @@ async def recomputed(shelf: Shelf, fields: list[str]) -> tuple[set[tuple[int, st
     rows = await shelf.ingestor.pool.fetch("SELECT * FROM data.books")
     everywhere, standing = Counter[str](), set[tuple[int, str]]()
     for row in rows:
-        found = [word for field in fields for word in sought.tokens(row[field])]
+        found = [word for field in fields for word in search_oracle.tokens(row[field])]
         everywhere.update(found)
         standing |= {(row["id"], word) for word in found}
     anywhere = Counter(word for _, word in standing)

@@ -15,9 +15,9 @@ from shared.contracts.commands import PullPage
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
 from shared.outgoing.http_client import OutboundClient
-from tests.integration.loading import DATASETS, Ingestor
-from tests.integration.pulling import Sync, redeclare
-from tests.outside import TOKEN, Outside
+from tests.fake_source import TOKEN, Outside
+from tests.integration.ingestor_runner import DATASETS, Ingestor
+from tests.integration.sync_runner import Sync, redeclare
 
 CONTACTS = DATASETS["contacts"]
 CHANGED = Incremental(cursor_path="updated_at", start_param="updated_since")

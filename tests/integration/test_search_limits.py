@@ -10,8 +10,8 @@ import pytest
 from shared.search import execute
 from shared.search import search as searching
 from shared.search.query import Found
-from tests.integration import sought
-from tests.integration.shelf import SEARCH, Shelf
+from tests.integration import search_oracle
+from tests.integration.search_setup import SEARCH, Shelf
 
 ROWS = 400
 KINDS = ("red", "green", "blue", "None", None)
@@ -63,7 +63,7 @@ def shelved(chance: random.Random) -> list[dict[str, Any]]:
 def has(row: dict[str, Any], asked: dict[str, Any], holds: Holds) -> bool:
     """Whether the row has the words, told by looking."""
     text = " . ".join(row[name] or "" for name in asked.get("fields", ("title", "body")))
-    return holds(set(sought.tokens(text)), text)
+    return holds(set(search_oracle.tokens(text)), text)
 
 
 def meets(row: dict[str, Any], where: dict[str, str]) -> bool:
