@@ -1,4 +1,4 @@
-"""The years of a dataset: listed, taken out, and brought back as docs/years.md tells."""
+"""The years of a dataset: listed, taken out, and brought back as docs/guides/years.md tells."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.import_files import get, imported
 from tests.stack import ROOT, Stack
 
-PAGE = (ROOT / "docs" / "years.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "years.md").read_text()
 HERE = "/v1/datasets/hired_employees"
 FIRST = 70_000_000
 YEARS = (1950, 1951, 1952)
@@ -91,7 +91,8 @@ async def test_a_year_that_is_detached_is_gone_everywhere_and_kept_in_its_table(
 async def test_it_is_brought_back_as_the_page_tells(stack: Stack, tmp_path: Path) -> None:
     before = await seen(stack, 1951)
     assert (await detach(stack, 1951)).json()["status"] == "succeeded"
-    (block,) = (block for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) if "psql" in block)
+    blocks = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (block,) = (block.removeprefix("$ ").replace("\n$ ", "\n") for block in blocks if "psql" in block)
     done = subprocess.run(
         ["sh", "-ec", block.replace("2021", "1951").replace(".local/", f"{stack.home}/")],
         cwd=tmp_path,
