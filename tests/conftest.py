@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 import services.gateway.app  # noqa: F401 - its features register the kinds of job
 from deploy.local.state import assignments
 from shared.db.migrate import MigrationSettings, migrate
-from tests.outside import Outside, sandboxed
+from tests.fake_source import Outside, sandboxed
 from tests.stack import SERVICES, Stack, remove, run_millrace
 from tests.waiting import eventually
 

@@ -9,7 +9,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.acceptance.importing import failed_rows, get, imported
+from tests.acceptance.import_files import failed_rows, get, imported
 from tests.acceptance.test_refusals import problem
 from tests.stack import Stack, empty
 

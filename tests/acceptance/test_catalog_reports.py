@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.importing import get, imported
+from tests.acceptance.import_files import get, imported
 from tests.stack import Stack, empty
 
 CUSTOMERS = ("customer_id", "first_name", "last_name", "email", "account_balance", "created_at")

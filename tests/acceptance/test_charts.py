@@ -9,20 +9,20 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.acceptance import hiring
-from tests.acceptance.importing import get, imported
+from tests.acceptance import hiring_files
+from tests.acceptance.import_files import get, imported
 from tests.stack import Stack, empty
 
 YEARS = tuple(range(2001, 2013))
-FILE = hiring.hired(seed=6, rows=3000, first_id=900_000, years=YEARS)
+FILE = hiring_files.hired(seed=6, rows=3000, first_id=900_000, years=YEARS)
 QUARTERS = "/v1/reports/hires_by_quarter"
 
 
 @pytest.fixture(scope="module", autouse=True)
 async def loaded(stack: Stack) -> None:
     await empty(stack)
-    await imported(stack, "departments", hiring.lines(hiring.DEPARTMENTS))
-    await imported(stack, "jobs", hiring.lines(hiring.JOBS))
+    await imported(stack, "departments", hiring_files.lines(hiring_files.DEPARTMENTS))
+    await imported(stack, "jobs", hiring_files.lines(hiring_files.JOBS))
     await imported(stack, "hired_employees", FILE.text)
 
 

@@ -5,11 +5,11 @@ import io
 
 import pytest
 
-from tests.acceptance import hiring
-from tests.acceptance.importing import failed_rows, get, imported
+from tests.acceptance import hiring_files
+from tests.acceptance.import_files import failed_rows, get, imported
 from tests.stack import Stack, empty
 
-FILE = hiring.hired(seed=1, rows=3000, first_id=1)
+FILE = hiring_files.hired(seed=1, rows=3000, first_id=1)
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +17,8 @@ async def loaded(stack: Stack) -> dict[str, dict[str, object]]:
     """The three files, imported into empty datasets; what became of each."""
     await empty(stack)
     return {
-        "departments": await imported(stack, "departments", hiring.lines(hiring.DEPARTMENTS)),
-        "jobs": await imported(stack, "jobs", hiring.lines(hiring.JOBS)),
+        "departments": await imported(stack, "departments", hiring_files.lines(hiring_files.DEPARTMENTS)),
+        "jobs": await imported(stack, "jobs", hiring_files.lines(hiring_files.JOBS)),
         "hired_employees": await imported(stack, "hired_employees", FILE.text),
     }
 
@@ -61,10 +61,10 @@ async def test_failed_rows_come_as_csv_with_the_original_columns(
 @pytest.mark.parametrize("year", [2021, 2022, 2019])
 async def test_both_reports_equal_an_independent_count(stack: Stack, year: int) -> None:
     quarters = await get(stack, "/v1/reports/hires_by_quarter", year=year)
-    assert quarters["data"] == hiring.by_quarter(FILE.good, year)
+    assert quarters["data"] == hiring_files.by_quarter(FILE.good, year)
     assert quarters["columns"] == ["department", "job", "q1", "q2", "q3", "q4"]
     departments = await get(stack, "/v1/reports/departments_above_average", year=year)
-    assert departments["data"] == hiring.above_average(FILE.good, year)
+    assert departments["data"] == hiring_files.above_average(FILE.good, year)
 
 
 @pytest.mark.usefixtures("loaded")
@@ -72,7 +72,7 @@ async def test_a_report_comes_as_csv(stack: Stack) -> None:
     answer = await stack.client.get("/v1/reports/departments_above_average?year=2021&format=csv")
     assert answer.headers["content-type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
-    assert [int(row["hired"]) for row in rows] == [row["hired"] for row in hiring.above_average(FILE.good, 2021)]
+    assert [int(row["hired"]) for row in rows] == [row["hired"] for row in hiring_files.above_average(FILE.good, 2021)]
 
 
 @pytest.mark.usefixtures("loaded")
@@ -81,7 +81,7 @@ async def test_the_same_files_again_change_nothing_and_say_so(stack: Stack) -> N
     again = await imported(stack, "hired_employees", FILE.text)
     assert again["outcome"]["unchanged"] == len(FILE.good)
     assert again["outcome"]["inserted"] == again["outcome"]["updated"] == 0
-    assert (await imported(stack, "jobs", hiring.lines(hiring.JOBS)))["outcome"]["unchanged"] == 183
+    assert (await imported(stack, "jobs", hiring_files.lines(hiring_files.JOBS)))["outcome"]["unchanged"] == 183
     assert (await get(stack, "/v1/reports/hires_by_quarter", year=2021))["data"] == before["data"]
     assert (await get(stack, "/v1/datasets/hired_employees/rows"))["total"] == len(FILE.good)
 
@@ -114,8 +114,8 @@ async def test_a_loaded_row_is_found_by_its_words(stack: Stack) -> None:
 
 async def test_an_updated_row_moves_from_one_group_to_another(stack: Stack) -> None:
     first = "900001,Mover,2030-01-05T00:00:00Z,1,1\n"
-    await imported(stack, "departments", hiring.lines(hiring.DEPARTMENTS))
-    await imported(stack, "jobs", hiring.lines(hiring.JOBS))
+    await imported(stack, "departments", hiring_files.lines(hiring_files.DEPARTMENTS))
+    await imported(stack, "jobs", hiring_files.lines(hiring_files.JOBS))
     await imported(stack, "hired_employees", first)
     moved = await imported(stack, "hired_employees", first.replace(",1,1\n", ",2,5\n"))
     assert moved["outcome"]["updated"] == 1

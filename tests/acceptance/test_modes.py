@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.importing import failed_rows, get, send
+from tests.acceptance.import_files import failed_rows, get, send
 from tests.acceptance.test_refusals import problem
 from tests.stack import Stack, empty
 

@@ -22,7 +22,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from deploy.local import packages
 from deploy.prometheus import local
 from shared.telemetry import metrics
-from tests.acceptance.importing import imported
+from tests.acceptance.import_files import imported
 from tests.stack import ROOT, SERVICES, Stack, free_port
 from tests.waiting import eventually
 

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from services.ingestor.app import AT_ONCE
-from tests.acceptance.importing import forget, get
+from tests.acceptance.import_files import forget, get
 from tests.stack import Stack, replica
 from tests.waiting import eventually
 

@@ -13,7 +13,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.acceptance.importing import forget, get, imported
+from tests.acceptance.import_files import forget, get, imported
 from tests.acceptance.test_refusals import problem
 from tests.stack import Stack
 from tests.waiting import eventually

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from tests.acceptance.importing import failed_rows, get, imported, send
+from tests.acceptance.import_files import failed_rows, get, imported, send
 from tests.stack import ROOT, Stack
 
 

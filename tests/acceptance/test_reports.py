@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 
 from shared.catalog.report import RESERVED
-from tests.acceptance import hiring
-from tests.acceptance.importing import get, imported
+from tests.acceptance import hiring_files
+from tests.acceptance.import_files import get, imported
 from tests.stack import Stack, empty
 from tests.waiting import eventually
 
 YEARS = (1999, 2021, 2022)
-FILE = hiring.hired(seed=5, rows=800, first_id=500_000, years=YEARS)
+FILE = hiring_files.hired(seed=5, rows=800, first_id=500_000, years=YEARS)
 QUARTERS = "/v1/reports/hires_by_quarter"
 ABOVE = "/v1/reports/departments_above_average"
 FRESHNESS = ("computed_at", "version", "versions", "lag_versions", "lag_seconds", "stale")
@@ -27,8 +27,8 @@ SECONDS = 20.0
 async def loaded(stack: Stack) -> dict[str, Any]:
     """The hiring files; what became of the last of them."""
     await empty(stack)
-    await imported(stack, "departments", hiring.lines(hiring.DEPARTMENTS))
-    await imported(stack, "jobs", hiring.lines(hiring.JOBS))
+    await imported(stack, "departments", hiring_files.lines(hiring_files.DEPARTMENTS))
+    await imported(stack, "jobs", hiring_files.lines(hiring_files.JOBS))
     return await imported(stack, "hired_employees", FILE.text)
 
 
@@ -52,9 +52,9 @@ async def test_no_parameter_of_a_report_can_be_called_like_one_of_the_route(stac
 @pytest.mark.parametrize("year", [*YEARS, 1998, 2000, 1900, 2200])
 async def test_every_year_is_as_counted_by_hand_and_one_without_data_is_empty(stack: Stack, year: int) -> None:
     quarters = await get(stack, QUARTERS, year=year)
-    assert quarters["data"] == hiring.by_quarter(FILE.good, year)
+    assert quarters["data"] == hiring_files.by_quarter(FILE.good, year)
     above = await get(stack, ABOVE, year=year)
-    assert above["data"] == hiring.above_average(FILE.good, year)
+    assert above["data"] == hiring_files.above_average(FILE.good, year)
     assert bool(quarters["data"]) == bool(above["data"]) == (year in YEARS)
     assert quarters["columns"] == ["department", "job", "q1", "q2", "q3", "q4"]
 
@@ -279,10 +279,10 @@ async def test_the_command_shows_refreshes_and_rebuilds(stack: Stack) -> None:
     assert "ready" in listed.stdout
     refreshed = stack.millrace("refresh", "hires_by_quarter")
     assert refreshed.returncode == 0, refreshed.stderr
-    assert "hires_by_quarter shows everything up to the versions" in refreshed.stdout
+    assert "hires_by_quarter includes everything up to versions" in refreshed.stdout
     rebuilt = stack.millrace("rebuild", "hired_employees.hires")
     assert rebuilt.returncode == 0, rebuilt.stderr
-    assert "all were right" in rebuilt.stdout
+    assert "all were correct" in rebuilt.stdout
     shown = stack.millrace("report", "hires_by_quarter", "year=2021", "--format", "ndjson")
     assert json.loads(shown.stdout.splitlines()[0])["department"]
     assert stack.millrace("report", "hires_by_quarter").returncode == 1

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.acceptance.importing import get, imported
+from tests.acceptance.import_files import get, imported
 from tests.acceptance.test_refusals import problem
 from tests.stack import Stack
 from tests.waiting import eventually

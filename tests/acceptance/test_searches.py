@@ -12,7 +12,7 @@ import httpx2
 import msgspec
 import pytest
 
-from tests.acceptance.importing import get, imported
+from tests.acceptance.import_files import get, imported
 from tests.acceptance.test_refusals import problem
 from tests.stack import Stack, empty
 from tests.waiting import eventually

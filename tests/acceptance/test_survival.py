@@ -10,7 +10,7 @@ import httpx2
 import polars as pl
 import pytest
 
-from tests.acceptance.importing import count_documents
+from tests.acceptance.import_files import count_documents
 from tests.stack import SERVICES, Stack, empty
 from tests.waiting import eventually
 

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from backports import zstd
 
-from tests.acceptance.importing import failed_rows, get
+from tests.acceptance.import_files import failed_rows, get
 from tests.stack import Stack
 from tests.waiting import eventually
 

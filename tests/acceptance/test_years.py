@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.acceptance.importing import get, imported
+from tests.acceptance.import_files import get, imported
 from tests.stack import ROOT, Stack
 
 PAGE = (ROOT / "docs" / "years.md").read_text()

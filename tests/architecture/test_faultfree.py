@@ -14,7 +14,7 @@ from shared import ledger
 from shared.bus.topology import DEAD
 from shared.contracts.message import Message
 from shared.db import Connection
-from tests.integration.loading import connected
+from tests.integration.ingestor_runner import connected
 from tests.stack import SERVICES, Stack
 from tests.waiting import eventually
 

@@ -11,7 +11,7 @@ from services.indexer.documents.reindex import prepare_documents
 from services.ingestor.ddl import detach_partition
 from services.ingestor.write import partitions
 from shared.contracts.events import DatasetDeclared
-from tests.integration.loading import DATASETS, connected, ingesting
+from tests.integration.ingestor_runner import DATASETS, connected, ingesting
 from tests.stack import SERVICES
 
 OWNED = {

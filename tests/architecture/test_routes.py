@@ -51,7 +51,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.message import Command, Message
 from shared.db import Connection, Pool
-from tests.integration.loading import CATALOG, connected
+from tests.integration.ingestor_runner import CATALOG, connected
 from tests.stack import SERVICES, Stack
 from tests.waiting import eventually
 

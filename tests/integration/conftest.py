@@ -9,10 +9,10 @@ import pytest
 from services.ingestor.write import write
 from shared.db import Pool
 from tests.conftest import database_like, named
-from tests.integration.loading import DATASETS, Ingestor, connected, ingesting
-from tests.integration.probe import Probe, running
-from tests.integration.readers import Analytics, Indexer
-from tests.integration.shelf import Shelf
+from tests.integration.ingestor_runner import DATASETS, Ingestor, connected, ingesting
+from tests.integration.probe_service import Probe, running
+from tests.integration.reader_runners import Analytics, Indexer
+from tests.integration.search_setup import Shelf
 from tests.stack import Stack
 
 

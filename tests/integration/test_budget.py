@@ -12,8 +12,8 @@ from services.ingestor import chunk_ledger
 from shared.bus import inbox
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import LoadOptions, Outcome
-from tests.integration.loading import Asked, Ended, Ingestor, Said, somebody_waits, total
-from tests.integration.story import until_done
+from tests.integration.ingestor_runner import Asked, Ended, Ingestor, Said, somebody_waits, total
+from tests.integration.job_stories import until_done
 
 BAD = "x,bad\n"
 CHECKED = LoadOptions(check_references=True)

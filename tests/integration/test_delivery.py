@@ -19,8 +19,8 @@ from shared.contracts.envelope import MAX_BYTES
 from shared.contracts.parts import Problem
 from shared.db import Connection
 from shared.telemetry import metrics
-from tests.integration.probe import SECONDS, Probe, Step, Touch, count, running, to_envelope, to_letter
-from tests.integration.proxy import Proxy
+from tests.integration.probe_service import SECONDS, Probe, Step, Touch, count, running, to_envelope, to_letter
+from tests.integration.tcp_proxy import Proxy
 from tests.stack import Stack
 from tests.waiting import eventually
 

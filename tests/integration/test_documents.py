@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from services.indexer.documents import documents, vocabulary
 from services.indexer.documents.index import index_chunk
-from tests.integration.loading import DATASETS, Ingestor, somebody_waits
-from tests.integration.readers import Indexer
-from tests.integration.story import EXAMPLES, LINES, Story, line_of_items, stories, tell, tell_at_once
+from tests.integration.ingestor_runner import DATASETS, Ingestor, somebody_waits
+from tests.integration.job_stories import EXAMPLES, LINES, Story, line_of_items, stories, tell, tell_at_once
+from tests.integration.reader_runners import Indexer
 
 
 @pytest.mark.parametrize("dataset", LINES)

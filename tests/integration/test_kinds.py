@@ -23,7 +23,7 @@ from shared.contracts.events import JobStarted, JobSucceeded
 from shared.contracts.message import Event, Message
 from shared.db import Connection, Pool, transaction
 from shared.telemetry import metrics
-from tests.integration.loading import CATALOG, connected
+from tests.integration.ingestor_runner import CATALOG, connected
 
 LONG = 60.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.contracts.commands import LoadChunk
 from shared.contracts.parts import LoadOptions, Outcome
-from tests.integration.loading import Ingestor, somebody_waits
+from tests.integration.ingestor_runner import Ingestor, somebody_waits
 
 INSERT = LoadOptions(mode="insert")
 APPEND = LoadOptions(mode="append")

@@ -15,9 +15,9 @@ from shared.catalog.report import Report
 from shared.catalog.report_files import read_reports
 from shared.contracts.events import ChunkLoaded
 from shared.db import Pool
-from tests.integration.loading import Ingestor, forget
-from tests.integration.readers import Analytics
-from tests.integration.story import EXAMPLES, until_done
+from tests.integration.ingestor_runner import Ingestor, forget
+from tests.integration.job_stories import EXAMPLES, until_done
+from tests.integration.reader_runners import Analytics
 from tests.integration.test_sequences import Job, ask, stories
 
 DEPARTMENTS = {1: "Software", 2: "Milling", 3: "Nobody was hired here"}

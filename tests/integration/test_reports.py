@@ -22,8 +22,8 @@ from services.gateway.reports.run import ReportTable, compute
 from services.gateway.reports.sql_check import BadStatement, CheckedStatement, TableRef
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
-from tests.integration.loading import CATALOG, DATASETS, Ingestor, connected
-from tests.integration.readers import Analytics
+from tests.integration.ingestor_runner import CATALOG, DATASETS, Ingestor, connected
+from tests.integration.reader_runners import Analytics
 from tests.waiting import eventually
 
 SECONDS = 10.0

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.integration.loading import DATASETS, Ingestor, forget
-from tests.integration.readers import KEPT, RECOMPUTED, Analytics
-from tests.integration.story import EXAMPLES, Story, line_of_items, stories, tell, tell_at_once
+from tests.integration.ingestor_runner import DATASETS, Ingestor, forget
+from tests.integration.job_stories import EXAMPLES, Story, line_of_items, stories, tell, tell_at_once
+from tests.integration.reader_runners import KEPT, RECOMPUTED, Analytics
 
 
 @pytest.mark.parametrize("dataset", RECOMPUTED)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from shared.contracts.commands import LoadChunk, LoadRows, SwapStage
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import LoadOptions, Mode, Outcome
-from tests.integration.loading import DATASETS, Asked, Ended, Ingestor, total
-from tests.integration.readers import Analytics, Indexer
-from tests.integration.story import EXAMPLES, LINES, line_of_items, until_done
+from tests.integration.ingestor_runner import DATASETS, Asked, Ended, Ingestor, total
+from tests.integration.job_stories import EXAMPLES, LINES, line_of_items, until_done
+from tests.integration.reader_runners import Analytics, Indexer
 
 Row = dict[str, str]
 Key = tuple[str, ...]

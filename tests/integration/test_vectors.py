@@ -5,7 +5,7 @@ import string
 
 from services.indexer.documents import tokens, vectors
 from shared.search import words
-from tests.integration.loading import connected
+from tests.integration.ingestor_runner import connected
 
 LABELS = "ABCD"
 LETTERS = [*string.ascii_lowercase[:6], "ä", "ы", "漢", "\U0001f110\u0301", "𐐨", "1", "_"]

@@ -21,7 +21,7 @@ from shared.catalog.files import read_datasets, to_dataset
 from shared.catalog.toml import to_toml
 from shared.contracts.parts import Format
 from tests.stack import ROOT
-from tests.unit.test_parsing import TORTURE
+from tests.unit.test_parser import TORTURE
 
 SAMPLES = ROOT / "samples"
 Header = Literal["auto", "present", "absent"]

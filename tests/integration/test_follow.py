@@ -1,0 +1,340 @@
+"""What a job comes to does not depend on the order in which the gateway hears of it, nor on what it hears twice."""
+
+import contextlib
+import itertools
+import random
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+import pytest
+
+from services.gateway.http.problems import Problem
+from services.gateway.jobs import follow, queries
+from services.gateway.jobs.job import Job, JobRequest
+from services.gateway.jobs.submit import Submission, submit_jobs
+from shared import ledger
+from shared.bus import inbox
+from shared.contracts.commands import LoadRows, PlanImport
+from shared.contracts.events import (
+    ChunkCounted,
+    ChunkIndexed,
+    ChunkLoaded,
+    ImportPlanned,
+    ImportStopped,
+    JobFailed,
+    JobPartial,
+    JobSucceeded,
+)
+from shared.contracts.message import Message
+from shared.contracts.parts import LoadOptions
+from shared.db import Connection, Pool
+from tests.integration.ingestor_runner import UPSERT, Ended, Ingestor, connected
+from tests.integration.reader_runners import Analytics, Indexer
+
+Heard = ImportPlanned | ChunkLoaded | ChunkIndexed | ChunkCounted | ImportStopped
+ENDS = (JobSucceeded, JobPartial, JobFailed)
+PLAIN = {
+    "title": "Neither searched nor summed up",
+    "primary_key": ["id"],
+    "fields": [
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "name", "type": "string"},
+        {"name": "price", "type": "integer"},
+    ],
+}
+BATCH = ('{"id":1,"name":"One","price":1}', '{"id":2,"name":"Two","price":1}', '{"id":"x"}')
+
+
+class Gateway:
+    """The handlers of the gateway, as its own role."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.pool.acquire() as db, db.transaction():
+            yield db
+
+    async def accept(self, *asked: JobRequest) -> list[Submission | Problem]:
+        async with self.transaction() as db:
+            return await submit_jobs(db, asked)
+
+    async def hear(self, event: Heard) -> list[Message]:
+        """As `Delivery` has it: once, however often it comes."""
+        async with self.transaction() as db:
+            if not await inbox.claim(db, event):
+                return []
+            match event:
+                case ImportPlanned():
+                    return [*await follow.follow_planned(event, db)]
+                case ImportStopped():
+                    return [*await follow.follow_stopped(event, db)]
+                case ChunkLoaded():
+                    return [*await follow.follow_loaded(event, db)]
+                case ChunkIndexed():
+                    return [*await follow.follow_indexed(event, db)]
+                case ChunkCounted():
+                    return [*await follow.follow_counted(event, db)]
+
+    async def job(self, job_id: UUID) -> Job:
+        async with self.transaction() as db:
+            found = await queries.select_job(db, job_id)
+        assert found is not None
+        return found[0]
+
+    async def unfinished(self) -> list[Message]:
+        """What the sweeper would send again if it had no patience."""
+        async with self.transaction() as db:
+            return await follow.find_lost(db, -1)
+
+
+@pytest.fixture
+async def gateway(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator[Gateway]:
+    del ingestor  # which has declared the catalog
+    async with connected(database["gateway"], "gateway", 8) as pool:
+        yield Gateway(pool)
+
+
+def importing(command: PlanImport) -> JobRequest:
+    return JobRequest(
+        kind="import",
+        command=command,
+        mode=command.load_options.mode,
+        api_key=None,
+        idempotency_key=None,
+        fingerprint="",
+        bytes_total=command.bytes_total,
+    )
+
+
+def batch(
+    *rows: str,
+    dataset: str = "items",
+    load_options: LoadOptions = UPSERT,
+    key: tuple[str, str] | None = None,
+    fingerprint: str = "",
+) -> JobRequest:
+    raws = tuple(msgspec.Raw(row.encode()) for row in rows)
+    command = LoadRows(
+        dataset=dataset, job_id=uuid4(), rows=raws, columns=("id", "name", "price"), load_options=load_options
+    )
+    return JobRequest(
+        kind="rows",
+        command=command,
+        mode=load_options.mode,
+        api_key=key[0] if key else None,
+        idempotency_key=key[1] if key else None,
+        fingerprint=fingerprint,
+        bytes_total=sum(map(len, rows)),
+        chunks=1,
+    )
+
+
+def departments(*names: str) -> str:
+    return "".join(f"{number},{name}\n" for number, name in enumerate(names, 1))
+
+
+async def happened(
+    asked: JobRequest, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, chance: random.Random | None = None
+) -> tuple[list[Heard], Ended]:
+    """Everything that the others say of a job until it is done."""
+    command = asked.command
+    heard: list[Heard] = []
+    if isinstance(command, PlanImport):
+        first, planned = await ingestor.split(command, chunk_bytes=30)
+        heard.append(planned)
+        ended = await ingestor.follow(first, chance)
+    else:
+        assert isinstance(command, LoadRows)
+        ended = await ingestor.follow([command])
+    for event in ended.loaded:
+        heard.append(event)
+        heard += [mark for mark in (await indexer.index(event), await analytics.count(event)) if mark is not None]
+    if ended.stopped:
+        heard.append(ended.stopped)
+    return heard, ended
+
+
+TEXT = departments(*"ABCDEFGH")
+BROKEN = TEXT + "x,bad\n" + TEXT.replace("A", "Z")
+CASES: dict[str, tuple[str, LoadOptions, str, str]] = {
+    "upsert": (TEXT, LoadOptions(), "succeeded", ""),
+    "insert": ("1,Taken\n" + TEXT, LoadOptions(mode="insert"), "succeeded", ""),
+    "partial": (BROKEN, LoadOptions(), "partial", ""),
+    "replace": (BROKEN, LoadOptions(mode="replace"), "partial", ""),
+    "empty": ("", LoadOptions(), "succeeded", ""),
+    "replaced by nothing": ("", LoadOptions(mode="replace"), "succeeded", ""),
+    "validated": (BROKEN, LoadOptions(validate_only=True), "partial", ""),
+    "only bad rows": ("x,bad\n,\n", LoadOptions(), "failed", "all_rows_failed"),
+    "too many errors": (BROKEN, LoadOptions(max_errors=0), "failed", "too_many_errors"),
+    "too many errors in the end": (TEXT + "x,bad\n", LoadOptions(max_errors=0), "failed", "too_many_errors"),
+    "nothing replaced": (BROKEN, LoadOptions(mode="replace", max_errors=0), "failed", "too_many_errors"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("seed", range(3))
+async def test_an_import_ends_the_same_in_whatever_order_it_is_heard_of(
+    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, case: str, seed: int
+) -> None:
+    chance = random.Random(seed)
+    text, load_options, status, code = CASES[case]
+    asked = importing(ingestor.command("departments", text, load_options))
+    await gateway.accept(asked)
+    heard, ended = await happened(asked, ingestor, indexer, analytics, chance)
+    job_id = asked.command.job_id
+    ends = await tell(gateway, heard, chance)
+    job = await gateway.job(job_id)
+    assert (job.status, job.error.code if job.error else "") == (status, code)
+    assert job.outcome == ended.outcome
+    assert job.outcome.balanced()
+    assert [type(end) for end in ends] == [
+        {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}[status]
+    ]
+    assert await gateway.unfinished() == []
+
+
+async def tell(gateway: Gateway, heard: Sequence[Heard], chance: random.Random) -> list[Message]:
+    """In any order, and some of it twice. Returns what the public is told of the end."""
+    told = [*heard, *chance.sample(heard, len(heard) // 3)]
+    chance.shuffle(told)
+    said = [message for event in told for message in await gateway.hear(event)]
+    return [message for message in said if isinstance(message, ENDS)]
+
+
+ONE_CHUNK = {
+    "strict": LoadOptions(strict=True),
+    "budget": LoadOptions(max_errors=0),
+}
+
+
+@pytest.mark.parametrize(("dataset", "events"), [("items", 4), ("plain", 2)])
+@pytest.mark.parametrize("load_options", ONE_CHUNK.values(), ids=ONE_CHUNK)
+async def test_a_batch_that_is_stopped_has_failed_in_whatever_order_that_is_heard(
+    gateway: Gateway,
+    ingestor: Ingestor,
+    indexer: Indexer,
+    analytics: Analytics,
+    load_options: LoadOptions,
+    dataset: str,
+    events: int,
+) -> None:
+    await ingestor.declare("plain", PLAIN)
+    for number, order in enumerate(itertools.permutations(range(events))):
+        rows = (row.replace("One", f"One {number}").replace("Two", f"Two {number}") for row in BATCH)
+        asked = batch(*rows, dataset=dataset, load_options=load_options)
+        await gateway.accept(asked)
+        heard, _ = await happened(asked, ingestor, indexer, analytics)
+        assert len(heard) == events
+        said = [message for place in order for message in await gateway.hear(heard[place])]
+        job = await gateway.job(asked.command.job_id)
+        assert job.error is not None, [type(heard[place]).__name__ for place in order]
+        assert job.error.code == ("rows_refused" if load_options.strict else "too_many_errors")
+        assert (job.outcome.rows_read, job.outcome.failed) == (3, 1)
+        assert [type(message) for message in said if isinstance(message, ENDS)] == [JobFailed]
+
+
+async def test_a_batch_whose_message_is_lost_is_asked_for_again(gateway: Gateway, ingestor: Ingestor) -> None:
+    asked = batch(*BATCH)
+    await gateway.accept(asked)
+    (again,) = await gateway.unfinished()
+    assert again == asked.command
+    assert isinstance(again, LoadRows)
+    assert [bytes(row) for row in again.rows] == [row.encode() for row in BATCH]
+    loaded = (await ingestor.follow([again, again])).loaded
+    assert [event.outcome.rows_read for event in loaded] == [3]
+    # Now the ingestor knows it: what is lost from here on is an event.
+    assert await gateway.unfinished() == loaded
+
+
+async def test_a_nul_in_a_batch_is_kept_and_sent_again(gateway: Gateway, ingestor: Ingestor) -> None:
+    asked = batch('{"id":1,"name":"a\\u0000b","price":1}', '{"id":2,"name":"\\\\u0000","price":1}')
+    await gateway.accept(asked)
+    (again,) = await gateway.unfinished()
+    assert isinstance(again, LoadRows)
+    ended = await ingestor.follow([again])
+    assert (ended.outcome.inserted, ended.outcome.failed) == (1, 1)
+
+
+@pytest.mark.parametrize("lost", range(4))
+async def test_each_event_of_a_batch_that_is_lost_is_told_again(
+    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, lost: int
+) -> None:
+    asked = batch(*BATCH, load_options=LoadOptions(strict=True))
+    await gateway.accept(asked)
+    heard, _ = await happened(asked, ingestor, indexer, analytics)
+    if lost < 3:  # the chunk alone would end the job, were it not for the stop
+        heard = [event for event in heard if not isinstance(event, ImportStopped)]
+        await ingestor.pool.execute("UPDATE imports SET stopped = NULL")
+    for number, event in enumerate(heard):
+        if number != lost:
+            await gateway.hear(event)
+    if lost < 3:
+        assert await gateway.unfinished() == [heard[lost]]
+    else:
+        assert not await gateway.unfinished()
+    await gateway.hear(heard[lost])
+    assert (await gateway.job(asked.command.job_id)).ended
+    assert await gateway.unfinished() == []
+
+
+async def test_a_stop_that_is_lost_is_told_again(
+    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics
+) -> None:
+    asked = importing(ingestor.command("departments", "x,bad\n" + TEXT, LoadOptions(max_errors=0)))
+    await gateway.accept(asked)
+    heard, ended = await happened(asked, ingestor, indexer, analytics)
+    await tell(gateway, [event for event in heard if not isinstance(event, ImportStopped)], random.Random(1))
+    assert not (await gateway.job(asked.command.job_id)).ended
+    assert await gateway.unfinished() == [ended.stopped]
+    assert ended.stopped is not None
+    await gateway.hear(ended.stopped)
+    assert (await gateway.job(asked.command.job_id)).status == "failed"
+    assert await gateway.unfinished() == []
+
+
+async def test_the_indexer_and_analytics_find_a_swap_that_they_have_not_heard_of(
+    ingestor: Ingestor, indexer: Indexer, analytics: Analytics
+) -> None:
+    await ingestor.do("departments", TEXT)
+    ended = await ingestor.do("departments", departments("A", "B"), LoadOptions(mode="replace", max_shrink=1))
+    for reader in (indexer, analytics):
+        async with reader.pool.acquire() as db:
+            undone = await ledger.select_unprocessed(db, seconds=-1, limit=100)
+        assert undone[-len(ended.loaded) :] == ended.loaded
+
+
+async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_told_so(
+    gateway: Gateway, database: dict[str, str]
+) -> None:
+    await make_key(database, "key")
+    one, same, other = (batch(BATCH[0], key=("key", "twice"), fingerprint=print_) for print_ in ("one", "one", "other"))
+    free = batch(BATCH[1])
+    settled = await gateway.accept(one, same, other, free)
+    accepted = [result for result in settled if isinstance(result, Submission)]
+    assert [(result.job.id, result.replayed) for result in accepted] == [
+        (one.command.job_id, False),
+        (one.command.job_id, True),
+        (free.command.job_id, False),
+    ]
+    (refused,) = (result for result in settled if isinstance(result, Problem))
+    assert settled.index(refused) == 2
+    assert refused.code == "idempotency_key_reused"
+    events = await gateway.pool.fetch("SELECT id, job_id, type FROM events ORDER BY id")
+    assert [(row["id"], row["job_id"], row["type"]) for row in events] == [
+        (1, one.command.job_id, "job.created"),
+        (2, free.command.job_id, "job.created"),
+    ]
+    letters = await gateway.pool.fetch("SELECT name, subject FROM outbox WHERE name = 'load_rows'")
+    assert {row["subject"] for row in letters} == {str(one.command.job_id), str(free.command.job_id)}
+
+
+async def make_key(database: dict[str, str], name: str) -> None:
+    admin = await asyncpg.connect(database["admin"])
+    try:
+        await admin.execute("INSERT INTO gateway.api_keys (id, name, hash, scope) VALUES ($1, $1, '', 'write')", name)
+    finally:
+        await admin.close()

@@ -1,0 +1,283 @@
+"""Refreshes and rebuilds: one at a time is under way, who joins gets what he has asked for, and nothing is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import pytest
+
+from services.gateway.http.problems import Problem
+from services.gateway.jobs import follow, queries
+from services.gateway.jobs.job import JobRequest
+from services.gateway.jobs.kinds import to_body
+from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
+from services.gateway.reports.refresh import RefreshJobBody, follow_refreshed
+from services.gateway.reports.rollups import RebuildJobBody, follow_rebuilt, select_last_rebuild, select_rollup
+from shared.bus import inbox, outbox
+from shared.contracts.commands import RebuildRollup, RefreshReport
+from shared.contracts.events import JobProgress, JobStarted, JobSucceeded, ReportRefreshed, RollupRebuilt
+from shared.contracts.message import Message
+from shared.db import Pool, transaction
+from tests.integration.ingestor_runner import DATASETS, Ingestor, connected
+from tests.integration.reader_runners import Analytics
+
+READ = ("hired_employees", "departments")
+LONG = 3600.0
+
+
+@pytest.fixture
+async def pool(database: dict[str, str], ingestor: Ingestor) -> AsyncIterator[Pool]:
+    del ingestor  # which has declared the catalog
+    async with connected(database["gateway"], "tests", 8) as pool:
+        await pool.execute("INSERT INTO api_keys VALUES ('k', 'k', '', 'write')")
+        yield pool
+
+
+@pytest.fixture
+async def admin(database: dict[str, str]) -> AsyncIterator[asyncpg.Connection]:
+    admin = await asyncpg.connect(database["admin"])
+    yield admin
+    await admin.close()
+
+
+def refresh(report: str = "hires", key: str | None = None) -> JobRequest:
+    command = RefreshReport(dataset=READ[0], job_id=uuid7(), report=report, datasets=READ)
+    return asked("refresh", command, report, key)
+
+
+def rebuild(rollup: str = "hires", dataset: str = "hired_employees") -> JobRequest:
+    return asked("rebuild", RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup), rollup, None)
+
+
+def asked(kind: Any, command: RefreshReport | RebuildRollup, target: str, key: str | None) -> JobRequest:
+    return JobRequest(
+        kind=kind, command=command, mode=None, api_key="k", idempotency_key=key, fingerprint=target, target=target
+    )
+
+
+async def ask(pool: Pool, one: JobRequest) -> Submission:
+    async with transaction(pool) as db:
+        (accepted,) = await submit_jobs(db, [one])
+    assert isinstance(accepted, Submission), accepted
+    return accepted
+
+
+async def set_version(admin: asyncpg.Connection, dataset: str, version: int) -> None:
+    await admin.execute("UPDATE ingestor.datasets SET version = $2 WHERE name = $1", dataset, version)
+
+
+def refreshed(job_id: UUID, versions: dict[str, int], *, round_: int = 1, chunks: int = 0) -> ReportRefreshed:
+    return ReportRefreshed(
+        dataset=READ[0], job_id=job_id, report="hires", round=round_, versions=versions, chunks=chunks
+    )
+
+
+async def hear(pool: Pool, event: ReportRefreshed | RollupRebuilt) -> list[Any]:
+    async with transaction(pool) as db:
+        if isinstance(event, RollupRebuilt):
+            return list(await follow_rebuilt(event, db))
+        return list(await follow_refreshed(event, db))
+
+
+async def body(pool: Pool, job_id: UUID) -> Any:
+    async with pool.acquire() as db:
+        found = await queries.select_job(db, job_id)
+    assert found is not None
+    return to_body(*found)
+
+
+async def resent(pool: Pool, seconds: float = -1) -> list[Message]:
+    async with transaction(pool) as db:
+        return await follow.find_lost(db, seconds)
+
+
+async def stalled(pool: Pool) -> list[UUID]:
+    async with transaction(pool) as db:
+        return [job_id for job_id, _ in await follow.find_stalled(db, LONG)]
+
+
+async def remember(admin: asyncpg.Connection, event: ReportRefreshed | RollupRebuilt, round_: int = 1) -> None:
+    await admin.execute(
+        "INSERT INTO analytics.refreshes (job_id, round, event) VALUES ($1, $2, $3)",
+        event.job_id,
+        round_,
+        event.encode().decode(),
+    )
+
+
+async def test_a_refresh_ends_with_what_the_report_shows(pool: Pool, admin: asyncpg.Connection) -> None:
+    await set_version(admin, "hired_employees", 5)
+    one = await ask(pool, refresh())
+    before = await body(pool, one.job.id)
+    assert isinstance(before, RefreshJobBody)
+    assert (before.phase, before.report, before.result, before.mode) == ("count", "hires", None, None)
+    event = refreshed(one.job.id, {"hired_employees": 5, "departments": 0}, chunks=3)
+    assert [type(message) for message in await hear(pool, event)] == [JobStarted, JobSucceeded]
+    after = await body(pool, one.job.id)
+    assert (after.status, after.version, after.progress.percent) == ("succeeded", 5, 100)
+    assert msgspec.to_builtins(after.result) == {
+        "versions": {"hired_employees": 5, "departments": 0},
+        "chunks": 3,
+    }
+    assert await hear(pool, event) == []
+
+
+async def test_who_joins_a_refresh_gets_what_was_loaded_until_he_asked(pool: Pool, admin: asyncpg.Connection) -> None:
+    first = await ask(pool, refresh())
+    await set_version(admin, "hired_employees", 7)
+    joined = await ask(pool, refresh())
+    assert (joined.job.id, joined.attached) == (first.job.id, True)
+    said = await hear(pool, refreshed(first.job.id, {"hired_employees": 6, "departments": 0}, chunks=2))
+    assert [type(message) for message in said] == [JobStarted, RefreshReport]
+    again = said[-1]
+    assert (again.round, again.job_id, set(again.datasets)) == (2, first.job.id, set(READ))
+    assert (await body(pool, first.job.id)).result is None
+    said = await hear(pool, refreshed(first.job.id, {"hired_employees": 7, "departments": 0}, round_=2, chunks=1))
+    assert JobSucceeded in [type(message) for message in said]
+    assert (await body(pool, first.job.id)).result.chunks == 3
+    third = await ask(pool, refresh())
+    assert (third.attached, third.job.id == first.job.id) == (False, False)
+
+
+async def test_each_report_and_each_rollup_has_a_job_of_its_own(pool: Pool) -> None:
+    everything = [refresh(), refresh("other"), rebuild(), rebuild("other"), rebuild("hires", "items")]
+    begun = [(await ask(pool, one)).job.id for one in everything]
+    assert len(set(begun)) == 5
+    assert (await ask(pool, rebuild())).job.id == begun[2]
+
+
+async def test_a_key_stands_for_the_refresh_that_it_was_answered_with(pool: Pool) -> None:
+    first = await ask(pool, refresh())
+    assert (await ask(pool, refresh(key="a"))).attached
+    again = await ask(pool, refresh(key="a"))
+    assert (again.job.id, again.replayed, again.attached) == (first.job.id, True, True)
+    async with transaction(pool) as db:
+        (other,) = await submit_jobs(db, [refresh("other", key="a")])
+    assert isinstance(other, Problem)
+    assert other.code == "idempotency_key_reused"
+
+
+async def test_however_many_ask_and_hear_at_once_everybody_gets_what_was_loaded(
+    pool: Pool, admin: asyncpg.Connection
+) -> None:
+    """Each asks after his version is loaded, also between what analytics has counted and what is heard of it."""
+    told: list[tuple[UUID, int]] = []
+    version = 0
+
+    async def asks() -> None:
+        nonlocal version
+        version += 1
+        await set_version(admin, "hired_employees", version)
+        wanted = version
+        told.append(((await ask(pool, refresh())).job.id, wanted))
+
+    async def counts(*, joined: bool) -> None:
+        running = await pool.fetchrow("SELECT id, command FROM jobs WHERE finished_at IS NULL")
+        if running:
+            counted = await pool.fetchval("SELECT version FROM ingestor.datasets WHERE name = 'hired_employees'")
+            event = refreshed(
+                running["id"],
+                {"hired_employees": counted, "departments": 0},
+                round_=running["command"].get("round", 1),
+            )
+            if joined:
+                await asks()
+            await asyncio.gather(hear(pool, event), ask(pool, refresh()), ask(pool, refresh()))
+
+    for number in range(30):
+        await asks()
+        await counts(joined=number % 3 > 0)
+    last = await pool.fetchrow("SELECT id, command FROM jobs WHERE finished_at IS NULL")
+    if last:
+        versions = {"hired_employees": version, "departments": 0}
+        await hear(pool, refreshed(last["id"], versions, round_=last["command"].get("round", 1)))
+    for job_id, wanted in told:
+        found = await body(pool, job_id)
+        assert found.status == "succeeded"
+        assert found.result.versions["hired_employees"] >= wanted
+
+
+async def test_a_rebuild_tells_what_was_wrong(pool: Pool, analytics: Analytics) -> None:
+    await analytics.prepare("hired_employees")
+    one = await ask(pool, rebuild())
+    event = RollupRebuilt(dataset="hired_employees", job_id=one.job.id, rollup="hires", version=4, groups=9, mended=2)
+    assert [type(message) for message in await hear(pool, event)] == [JobStarted, JobSucceeded]
+    found = await body(pool, one.job.id)
+    assert isinstance(found, RebuildJobBody)
+    assert (found.rollup, found.version, msgspec.to_builtins(found.result)) == ("hires", 4, {"groups": 9, "mended": 2})
+    async with pool.acquire() as db:
+        assert await select_last_rebuild(db, "hired_employees", "hires") == one.job.id
+        stands = await select_rollup(db, "hired_employees", DATASETS["hired_employees"].rollups[0])
+    assert stands.columns == ("hired_at_year", "hired_at_quarter", "department_id", "job_id", "hires")
+
+
+async def test_lost_commands_and_events_are_found_and_nothing_else(pool: Pool, admin: asyncpg.Connection) -> None:
+    await set_version(admin, "hired_employees", 1)
+    first, second = refresh(), rebuild()
+    for one in (first, second):
+        await ask(pool, one)
+    assert {message.id for message in await resent(pool)} == {first.command.id, second.command.id}
+    assert await resent(pool, seconds=60) == []
+    event = refreshed(first.command.job_id, {"hired_employees": 0, "departments": 0})
+    rebuilt = RollupRebuilt(
+        dataset="hired_employees", job_id=second.command.job_id, rollup="hires", version=1, groups=1, mended=0
+    )
+    for said in (event, rebuilt):
+        await remember(admin, said)
+    assert {message.id for message in await resent(pool)} == {event.id, rebuilt.id}
+    assert set(map(type, await resent(pool))) == {ReportRefreshed, RollupRebuilt}
+    await hear(pool, rebuilt)
+    again = (await hear(pool, event))[-1]
+    assert [message.id for message in await resent(pool)] == [again.id]
+    last = refreshed(first.command.job_id, {"hired_employees": 1, "departments": 0}, round_=2)
+    await remember(admin, last, round_=2)
+    assert [message.id for message in await resent(pool)] == [last.id]
+    await hear(pool, last)
+    assert await resent(pool) == []
+
+
+async def test_what_is_put_off_or_being_done_is_not_lost(
+    pool: Pool, admin: asyncpg.Connection, database: dict[str, str]
+) -> None:
+    begun = rebuild()
+    await ask(pool, begun)
+    await admin.execute("UPDATE gateway.jobs SET updated_at = now() - interval '1 minute'")
+    assert len(await resent(pool, seconds=30)) == 1
+    async with connected(database["analytics"], "analytics") as other:
+        async with transaction(other) as db:
+            assert await inbox.claim(db, begun.command)
+            assert await resent(pool, seconds=30) == []
+            await db.execute("DELETE FROM inbox")
+        assert len(await resent(pool, seconds=30)) == 1
+        async with transaction(other) as db:
+            await outbox.insert_retry(db, begun.command, queue="analytics.rebuild_rollup", attempt=1, seconds=9)
+        assert await resent(pool, seconds=30) == []
+        await other.execute("DELETE FROM outbox")
+        await other.execute("INSERT INTO chunks (ledger, groups) VALUES (1, 1)")
+        assert await resent(pool, seconds=30) == []
+
+
+async def test_a_job_of_analytics_is_given_up_when_it_does_nothing_and_only_then(
+    pool: Pool, admin: asyncpg.Connection
+) -> None:
+    one = await ask(pool, refresh())
+    assert await stalled(pool) == []
+    await admin.execute("UPDATE gateway.jobs SET updated_at = now() - interval '2 hours'")
+    assert await stalled(pool) == [one.job.id]
+    await admin.execute("INSERT INTO analytics.chunks (ledger, groups) VALUES (1, 1)")
+    assert await stalled(pool) == []
+    await admin.execute("UPDATE gateway.jobs SET created_at = now() - interval '2 days'")
+    assert await stalled(pool) == [one.job.id]
+
+
+async def test_progress_is_told_between_rounds(pool: Pool, admin: asyncpg.Connection) -> None:
+    await set_version(admin, "departments", 3)
+    one = await ask(pool, refresh())
+    for round_ in (1, 2):
+        said = await hear(pool, refreshed(one.job.id, {"hired_employees": 0, "departments": 0}, round_=round_))
+        assert said[-1].round == round_ + 1
+        await admin.execute("UPDATE gateway.jobs SET announced_at = announced_at - interval '2 seconds'")
+    assert JobProgress in [type(message) for message in said]

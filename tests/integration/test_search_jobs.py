@@ -1,0 +1,215 @@
+"""A search as a job is answered once, whatever is lost or comes twice, and neither forgotten nor given up too soon."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+
+from services.gateway.jobs import follow
+from services.gateway.jobs.job import JobRequest
+from services.gateway.jobs.submit import submit_jobs
+from services.gateway.search import results, search_jobs
+from services.indexer.searches import stored_searches
+from services.indexer.searches.run_search import run_search
+from shared.bus import inbox, outbox
+from shared.bus.failures import NotReady, PermanentFailure
+from shared.contracts.commands import RunSearch
+from shared.contracts.events import JobStarted, JobSucceeded, SearchCompleted
+from shared.contracts.message import Message
+from shared.db import Connection, Pool
+from shared.search.conditions import Comparison
+from shared.search.ordering import Term
+from shared.search.query import Question
+from tests.integration.ingestor_runner import Ingestor
+from tests.integration.reader_runners import Indexer
+
+CHAIRS = "1,Chair,oak,1.10,,,,\n2,Chairs,ash,2,,,,\n3,Table,oak,3,,,,\n"
+LONG = 3600.0
+
+
+def asked(question: Question | None = None, **about: Any) -> RunSearch:
+    """As the gateway says it, and as it comes out of a message."""
+    found = msgspec.to_builtins(question or Question(q="chair", limit=1000))
+    command = RunSearch(**{"dataset": "items", "job_id": uuid4(), "query": found, **about})
+    return RunSearch.decode(command.encode())
+
+
+@contextlib.asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    async with pool.acquire() as db, db.transaction():
+        yield db
+
+
+async def hear(indexer: Indexer, command: RunSearch) -> SearchCompleted | None:
+    """As `Delivery` has it: once, however often it comes."""
+    async with transaction(indexer.pool) as db:
+        return await run_search(command, db, indexer.pool) if await inbox.claim(db, command) else None
+
+
+async def accepted(gateway: Pool, command: RunSearch) -> None:
+    one = JobRequest(kind="search", command=command, mode=None, api_key=None, idempotency_key=None, fingerprint="")
+    async with transaction(gateway) as db:
+        await submit_jobs(db, [one])
+        await db.execute("DELETE FROM outbox")
+
+
+async def resent(gateway: Pool, seconds: float = -1) -> list[Message]:
+    """What the sweep would send again."""
+    async with transaction(gateway) as db:
+        return await follow.find_lost(db, seconds)
+
+
+async def stalled(gateway: Pool) -> list[UUID]:
+    async with transaction(gateway) as db:
+        return [job_id for job_id, _ in await follow.find_stalled(db, LONG)]
+
+
+async def test_a_search_that_is_delivered_twice_is_answered_once(ingestor: Ingestor, indexer: Indexer) -> None:
+    await indexer.bring(ingestor, CHAIRS)
+    command = asked()
+    said = await asyncio.gather(*(hear(indexer, command) for _ in range(3)))
+    (completed,) = [event for event in said if event is not None]
+    version = await indexer.pool.fetchval("SELECT version FROM ingestor.datasets WHERE name = 'items'")
+    assert (completed.hits, completed.total, completed.version) == (2, 2, version)
+    assert await indexer.pool.fetchval("SELECT count(*) FROM searches") == 1
+
+
+async def test_a_question_survives_its_journey(ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> None:
+    await indexer.bring(ingestor, CHAIRS)
+    question = Question(
+        q="chair \x00",
+        filters=(Comparison("price", "gte", "1"),),
+        order=(Term("price", descending=True), Term("id", descending=True)),
+        facets=("category",),
+        highlight=("name",),
+        limit=1000,
+    )
+    command = asked(question)
+    assert msgspec.convert(command.query, Question) == question
+    await accepted(gateway, command)
+    await hear(indexer, command)
+    async with gateway.acquire() as db:
+        result = await results.select_result(db, command.job_id, 1, 10)
+    assert result is not None
+    assert [hit.row["id"] for hit in result.data] == [2, 1]
+    assert str(result.data[1].row["price"]) == "1.10"
+
+
+async def test_the_settings_of_a_search_end_before_its_answer_is_kept(ingestor: Ingestor, indexer: Indexer) -> None:
+    await indexer.bring(ingestor, CHAIRS)
+    async with transaction(indexer.pool) as db:
+        before = await db.fetchval("SELECT current_setting('statement_timeout')")
+        await run_search(asked(), db, indexer.pool)
+        assert await db.fetchval("SELECT current_setting('statement_timeout')") == before
+
+
+@pytest.mark.parametrize(
+    ("question", "code"),
+    [
+        (Question(q="chair", fields=("colour",)), "unknown_field"),
+        (Question(q="chair", highlight=("price",)), "unknown_field"),
+        (Question(q="chair", facets=("colour",)), "unknown_field"),
+        (Question(q="chair", order=(Term("colour"),)), "unknown_field"),
+        (Question(q="chair", filters=(Comparison("colour", "eq", "red"),)), "unknown_field"),
+        (Question(q="chair", filters=(Comparison("price", "eq", "red"),)), "type"),
+    ],
+)
+async def test_what_the_dataset_no_longer_has_ends_the_search(
+    ingestor: Ingestor, indexer: Indexer, question: Question, code: str
+) -> None:
+    await indexer.bring(ingestor, CHAIRS)
+    with pytest.raises(PermanentFailure) as raised:
+        await hear(indexer, asked(question))
+    assert raised.value.problem.code == code
+    assert "ask again" in raised.value.problem.hint
+
+
+async def test_a_dataset_that_is_not_searched_any_more_ends_the_search(indexer: Indexer) -> None:
+    await indexer.admin.execute(
+        "UPDATE ingestor.datasets SET declaration = (declaration::jsonb - 'search')::json WHERE name = 'items'"
+    )
+    with pytest.raises(PermanentFailure) as raised:
+        await hear(indexer, asked())
+    assert raised.value.problem.code == "not_searchable"
+
+
+async def test_a_search_waits_for_its_version_and_for_documents(ingestor: Ingestor, indexer: Indexer) -> None:
+    (event,) = await ingestor.load_all(await ingestor.plan("items", CHAIRS))
+    command = asked(min_version=event.version)
+    with pytest.raises(NotReady):
+        await hear(indexer, command)
+    await indexer.index(event)
+    await indexer.admin.execute("UPDATE indexer.indexes SET state = 'building' WHERE dataset = 'items'")
+    with pytest.raises(NotReady):
+        await hear(indexer, command)
+    await indexer.admin.execute("UPDATE indexer.indexes SET state = 'serving' WHERE dataset = 'items'")
+    completed = await hear(indexer, command)
+    assert completed is not None
+    assert completed.version >= event.version
+
+
+async def test_what_is_lost_is_sent_again_and_nothing_else(ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> None:
+    await indexer.bring(ingestor, CHAIRS)
+    command = asked()
+    await accepted(gateway, command)
+    assert [one.id for one in await resent(gateway)] == [command.id]
+    assert await resent(gateway, seconds=60) == []
+    completed = await hear(indexer, command)
+    assert completed is not None
+    assert await resent(gateway) == [completed]
+    async with transaction(gateway) as db:
+        told = await search_jobs.follow_searched(completed, db)
+    assert [type(one) for one in told] == [JobStarted, JobSucceeded]
+    assert await resent(gateway) == []
+    async with transaction(gateway) as db:
+        assert await search_jobs.follow_searched(completed, db) == []
+
+
+async def test_a_search_that_is_put_off_or_waits_its_turn_is_not_lost(
+    ingestor: Ingestor, indexer: Indexer, gateway: Pool
+) -> None:
+    await indexer.bring(ingestor, CHAIRS)
+    command = asked()
+    await accepted(gateway, command)
+    await indexer.admin.execute("UPDATE gateway.jobs SET created_at = now() - interval '1 minute'")
+    assert await resent(gateway, seconds=30) == []  # the indexer has just done something else
+    await indexer.admin.execute("UPDATE indexer.chunks SET done_at = now() - interval '1 minute'")
+    assert [one.id for one in await resent(gateway, seconds=30)] == [command.id]
+    async with transaction(indexer.pool) as db:
+        await outbox.insert_retry(db, command, queue="indexer.run_search", attempt=0, seconds=1)
+    assert await resent(gateway, seconds=30) == []
+
+
+async def test_a_search_is_given_up_when_the_indexer_does_nothing_and_only_then(
+    ingestor: Ingestor, indexer: Indexer, gateway: Pool
+) -> None:
+    await indexer.bring(ingestor, CHAIRS)
+    command = asked()
+    await accepted(gateway, command)
+    age = "UPDATE {} SET {} = now() - interval '2 hours'"
+    await indexer.admin.execute(age.format("gateway.jobs", "updated_at"))
+    await indexer.admin.execute(age.format("ingestor.chunks", "loaded_at"))
+    assert await stalled(gateway) == []
+    await indexer.admin.execute(age.format("indexer.chunks", "done_at"))
+    assert await stalled(gateway) == [command.job_id]
+    await hear(indexer, asked())
+    assert await stalled(gateway) == []
+    await indexer.admin.execute("UPDATE gateway.jobs SET created_at = now() - interval '2 days'")
+    assert await stalled(gateway) == [command.job_id]
+
+
+async def test_expired_answers_are_deleted_and_no_others(ingestor: Ingestor, indexer: Indexer) -> None:
+    await indexer.bring(ingestor, CHAIRS)
+    old, new = asked(), asked()
+    for command in (old, new):
+        await hear(indexer, command)
+    await indexer.admin.execute(
+        "UPDATE indexer.searches SET expires_at = now() - interval '1 second' WHERE job_id = $1", old.job_id
+    )
+    async with transaction(indexer.pool) as db:
+        await stored_searches.delete_expired(db)
+    assert await indexer.pool.fetchval("SELECT job_id FROM searches") == new.job_id

@@ -1,0 +1,190 @@
+"""What is told of totals, facets and completeness holds on every path: few hits, many, words that are everywhere."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from shared.search import execute
+from shared.search import search as searching
+from shared.search.query import Found
+from tests.integration import search_oracle
+from tests.integration.search_setup import SEARCH, Shelf
+
+ROWS = 400
+KINDS = ("red", "green", "blue", "None", None)
+SMALL = {"CANDIDATES": 60, "EXAMINED": 90, "ENOUGH": 20, "COMMON": 20}
+TIGHT = {"CANDIDATES": 5, "EXAMINED": 10, "ENOUGH": 5, "COMMON": 1}
+FILTERS: tuple[dict[str, str], ...] = (
+    {},
+    {"kind": "eq.red"},
+    {"price": "gte.50"},
+    {"kind": "in.(green,blue)", "price": "lt.30"},
+    {"or": "(kind.is.null,price.is.null)"},
+    {"id": "lt.0"},
+)
+Holds = Callable[[set[str], str], bool]
+QUESTIONS: tuple[tuple[dict[str, Any], Holds], ...] = (
+    ({"q": ""}, lambda _words, _text: True),
+    ({"q": "everywhere"}, lambda words, _: "everywhere" in words),
+    ({"q": "everywhere -one"}, lambda words, _: "everywhere" in words and "one" not in words),
+    ({"q": "everywhere one"}, lambda words, _: {"everywhere", "one"} <= words),
+    ({"q": '"everywhere one"'}, lambda _, text: "everywhere one" in text),
+    ({"q": 'two -"everywhere one"'}, lambda words, text: "two" in words and "everywhere one" not in text),
+    ({"q": "one or two or absent"}, lambda words, _: bool({"one", "two"} & words)),
+    ({"q": "-everywhere"}, lambda words, _: "everywhere" not in words),
+    ({"q": "everyw*"}, lambda words, _: "everywhere" in words),
+    ({"q": "rare"}, lambda words, _: "rare" in words),
+    ({"q": "rare one"}, lambda words, _: {"rare", "one"} <= words),
+    ({"words": ("everywhere",)}, lambda words, _: "everywhere" in words),
+    ({"words": ("one", "two"), "operator": "or"}, lambda words, _: bool({"one", "two"} & words)),
+    ({"words": ("absent",)}, lambda _words, _text: False),
+    ({"words": ("everywhere",), "fields": ("title",)}, lambda words, _: "everywhere" in words),
+    ({"q": "-one everywhere", "fields": ("body",)}, lambda words, _: "everywhere" in words and "one" not in words),
+)
+
+
+def shelved(chance: random.Random) -> list[dict[str, Any]]:
+    """A word in nearly all, some in many, one in a few."""
+    rows = []
+    for number in range(1, ROWS + 1):
+        words = ["everywhere"] * (chance.random() < 0.9) + [w for w in ("one", "two", "three") if chance.random() < 0.4]
+        words += ["rare"] * (number % 80 == 0)
+        chance.shuffle(words)
+        title = " ".join(words) if chance.random() < 0.3 else None
+        body = None if title else " ".join(words) or None
+        price = chance.choice([None, chance.randint(0, 99)])
+        rows.append({"id": number, "title": title, "body": body, "kind": chance.choice(KINDS), "price": price})
+    return rows
+
+
+def has(row: dict[str, Any], asked: dict[str, Any], holds: Holds) -> bool:
+    """Whether the row has the words, told by looking."""
+    text = " . ".join(row[name] or "" for name in asked.get("fields", ("title", "body")))
+    return holds(set(search_oracle.tokens(text)), text)
+
+
+def meets(row: dict[str, Any], where: dict[str, str]) -> bool:
+    kind, price = row["kind"], row["price"]
+    return {
+        0: lambda: True,
+        1: lambda: kind == "red",
+        2: lambda: price is not None and price >= 50,
+        3: lambda: kind in ("green", "blue") and price is not None and price < 30,
+        4: lambda: kind is None or price is None,
+        5: lambda: False,
+    }[FILTERS.index(where)]()
+
+
+def honest(found: Found, expected: list[dict[str, Any]]) -> None:
+    """Nothing is told that is not so."""
+    total = found.total
+    assert total.value == len(expected) if total.relation == "eq" else total.value <= len(expected)
+    ids = {row["id"] for row in expected}
+    assert all(hit.row["id"] in ids for hit in found.data)
+    assert len(found.data) >= min(total.value, 20) or found.meta.detail.startswith("Pages by relevance end after")
+    for name, facet in found.facets.items():
+        real = Counter(row[name] for row in expected)
+        told = {value.value: value.count for value in facet.values}
+        assert facet.counted == sum(told.values()) + facet.other_count
+        if facet.approximate:
+            assert all(count <= real[value] for value, count in told.items())
+        else:
+            assert (told, facet.other_count) == (dict(real), 0)
+
+
+@pytest.fixture
+async def many(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
+    await shelf.declare(SEARCH)
+    rows = shelved(random.Random(9))
+    await shelf.bring(rows, chunk_bytes=1 << 20)
+    await shelf.indexer.admin.execute("ANALYZE")
+    return shelf, rows
+
+
+@pytest.fixture(params=[{}, SMALL, TIGHT], ids=["as they are", "small", "tight"])
+def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    for name, value in request.param.items():
+        monkeypatch.setattr(execute, name, value)
+    given: dict[str, int] = request.param
+    return given
+
+
+async def test_totals_and_facets_are_what_they_are_said_to_be(
+    many: tuple[Shelf, list[dict[str, Any]]], limits: dict[str, int]
+) -> None:
+    shelf, rows = many
+    relations: Counter[str] = Counter()
+    for where in FILTERS:
+        for asked, holds in QUESTIONS:
+            expected = [row for row in rows if has(row, asked, holds) and meets(row, where)]
+            for sort in ("", "price.desc"):
+                for exact in (False, True):
+                    found = await shelf.find(
+                        **asked, where=where, sort=sort, exact_total=exact, facets=("kind", "price"), limit=20
+                    )
+                    told = (asked, where, sort, exact)
+                    try:
+                        honest(found, expected)
+                        assert found.meta.complete
+                        assert found.total.relation == "eq" if exact or not limits else True
+                    except AssertionError as error:
+                        raise AssertionError(told) from error
+                    relations[found.total.relation] += 1
+                    relations["approximate"] += found.facets["kind"].approximate
+    if limits:
+        assert min(relations["gte"], relations["approximate"], relations["eq"]) > 10
+    else:
+        assert set(relations) - {"approximate"} == {"eq"}
+        assert relations["approximate"] == 0
+
+
+async def test_as_many_missing_values_as_the_text_none_are_told_apart(shelf: Shelf) -> None:
+    await shelf.declare(SEARCH)
+    await shelf.bring([{"id": 1, "kind": "None"}, {"id": 2}])
+    facet = (await shelf.find(facets=("kind",))).facets["kind"]
+    assert [(value.value, value.count) for value in facet.values] == [("None", 1), (None, 1)]
+
+
+@pytest.mark.parametrize("asked", [{"q": "everywhere"}, {"q": ""}, {"q": "rare one", "sort": "price"}])
+async def test_who_has_to_wait_for_the_rows_is_told_so_within_the_budget(
+    many: tuple[Shelf, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    shelf, rows = many
+    holds = {told["q"]: holds for told, holds in QUESTIONS if "q" in told}[asked["q"]]
+    monkeypatch.setattr(execute, "BUDGET_SECONDS", 0.1)
+    async with shelf.indexer.admin.transaction():
+        await shelf.indexer.admin.execute("LOCK data.books")
+        found = await shelf.find(**asked, facets=("kind",), exact_total=True)
+    assert (found.data, found.next, found.meta.complete) == ([], None, False)
+    # The vocabulary knows how many documents have a word, and the documents how many have two.
+    total = sum(has(row, asked, holds) for row in rows)
+    assert (found.total.value, found.total.relation) in ((total, "eq"), (0, "gte"))
+    assert "Time ran out" in found.meta.detail
+    assert (found.facets["kind"].values, found.facets["kind"].approximate) == ([], True)
+    assert found.meta.seconds < 1
+
+
+async def test_what_was_found_stands_when_there_is_no_time_to_look_for_more(
+    many: tuple[Shelf, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, rows = many
+    for name, value in SMALL.items():
+        monkeypatch.setattr(execute, name, value)
+    settings = execute.settings
+
+    def slow(search: execute.Search, *, bounded: bool) -> str:
+        """Looking at all documents takes longer than it may."""
+        return settings(search, bounded=bounded) + ("" if bounded else "SELECT pg_sleep(20)")
+
+    monkeypatch.setattr(execute, "settings", slow)
+    monkeypatch.setattr(execute, "BUDGET_SECONDS", 0.5)
+    expected = [row for row in rows if "everywhere one" in f"{row['title']} . {row['body']}"]
+    found = await shelf.find('"everywhere one"', sort="price", exact_total=True, limit=20)
+    assert (found.meta.complete, found.total.relation) == (False, "gte")
+    assert 0 < len(found.data) <= found.total.value < len(expected)
+    assert {hit.row["id"] for hit in found.data} <= {row["id"] for row in expected}
+    assert searching.TIME in found.meta.detail
+    assert found.meta.seconds < 2
