@@ -14,7 +14,7 @@ MEASURE = re.compile(r"^(?:count|(sum|min|max|avg|count_distinct)\(([a-z][a-z0-9
 ROWS = "_rows"
 """Rows in a group; a group without rows is removed."""
 LONGEST_WORD = 200
-"""Characters of a word that is grouped by, as in `shared.search.words`."""
+"""Characters of a word that is grouped by, as in `shared.search.tokenizer`."""
 LONGEST_KEY = 600
 """Characters that are grouped by, and of a value that is kept with them: an entry of a B-tree has no room for more."""
 

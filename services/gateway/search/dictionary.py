@@ -21,8 +21,8 @@ from shared.catalog.dataset import Dataset, Search
 from shared.catalog.dictionary import Dictionary
 from shared.db import Pool, transaction
 from shared.search import stopwords, vocabulary, word_definitions
-from shared.search.index import select_fresh
-from shared.search.vocabulary import Frequent
+from shared.search.index import select_freshness
+from shared.search.vocabulary import FrequentWord
 
 USUAL = 10
 KEPT = {304: ResponseSpec(data_container=None, description="As you know it", generate_examples=False)}
@@ -40,7 +40,7 @@ class Words(msgspec.Struct, frozen=True):
     `version` is that of the dataset up to which words are counted, `dataset_version` that of its rows.
     """
 
-    data: list[Frequent]
+    data: list[FrequentWord]
     total: int
     version: int
     dataset_version: int
@@ -94,9 +94,9 @@ async def list_words(
     declared = await catalog.dataset(pool, dataset)
     without = _without(_searched(declared), stop_words)
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
-        fresh = await select_fresh(db, dataset)
+        fresh = await select_freshness(db, dataset)
         found = Words(
-            data=await vocabulary.select_frequent(db, dataset, limit=limit, without=without),
+            data=await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=without),
             total=await vocabulary.count_words(db, dataset),
             version=fresh.counted,
             dataset_version=fresh.dataset,
@@ -127,8 +127,8 @@ async def read_dictionary(
     without = _without(_searched(declared), stop_words)
     limit = _limit(declared.dictionary, limit)
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
-        words = await vocabulary.select_frequent(db, dataset, limit=limit, without=without)
-        fresh = await select_fresh(db, dataset)
+        words = await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=without)
+        fresh = await select_freshness(db, dataset)
         defined = [UNDECLARED] * len(words)
         if declared.dictionary is not None:
             names = [frequent.word for frequent in words]
@@ -150,7 +150,7 @@ async def _ask(pool: Pool, relay: Relay, dataset: str, version: int) -> None:
     relay.wake()
 
 
-def _entry(word: Frequent, defined: Defined) -> Entry:
+def _entry(word: FrequentWord, defined: Defined) -> Entry:
     return Entry(
         word=word.word,
         documents=word.documents,

@@ -8,10 +8,10 @@ import msgspec
 
 from services.gateway.jobs.job import JobBody
 from shared.db import Connection
-from shared.search.query import Facet, Found, Hit, Meta, Total
+from shared.search.query import Facet, Hit, Meta, SearchResults, Total
 
 HIT = msgspec.json.Decoder(Hit, float_hook=Decimal)
-FOUND = msgspec.json.Decoder(Found, float_hook=Decimal)
+FOUND = msgspec.json.Decoder(SearchResults, float_hook=Decimal)
 PAGE = 10
 
 

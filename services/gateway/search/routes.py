@@ -16,7 +16,7 @@ from services.gateway.search import search_request
 from services.gateway.search.search_request import MOST_LIMIT, SearchBody
 from shared.db import Pool
 from shared.search import suggestions
-from shared.search.query import Found
+from shared.search.query import SearchResults
 
 LARGEST_BYTES = 1 << 18
 LIST = "Separated by commas"
@@ -56,7 +56,7 @@ async def search(
     cursor: Annotated[str | None, Parameter(description="The `next` of the page before")] = None,
     min_version: Annotated[int | None, Parameter(ge=0, description="Of the dataset, as the job has it")] = None,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N: for min_version")] = None,
-) -> Answer[Found]:
+) -> Answer[SearchResults]:
     """Stemmed in the dataset's language."""
     declared = await catalog.dataset(pool, dataset)
     known = auth.query_parameters(request)
@@ -100,7 +100,7 @@ async def search_by_body(
     dataset: str,
     data: SearchBody,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N: for min_version")] = None,
-) -> Answer[Found]:
+) -> Answer[SearchResults]:
     """As by GET."""
     declared = await catalog.dataset(pool, dataset)
     question = search_request.to_question(declared, data)
@@ -127,7 +127,7 @@ async def suggest(
     declared = await catalog.dataset(pool, dataset)
     search_request.refuse_unsearched(declared)
     async with pool.acquire() as db:
-        return Answer(Suggestions(await suggestions.complete(db, dataset, q, limit)))
+        return Answer(Suggestions(await suggestions.suggest(db, dataset, q, limit)))
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -12,11 +12,11 @@ from services.gateway.http.problems import Detail, Problem
 from services.gateway.http.row_query import OPERATORS
 from shared.catalog.dataset import Dataset, Search
 from shared.db import Pool
-from shared.search.columns import BadQuestion
-from shared.search.index import select_fresh
-from shared.search.query import Found, Question
-from shared.search.search import NotBuilt, find
-from shared.search.validate import check
+from shared.search.columns import InvalidQuery
+from shared.search.index import select_freshness
+from shared.search.query import SearchQuery, SearchResults
+from shared.search.search import IndexNotBuilt, find
+from shared.search.validate import check_query
 
 GRAMMAR = (
     '`q` is read like a web search: words, `"a phrase"`, `-without`, `begin*`, `this or that`; any text is legal. Each'
@@ -52,14 +52,14 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return [(name, text) for name, texts in pairs for text in texts]
 
 
-def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -> Question:
+def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -> SearchQuery:
     """`known` are parameters that are no fields. Raises Problem 422, and for a dataset without search."""
     search = refuse_unsearched(dataset)
     asked = row_query.parse_row_query(dataset, body.given, set(known), order=body.sort, select=None)
     if body.q.strip() and body.words:
         detail = Detail(code="unfit_parameter", column="words", detail="q and words: ask for the one or the other.")
         raise Problem(422, "unfit_parameter", detail.detail, errors=[detail])
-    question = Question(
+    question = SearchQuery(
         q=body.q,
         words=body.words,
         operator=body.operator,
@@ -74,8 +74,8 @@ def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -
         cursor=body.cursor,
     )
     try:
-        check(dataset, search, question)
-    except BadQuestion as error:
+        check_query(dataset, search, question)
+    except InvalidQuery as error:
         raise row_query.invalid_query([error]) from error
     return question
 
@@ -92,25 +92,25 @@ async def answer(
     pool: Pool,
     stopping: asyncio.Event,
     dataset: Dataset,
-    question: Question,
+    question: SearchQuery,
     min_version: int | None,
     prefer: str | None,
-) -> tuple[Found, dict[str, str]]:
+) -> tuple[SearchResults, dict[str, str]]:
     """The answer and the headers that tell how fresh it is. Raises Problem."""
     seconds = preferences.wait_seconds(prefer)
 
     async def indexed() -> int:
         async with pool.acquire() as db:
-            return (await select_fresh(db, dataset.name)).indexed
+            return (await select_freshness(db, dataset.name)).indexed
 
     behind = f"{dataset.name} is not searchable yet up to version {min_version}."
     reached = await wait_for_version(indexed, min_version, prefer, behind, stopping=stopping)
     try:
         async with pool.acquire() as db:
             found = await find(db, dataset, question)
-    except BadQuestion as error:
+    except InvalidQuery as error:
         raise row_query.invalid_query([error]) from error
-    except NotBuilt as error:
+    except IndexNotBuilt as error:
         raise Problem(
             503,
             "not_built",

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from shared.search import words
+from shared.search import tokenizer
 
 MOST_BYTES = 800_000
 """Of a document: Postgres' own limit is a megabyte."""
@@ -51,12 +51,12 @@ class Counts(NamedTuple):
 
 
 def split(texts: pl.Series) -> pl.Series:
-    """The words of each text, as `words.of` finds them; none of a null."""
+    """The words of each text, as `tokenizer.tokenize` finds them; none of a null."""
     lower = texts.str.to_lowercase()
     if lower.str.len_bytes().sum() != lower.str.len_chars().sum():  # ASCII is composed as it is
         lower = lower.str.normalize("NFC")
-    found = lower.str.extract_all(words.RUST).list.head(words.MOST_WORDS)
-    return found.list.eval(pl.element().str.slice(0, words.LONGEST_WORD))
+    found = lower.str.extract_all(tokenizer.RUST_WORD).list.head(tokenizer.MAX_WORDS)
+    return found.list.eval(pl.element().str.slice(0, tokenizer.MAX_WORD_LENGTH))
 
 
 def spread(texts: Texts) -> Spread:
@@ -86,7 +86,7 @@ def shortened(found: Spread) -> Spread:
     before = np.append(0, sums)[_begin(found.doc)]
     kept = np.empty(order.size, bool)
     kept[order] = sums - before <= MOST_BYTES
-    return found.take(kept & (found.place <= words.MOST_WORDS))
+    return found.take(kept & (found.place <= tokenizer.MAX_WORDS))
 
 
 def counts(added: Sequence[Spread], removed: Spread) -> Counts:

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from services.indexer.documents.tokens import Numbers, Spread
-from shared.search import words
+from shared.search import tokenizer
 
 LETTERS = "DCBA"
 Bytes = NDArray[np.uint8]
@@ -24,7 +24,7 @@ AT_ONCE = 1 << 14
 
 def write(found: Spread, labels: Sequence[str], rows: int) -> list[bytes]:
     """A `tsvector` for each of so many documents; `labels` are the letters of the fields."""
-    found = found._replace(place=np.minimum(found.place, words.MOST_WORDS))
+    found = found._replace(place=np.minimum(found.place, tokenizer.MAX_WORDS))
     found = found.take(_kept(found))
     begin = np.flatnonzero(found.first)
     places = np.diff(begin, append=found.doc.size)

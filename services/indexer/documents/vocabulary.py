@@ -5,7 +5,7 @@ from typing import NamedTuple
 from services.indexer.documents.tokens import Counts
 from services.indexer.documents.vocabulary_cache import Known
 from shared.db import Connection
-from shared.search import words
+from shared.search import tokenizer
 from shared.search.index import Index
 
 FOLD_SECONDS = 600.0
@@ -55,7 +55,7 @@ async def insert_words(db: Connection, index: Index, given: list[str], known: Kn
         ORDER BY n.word COLLATE "C" ON CONFLICT DO NOTHING RETURNING word
         """,
         missing,
-        words.folded(missing),
+        tokenizer.fold_accents(missing),
         index.search.stemmer,
         timeout=FOLD_SECONDS,
     )
@@ -71,7 +71,7 @@ async def insert_news(db: Connection, index: Index, counts: Counts, written: int
     if not counts.words:
         return
     await db.execute(
-        f"INSERT INTO {index.news} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
+        f"INSERT INTO {index.deltas} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
         written,
         counts.words,
         counts.documents,
@@ -83,7 +83,7 @@ async def fold_news(db: Connection, index: Index) -> int:
     """Brings what was added to the counts into the vocabulary. Returns how many more words there are."""
     words: int = await db.fetchval(
         f"""
-        WITH news AS (DELETE FROM {index.news} RETURNING *), summed AS (
+        WITH news AS (DELETE FROM {index.deltas} RETURNING *), summed AS (
             SELECT word, sum(n.documents)::bigint AS documents, sum(n.occurrences)::bigint AS occurrences
             FROM news, unnest(news.words, news.documents, news.occurrences) AS n (word, documents, occurrences)
             GROUP BY word
@@ -106,7 +106,7 @@ async def count_news(db: Connection, index: Index) -> News:
         f"""
         SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words,
                coalesce(max(written), 0) AS written
-        FROM {index.news}
+        FROM {index.deltas}
         """
     )
     return News(row["chunks"], row["words"], row["written"] > MANY) if row else News(0, 0, gathered=False)

@@ -9,11 +9,11 @@ from shared.contracts.commands import RunSearch
 from shared.contracts.events import SearchCompleted
 from shared.contracts.parts import Problem
 from shared.db import Connection, Pool
-from shared.search.columns import BadQuestion
-from shared.search.index import select_fresh
-from shared.search.query import Found, Question
-from shared.search.search import NotBuilt, find
-from shared.search.validate import check
+from shared.search.columns import InvalidQuery
+from shared.search.index import select_freshness
+from shared.search.query import SearchQuery, SearchResults
+from shared.search.search import IndexNotBuilt, find
+from shared.search.validate import check_query
 
 PATIENCE_SECONDS = 30.0
 """For a second connection: if all are held by those who wait for one, the search is put off and tried again."""
@@ -22,13 +22,13 @@ CHANGED = "The dataset was declared otherwise after the search was accepted: ask
 
 async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCompleted:
     """Raises Postponed until its documents are made, and Permanent for what can't be answered any more."""
-    if (await select_fresh(db, command.dataset)).indexed < command.min_version:
+    if (await select_freshness(db, command.dataset)).indexed < command.min_version:
         raise Postponed
     try:
         found = await _answer(command, db, pool)
-    except NotBuilt as error:
+    except IndexNotBuilt as error:
         raise Postponed from error
-    except BadQuestion as error:
+    except InvalidQuery as error:
         raise Permanent(Problem(code=error.code, detail=error.detail, hint=CHANGED)) from error
     await stored_searches.insert_search(db, command, found)
     return SearchCompleted(
@@ -40,12 +40,12 @@ async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCo
     )
 
 
-async def _answer(command: RunSearch, db: Connection, pool: Pool) -> Found:
+async def _answer(command: RunSearch, db: Connection, pool: Pool) -> SearchResults:
     dataset = await ledger.select_dataset(db, command.dataset)
-    question = msgspec.convert(command.question, Question)
+    question = msgspec.convert(command.question, SearchQuery)
     if dataset.search is None:
-        raise BadQuestion("dataset", "not_searchable", f"{dataset.name} declares no search any more.")
-    check(dataset, dataset.search, question)
+        raise InvalidQuery("dataset", "not_searchable", f"{dataset.name} declares no search any more.")
+    check_query(dataset, dataset.search, question)
     # On a connection of its own: how Postgres is told to go about a search must not last until our commit.
     async with pool.acquire(timeout=PATIENCE_SECONDS) as reading:
         return await find(reading, dataset, question)

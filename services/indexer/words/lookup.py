@@ -147,6 +147,6 @@ async def _lacking(db: Connection, dataset: Dataset, dictionary: Dictionary) -> 
     stemmer = stopwords.stemmer(dataset.search) if dataset.search else None
     words: dict[str, None] = {}
     for without in dict.fromkeys((None, stemmer)):
-        found = await vocabulary.select_frequent(db, dataset.name, limit=dictionary.words, without=without)
+        found = await vocabulary.select_frequent(db, dataset.name, limit=dictionary.words, stop_dictionary=without)
         words |= dict.fromkeys(one.word for one in found)
     return await queries.select_lacking(db, dictionary.url, list(words))
