@@ -9,7 +9,7 @@ PEERS  := .bench-venv/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test check docs bench
+.PHONY: help demo up down status logs unit test fmt check docs bench
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
@@ -30,8 +30,15 @@ status: $(STAMP) ## what runs, and where
 logs: $(STAMP) ## the services' last log lines
 	@$(BIN)/millrace logs
 
+unit: $(DEV) ## the tests that need no server, in half a minute
+	@$(BIN)/pytest -q --numprocesses 2 --dist worksteal tests/unit
+
 test: $(DEV) ## every test; works while the stack is up
 	@$(BIN)/pytest
+
+fmt: $(DEV) ## format, and mend what lint can mend
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
 
 check: $(DEV) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check

@@ -4,7 +4,7 @@ from bench import psql
 from bench.hired import DATASET, ROLLUP
 from bench.stack import Stack
 from deploy.local.state import REPOSITORY
-from shared.catalog.reports import read_reports
+from shared.catalog.report_files import read_reports
 
 VIEW = "public.peer_hires"
 KEY = "hired_at_year, hired_at_quarter, department_id, job_id"
@@ -56,4 +56,4 @@ def over_table(report: str) -> str:
 def _sql(report: str) -> str:
     found = next(each for each in read_reports(REPOSITORY / "catalog") if each.name == report)
     assert found.report is not None, found.flaws
-    return found.report.statement().text
+    return found.report.build_statement().text

@@ -1,4 +1,4 @@
-"""The frame of a consuming service: what it hears, what it sweeps, and the process around it."""
+"""Life cycle of a service on the bus: pool, relay, subscribers, sweeper and periodic tasks."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from shared.bus.sweeper import Sweep, Sweeper
 from shared.bus.watch import watch
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect, transaction
-from shared.db.faults import AWAY
+from shared.db.faults import UNAVAILABLE
 from shared.settings import ServiceSettings
 from shared.telemetry import operations
 
@@ -29,13 +29,14 @@ RETRY_SECONDS = 1.0
 log = structlog.get_logger()
 
 Start = Callable[[Connection], Awaitable[list[Message]]]
+"""Returns messages to send when the service starts."""
 
 
 class Consumer:
-    """A service on the bus: pool, relay, subscribers and sweeper, from start to stop.
+    """A service on the bus.
 
-    A handler may take any of `dependencies`, the `Connection` of its transaction, and the `Pool`. `start` runs once,
-    in a transaction, before the first delivery; the messages that it returns are sent. `periodic` tasks run throughout.
+    A handler may take any of `dependencies`, the `Connection` of its transaction, and the `Pool`. `start` runs once, in
+    a transaction, before the first delivery. `periodic` tasks run from start to stop.
     """
 
     def __init__(
@@ -54,39 +55,39 @@ class Consumer:
         self.publisher = Publisher(settings.broker_url, service)
         self.deliveries: list[Delivery] = []
         self.stopping = asyncio.Event()
-        """Set when the process is asked to end: whoever holds a request open lets it go."""
+        """Set when the process shuts down: long polls and streams end then."""
         self._settings = settings
         self._dependencies = dependencies
         self._sweep = sweep
         self._start = start
-        self._clocks = periodic
+        self._periodic_tasks = periodic
         self._pool: Pool | None = None
         self._relay: Relay | None = None
-        self._hears = False
+        self._is_consuming = False
 
     @property
     def pool(self) -> Pool:
-        """Raises RuntimeError before the service runs."""
+        """Raises RuntimeError unless the service is running."""
         if self._pool is None:
             raise RuntimeError("the service is not running")
         return self._pool
 
     @property
     def relay(self) -> Relay:
-        """Raises RuntimeError before the service runs."""
+        """Raises RuntimeError unless the service is running."""
         if self._relay is None:
             raise RuntimeError("the service is not running")
         return self._relay
 
     @contextlib.asynccontextmanager
     async def running(self, _app: Litestar) -> AsyncIterator[None]:
-        """The lifespan: ready for requests once Postgres is, whether or not RabbitMQ is there."""
+        """Lifespan of the app: waits for Postgres, but not for RabbitMQ."""
         self._pool = await self._connect()
         self._relay = Relay(self._pool, self.publisher)
         if self._start is not None:
             async with transaction(self._pool) as db:
                 await outbox.insert_messages(db, await self._start(db))
-        consuming, self.deliveries = broker.consumer(
+        consuming, self.deliveries = broker.build_broker(
             self.service,
             self._settings.broker_url,
             self.routes,
@@ -94,16 +95,16 @@ class Consumer:
             self._relay,
             {**self._dependencies, Pool: self._pool},
         )
-        works = {
+        coroutines = {
             "relay": self._relay.run(),
             "consume": self._consume(consuming),
             "sweep": Sweeper(self._pool, self._relay, self._sweep).run(),
         }
-        works |= {clock.name: clock.run(self._pool, self._relay) for clock in self._clocks}
-        tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+        coroutines |= {task.name: task.run(self._pool, self._relay) for task in self._periodic_tasks}
+        tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]
         for task in tasks:
             task.add_done_callback(_exit_on_bug)
-        log.info("started", hears=[route.message.name() for route in self.routes])
+        log.info("started", messages=[route.message.name() for route in self.routes])
         try:
             yield
         finally:
@@ -120,18 +121,18 @@ class Consumer:
             log.info("stopped")
 
     async def check_database(self) -> dict[str, str]:
-        """What /health/ready says of a service that can wait for the broker."""
+        """Readiness of a service that works without the broker."""
         try:
             async with asyncio.timeout(2):
                 await self.pool.execute("SELECT 1")
-        except Exception as error:  # noqa: BLE001 - whatever is wrong, the answer is "not ready" and why
+        except Exception as error:  # noqa: BLE001 - any error means "not ready"
             return {"database": f"{type(error).__name__}: {error}"}
         return {"database": "ok"}
 
     async def check(self) -> dict[str, str]:
-        """What /health/ready says of a service that does nothing but consume."""
-        hears = self._hears and self.publisher.is_connected
-        return {**await self.check_database(), "broker": "ok" if hears else "away"}
+        """Readiness of a service that only consumes."""
+        is_connected = self._is_consuming and self.publisher.is_connected
+        return {**await self.check_database(), "broker": "ok" if is_connected else "away"}
 
     async def _connect(self) -> Pool:
         while True:
@@ -141,13 +142,16 @@ class Consumer:
                     name=f"millrace {self.service}",
                     connections=self._settings.database_connections,
                 )
-            except (*AWAY, OSError) as error:
+            except (*UNAVAILABLE, OSError) as error:
                 log.warning("waiting for postgres", error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _consume(self, consuming: RabbitBroker) -> None:
-        """Until cancelled. The robust connection comes back by itself once it has been there; until then this tries."""
-        while not self._hears:
+        """Starts consuming, then watches the queues until cancelled.
+
+        A robust connection reconnects only after it was connected once, so the first attempts are repeated here.
+        """
+        while not self._is_consuming:
             try:
                 await consuming.start()
                 await self.publisher.channel()
@@ -157,19 +161,19 @@ class Consumer:
                     await consuming.stop()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._hears = True
+                self._is_consuming = True
         await watch(self.pool, self.publisher, [route.queue(self.service) for route in self.routes])
 
 
 def _exit_on_bug(task: asyncio.Task[None]) -> None:
-    """A background task never ends by itself: to die and be started afresh beats living deaf."""
+    """Ends the process if a background task fails: a restart is better than a service that works only in part."""
     if not task.cancelled() and task.exception() is not None:
-        log.error("background task died", task=task.get_name(), exc_info=task.exception())
+        log.error("background task failed", task=task.get_name(), exc_info=task.exception())
         os._exit(1)
 
 
 def operations_app(consumer: Consumer) -> Litestar:
-    """The HTTP side of a service that has no other: health and metrics."""
+    """Returns the HTTP app of a service without an API: health and metrics."""
     app = Litestar(
         operations.routes(consumer.check), lifespan=[consumer.running], openapi_config=None, logging_config=None
     )

@@ -1,4 +1,4 @@
-"""What those who hear the ingestor may read of it: declarations, and loaded chunks as the events that told of them."""
+"""Queries on the ingestor's tables for its consumers: declarations, and loaded chunks as their events."""
 
 from typing import Any, Literal
 
@@ -10,19 +10,22 @@ from shared.contracts.parts import Outcome
 from shared.db import Connection
 
 LOOK_BACK_DAYS = 7
-"""What was not done for so long was given up; looking further back would read the whole ledger again and again."""
+"""Chunks older than this are given up, so that a sweep does not scan the whole ledger."""
 
 
 async def select_dataset(db: Connection, name: str) -> Dataset:
-    """The declaration that the dataset's table follows. Raises LookupError."""
+    """Returns the declaration of the dataset's table. Raises LookupError."""
     declaration = await db.fetchval("SELECT declaration FROM ingestor.datasets WHERE name = $1", name)
     if declaration is None:
         raise LookupError(f"dataset {name} is not declared")
     return msgspec.convert(declaration, Dataset)
 
 
-async def select_undone(db: Connection, *, seconds: float, limit: int) -> list[ChunkLoaded]:
-    """Loaded chunks that the caller's own `chunks` lacks, though it has finished none, and these are there, so long."""
+async def select_unprocessed(db: Connection, *, seconds: float, limit: int) -> list[ChunkLoaded]:
+    """Returns chunks loaded over `seconds` ago that the caller's table `chunks` lacks.
+
+    Returns none while the caller makes progress: it has finished a chunk within the last `seconds`.
+    """
     rows = await db.fetch(
         """
         SELECT c.* FROM ingestor.chunks c LEFT JOIN chunks mine USING (ledger)
@@ -39,9 +42,9 @@ async def select_undone(db: Connection, *, seconds: float, limit: int) -> list[C
 
 
 async def update_freshness(db: Connection, dataset: str, done: Literal["indexed", "counted"]) -> int:
-    """Up to which version the caller has done everything now: its own `freshness` says so, by its own `chunks`.
+    """Sets and returns the version up to which the caller has processed all chunks, in its table `freshness`.
 
-    The last thing before the commit, since it makes others wait who do chunks of the same dataset.
+    Call it last before the commit: it blocks other transactions on chunks of the same dataset.
     """
     await db.execute("INSERT INTO freshness (dataset) VALUES ($1) ON CONFLICT DO NOTHING", dataset)
     await db.execute("SELECT FROM freshness WHERE dataset = $1 FOR UPDATE", dataset)
@@ -61,7 +64,7 @@ async def update_freshness(db: Connection, dataset: str, done: Literal["indexed"
 
 
 def to_event(row: Any) -> ChunkLoaded:
-    """Of a row of `ingestor.chunks`."""
+    """Converts a row of `ingestor.chunks`."""
     return ChunkLoaded(
         dataset=row["dataset"],
         job_id=row["job_id"],
@@ -69,5 +72,5 @@ def to_event(row: Any) -> ChunkLoaded:
         ledger=row["ledger"],
         version=row["version"],
         bytes=row["end_byte"] - row["start_byte"],
-        outcome=Outcome(**{word: row[word] for word in Outcome.__struct_fields__}),
+        outcome=Outcome(**{name: row[name] for name in Outcome.__struct_fields__}),
     )

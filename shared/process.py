@@ -1,4 +1,4 @@
-"""The process around a service: settings, logs, the HTTP server, and the signals that end it."""
+"""Process of a service: reads settings, configures logs, serves HTTP and stops on signals."""
 
 import asyncio
 import os
@@ -12,37 +12,38 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar import Litestar
 
-from shared import settings
 from shared.catalog.files import BadDeclaration
-from shared.settings import BadSettings, ServiceSettings
+from shared.settings import BadSettings, ServiceSettings, read
 from shared.telemetry import logs
 
-Told = TypeVar("Told", bound=ServiceSettings)
+Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
-def serve(service: str, kind: type[Told], build: Callable[[Told], Litestar]) -> None:
-    """Runs a service until SIGTERM or SIGINT. Wrong settings or declarations end it with one message about all."""
+def serve(service: str, kind: type[Settings], build: Callable[[Settings], Litestar]) -> None:
+    """Runs a service until SIGTERM or SIGINT. Exits with one message about all invalid settings or declarations."""
     try:
-        told = settings.read(kind)
-        logs.configure(service, told.log_level)
-        app = build(told)
+        settings = read(kind)
+        logs.configure(service, settings.log_level)
+        app = build(settings)
     except (BadSettings, BadDeclaration, ValueError) as error:
         sys.exit(f"{service} can't start:\n{error}")
-    uvloop.run(_serve(app, told))
+    uvloop.run(_serve(app, settings))
 
 
-async def _serve(app: Litestar, told: ServiceSettings) -> None:
-    # One process, so that its pid is the service: killing it kills the service, not a supervisor of it.
-    server = Server(app, address=told.http_host, port=told.http_port, interface=Interfaces.ASGI, log_enabled=False)
+async def _serve(app: Litestar, settings: ServiceSettings) -> None:
+    # The embedded server runs in this process, so that signals to its pid reach the service and not a supervisor.
+    server = Server(
+        app, address=settings.http_host, port=settings.http_port, interface=Interfaces.ASGI, log_enabled=False
+    )
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
         app.state.consumer.stopping.set()
-        server.stop()  # type: ignore[no-untyped-call]  # the server has types, this method has not
+        server.stop()  # type: ignore[no-untyped-call]  # untyped in granian
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     await server.serve()
-    # Everything is closed by now; a robust connection of aio-pika that swallows its cancellation must not keep us.
+    # Everything is closed. A robust connection of aio-pika may swallow its cancellation, and must not block the exit.
     sys.stdout.flush()
     os._exit(0)

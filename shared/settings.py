@@ -1,4 +1,4 @@
-"""Settings come from the environment, under the upper-case names of a struct's fields."""
+"""Settings from environment variables, named like a struct's fields in upper case."""
 
 import os
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
 class BadSettings(Exception):
-    """The environment lacks settings or has wrong ones: one line for each."""
+    """Settings are missing or invalid: one line for each."""
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service is told. `database_url` logs in as the service's own role."""
+    """Settings of every service. `database_url` names the service's own role."""
 
     database_url: str
     broker_url: str
@@ -25,20 +25,20 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(kind: type[Settings], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Raises BadSettings with all mistakes at once, so that one restart is enough to mend them."""
+    """Reads settings from the environment. Raises BadSettings with all errors at once."""
     values = {}
-    wrong = []
+    errors = []
     for field in msgspec.structs.fields(kind):
         name = field.encode_name.upper()
         text = environment.get(name)
         if text is None:
             if field.required:
-                wrong.append(f"{name} is not set")
+                errors.append(f"{name} is not set")
             continue
         try:
             values[field.name] = msgspec.convert(text, field.type, strict=False)
         except msgspec.ValidationError as error:
-            wrong.append(f"{name}={text!r}: {error}")
-    if wrong:
-        raise BadSettings("\n".join(wrong))
+            errors.append(f"{name}={text!r}: {error}")
+    if errors:
+        raise BadSettings("\n".join(errors))
     return kind(**values)

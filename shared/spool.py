@@ -1,4 +1,4 @@
-"""Where uploaded bytes wait until they are rows: a folder, named by a `file://` URL."""
+"""Spool: a folder of uploaded files that wait to be loaded, named by a `file://` URL."""
 
 import asyncio
 import hashlib
@@ -15,14 +15,14 @@ PIECE_BYTES = 1 << 20
 
 
 class TooLarge(Exception):
-    """More bytes came than are allowed."""
+    """The upload exceeds the limit in bytes."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} bytes")
         self.limit = limit
 
 
-class Stored(msgspec.Struct, frozen=True):
+class StoredFile(msgspec.Struct, frozen=True):
     """A file in the spool: its size in bytes and the SHA-256 of its content, in hex."""
 
     file: str
@@ -31,56 +31,58 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Spool:
-    """Files are written under a name of our own, and seen only when they are whole and on disk."""
+    """Stores files under generated names. A file is visible once it is complete and synced to disk."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme != "file" or not parts.path.startswith("/"):
-            raise ValueError(f"SPOOL_URL={url!r} must be a folder, like file:///var/lib/millrace/spool")
+            raise ValueError(
+                f"SPOOL_URL={url!r} must be the file:// URL of a folder, like file:///var/lib/millrace/spool"
+            )
         self._folder = Path(parts.path)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    async def store(self, file: str, pieces: AsyncIterable[bytes], *, limit: int) -> Stored:
-        """Writes in constant memory. Whatever goes wrong, cancellation too, leaves no file. Raises TooLarge."""
+    async def store(self, file: str, pieces: AsyncIterable[bytes], *, limit: int) -> StoredFile:
+        """Writes a file in constant memory. Leaves no file behind on errors or cancellation. Raises TooLarge."""
         unfinished = self._folder / f"{file}.part"
-        out = unfinished.open("xb", buffering=0)  # before the `try`: another upload's file is not ours to remove
+        out = unfinished.open("xb", buffering=0)  # before the `try`: do not delete a file of another upload
         try:
             unfinished.chmod(0o600)
             with out:
                 async with _Writer(out) as writer:
                     async for piece in pieces:
-                        _limit(writer.size + len(piece), limit)
-                        await writer.take(piece)
-            await asyncio.to_thread(self._show, unfinished, file)
+                        _check_size(writer.size + len(piece), limit)
+                        await writer.write(piece)
+            await asyncio.to_thread(self._publish, unfinished, file)
         except BaseException:
-            unfinished.unlink(missing_ok=True)  # first: a thread that was left behind can't rename it any more
+            unfinished.unlink(missing_ok=True)  # first, so that a thread still running cannot rename it
             self.delete(file)
             raise
-        return Stored(file, writer.size, writer.digest.hexdigest())
+        return StoredFile(file, writer.size, writer.digest.hexdigest())
 
     def open(self, file: str) -> BinaryIO:
-        """Raises FileNotFoundError."""
+        """Opens a file for reading. Raises FileNotFoundError."""
         return (self._folder / file).open("rb")
 
     def read(self, file: str, start: int, end: int) -> bytes:
-        """Bytes `start` to `end`. Raises FileNotFoundError, or EOFError if the file is shorter."""
+        """Returns bytes `start` to `end`. Raises FileNotFoundError, or EOFError if the file is shorter."""
         with self.open(file) as stored:
             stored.seek(start)
             data = stored.read(end - start)
         if len(data) != end - start:
-            raise EOFError(f"{file} ends at byte {start + len(data)}, wanted {end}")
+            raise EOFError(f"{file} ends at byte {start + len(data)}, before byte {end}")
         return data
 
     def delete(self, file: str) -> None:
-        """Nothing happens if it is gone already."""
+        """Deletes a file if it exists."""
         (self._folder / file).unlink(missing_ok=True)
 
     def files(self) -> Iterator[tuple[str, float]]:
-        """Every file, unfinished ones too, with the seconds since the epoch of its last change."""
+        """Yields the name and modification time (epoch seconds) of every file, incomplete ones included."""
         for entry in os.scandir(self._folder):
             yield entry.name, entry.stat().st_mtime
 
-    def _show(self, unfinished: Path, file: str) -> None:
+    def _publish(self, unfinished: Path, file: str) -> None:
         unfinished.rename(self._folder / file)
         descriptor = os.open(self._folder, os.O_RDONLY)
         try:
@@ -90,14 +92,14 @@ class Spool:
 
 
 class _Writer:
-    """Writes in a thread what was taken before, while the next pieces come. At its end everything is on disk."""
+    """Buffers pieces and writes them in a thread while the next ones arrive. Syncs to disk at the end."""
 
     def __init__(self, out: FileIO) -> None:
         self.size = 0
         self.digest = hashlib.sha256()
         self._out = out
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
+        self._buffer: list[bytes] = []
+        self._buffer_bytes = 0
         self._written = 0
         self._writing: asyncio.Task[None] | None = None
 
@@ -107,30 +109,30 @@ class _Writer:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                await self._hand_over(last=True)
-                await self._settled()
+                await self._flush(last=True)
+                await self._wait_for_write()
         finally:
             if self._writing is not None:
-                await asyncio.wait([self._writing])  # a thread can't be stopped, and must not find the file closed
+                await asyncio.wait([self._writing])  # the thread cannot be stopped, so the file stays open for it
 
-    async def take(self, piece: bytes) -> None:
-        """Small pieces wait for others, because a thread costs more than they do."""
+    async def write(self, piece: bytes) -> None:
+        """Buffers the piece, and flushes the buffer when it has PIECE_BYTES."""
         self.size += len(piece)
-        self._gathered.append(piece)
-        self._gathered_bytes += len(piece)
-        if self._gathered_bytes >= PIECE_BYTES:
-            await self._hand_over()
+        self._buffer.append(piece)
+        self._buffer_bytes += len(piece)
+        if self._buffer_bytes >= PIECE_BYTES:
+            await self._flush()
 
-    async def _hand_over(self, *, last: bool = False) -> None:
-        await self._settled()
-        pieces, self._gathered, self._gathered_bytes = self._gathered, [], 0
-        self._writing = asyncio.create_task(asyncio.to_thread(self._write, pieces, last=last))
+    async def _flush(self, *, last: bool = False) -> None:
+        await self._wait_for_write()
+        pieces, self._buffer, self._buffer_bytes = self._buffer, [], 0
+        self._writing = asyncio.create_task(asyncio.to_thread(self._write_pieces, pieces, last=last))
 
-    async def _settled(self) -> None:
+    async def _wait_for_write(self) -> None:
         if self._writing is not None:
             await asyncio.shield(self._writing)
 
-    def _write(self, pieces: list[bytes], *, last: bool) -> None:
+    def _write_pieces(self, pieces: list[bytes], *, last: bool) -> None:
         began = self._written
         for piece in pieces:
             self.digest.update(piece)
@@ -141,10 +143,10 @@ class _Writer:
         if last:
             os.fsync(self._out.fileno())
         else:
-            # The kernel begins now to write to disk what it would otherwise keep until it is asked to be sure.
+            # Makes the kernel write to disk now, so that the final fsync is short.
             os.posix_fadvise(self._out.fileno(), began, self._written - began, os.POSIX_FADV_DONTNEED)
 
 
-def _limit(size: int, limit: int) -> None:
+def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise TooLarge(limit)

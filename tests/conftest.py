@@ -11,6 +11,7 @@ import asyncpg
 import httpx2
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 import services.gateway.app  # noqa: F401 - its features register the kinds of job
 from deploy.local.state import assignments
@@ -18,6 +19,10 @@ from shared.db.migrate import MigrationSettings, migrate
 from tests.outside import Outside, sandboxed
 from tests.stack import SERVICES, Stack, remove, run_millrace
 from tests.waiting import eventually
+
+# An example takes as long as the machine is busy with other tests; what is too slow, pytest-timeout ends.
+settings.register_profile("side by side", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("side by side")
 
 # A traceback that is drawn with all its variables takes a second, and nobody looks at it.
 structlog.configure(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -13,7 +12,8 @@ from granian.server.embed import Server
 from sandbox.app import build
 from sandbox.misbehaviour import Habit, Habits
 from sandbox.world import World
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
+from tests.stack import free_port
 from tests.waiting import eventually
 
 HOST = "127.0.0.1"
@@ -50,17 +50,15 @@ class Outside:
         names = ("CUSTOMERS", "CRM", "PARAGRAPHS", "WAREHOUSE", "DICTIONARY")
         return {**{f"SOURCE_{name}": self.url for name in names}, "SECRET_CRM_TOKEN": TOKEN}
 
-    def outgoing(self) -> Outgoing:
+    def outgoing(self) -> OutboundClient:
         """A way out that leads here."""
-        return Outgoing(self.place, self.environment)
+        return OutboundClient(self.place, self.environment)
 
 
 @contextlib.asynccontextmanager
 async def sandboxed() -> AsyncIterator[Outside]:
     """Until the end of the block."""
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port = free.getsockname()[1]
+    port = free_port()
     app = build(TOKEN)
     server = Server(app, address=HOST, port=port, interface=Interfaces.ASGI, log_enabled=False)
     serving = asyncio.create_task(server.serve())

@@ -2,9 +2,9 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import asyncpg
 import httpx2
 import msgspec
 
+from deploy.local import ports
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[1]
@@ -65,16 +66,13 @@ def run_millrace(home: Path, *arguments: str) -> subprocess.CompletedProcess[str
 @contextlib.contextmanager
 def replica(stack: Stack, service: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """One more process of a service, on the same database and broker."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     told = {
         "DATABASE_URL": stack.env[f"{service.upper()}_DATABASE_URL"],
         "BROKER_URL": stack.env["BROKER_URL"],
         "SPOOL_URL": stack.env["SPOOL_URL"],
         "CATALOG_DIR": str(ROOT / "catalog"),
         "HTTP_HOST": "127.0.0.1",
-        "HTTP_PORT": str(port),
+        "HTTP_PORT": str(free_port()),
     }
     with log.open("wb") as out:
         command = [sys.executable, "-m", f"services.{service}"]
@@ -84,6 +82,11 @@ def replica(stack: Stack, service: str, log: Path) -> Iterator[subprocess.Popen[
     finally:
         process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    """A port that no other stack and no other test takes while this process lives."""
+    return ports.choose("test", secrets.token_hex(4), ())
 
 
 def remove(home: Path) -> None:

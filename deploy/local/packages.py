@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,6 +18,17 @@ PACKAGES = {"postgres": "postgresql", "rabbitmq": "rabbitmq-server"}
 VARIABLES = {"postgres": "DATABASE_URL", "rabbitmq": "BROKER_URL"}
 DENY_STARTS = Path("/usr/sbin/policy-rc.d")
 NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/millrace.conf")
+
+
+@contextmanager
+def installing() -> Iterator[None]:
+    """One installation on this machine at a time: a second waits, and then finds whole packages."""
+    folder = os.open(DENY_STARTS.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def missing(home: Home, servers: Iterable[str]) -> list[str]:

@@ -53,12 +53,13 @@ async def up(home: Home, names: Iterable[str], say: Say) -> None:
         if supervised and all(row.healthy for row in await status(home) if row.part in targets):
             say("Already up.")
             return
-        if lacking := packages.missing(home, targets):
-            packages.install(lacking, say)
+        with packages.installing():
+            if lacking := packages.missing(home, targets):
+                packages.install(lacking, say)
         if not supervised:
             await _clear_all(home)
             home.want(set())
-        targets |= await _settle_ports(home, facts, say)
+        targets |= await _settle_ports(home, facts, say, supervised=supervised)
         await _reach_elsewhere(home, facts)
         home.keep(facts)
         write_private(home.env, "".join(f"{name}='{value}'\n" for name, value in variables(home, facts).items()))
@@ -140,7 +141,7 @@ def _with_servers(names: set[str]) -> set[str]:
     return names | ({"epmd"} if "rabbitmq" in names else set())
 
 
-async def _settle_ports(home: Home, facts: Facts, say: Say) -> set[str]:
+async def _settle_ports(home: Home, facts: Facts, say: Say, *, supervised: bool) -> set[str]:
     """Give every part that is not running ports that are free; return the services that must start again for it."""
     moved_servers = False
     for name in NAMES:
@@ -148,7 +149,8 @@ async def _settle_ports(home: Home, facts: Facts, say: Say) -> set[str]:
             continue
         for port in ports_of(name):
             kept = facts.ports.get(port)
-            if kept is not None and ports.claim(kept):
+            # A running supervisor holds the claims of the `up` that started it.
+            if kept is not None and (ports.is_free(kept) if supervised else ports.claim(kept)):
                 continue
             facts.ports[port] = ports.choose(port, facts.identity, facts.ports.values())
             moved_servers |= kept is not None and name in SERVERS
@@ -172,6 +174,7 @@ def _launch_supervisor(home: Home) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=ports.claims,  # no other stack takes a port while the part that has it starts again
         )
 
 

@@ -45,7 +45,7 @@ async def rebuild(db: Connection, tables: Tables, standing: Sequence[Tables]) ->
     draft = tables._replace(draft=0)
     await _draft(db, tables.dataset.name, [draft], standing)
     await plans.use(db, plans.WHOLE)
-    for statement in (pair(tables, draft), *(find_wrong(tables, draft, field) for field in tables.rollup.valued)):
+    for statement in (pair(tables, draft), *(find_wrong(tables, draft, field) for field in tables.rollup.value_fields)):
         await db.execute(statement, timeout=BUILD_SECONDS)
     row = await db.fetchrow("SELECT count(new) AS groups, count(*) FILTER (WHERE wrong) AS mended FROM pairs")
     for statement in mend(tables, draft):
@@ -105,7 +105,7 @@ def fill(draft: Tables) -> str:
                 GROUP BY {numbers(draft, (field,))}
             ) v JOIN filled f ON {groups.same(dataset, rollup, "v", "f")}
         )"""
-        for number, field in enumerate(rollup.valued)
+        for number, field in enumerate(rollup.value_fields)
     )
     return f"""
         WITH filled AS (
@@ -157,7 +157,7 @@ def mend(tables: Tables, draft: Tables) -> list[str]:
         SELECT p.old, {drafted} FROM pairs p JOIN {draft.groups} d ON d._group = p.new WHERE p.missing
         """,
     ]
-    for field in tables.rollup.valued:
+    for field in tables.rollup.value_fields:
         values, right = tables.values(field), draft.values(field)
         statements += [
             f"""

@@ -19,7 +19,7 @@ COUNT_SECONDS = 600.0
 
 async def add_chunks(db: Connection, tables: Tables, ledgers: Sequence[int]) -> int:
     """Adds what these chunks changed together; returns how many groups that touched."""
-    valued = tables.rollup.valued
+    valued = tables.rollup.value_fields
     if valued:
         await db.execute(create_news(tables))
     await plans.use(db, plans.MEETING)
@@ -46,7 +46,7 @@ async def count_loaded(db: Connection, dataset: str, standing: Sequence[Tables])
 
 def create_news(tables: Tables) -> str:
     """Kept by the connection and emptied by each commit: making tables for every chunk would bloat the catalog."""
-    values = ", ".join(f"{tables.value(field)} {tables.type(field)}" for field in tables.rollup.valued)
+    values = ", ".join(f"{tables.value(field)} {tables.type(field)}" for field in tables.rollup.value_fields)
     return (
         f"CREATE TEMP TABLE IF NOT EXISTS {_news(tables)} (_group bigint, {values}, {ROWS} bigint)"
         " ON COMMIT DELETE ROWS"
@@ -60,7 +60,7 @@ def add_sums(tables: Tables) -> str:
     they replaced. All of it is read in one snapshot, and sums don't mind their order, so chunks may come in any.
     """
     rollup, name = tables.rollup, tables.dataset.name
-    valued = rollup.valued
+    valued = rollup.value_fields
     rows = f'data."{name}"'
     old = f"(SELECT o.* FROM ingestor.replaced r, jsonb_populate_record(NULL::{rows}, r.row) o WHERE {{}}) x"
     was, by = (old.format(f"r.dataset = '{name}' AND r.{column} = ANY($1)") for column in ("was", "ledger"))
@@ -103,7 +103,7 @@ def add_values(tables: Tables, field: str) -> str:
     Lists the places of values that no row has any more.
     """
     value = tables.value(field)
-    columns = [m.column for m in tables.rollup.measured if (m.function, m.field) == ("count_distinct", field)]
+    columns = [m.column for m in tables.rollup.parsed_measures if (m.function, m.field) == ("count_distinct", field)]
     more = ", ".join(f'"{column}" = t."{column}" + excluded."{column}"' for column in columns)
     counted = f""", different AS (
             SELECT _group, sum((rows > 0)::int - (rows - added > 0)::int) AS more FROM put GROUP BY 1
@@ -133,7 +133,7 @@ def delete_values(tables: Tables, field: str) -> str:
 
 def find_ends(tables: Tables, field: str) -> list[str]:
     """The least and the greatest value of each group that was touched; nothing if nobody wants to know."""
-    ends = [m for m in tables.rollup.measured if m.field == field and m.function in ("min", "max")]
+    ends = [m for m in tables.rollup.parsed_measures if m.field == field and m.function in ("min", "max")]
     if not ends:
         return []
     lookups = ", ".join(
@@ -156,7 +156,7 @@ def delete_empty(tables: Tables) -> str:
     """$1: groups. Those go that nothing is left of; while chunks overtake each other, no rows may have a sum."""
     no_values = "".join(
         f" AND (SELECT true FROM {tables.values(field)} v WHERE v._group = t._group LIMIT 1) IS NULL"
-        for field in tables.rollup.valued
+        for field in tables.rollup.value_fields
     )
     return f"DELETE FROM {tables.groups} t WHERE _group = ANY($1) AND {_nothing(tables)}{no_values}"
 
@@ -167,5 +167,5 @@ def _nothing(tables: Tables) -> str:
 
 def _news(tables: Tables) -> str:
     """The temporary table of what changed: rows that came or went, by group and values."""
-    types = [tables.type(field) for field in tables.rollup.valued]
+    types = [tables.type(field) for field in tables.rollup.value_fields]
     return f"news_{hashlib.sha256(repr((tables.dataset.name, tables.rollup, types)).encode()).hexdigest()[:16]}"

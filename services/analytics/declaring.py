@@ -5,7 +5,7 @@ import structlog
 from services.analytics import building, queries
 from services.analytics.rollups import Tables
 from shared import ledger
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import RebuildRollup
 from shared.contracts.events import DatasetDeclared, RollupRebuilt
@@ -30,7 +30,7 @@ async def prepare_rollups(event: DatasetDeclared, db: Connection) -> None:
 
 
 async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuilt:
-    """Raises Permanent for a rollup that is not declared."""
+    """Raises PermanentFailure for a rollup that is not declared."""
     await queries.lock_building(db, command.dataset)
     await prepare(db, command.dataset)
     dataset = await ledger.select_dataset(db, command.dataset)
@@ -38,7 +38,7 @@ async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuil
     named = {tables.rollup.name: tables for tables in standing}
     if command.rollup not in named:
         detail = f"Dataset {command.dataset} declares no rollup {command.rollup!r}."
-        raise Permanent(Problem(code="unknown_rollup", detail=detail))
+        raise PermanentFailure(Problem(code="unknown_rollup", detail=detail))
     rebuilt = await building.rebuild(db, named[command.rollup], standing)
     metrics.MENDED.labels(command.dataset).inc(rebuilt.mended)
     log.info("rebuilt", rollup=command.rollup, **rebuilt._asdict())

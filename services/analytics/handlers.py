@@ -3,7 +3,7 @@
 from services.analytics import counting, queries
 from services.analytics.declaring import prepare
 from shared import ledger
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.bus.routes import queue
 from shared.contracts.commands import RefreshReport
 from shared.contracts.events import ChunkCounted, ChunkLoaded, DatasetDeclared, ReportRefreshed
@@ -25,7 +25,7 @@ async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted | None
     dataset = await ledger.select_dataset(db, event.dataset)
     standing = await queries.select_standing(db, dataset)
     if dataset.rollups and not standing:
-        raise Postponed  # until what was declared a moment ago has its tables
+        raise NotReady  # until what was declared a moment ago has its tables
     groups = 0
     if await queries.claim_chunk(db, event.ledger):
         groups = sum([await counting.add_chunks(db, tables, [event.ledger]) for tables in standing])
@@ -69,7 +69,7 @@ async def refresh_report(command: RefreshReport, db: Connection) -> ReportRefres
 async def resend_uncounted(db: Connection) -> list[tuple[str, Message]]:
     """Chunks whose event is lost, as the ingestor's ledger and ours tell, and declarations that nobody heard of."""
     await queries.delete_refreshes(db)
-    chunks = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    chunks = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     declared = await queries.select_unprepared(db, seconds=OVERDUE_SECONDS)
     found: list[tuple[str, Message]] = [(queue("analytics", ChunkLoaded), event) for event in chunks]
     return [*found, *((queue("analytics", DatasetDeclared), event) for event in declared)]

@@ -1,7 +1,7 @@
-"""What analytics is told."""
+"""Settings of analytics."""
 
 from shared.settings import ServiceSettings
 
 
 class AnalyticsSettings(ServiceSettings, frozen=True, kw_only=True):
-    """Nothing beyond what every service is told."""
+    """Analytics has only the settings of every service."""

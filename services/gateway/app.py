@@ -1,4 +1,4 @@
-"""The gateway: accepts work, follows it, and serves rows, searches and reports."""
+"""The gateway: accepts jobs, follows them, and serves rows, searches and reports."""
 
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,10 @@ from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
 from services.gateway.jobs import kinds
 from services.gateway.jobs import routes as jobs
-from services.gateway.jobs.follow import GIVEN_UP, show_zeros, sweep
+from services.gateway.jobs.follow import WORK_FAILED, init_metrics, sweep
 from services.gateway.jobs.submit import JobSubmitter
-from services.gateway.reports.cache import Kept
-from services.gateway.reports.registry import EVERY_SECONDS, Reports
+from services.gateway.reports.cache import ReportCache
+from services.gateway.reports.registry import EVERY_SECONDS, ReportRegistry
 from services.gateway.rows.export import Downloads
 from services.gateway.settings import GatewaySettings
 from services.gateway.sources import scheduler
@@ -32,21 +32,21 @@ FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows)
 
 
 def routes() -> tuple[Route, ...]:
-    """Returns what the gateway hears: the events of each kind of job, and work that was given up."""
-    heard = {route.message: route for kind in kinds.registered() for route in kind.routes}
-    return (*heard.values(), GIVEN_UP)
+    """Returns the routes of the messages that the gateway consumes: the events of each kind of job, and WorkFailed."""
+    by_message = {route.message: route for kind in kinds.registered() for route in kind.routes}
+    return (*by_message.values(), WORK_FAILED)
 
 
 ROUTES = routes()
 
 
 def build(settings: GatewaySettings) -> Litestar:
-    """The service, ready to run."""
-    show_zeros()
+    """Returns the service, ready to run."""
+    init_metrics()
     spool = Spool(settings.spool_url)
     catalog = Catalog()
-    declared, kept = Reports(Path(settings.catalog_dir), catalog), Kept()
-    periodic = (PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS), PeriodicTask(declared.run, EVERY_SECONDS))
+    report_registry, report_cache = ReportRegistry(Path(settings.catalog_dir), catalog), ReportCache()
+    periodic = (PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS), PeriodicTask(report_registry.run, EVERY_SECONDS))
     consumer = Consumer(
         "gateway", routes(), settings=settings, dependencies={}, sweep=partial(sweep, spool=spool), periodic=periodic
     )
@@ -65,14 +65,14 @@ def build(settings: GatewaySettings) -> Litestar:
             "submitter": Provide(lambda: submitter, sync_to_thread=False),
             "spool": Provide(lambda: spool, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
-            "reports": Provide(lambda: declared, sync_to_thread=False),
-            "kept": Provide(lambda: kept, sync_to_thread=False),
+            "reports": Provide(lambda: report_registry, sync_to_thread=False),
+            "report_cache": Provide(lambda: report_cache, sync_to_thread=False),
             "downloads": Provide(lambda: downloads, sync_to_thread=False),
             "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),
             "settings": Provide(lambda: settings, sync_to_thread=False),
         },
         openapi_config=openapi.CONFIG,
-        logging_config=None,  # ours is JSON, see shared.telemetry.logs
+        logging_config=None,  # shared.telemetry.logs configures logging as JSON
     )
     app.state.consumer = consumer
     return app

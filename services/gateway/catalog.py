@@ -1,4 +1,4 @@
-"""The datasets that the ingestor has made tables for."""
+"""Cache of the dataset declarations, which the ingestor keeps in Postgres."""
 
 import time
 
@@ -8,10 +8,10 @@ from services.gateway.http import problems
 from shared.catalog.dataset import Dataset
 from shared.db import Connection, Pool
 
-FRESH_SECONDS = 2.0
+MAX_AGE_SECONDS = 2.0
 
 
-class Declared(msgspec.Struct, frozen=True):
+class CatalogEntry(msgspec.Struct, frozen=True):
     """A dataset with the revision of its declaration and the version of its rows."""
 
     dataset: Dataset
@@ -20,45 +20,45 @@ class Declared(msgspec.Struct, frozen=True):
 
 
 class Catalog:
-    """Reads the declarations again when they are older than two seconds, or when a name is not among them."""
+    """Reloads the declarations when they are older than two seconds or a name is missing."""
 
     def __init__(self) -> None:
-        self._datasets: dict[str, Declared] = {}
+        self._entries: dict[str, CatalogEntry] = {}
         self._read_at = 0.0
 
-    async def datasets(self, pool: Pool) -> dict[str, Declared]:
-        """All, by name."""
-        if time.monotonic() - self._read_at > FRESH_SECONDS:
-            await self.read(pool)
-        return self._datasets
+    async def entries(self, pool: Pool) -> dict[str, CatalogEntry]:
+        """Returns all datasets by name, from the cache if it is fresh."""
+        if time.monotonic() - self._read_at > MAX_AGE_SECONDS:
+            await self.reload(pool)
+        return self._entries
 
     async def dataset(self, pool: Pool, name: str) -> Dataset:
-        """Raises Problem 404, which names those that there are."""
-        found = (await self.datasets(pool)).get(name) or (await self.read(pool)).get(name)
-        if found is None:
-            known = ", ".join(sorted(self._datasets))
-            raise problems.not_found("dataset", name, hint=f"There are: {known}.")
-        return found.dataset
+        """Returns a dataset. Raises Problem 404, which lists the known names."""
+        entry = (await self.entries(pool)).get(name) or await self.latest(pool, name)
+        if entry is None:
+            names = ", ".join(sorted(self._entries))
+            raise problems.not_found("dataset", name, hint=f"There are: {names}.")
+        return entry.dataset
 
-    async def standing(self, pool: Pool, name: str) -> Declared | None:
-        """As Postgres has it at this moment."""
-        return (await self.read(pool)).get(name)
+    async def latest(self, pool: Pool, name: str) -> CatalogEntry | None:
+        """Returns a dataset as Postgres has it now, or None."""
+        return (await self.reload(pool)).get(name)
 
-    async def read(self, pool: Pool) -> dict[str, Declared]:
-        """All, as Postgres has them at this moment; from now on, nothing older is told here."""
+    async def reload(self, pool: Pool) -> dict[str, CatalogEntry]:
+        """Reads all datasets from Postgres and replaces the cache."""
         async with pool.acquire() as db:
-            found = await _select_datasets(db)
-        for name, known in self._datasets.items():
-            # Of two reads at once, the one that began first may end last.
-            if name in found and found[name].revision < known.revision:
-                found[name] = known
-        self._datasets, self._read_at = found, time.monotonic()
-        return found
+            entries = await _select_entries(db)
+        for name, cached in self._entries.items():
+            # With two concurrent reads, the one that started first may end last.
+            if name in entries and entries[name].revision < cached.revision:
+                entries[name] = cached
+        self._entries, self._read_at = entries, time.monotonic()
+        return entries
 
 
-async def _select_datasets(db: Connection) -> dict[str, Declared]:
+async def _select_entries(db: Connection) -> dict[str, CatalogEntry]:
     rows = await db.fetch("SELECT name, declaration, revision, version FROM ingestor.datasets ORDER BY name")
     return {
-        row["name"]: Declared(msgspec.convert(row["declaration"], Dataset), row["revision"], row["version"])
+        row["name"]: CatalogEntry(msgspec.convert(row["declaration"], Dataset), row["revision"], row["version"])
         for row in rows
     }

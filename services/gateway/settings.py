@@ -1,4 +1,4 @@
-"""What the gateway is told."""
+"""Settings of the gateway."""
 
 from shared.settings import ServiceSettings
 

@@ -17,15 +17,15 @@ from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, SearchCompleted
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 
 ROUTES = (
     on(DatasetDeclared, prepare_documents, then=IndexPiece),
-    on(ChunkLoaded, index_chunk, then=ChunkIndexed, at_once=2),
+    on(ChunkLoaded, index_chunk, then=ChunkIndexed, concurrency=2),
     on(BuildIndex, build_index, then=IndexPiece),
-    on(IndexPiece, index_piece, then=SwitchIndex, at_once=2),
+    on(IndexPiece, index_piece, then=SwitchIndex, concurrency=2),
     on(SwitchIndex, switch_index),
-    on(RunSearch, run_search, then=SearchCompleted, at_once=2),
+    on(RunSearch, run_search, then=SearchCompleted, concurrency=2),
     on(DefineWords, define_words, then=DefineWords),
 )
 
@@ -37,7 +37,7 @@ def build(settings: IndexerSettings) -> Litestar:
             "indexer",
             ROUTES,
             settings=settings,
-            dependencies={Outgoing: Outgoing(settings.source_allow, os.environ), Known: Known()},
+            dependencies={OutboundClient: OutboundClient(settings.source_allow, os.environ), Known: Known()},
             sweep=resend_unindexed,
             start=prepare_all,
             periodic=(

@@ -15,7 +15,7 @@ RESENT_AT_ONCE = 100
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
     """Returns lost events and commands; deletes expired search results."""
     await stored_searches.delete_expired(db)
-    events = await ledger.select_undone(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    events = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     found: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]
     return [*found, *(("", piece) for piece in pieces)]

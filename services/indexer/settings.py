@@ -1,9 +1,9 @@
-"""What the indexer is told."""
+"""Settings of the indexer."""
 
 from shared.settings import ServiceSettings
 
 
 class IndexerSettings(ServiceSettings, frozen=True, kw_only=True):
-    """`source_allow` lists hosts with ports at which dictionaries may be though these are not public, or speak http."""
+    """`source_allow` lists hosts with ports that dictionaries may use even if not public or without TLS."""
 
     source_allow: str = ""

@@ -37,7 +37,7 @@ from shared.contracts.events import (
     ImportStopped,
     SourcePulled,
 )
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from shared.spool import Spool
 
 AT_ONCE = max(2, os.cpu_count() or 1)
@@ -46,10 +46,10 @@ AT_ONCE = max(2, os.cpu_count() or 1)
 ROUTES = (
     on(DeclareDataset, declare_dataset, then=DatasetDeclared),
     on(PlanImport, plan_import, then=LoadChunk | SwapStage | ImportPlanned | ImportRejected),
-    on(LoadChunk, load_chunk, then=ChunkLoaded | SwapStage | ImportStopped, at_once=AT_ONCE),
+    on(LoadChunk, load_chunk, then=ChunkLoaded | SwapStage | ImportStopped, concurrency=AT_ONCE),
     on(SwapStage, swap_stage, then=ChunkLoaded | ImportStopped),
-    on(LoadRows, load_rows, then=ChunkLoaded | SwapStage | ImportStopped, at_once=AT_ONCE),
-    on(PullPage, pull_page, then=PullPage | ChunkLoaded | SourcePulled | ImportStopped, at_once=2),
+    on(LoadRows, load_rows, then=ChunkLoaded | SwapStage | ImportStopped, concurrency=AT_ONCE),
+    on(PullPage, pull_page, then=PullPage | ChunkLoaded | SourcePulled | ImportStopped, concurrency=2),
     on(PlanReplay, plan_replay, then=LoadChunk | ImportPlanned),
     on(DiscardRows, discard_rows),
     on(PlanDetach, plan_detach, then=DetachPartition | ImportPlanned),
@@ -66,7 +66,7 @@ def build(settings: IngestorSettings) -> Litestar:
             settings=settings,
             dependencies={
                 Spool: Spool(settings.spool_url),
-                Outgoing: Outgoing(settings.source_allow, os.environ),
+                OutboundClient: OutboundClient(settings.source_allow, os.environ),
                 IngestorSettings: settings,
             },
             start=partial(declare_catalog, catalog=Path(settings.catalog_dir)),

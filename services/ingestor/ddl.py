@@ -26,7 +26,7 @@ def create(dataset: Dataset) -> list[str]:
     return [
         f"CREATE TABLE {table} ({', '.join(columns)}){partitioning}",
         # Only those who index or sum up a chunk look for its rows.
-        *([_chunks_index(table)] if dataset.has_readers else []),
+        *([_chunks_index(table)] if dataset.tracks_changes else []),
         *(f"CREATE INDEX ON {table} ({quoted(*index)})" for index in dataset.indexes),
     ]
 
@@ -68,7 +68,7 @@ def evolve(old: Dataset, new: Dataset) -> list[str]:
             statements += _add(table, field)
         else:
             statements += _alter(table, before[field.name], field)
-    if new.has_readers and not old.has_readers:
+    if new.tracks_changes and not old.tracks_changes:
         statements.append(_chunks_index(table))  # it stays when the last reader goes: another may come
     statements += [_drop_index(table, index) for index in old.indexes if index not in new.indexes]
     statements += [f"CREATE INDEX ON {table} ({quoted(*i)})" for i in new.indexes if i not in old.indexes]

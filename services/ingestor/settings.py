@@ -1,4 +1,4 @@
-"""What the ingestor is told."""
+"""Settings of the ingestor."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from shared.settings import ServiceSettings
 
 
 class IngestorSettings(ServiceSettings, frozen=True, kw_only=True):
-    """`chunk_bytes` is how much of a file is loaded at a time.
+    """`chunk_bytes` is the size of a chunk of a file.
 
-    `source_allow` lists hosts with ports, like `crm.internal:443,127.0.0.1:8100`, at which sources may be though these
-    are not public, or speak http.
+    `source_allow` lists hosts with ports, like `crm.internal:443,127.0.0.1:8100`, that sources may use even if they are
+    not public or speak plain HTTP.
     """
 
     spool_url: str

@@ -1,5 +1,5 @@
-"""The way to RabbitMQ: the only place that knows it.
+"""Message bus on RabbitMQ with at-least-once delivery and effects that happen once.
 
-A Postgres row is permission to work; a RabbitMQ message is only a hint. What is said goes through the outbox, what is
-heard through the inbox, both in the transaction of the effect they belong to.
+Postgres rows are the source of truth; a message is only a hint to look at them. A handler's messages go to the outbox
+and its delivery into the inbox, both in the transaction of its effect. Only this package imports FastStream and AMQP.
 """

@@ -1,4 +1,4 @@
-"""The connection that consumes: a subscriber with a channel and a prefetch of its own for each route."""
+"""Consuming connection to RabbitMQ: each route has its own subscriber, channel and prefetch limit."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ GRACE_SECONDS = 10.0
 log = structlog.get_logger()
 
 
-def consumer(
+def build_broker(
     service: str, url: str, routes: tuple[Route, ...], pool: Pool, relay: Relay, dependencies: Mapping[Any, Any]
 ) -> tuple[RabbitBroker, list[Delivery]]:
-    """A broker that is not started yet, and what takes its deliveries."""
-    # FastStream's own acknowledgements, retries and parsing are all off: `Delivery` does these once, for every handler.
+    """Returns a broker that is not started yet, and the delivery handler of each route."""
+    # `Delivery` parses, acknowledges and retries for every route, so FastStream's own ways of doing so are off.
     broker = RabbitBroker(
         url,
         reconnect_interval=1,
         graceful_timeout=GRACE_SECONDS,
         apply_types=False,
-        decoder=_untouched,
+        decoder=_pass_through,
         logger=None,
     )
     deliveries = []
@@ -36,28 +36,28 @@ def consumer(
         delivery = Delivery(service, route, pool, relay, dependencies)
         queue = RabbitQueue(route.queue(service), queue_type=QueueType.QUORUM, durable=True, declare=False)
         broker.subscriber(
-            queue, channel=Channel(prefetch_count=route.at_once), ack_policy=AckPolicy.MANUAL, no_reply=True
-        )(delivery.take)
+            queue, channel=Channel(prefetch_count=route.concurrency), ack_policy=AckPolicy.MANUAL, no_reply=True
+        )(delivery.receive)
         deliveries.append(delivery)
     return broker, deliveries
 
 
 async def stop(broker: RabbitBroker, deliveries: list[Delivery]) -> None:
-    """No new deliveries, then the ones under way get their time; what is left is delivered again to someone else."""
+    """Stops consuming and waits up to GRACE_SECONDS for running handlers. The broker redelivers what they leave."""
     try:
         async with asyncio.timeout(GRACE_SECONDS):
             for subscriber in broker.subscribers:
                 await subscriber.stop()
     except Exception as error:  # noqa: BLE001 - the broker may be gone, and its connection in any state
         log.warning("broker did not stop cleanly", error=repr(error))
-    under_way = {task for delivery in deliveries for task in delivery.under_way}
-    if under_way:
-        _, pending = await asyncio.wait(under_way, timeout=GRACE_SECONDS)
+    running = {task for delivery in deliveries for task in delivery.running}
+    if running:
+        _, pending = await asyncio.wait(running, timeout=GRACE_SECONDS)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-async def _untouched(message: RabbitMessage) -> RabbitMessage:
-    """FastStream hands on what its decoder returns: here the message itself, so that it can be acknowledged."""
+async def _pass_through(message: RabbitMessage) -> RabbitMessage:
+    """Returns the message itself: FastStream passes the decoder's result on, and the handler must acknowledge it."""
     return message

@@ -1,4 +1,4 @@
-"""What was heard and done: the row that makes an effect happen once."""
+"""Inbox: ids of handled messages, which make the effect of a repeated delivery happen once."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -7,13 +7,13 @@ from shared.contracts.message import Message
 from shared.db import Connection
 
 CLAIM_SECONDS = 900.0
-KEPT_DAYS = 8
+RETENTION_DAYS = 8
 
 
 async def claim(db: Connection, message: Message) -> bool:
-    """False if the message's effect is committed already.
+    """Inserts the message's row and returns True; returns False if its effect is already committed.
 
-    Waits while another transaction works on the same message: the row is the lease, and it ends with its transaction.
+    Waits while another transaction holds the same message: the row is a lease that ends with the transaction.
     """
     return bool(
         await db.fetchval(
@@ -26,10 +26,10 @@ async def claim(db: Connection, message: Message) -> bool:
 
 
 async def delete_old(db: Connection) -> None:
-    """Nothing is delivered again after so long; sweepers look at the state itself."""
-    await db.execute("DELETE FROM inbox WHERE done_at < now() - $1 * interval '1 day'", KEPT_DAYS)
+    """Deletes rows older than RETENTION_DAYS: no broker redelivers after that, and sweepers read the state itself."""
+    await db.execute("DELETE FROM inbox WHERE done_at < now() - $1 * interval '1 day'", RETENTION_DAYS)
 
 
 async def select_done(db: Connection, ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the messages whose fate is committed, for good or bad."""
+    """Returns the ids of those messages that are handled or given up."""
     return {row["id"] for row in await db.fetch("SELECT id FROM inbox WHERE id = ANY($1::uuid[])", list(ids))}

@@ -1,4 +1,4 @@
-"""Messages that a transaction decided to send, kept in Postgres until the broker has confirmed them."""
+"""Transactional outbox: messages that a transaction writes, kept in Postgres until the broker confirms them."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from shared.db import Connection
 
 
 class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the outbox. `queue` is empty for a message that goes to whoever listens."""
+    """A row of the outbox. `queue` is empty for a message that is routed by its name."""
 
     id: UUID
     queue: str
@@ -29,7 +29,7 @@ COLUMNS = ", ".join(OutboxMessage.__struct_fields__)
 
 
 async def insert_messages(db: Connection, messages: Sequence[Message], *, queue: str = "") -> None:
-    """In one statement; a message that waits already is not added twice."""
+    """Inserts messages in one statement, and skips those that already wait."""
     if not messages:
         return
     await db.execute(
@@ -52,7 +52,7 @@ async def insert_messages(db: Connection, messages: Sequence[Message], *, queue:
 
 
 async def insert_retry(db: Connection, message: Message, *, queue: str, attempt: int, seconds: float) -> None:
-    """The same message again, to this queue alone, due in `seconds`. A copy of it never takes attempts back."""
+    """Inserts the message again for this queue only, due in `seconds`. The attempt counter never decreases."""
     await db.execute(
         """
         INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, attempt, data, due_at)
@@ -73,36 +73,36 @@ async def insert_retry(db: Connection, message: Message, *, queue: str, attempt:
 
 
 async def select_due(db: Connection, limit: int) -> list[OutboxMessage]:
-    """Due letters, locked against other relays until the transaction ends; by state, never by a cursor."""
+    """Returns the messages that are due, locked against other relays until the transaction ends."""
     rows = await db.fetch(
         f"SELECT {COLUMNS} FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED", limit
     )
     return [OutboxMessage(**row) for row in rows]
 
 
-async def delete_sent(db: Connection, letters: Sequence[OutboxMessage]) -> None:
-    """Confirmed by the broker."""
+async def delete_sent(db: Connection, messages: Sequence[OutboxMessage]) -> None:
+    """Deletes messages that the broker has confirmed."""
     await db.execute(
         "DELETE FROM outbox USING unnest($1::uuid[], $2::text[]) AS sent (id, queue)"
         " WHERE outbox.id = sent.id AND outbox.queue = sent.queue",
-        [letter.id for letter in letters],
-        [letter.queue for letter in letters],
+        [message.id for message in messages],
+        [message.queue for message in messages],
     )
 
 
-async def postpone(db: Connection, letters: Sequence[OutboxMessage], *, seconds: float) -> None:
-    """Not taken by any queue for now."""
+async def postpone(db: Connection, messages: Sequence[OutboxMessage], *, seconds: float) -> None:
+    """Makes messages due in `seconds`."""
     await db.execute(
         "UPDATE outbox SET due_at = now() + $3 * interval '1 second' FROM unnest($1::uuid[], $2::text[])"
         " AS kept (id, queue) WHERE outbox.id = kept.id AND outbox.queue = kept.queue",
-        [letter.id for letter in letters],
-        [letter.queue for letter in letters],
+        [message.id for message in messages],
+        [message.queue for message in messages],
         seconds,
     )
 
 
 async def select_backlog(db: Connection) -> tuple[int, float]:
-    """How many letters wait, and for how many seconds the oldest has been due."""
+    """Returns the number of waiting messages, and for how many seconds the oldest has been due."""
     row = await db.fetchrow(
         "SELECT count(*), coalesce(greatest(0, extract(epoch FROM now() - min(due_at))), 0)::float8 FROM outbox"
     )

@@ -1,4 +1,4 @@
-"""The connection that publishes: its own, so that a broker which blocks publishers never stops a consumer."""
+"""Publishing connection to RabbitMQ: separate from the consuming one, because a broker may block publishers."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ class Unroutable(Exception):
 
 
 class Publisher:
-    """Publishes letters, and returns from each only when the broker has it safe."""
+    """Publishes messages with publisher confirms."""
 
     def __init__(self, url: str, service: str) -> None:
         self._url = url
@@ -37,34 +37,37 @@ class Publisher:
         """Whether a message could be published now."""
         return self._connection is not None and self._connection.connected.is_set()
 
-    async def publish(self, letter: OutboxMessage) -> None:
-        """Raises Unroutable, or OSError, TimeoutError or an AMQP error when it is unknown whether it arrived."""
+    async def publish(self, message: OutboxMessage) -> None:
+        """Publishes the message and waits for the confirm.
+
+        Raises Unroutable; or OSError, TimeoutError or an AMQP error, after which the message may have arrived or not.
+        """
         # The timeout of `Exchange.publish` does not cover the wait for a lost connection.
         async with asyncio.timeout(CONFIRM_SECONDS):
-            exchange, key = _address(letter)
+            exchange, key = _address(message)
             try:
                 channel: Any = await (await self.channel()).get_underlay_channel()  # whose stub lacks `wait`
-                # Not through aio-pika's exchange, which awaits the socket's buffer for each message by itself.
+                # aio-pika's `Exchange.publish` would drain the socket for each message.
                 await channel.basic_publish(
-                    encode(letter, self._service),
+                    encode(message, self._service),
                     exchange=exchange,
                     routing_key=key,
-                    properties=_properties(letter),
-                    mandatory=letter.mandatory,
+                    properties=_properties(message),
+                    mandatory=message.mandatory,
                     wait=False,
                 )
             except aiormq.exceptions.PublishError as error:
-                raise Unroutable(f"no queue takes {letter.name} ({key})") from error
-            except RuntimeError as error:  # aiormq's word for a connection that closes under a call
+                raise Unroutable(f"no queue takes {message.name} ({key})") from error
+            except RuntimeError as error:  # aiormq raises it when the connection closes during a call
                 raise ConnectionResetError(str(error)) from error
             except Exception as error:
                 if type(error) is not Exception:
                     raise
-                # And this is its word for a call that it ends without knowing why.
+                # aiormq raises a plain Exception for a call that it aborts without a reason.
                 raise ConnectionResetError("the connection was closed") from error
 
     async def channel(self) -> AbstractRobustChannel:
-        """The open channel; connects when there is none."""
+        """Returns the open channel; connects if there is none."""
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
                 connection = await self._connected()
@@ -77,14 +80,14 @@ class Publisher:
             try:
                 await connection.connect(timeout=5)
             except BaseException:
-                # aio-pika would go on trying for ever, past cancellation, on behalf of somebody who no longer waits.
+                # Otherwise aio-pika keeps connecting in the background, even after a cancellation.
                 await connection.close()
                 raise
             self._connection = connection
         return self._connection
 
     async def count(self, queue: str) -> tuple[int, int]:
-        """Messages that wait in a queue, and its consumers. Raises an AMQP error for a queue that is not there."""
+        """Returns how many messages and consumers a queue has. Raises an AMQP error if there is no such queue."""
         async with asyncio.timeout(CONFIRM_SECONDS):
             async with self._opening:
                 connection = await self._connected()
@@ -95,43 +98,43 @@ class Publisher:
                 return result.message_count or 0, result.consumer_count or 0
 
     async def close(self) -> None:
-        """Never raises: the connection may be gone already."""
+        """Closes the connection, and ignores errors: it may be gone already."""
         if self._connection is not None:
             with contextlib.suppress(OSError, TimeoutError, aiormq.exceptions.AMQPError):
                 await self._connection.close()
 
 
-def encode(letter: OutboxMessage, service: str) -> bytes:
-    """The letter as a CloudEvent."""
+def encode(message: OutboxMessage, service: str) -> bytes:
+    """Returns the message as a CloudEvent in JSON."""
     return msgspec.json.encode(
         Envelope(
             specversion="1.0",
-            id=letter.id,
+            id=message.id,
             source=f"/millrace/{service}",
-            type=letter.name,
-            subject=letter.subject,
-            time=letter.created_at,
-            dataset=letter.dataset,
-            attempt=letter.attempt,
-            data=msgspec.Raw(letter.data),
+            type=message.name,
+            subject=message.subject,
+            time=message.created_at,
+            dataset=message.dataset,
+            attempt=message.attempt,
+            data=msgspec.Raw(message.data),
         )
     )
 
 
-def _properties(letter: OutboxMessage) -> aiormq.spec.Basic.Properties:
+def _properties(message: OutboxMessage) -> aiormq.spec.Basic.Properties:
     return aiormq.spec.Basic.Properties(
         content_type=CONTENT_TYPE,
         delivery_mode=PERSISTENT,
-        message_id=str(letter.id),
-        correlation_id=letter.subject,
-        timestamp=letter.created_at,
-        message_type=letter.name,
+        message_id=str(message.id),
+        correlation_id=message.subject,
+        timestamp=message.created_at,
+        message_type=message.name,
         app_id="millrace",
     )
 
 
-def _address(letter: OutboxMessage) -> tuple[str, str]:
-    """Exchange and routing key; the exchange without a name brings a message to the queue of that key."""
-    if letter.queue:
-        return "", letter.queue
-    return (COMMANDS, letter.name) if letter.command else (EVENTS, f"{letter.name}.{letter.dataset}")
+def _address(message: OutboxMessage) -> tuple[str, str]:
+    """Returns exchange and routing key. The default exchange, "", routes to the queue of that name."""
+    if message.queue:
+        return "", message.queue
+    return (COMMANDS, message.name) if message.command else (EVENTS, f"{message.name}.{message.dataset}")

@@ -1,4 +1,4 @@
-"""Carries the outbox to the broker: woken after each commit, and by a poll for whatever a crash left behind."""
+"""Outbox relay: publishes due messages after each commit, and polls for messages that a crash left behind."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from shared.bus import outbox
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher, Unroutable
 from shared.db import Pool, transaction
-from shared.db.faults import AWAY, BROKEN
+from shared.db.faults import INTERFACE_ERRORS, UNAVAILABLE
 from shared.telemetry import metrics
 
 POLL_SECONDS = 0.5
@@ -19,59 +19,59 @@ log = structlog.get_logger()
 
 
 class Relay:
-    """Runs in every service; any number may run at once, since letters are locked while they are sent."""
+    """Publishes a service's outbox. Several relays may run at once: each locks the messages that it publishes."""
 
     def __init__(self, pool: Pool, publisher: Publisher) -> None:
         self._pool = pool
         self._publisher = publisher
-        self._woken = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Call after a commit that wrote letters."""
-        self._woken.set()
+        """Publishes soon. Call it after a commit that wrote messages."""
+        self._wake.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Runs until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(POLL_SECONDS):
-                    await self._woken.wait()
+                    await self._wake.wait()
             except TimeoutError:
                 pass
-            self._woken.clear()
+            self._wake.clear()
             try:
-                while await self.carry() == BATCH:
+                while await self.publish_batch() == BATCH:
                     pass
-            except (*AWAY, *BROKEN, TimeoutError, aiormq.exceptions.AMQPError) as error:
+            except (*UNAVAILABLE, *INTERFACE_ERRORS, TimeoutError, aiormq.exceptions.AMQPError) as error:
                 log.warning("relay waits", error=repr(error))
                 await asyncio.sleep(1)
 
-    async def carry(self) -> int:
-        """One batch, from the outbox to the broker; returns how many letters were confirmed.
+    async def publish_batch(self) -> int:
+        """Publishes a batch of due messages and returns how many the broker confirmed.
 
-        A crash between confirm and commit sends the batch twice: the inbox of who hears it absorbs that.
+        A crash between confirm and commit publishes the batch twice: the receivers' inboxes deduplicate.
         """
         async with transaction(self._pool) as db:
-            letters = await outbox.select_due(db, BATCH)
-            if not letters:
+            messages = await outbox.select_due(db, BATCH)
+            if not messages:
                 return 0
-            results = await asyncio.gather(*map(self._publisher.publish, letters), return_exceptions=True)
-            outcome = list(zip(letters, results, strict=True))
-            sent = [letter for letter, result in outcome if result is None]
-            lost = [letter for letter, result in outcome if isinstance(result, Unroutable)]
+            results = await asyncio.gather(*map(self._publisher.publish, messages), return_exceptions=True)
+            outcome = list(zip(messages, results, strict=True))
+            sent = [message for message, result in outcome if result is None]
+            unroutable = [message for message, result in outcome if isinstance(result, Unroutable)]
             await outbox.delete_sent(db, sent)
-            if lost:
-                await outbox.postpone(db, lost, seconds=UNROUTABLE_SECONDS)
-        _tell(sent, lost)
+            if unroutable:
+                await outbox.postpone(db, unroutable, seconds=UNROUTABLE_SECONDS)
+        _report(sent, unroutable)
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, Unroutable):
                 raise result
         return len(sent)
 
 
-def _tell(sent: list[OutboxMessage], lost: list[OutboxMessage]) -> None:
-    for letter in sent:
-        metrics.PUBLISHED.labels(letter.name).inc()
-    for letter in lost:
-        metrics.UNROUTABLE.labels(letter.name).inc()
-        log.error("unroutable", message=letter.name, queue=letter.queue, id=str(letter.id))
+def _report(sent: list[OutboxMessage], unroutable: list[OutboxMessage]) -> None:
+    for message in sent:
+        metrics.PUBLISHED.labels(message.name).inc()
+    for message in unroutable:
+        metrics.UNROUTABLE.labels(message.name).inc()
+        log.error("unroutable", message=message.name, queue=message.queue, id=str(message.id))

@@ -1,4 +1,4 @@
-"""Exchanges and queues, declared once from what the services' routes say; services themselves declare nothing."""
+"""Exchanges and queues of the bus, declared from the services' routes before the services start."""
 
 import aio_pika
 from pamqp.common import FieldTable
@@ -10,13 +10,13 @@ COMMANDS = "millrace.commands"
 EVENTS = "millrace.events"
 DEAD = "millrace.dead"
 DELIVERY_LIMIT = 20
-LONGEST_QUEUE = 1_000_000
+MAX_QUEUE_LENGTH = 1_000_000
 
 
-async def declare(url: str, heard: dict[str, tuple[Route, ...]]) -> list[str]:
-    """Makes what is missing for every service's routes and returns the queues' names. Can be run again at any time.
+async def declare(url: str, routes: dict[str, tuple[Route, ...]]) -> list[str]:
+    """Declares the exchanges and the queue of each service's routes; returns the queues' names. Idempotent.
 
-    Raises aio_pika.exceptions.ChannelPreconditionFailed where a queue of that name has other arguments.
+    Raises aio_pika.exceptions.ChannelPreconditionFailed if a queue exists with other arguments.
     """
     connection = await aio_pika.connect(url, timeout=10)
     async with connection:
@@ -24,11 +24,11 @@ async def declare(url: str, heard: dict[str, tuple[Route, ...]]) -> list[str]:
         commands = await channel.declare_exchange(COMMANDS, aio_pika.ExchangeType.DIRECT, durable=True)
         events = await channel.declare_exchange(EVENTS, aio_pika.ExchangeType.TOPIC, durable=True)
         dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
-        graveyard = await channel.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "quorum"})
-        await graveyard.bind(dead)
+        dead_letters = await channel.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "quorum"})
+        await dead_letters.bind(dead)
         names = []
-        for service, routes in heard.items():
-            for route in routes:
+        for service, consumed in routes.items():
+            for route in consumed:
                 queue = await channel.declare_queue(route.queue(service), durable=True, arguments=_arguments())
                 exchange = commands if issubclass(route.message, Command) else events
                 await queue.bind(exchange, routing_key=route.binding)
@@ -37,12 +37,12 @@ async def declare(url: str, heard: dict[str, tuple[Route, ...]]) -> list[str]:
 
 
 def _arguments() -> FieldTable:
-    """At-least-once dead lettering works only with reject-publish; without a length that would mean nothing."""
+    """Returns a queue's arguments. At-least-once dead lettering needs reject-publish, and that a maximum length."""
     return {
         "x-queue-type": "quorum",
         "x-delivery-limit": DELIVERY_LIMIT,
         "x-dead-letter-exchange": DEAD,
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
-        "x-max-length": LONGEST_QUEUE,
+        "x-max-length": MAX_QUEUE_LENGTH,
     }

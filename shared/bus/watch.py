@@ -1,4 +1,4 @@
-"""Keeps an eye on queues and outbox, for those who look at the metrics, and for the service itself."""
+"""Measures queues and outbox, and notices a service that is connected but consumes nothing."""
 
 import asyncio
 
@@ -10,33 +10,33 @@ from shared.bus.topology import DEAD
 from shared.db import Pool
 from shared.telemetry import metrics
 
-EVERY_SECONDS = 5.0
-DEAF_SECONDS = 30.0
+INTERVAL_SECONDS = 5.0
+NO_CONSUMER_SECONDS = 30.0
 log = structlog.get_logger()
 
 
 class NoConsumer(Exception):
-    """A queue of ours has had no consumer for half a minute, though we are connected."""
+    """A queue of the service has had no consumer for half a minute, although the broker is reachable."""
 
 
 async def watch(pool: Pool, publisher: Publisher, queues: list[str]) -> None:
-    """Until cancelled. Raises Deaf: a connection can come back without its consumers (faststream#2758)."""
-    deaf = dict.fromkeys(queues, 0.0)
+    """Runs until cancelled. Raises NoConsumer: a connection can recover without its consumers (faststream#2758)."""
+    seconds_without = dict.fromkeys(queues, 0.0)
     while True:
-        await asyncio.sleep(EVERY_SECONDS)
+        await asyncio.sleep(INTERVAL_SECONDS)
         try:
-            counts = await _look(pool, publisher, queues)
-        except Exception as error:  # noqa: BLE001 - a server is away: its own part reports that
+            counts = await _measure(pool, publisher, queues)
+        except Exception as error:  # noqa: BLE001 - a server is unavailable: relay and consumer report that
             log.debug("watch", error=repr(error))
             continue
         for queue, consumers in counts.items():
-            deaf[queue] = 0.0 if consumers else deaf[queue] + EVERY_SECONDS
-        if max(deaf.values(), default=0.0) >= DEAF_SECONDS:
-            raise NoConsumer(", ".join(queue for queue, seconds in deaf.items() if seconds))
+            seconds_without[queue] = 0.0 if consumers else seconds_without[queue] + INTERVAL_SECONDS
+        if max(seconds_without.values(), default=0.0) >= NO_CONSUMER_SECONDS:
+            raise NoConsumer(", ".join(queue for queue, seconds in seconds_without.items() if seconds))
 
 
-async def _look(pool: Pool, publisher: Publisher, queues: list[str]) -> dict[str, int]:
-    """Sets the gauges and returns the consumers of each queue."""
+async def _measure(pool: Pool, publisher: Publisher, queues: list[str]) -> dict[str, int]:
+    """Sets the gauges and returns the number of consumers of each queue."""
     async with pool.acquire() as db:
         waiting, oldest = await outbox.select_backlog(db)
     metrics.OUTBOX_MESSAGES.set(waiting)

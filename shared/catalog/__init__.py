@@ -1,1 +1,1 @@
-"""What a declaration of a dataset or a report is, and whether it makes sense. Pure: no driver, no clock, no network."""
+"""Declarations of datasets and reports, and their validation. Pure: no driver, no clock, no network."""

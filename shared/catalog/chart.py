@@ -1,4 +1,4 @@
-"""How a report is drawn: which columns are the axis and the series of its chart."""
+"""Chart of a report: which columns are its axis and its series."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,9 +7,9 @@ import msgspec
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The table `[chart]` of a report; whatever it leaves open follows from the columns.
+    """The table `[chart]` of a report. Missing keys are derived from the report's columns.
 
-    `by` is a column of which every value is a series of its own.
+    Each value of the column `by` becomes a series.
     """
 
     kind: Literal["bar", "line"] | None = None
@@ -18,14 +18,14 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     series: tuple[str, ...] = ()
     stacked: bool = False
 
-    def mistakes(self, columns: Sequence[str], numbers: Sequence[str]) -> list[str]:
-        """What is wrong with it for a report of these columns, some of `numbers`, a sentence each."""
-        named = [name for name in (self.x, self.by, *self.series) if name is not None]
-        there = ", ".join(columns)
-        found = [f"chart: {name!r} is not a column; there are {there}" for name in named if name not in columns]
-        wrong = [name for name in self.series if name in columns and name not in numbers]
-        found += [f"chart: {name!r} in `series` is no column of numbers" for name in wrong]
-        found += [f"chart: {name!r} is named twice" for name in sorted(set(named)) if named.count(name) > 1]
+    def find_mistakes(self, columns: Sequence[str], numbers: Sequence[str]) -> list[str]:
+        """Returns a sentence for each mistake, given the report's columns and which of them are numeric."""
+        names = [name for name in (self.x, self.by, *self.series) if name is not None]
+        known = ", ".join(columns)
+        mistakes = [f"chart: {name!r} is not a column; columns: {known}" for name in names if name not in columns]
+        not_numeric = [name for name in self.series if name in columns and name not in numbers]
+        mistakes += [f"chart: {name!r} in `series` is not numeric" for name in not_numeric]
+        mistakes += [f"chart: {name!r} is named twice" for name in sorted(set(names)) if names.count(name) > 1]
         if self.by is not None and len(self.series) != 1:
-            found.append("chart: `by` needs a single column in `series`")
-        return found
+            mistakes.append("chart: `by` needs exactly one column in `series`")
+        return mistakes

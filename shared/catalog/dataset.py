@@ -1,19 +1,18 @@
-"""A dataset: a declared table with what should be searchable and summed up about it."""
+"""Declaration of a dataset: its table, search index, rollups, sources and dictionary."""
 
 from typing import Any, Literal
 
 import msgspec
 
-from shared.catalog.dictionary import Dictionary
 from shared.catalog.rollup import Rollup
-from shared.catalog.source import Source
+from shared.catalog.source import Auth, Source
 
 ROW_KEY = "_id"
-"""The key of a dataset that declares none: its rows are only appended."""
+"""The key column of a dataset without a primary key, to which rows are only appended."""
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A column. A `generated` one is numbered by Postgres and never read from input."""
+    """A column. Postgres numbers a `generated` one, and input must not contain it."""
 
     name: str
     type: str
@@ -30,19 +29,19 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def defaults_to_now(self) -> bool:
-        """Whether a missing value is the moment at which the row comes, and not a constant."""
+        """Whether the default is the time of loading."""
         return self.default == "now" and self.type in ("date", "datetime")
 
 
 class Partition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One table a year, by the year of `field` in UTC."""
+    """Partitions by the year of `field` in UTC."""
 
     field: str
     every: Literal["year"]
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which fields are searched, stemmed in which of Postgres' languages, and how much the words of each weigh."""
+    """Search index: its fields, the language of the stemmer, and the weight of each field."""
 
     fields: tuple[str, ...]
     language: str = "english"
@@ -50,12 +49,24 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def stemmer(self) -> str:
-        """Postgres' dictionary that stems words."""
+        """The name of the text search dictionary that stems words in Postgres."""
         return "simple" if self.language == "simple" else f"{self.language}_stem"
 
-    def makes_the_same_as(self, other: "Search") -> bool:
-        """Whether documents of the one serve the other: weights count when questions are answered."""
+    def has_same_documents(self, other: "Search") -> bool:
+        """Whether both need the same index: weights apply only to queries."""
         return (self.fields, self.language) == (other.fields, other.language)
+
+
+class Dictionary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An outside API with the meaning and pronunciation of the `words` most frequent words of a dataset.
+
+    `url` contains `{word}`.
+    """
+
+    url: str
+    auth: Auth | None = None
+    words: int = 100
+    requests_per_second: float = 5
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -74,14 +85,14 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     dictionary: Dictionary | None = None
 
     def field(self, name: str) -> Field:
-        """Raises KeyError for a field that is not declared."""
+        """Returns a field by name. Raises KeyError."""
         for field in self.fields:
             if field.name == name:
                 return field
         raise KeyError(name)
 
     def source(self, name: str) -> Source:
-        """Raises KeyError for a source that is not declared."""
+        """Returns a source by name. Raises KeyError."""
         for source in self.sources:
             if source.name == name:
                 return source
@@ -89,20 +100,20 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def input_fields(self) -> tuple[Field, ...]:
-        """The fields that a file may bring, in declared order."""
+        """The fields that input may contain, in declared order."""
         return tuple(field for field in self.fields if not field.generated)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns that tell rows apart, declared or ours."""
+        """The key columns: the declared primary key, or ROW_KEY."""
         return self.primary_key or (ROW_KEY,)
 
     @property
     def keyed(self) -> bool:
-        """Whether a row that comes in can be one that is there: it brings its key. Otherwise rows are only added."""
+        """Whether input rows contain their key and so can update existing rows. Otherwise rows are only appended."""
         return bool(self.primary_key) and not any(self.field(name).generated for name in self.primary_key)
 
     @property
-    def has_readers(self) -> bool:
-        """Whether anyone wants to know which rows a chunk changed: search or rollups."""
+    def tracks_changes(self) -> bool:
+        """Whether search or rollups need the rows that a chunk changed."""
         return self.search is not None or bool(self.rollups)

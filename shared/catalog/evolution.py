@@ -1,51 +1,51 @@
-"""Which declaration may follow another one over a table that has rows.
+"""Schema evolution: whether a new declaration may replace the one of an existing table.
 
-What a field demands of values (max_length, minimum, enum, pattern ...) may become looser or stricter: it is asked of
-what comes in, and rows that are there already stay as they are.
+Constraints (max_length, minimum, enum, pattern ...) may become looser or stricter, because they are checked for new
+rows only.
 """
 
 from shared.catalog.dataset import Dataset, Field
 
-STANDING = {
-    "primary_key": "rows are known by it already",
-    "partition_by": "rows are kept by it already",
+FIXED = {
+    "primary_key": "existing rows are identified by it",
+    "partition_by": "existing rows are stored by it",
 }
 
 
-def refusals(old: Dataset, new: Dataset) -> list[str]:
-    """Why the table of the old declaration can't become the one of the new without losing or inventing something.
+def find_conflicts(old: Dataset, new: Dataset) -> list[str]:
+    """Returns a sentence for each change that would lose values of existing rows or need values that they lack.
 
-    A sentence each; empty when it can. Both declarations are without mistakes.
+    Both declarations must be without mistakes.
     """
     before = {field.name: field for field in old.fields}
     after = {field.name for field in new.fields}
-    found = [f"field {name!r} can't be removed: its values would be lost" for name in before if name not in after]
+    conflicts = [f"field {name!r} can't be removed: its values would be lost" for name in before if name not in after]
     for field in new.fields:
-        reason = _changed(before[field.name], field) if field.name in before else _added(field)
-        found += [f"field {field.name!r} {reason}"] if reason else []
-    found += [
-        f"{word} can't change, because {reason}: declare a dataset of another name"
-        for word, reason in STANDING.items()
-        if getattr(old, word) != getattr(new, word)
+        reason = _check_change(before[field.name], field) if field.name in before else _check_addition(field)
+        conflicts += [f"field {field.name!r} {reason}"] if reason else []
+    conflicts += [
+        f"{key} can't change, because {reason}: declare a dataset with another name"
+        for key, reason in FIXED.items()
+        if getattr(old, key) != getattr(new, key)
     ]
-    return found
+    return conflicts
 
 
-def _added(field: Field) -> str:
+def _check_addition(field: Field) -> str:
     if field.generated:
-        return "can't be added as generated: rows without a number are there already"
+        return "can't be added as generated: existing rows have no number"
     if field.required and field.default is None:
-        return "can't be added as required without a default: rows without it are there already"
+        return "can't be added as required without a default: existing rows lack it"
     if field.required and field.defaults_to_now:
-        return "can't be added as required with the default 'now': the rows that are there already came earlier"
+        return "can't be added as required with the default 'now': existing rows were loaded earlier"
     return ""
 
 
-def _changed(old: Field, new: Field) -> str:
+def _check_change(old: Field, new: Field) -> str:
     if new.type != old.type:
         return f"can't become {new.type}: its values are {old.type}"
     if new.generated != old.generated:
-        return f"can't {'become' if new.generated else 'cease to be'} generated: its rows have other numbers already"
+        return f"can't {'become' if new.generated else 'stop being'} generated: existing rows have other numbers"
     if new.required and not old.required:
-        return "can't become required: rows without it may be there already"
+        return "can't become required: existing rows may lack it"
     return ""

@@ -1,4 +1,4 @@
-"""The declarations of datasets in a catalog folder: `datasets/*.toml`, each named like what it declares."""
+"""Reads declarations of datasets from the files `datasets/<name>.toml` of a catalog folder, or from JSON."""
 
 import tomllib
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from shared.catalog.dataset import Dataset
-from shared.catalog.mistakes import mistakes
+from shared.catalog.dataset_mistakes import find_mistakes
 from shared.catalog.report import Report
-from shared.catalog.shape import Mistake, misfits
+from shared.catalog.shape import Mistake, check_shape
 
 Declaration = TypeVar("Declaration", Dataset, Report)
 
 
 class BadDeclaration(Exception):
-    """A declaration, or the catalog, can't be used: one line for each mistake, with its file if it is from one."""
+    """A declaration is invalid: one line for each mistake, with its file if there is one."""
 
     def __init__(self, text: str, mistakes: Sequence[Mistake] = ()) -> None:
         super().__init__(text)
@@ -24,44 +24,42 @@ class BadDeclaration(Exception):
 
 
 def read_datasets(catalog: Path) -> tuple[Dataset, ...]:
-    """All datasets, by name. Raises BadDeclaration with every mistake of every file."""
-    declarations: list[Dataset] = []
-    wrong: list[str] = []
+    """Returns all datasets, sorted by name. Raises BadDeclaration with every mistake of every file."""
+    datasets: list[Dataset] = []
+    errors: list[str] = []
     for path in sorted((catalog / "datasets").glob("*.toml")):
         try:
-            declarations.append(to_dataset(path.stem, tomllib.loads(path.read_text())))
+            datasets.append(to_dataset(path.stem, tomllib.loads(path.read_text())))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, BadDeclaration) as error:
-            wrong += [f"{path}: {line}" for line in str(error).splitlines()]
-    if wrong:
-        raise BadDeclaration("\n".join(wrong))
-    return tuple(declarations)
+            errors += [f"{path}: {line}" for line in str(error).splitlines()]
+    if errors:
+        raise BadDeclaration("\n".join(errors))
+    return tuple(datasets)
 
 
 def to_dataset(name: str, declaration: Any) -> Dataset:
-    """The dataset that a declaration without its name describes. Raises BadDeclaration with every mistake."""
+    """Converts and validates a declaration of a dataset. Raises BadDeclaration with every mistake."""
     dataset = convert(name, declaration, Dataset)
-    if found := mistakes(dataset):
-        raise _bad(found)
+    if mistakes := find_mistakes(dataset):
+        raise _to_error(mistakes)
     return dataset
 
 
 def convert(name: str, declaration: Any, kind: type[Declaration]) -> Declaration:
-    """Of the right shape; what it means is not looked at. Raises BadDeclaration with every mistake."""
+    """Converts a declaration after checking its keys and value types only. Raises BadDeclaration with every mistake."""
     if not isinstance(declaration, dict):
-        raise _bad([Mistake("#", "a declaration is an object of keys and values")])
+        raise _to_error([Mistake("#", "a declaration must be an object of keys and values")])
     if "name" in declaration:
-        raise _bad(
-            [Mistake("#/name", "a declaration does not name itself: its file does, or the address it is put to")]
-        )
-    # TOML has dates of its own; JSON, which the declaration is kept in, has not.
+        raise _to_error([Mistake("#/name", "remove the key: the name comes from the file name or the URL")])
+    # The declaration is stored as JSON, which lacks TOML's dates.
     value = msgspec.to_builtins({**declaration, "name": name})
-    if found := list(misfits(value, kind)):
-        raise _bad(found)
+    if mistakes := list(check_shape(value, kind)):
+        raise _to_error(mistakes)
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise _bad([Mistake("#", str(error))]) from error
+        raise _to_error([Mistake("#", str(error))]) from error
 
 
-def _bad(found: Sequence[Mistake]) -> BadDeclaration:
-    return BadDeclaration("\n".join(mistake.detail for mistake in found), found)
+def _to_error(mistakes: Sequence[Mistake]) -> BadDeclaration:
+    return BadDeclaration("\n".join(mistake.detail for mistake in mistakes), mistakes)

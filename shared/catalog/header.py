@@ -1,4 +1,4 @@
-"""Whether the first record of a file fits the dataset: the header line of CSV, or the keys of a JSON object."""
+"""Detects the dialect of a file from its first record: the header of CSV, or the keys of a JSON object."""
 
 import json
 import re
@@ -14,16 +14,16 @@ from shared.catalog.dataset import Dataset, Field
 from shared.contracts.parts import Dialect
 
 WINDOW = 64 << 10
-"""Bytes in which the first record must end."""
+"""Bytes within which the first record must end."""
 BOM = b"\xef\xbb\xbf"
 BLANKS = b" \t\r\n"
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
-"""The usual ones, by the names that may be said for them."""
-SHOWN = 60
+"""Names of the usual delimiters, as the parameter `delimiter` accepts them."""
+LONGEST_EXCERPT = 60
 
 
 class ColumnError(msgspec.Struct, frozen=True):
-    """What is wrong with one column of the header."""
+    """An error in one column of the header."""
 
     code: str
     column: str
@@ -31,7 +31,7 @@ class ColumnError(msgspec.Struct, frozen=True):
 
 
 class HeaderMismatch(Exception):
-    """The file can't be read as rows of the dataset."""
+    """The first record does not match the dataset."""
 
     def __init__(
         self, detail: str, *, hint: str, code: str = "header_mismatch", errors: Sequence[ColumnError] = ()
@@ -43,7 +43,7 @@ class HeaderMismatch(Exception):
         self.errors = list(errors)
 
 
-def read(
+def detect_csv(
     start: bytes,
     dataset: Dataset,
     *,
@@ -51,82 +51,82 @@ def read(
     quote: str = '"',
     header: Literal["auto", "present", "absent"],
 ) -> Dialect:
-    """How to read the CSV file that begins with `start`: all of it, or at least its first WINDOW bytes.
+    """Returns the dialect of the CSV file that begins with `start`, which has WINDOW bytes or is the whole file.
 
     Raises HeaderMismatch with code `header_mismatch`, `empty_file`, `bad_delimiter` or `bad_quote`.
     """
     if len(quote) != 1 or not quote.isascii() or quote in "\r\n\0":
-        detail = f"{quote!r} can't stand around cells."
+        detail = f"{quote!r} can't be the quote."
         raise HeaderMismatch(detail, code="bad_quote", hint="Use one ASCII character, like \" or '.")
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in f"{quote}\r\n\0":
-        detail = f"{delimiter!r} can't separate cells."
+        detail = f"{delimiter!r} can't be the delimiter."
         raise HeaderMismatch(detail, code="bad_delimiter", hint="Use one ASCII character, like , or ; or a tab.")
     cells = _first_record(start, delimiter, quote)
     names = [_name(cell) for cell in cells]
     declared = [field.name for field in dataset.fields]
     if header == "present" or (header == "auto" and any(name in declared for name in names)):
-        if errors := _misfits(cells, names, dataset):
-            detail = f"The header line doesn't fit the dataset {dataset.name}; look at the columns {_listed(errors)}."
-            hint = _other_delimiter(cells, delimiter) or "If the first line is data and no header, say header=absent."
+        if errors := _check_columns(cells, names, dataset):
+            detail = f"The header does not match the dataset {dataset.name}; check the columns {_list_columns(errors)}."
+            hint = _other_delimiter(cells, delimiter) or "If the first line is a row, use header=absent."
             raise HeaderMismatch(detail, hint=hint, errors=errors)
         return Dialect(columns=tuple(names), header=True, delimiter=delimiter, quote=quote)
     fields = dataset.input_fields
     if len(cells) != len(fields):
-        raise _no_header(cells, dataset, delimiter, header)
+        raise _no_header_error(cells, dataset, delimiter, header)
     if header == "auto" and not any(_parses(cell, field) for cell, field in zip(cells, fields, strict=True)):
-        raise _no_header(cells, dataset, delimiter, header)
+        raise _no_header_error(cells, dataset, delimiter, header)
     columns = tuple(field.name for field in fields)
     return Dialect(columns=columns, header=False, delimiter=delimiter, quote=quote)
 
 
-def read_json(start: bytes, dataset: Dataset, format: Literal["ndjson", "json"]) -> Dialect:  # noqa: A002
-    """The same for lines of JSON objects, or for one JSON array of them. What rows lack is not judged here.
+def detect_json(start: bytes, dataset: Dataset, format: Literal["ndjson", "json"]) -> Dialect:  # noqa: A002
+    """Returns the dialect of a file of JSON lines, or of one JSON array. Missing fields are not checked.
 
     Raises HeaderMismatch with code `header_mismatch`, `empty_file` or `not_json`.
     """
     data = start.removeprefix(BOM).lstrip(BLANKS)
     if not data and len(start) >= WINDOW:
-        detail = f"There are only blanks in the first {WINDOW} bytes."
-        raise HeaderMismatch(detail, code="not_json", hint="Remove the blanks at the beginning.")
+        detail = f"The first {WINDOW} bytes contain only whitespace."
+        raise HeaderMismatch(detail, code="not_json", hint="Remove the whitespace at the beginning.")
     if not data:
         raise HeaderMismatch("The file has no rows.", code="empty_file", hint="Send at least one JSON object.")
     keys = (_keys_of_line if format == "ndjson" else _keys_of_element)(data, len(start) < WINDOW)
     fields = {field.name: field for field in dataset.fields}
     names = [key for key in keys if not key.startswith("_")]
-    errors = [_generated(name) for name in names if name in fields and fields[name].generated]
-    errors += [_unknown(name, place, dataset) for place, name in enumerate(names) if name not in fields]
+    errors = [_generated_error(name) for name in names if name in fields and fields[name].generated]
+    errors += [_unknown_error(name, position, dataset) for position, name in enumerate(names) if name not in fields]
     if errors:
-        detail = f"The first row doesn't fit the dataset {dataset.name}; look at {_listed(errors)}."
-        hint = "Send only declared fields; keys that begin with _ are passed over."
+        detail = f"The first row does not match the dataset {dataset.name}; check {_list_columns(errors)}."
+        hint = "Send only declared fields; keys that begin with _ are ignored."
         raise HeaderMismatch(detail, hint=hint, errors=errors)
     columns = tuple(field.name for field in dataset.input_fields)
     return Dialect(columns=columns, header=False, format=format)
 
 
 def _keys_of_line(data: bytes, whole: bool) -> list[str]:  # noqa: FBT001
-    """Of the first line that is an object: a torn one may stand before it."""
+    """Returns the keys of the first line that is an object: an invalid one may precede it."""
     lines = data.split(b"\n")
     for line in lines if whole else lines[:-1]:
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return list(msgspec.json.decode(line, type=dict[str, msgspec.Raw]))
     if len(lines) == 1 and not whole and data.startswith(b"{"):
-        return []  # A long row; it will be read, or refused, as one.
+        return []  # a long row, which the ingestor checks
     hint = "Send one JSON object on each line."
     if data.startswith(b"["):
         hint = "It seems to be one JSON array: send it as application/json."
-    detail = f"No line is a JSON object: {_shown(data)}"
+    detail = f"No line is a JSON object: {_excerpt(data)}"
     raise HeaderMismatch(detail, code="not_json", hint=hint)
 
 
 def _keys_of_element(data: bytes, whole: bool) -> list[str]:  # noqa: FBT001
-    """Of the array's first element; none if that is longer than the window."""
+    """Returns the keys of the array's first element; none if the element is longer than the window."""
     if not data.startswith(b"["):
         hint = "Send one JSON array of objects."
         if rows := re.match(rb'\{(?:[^\[\]{}]|\{[^{}]*\})*?"([^"\\]*)"\s*:\s*\[\s*\{', data):
-            hint = f"The rows seem to be those of {rows[1].decode(errors='replace')!r}: send that array alone."
+            hint = f"The rows seem to be in {rows[1].decode(errors='replace')!r}: send only that array."
         elif data.startswith(b"{"):
             hint = "If each line is a JSON object, send the file as application/x-ndjson."
-        raise HeaderMismatch(f"The file is no JSON array: {_shown(data)}", code="not_json", hint=hint)
+        raise HeaderMismatch(f"The file is not a JSON array: {_excerpt(data)}", code="not_json", hint=hint)
     element = data[1:].lstrip(BLANKS).decode(errors="ignore")
     if element.startswith("]"):
         return []
@@ -135,45 +135,45 @@ def _keys_of_element(data: bytes, whole: bool) -> list[str]:  # noqa: FBT001
     except (ValueError, RecursionError):
         first = {} if element.startswith("{") and not whole else None
     if not isinstance(first, dict):
-        detail = f"The array doesn't begin with a JSON object: {_shown(data)}"
+        detail = f"The array does not begin with a JSON object: {_excerpt(data)}"
         raise HeaderMismatch(detail, code="not_json", hint="Send one JSON array of objects.")
     return list(first)
 
 
-def _shown(data: bytes) -> str:
-    return data.split(b"\n", 1)[0].decode(errors="replace").strip()[:SHOWN]
+def _excerpt(data: bytes) -> str:
+    return data.split(b"\n", 1)[0].decode(errors="replace").strip()[:LONGEST_EXCERPT]
 
 
-def _listed(errors: list[ColumnError]) -> str:
+def _list_columns(errors: list[ColumnError]) -> str:
     return ", ".join(error.column for error in errors)
 
 
 def _first_record(start: bytes, delimiter: str, quote: str) -> list[str]:
-    """Its cells, unquoted."""
+    """Returns the unquoted cells of the first record."""
     data = re.sub(rb"\A(?:\r?\n)+", b"", start.removeprefix(BOM))
-    cut_off = len(start) >= WINDOW
+    truncated = len(start) >= WINDOW
     if not data.strip(BLANKS):
-        if not cut_off:
+        if not truncated:
             detail = "The file has no rows."
             raise HeaderMismatch(detail, code="empty_file", hint="Send at least one line of cells.")
-        detail = f"There are only blank lines in the first {WINDOW} bytes."
+        detail = f"The first {WINDOW} bytes contain only blank lines."
         raise HeaderMismatch(detail, hint="Remove the blank lines at the beginning.")
-    mark, around = re.escape(delimiter), re.escape(quote)
-    cell = rf"(?:{around}(?:[^{around}]++|{around * 2})*+{around}|[^{mark}{around}\n]*+)"
-    record = re.match(rf"{cell}(?:{mark}{cell})*+(?:\r?(\n)|\r?\Z)".encode(), data)
-    if cut_off and (b"\n" not in data or (record and not record[1])):
-        detail = f"The first record doesn't end within {WINDOW} bytes."
+    separator, mark = re.escape(delimiter), re.escape(quote)
+    cell = rf"(?:{mark}(?:[^{mark}]++|{mark * 2})*+{mark}|[^{separator}{mark}\n]*+)"
+    record = re.match(rf"{cell}(?:{separator}{cell})*+(?:\r?(\n)|\r?\Z)".encode(), data)
+    if truncated and (b"\n" not in data or (record and not record[1])):
+        detail = f"The first record does not end within {WINDOW} bytes."
         raise HeaderMismatch(detail, hint="Check that lines end with a newline and that quotes are closed.")
     if record is None:
-        detail = f"The quotes of the first record are wrong: {_shown(data)}"
-        hint = f"Put quotes around a whole cell only, and write a {quote} in it as {quote * 2}."
+        detail = f"The quotes of the first record are wrong: {_excerpt(data)}"
+        hint = f"Quote whole cells only, and write a {quote} in it as {quote * 2}."
         raise HeaderMismatch(detail, hint=hint)
     try:
         text = record[0].removesuffix(b"\n").removesuffix(b"\r").decode()
     except UnicodeDecodeError:
-        detail = "The first record is no text in UTF-8."
-        raise HeaderMismatch(detail, hint="Save it as UTF-8, or say what it is, as encoding=latin-1.") from None
-    return [_unquoted(cell, quote) for cell in re.findall(rf"(?:^|{mark})({cell})", text)]
+        detail = "The first record is not valid UTF-8."
+        raise HeaderMismatch(detail, hint="Save it as UTF-8, or name its encoding, like encoding=latin-1.") from None
+    return [_unquoted(cell, quote) for cell in re.findall(rf"(?:^|{separator})({cell})", text)]
 
 
 def _unquoted(cell: str, quote: str) -> str:
@@ -181,20 +181,20 @@ def _unquoted(cell: str, quote: str) -> str:
 
 
 def _name(cell: str) -> str:
-    """`First Name` and `first-name` are the column `first_name`."""
+    """Returns the column name: `first_name` for `First Name` and `first-name`."""
     return re.sub(r"[\s-]+", "_", cell.strip().lower())
 
 
-def _misfits(cells: list[str], names: list[str], dataset: Dataset) -> list[ColumnError]:
+def _check_columns(cells: list[str], names: list[str], dataset: Dataset) -> list[ColumnError]:
     declared = {field.name: field for field in dataset.fields}
     errors = []
     for position, (cell, name) in enumerate(zip(cells, names, strict=True)):
         if name.startswith("_"):
             continue
         if name not in declared:
-            errors.append(_unknown(cell.strip(), position, dataset))
+            errors.append(_unknown_error(cell.strip(), position, dataset))
         elif declared[name].generated:
-            errors.append(_generated(name))
+            errors.append(_generated_error(name))
         elif name in names[:position]:
             errors.append(ColumnError("duplicate_column", name, f"The column {name!r} occurs more than once."))
     errors += [
@@ -207,37 +207,37 @@ def _misfits(cells: list[str], names: list[str], dataset: Dataset) -> list[Colum
     return errors
 
 
-def _generated(name: str) -> ColumnError:
-    return ColumnError("generated_column", name, f"Postgres numbers {name!r}, so a file must not bring it.")
+def _generated_error(name: str) -> ColumnError:
+    return ColumnError("generated_column", name, f"Postgres generates {name!r}, so input must not contain it.")
 
 
-def _unknown(cell: str, position: int, dataset: Dataset) -> ColumnError:
+def _unknown_error(cell: str, position: int, dataset: Dataset) -> ColumnError:
     if not cell:
         return ColumnError("unknown_column", cell, f"Column {position + 1} has no name.")
     near = get_close_matches(_name(cell), [field.name for field in dataset.input_fields], 1)
-    question = f"; did you mean {near[0]!r}?" if near else "."
-    return ColumnError("unknown_column", cell, f"{cell[:SHOWN]!r} is not a field{question}")
+    suggestion = f"; did you mean {near[0]!r}?" if near else "."
+    return ColumnError("unknown_column", cell, f"{cell[:LONGEST_EXCERPT]!r} is not a field{suggestion}")
 
 
-def _no_header(cells: list[str], dataset: Dataset, delimiter: str, header: str) -> HeaderMismatch:
+def _no_header_error(cells: list[str], dataset: Dataset, delimiter: str, header: str) -> HeaderMismatch:
     fields = dataset.input_fields
-    found = ", ".join(cell[:SHOWN] for cell in cells)
+    actual = ", ".join(cell[:LONGEST_EXCERPT] for cell in cells)
     expected = ", ".join(field.name for field in fields)
     if header == "absent" or len(cells) != len(fields):
-        detail = f"The first line has {len(cells)} columns ({found}), without a header {len(fields)} are expected"
+        detail = f"The first line has {len(cells)} columns ({actual}); a file without a header needs {len(fields)}"
     else:
-        detail = f"The first line ({found}) neither names fields nor looks like a row: expected are"
-    hint = "Say header=present if the first line names the columns; a file without a header must bring all of them."
+        detail = f"The first line ({actual}) is neither a header nor a row; expected columns:"
+    hint = "Use header=present if the first line is a header; a file without a header must have all columns."
     if len(cells) == len(fields):
-        hint = "Say header=present if the first line names the columns, header=absent if it is a row."
+        hint = "Use header=present if the first line is a header, header=absent if it is a row."
     return HeaderMismatch(f"{detail} ({expected}).", hint=_other_delimiter(cells, delimiter) or hint)
 
 
 def _other_delimiter(cells: list[str], delimiter: str) -> str:
-    """A hint if the line seems to be separated by something else."""
+    """Returns a hint if the line seems to have another delimiter."""
     for name, other in DELIMITERS.items():
         if len(cells) == 1 and other != delimiter and other in cells[0]:
-            return f"The cells seem to be separated by {other!r}: say delimiter={name}."
+            return f"The delimiter seems to be {other!r}: use delimiter={name}."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The part of JSONPath that declarations need: `$`, `a.b`, `['a.b']`, `a[0]`, `a[*].b`."""
+"""Subset of JSONPath: `$`, `a.b`, `['a.b']`, `a[0]`, `a[*].b`."""
 
 import re
 from collections.abc import Iterator
@@ -9,40 +9,39 @@ STEP = re.compile(r"\.?(?P<name>[^.\[\]'\s]+)|\[(?P<index>[0-9]+)\]|\[(?P<each>\
 
 
 class BadPath(ValueError):
-    """The text is no path."""
+    """The text is not a valid path."""
 
 
 @lru_cache(maxsize=1024)
-def steps(path: str) -> tuple[str | int | None, ...]:
-    """Keys and indexes from the document inwards; None stands for each. Raises BadPath."""
-    found: list[str | int | None] = []
-    place = 1 if path.startswith("$") else 0
-    while place < len(path):
-        match = STEP.match(path, place)
-        if match is None or (match["name"] and (match[0][0] == ".") != (place > 0)):
-            raise BadPath(f"{path!r} is no path; write it like data.items, items[0].id or items[*].id")
-        found.append(int(match["index"]) if match["index"] else match["name"] or match["quoted"])
-        place = match.end()
+def parse(path: str) -> tuple[str | int | None, ...]:
+    """Returns the keys and indexes of a path; None stands for `[*]`. Raises BadPath."""
+    steps: list[str | int | None] = []
+    offset = 1 if path.startswith("$") else 0
+    while offset < len(path):
+        match = STEP.match(path, offset)
+        if match is None or (match["name"] and (match[0][0] == ".") != (offset > 0)):
+            raise BadPath(f"{path!r} is not a path; write it like data.items, items[0].id or items[*].id")
+        steps.append(int(match["index"]) if match["index"] else match["name"] or match["quoted"])
+        offset = match.end()
     if not path:
         raise BadPath("a path can't be empty; $ is the whole document")
-    return tuple(found)
+    return tuple(steps)
 
 
 def find(document: Any, path: str) -> list[Any]:
-    """Everything that the path leads to, in the order of the document; nothing where it leads nowhere."""
-    found = [document]
-    for step in steps(path):
-        found = [inner for value in found for inner in _within(value, step)]
-    return found
+    """Returns all matches in document order."""
+    matches = [document]
+    for step in parse(path):
+        matches = [child for value in matches for child in _children(value, step)]
+    return matches
 
 
 def first(document: Any, path: str) -> Any:
-    """What the path leads to, or None."""
-    found = find(document, path)
-    return found[0] if found else None
+    """Returns the first match, or None."""
+    return next(iter(find(document, path)), None)
 
 
-def _within(value: Any, step: str | int | None) -> Iterator[Any]:
+def _children(value: Any, step: str | int | None) -> Iterator[Any]:
     match step:
         case None if isinstance(value, list):
             yield from value

@@ -1,4 +1,4 @@
-"""A report: SQL over rollups and datasets, with typed parameters."""
+"""Declaration of a report: SQL over rollups and datasets, with typed parameters."""
 
 import datetime as dt
 import re
@@ -13,7 +13,7 @@ from shared.catalog.shape import Mistake
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}\Z")
 RESERVED = ("format", "min_version")
-"""Parameters that every report has."""
+"""Query parameters of every report."""
 MOST_ROWS = 100_000
 MOST_SECONDS = 60
 TOKEN = re.compile(
@@ -24,7 +24,7 @@ TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-"""Texts, quoted names and comments of SQL, in which nothing is meant, and what is looked for outside of them."""
+"""String literals, quoted names and comments of SQL, and the parameters and semicolons outside of them."""
 Value = bool | int | float | str
 Kind = Literal["integer", "number", "string", "date", "boolean"]
 READERS: dict[Kind, Callable[[str], Any]] = {
@@ -45,7 +45,7 @@ BOUNDED = ("integer", "number", "date")
 
 
 class BadValue(ValueError):
-    """The text is no value that the parameter takes; `code` says in which way."""
+    """The text is not a valid value of the parameter. `code` is `type`, `enum` or `range`."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -53,7 +53,7 @@ class BadValue(ValueError):
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A value the caller gives in the query string; one with a `default` may be left out."""
+    """A query parameter of a report. One with a `default` is optional."""
 
     name: str
     type: Kind
@@ -63,51 +63,53 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     enum: tuple[Value, ...] = ()
     description: str = ""
 
-    def read(self, text: str) -> Any:
-        """The value that Postgres is given. Raises BadValue."""
-        value = self._typed(text)
-        if self.enum and value not in [self._typed(_text(one)) for one in self.enum]:
-            known = ", ".join(map(_text, self.enum))
-            raise BadValue("enum", f"{self.name} must be one of {known}, not {text!r}.")
-        least, most = (None if one is None else self._typed(_text(one)) for one in (self.minimum, self.maximum))
+    def parse(self, text: str) -> Any:
+        """Converts and checks a value. Raises BadValue."""
+        value = self._convert(text)
+        if self.enum and value not in [self._convert(_to_text(choice)) for choice in self.enum]:
+            choices = ", ".join(map(_to_text, self.enum))
+            raise BadValue("enum", f"{self.name} must be one of {choices}, not {text!r}.")
+        bounds = (self.minimum, self.maximum)
+        least, most = (None if bound is None else self._convert(_to_text(bound)) for bound in bounds)
         if (least is not None and value < least) or (most is not None and value > most):
-            ends = [f"from {_text(self.minimum)}"] if self.minimum is not None else []
-            ends += [f"to {_text(self.maximum)}"] if self.maximum is not None else []
-            raise BadValue("range", f"{self.name} must be {' '.join(ends)}, not {text}.")
+            limits = [f"from {_to_text(self.minimum)}"] if self.minimum is not None else []
+            limits += [f"to {_to_text(self.maximum)}"] if self.maximum is not None else []
+            raise BadValue("range", f"{self.name} must be {' '.join(limits)}, not {text}.")
         return value
 
-    def standing(self) -> Any:
-        """The value if none is given."""
-        return self.read(_text(self.default))
+    def parse_default(self) -> Any:
+        """Returns the default value. Raises BadValue."""
+        return self.parse(_to_text(self.default))
 
-    def told(self) -> str:
-        """`year=2021`, `year (integer)`: how people are told of it."""
-        return f"{self.name} ({self.type}{'' if self.default is None else f', {_text(self.default)}'})"
+    def describe(self) -> str:
+        """Returns the parameter as hints list it, like `year (integer)` or `top (integer, 10)`."""
+        return f"{self.name} ({self.type}{'' if self.default is None else f', {_to_text(self.default)}'})"
 
-    def mistakes(self) -> Iterator[tuple[str, str]]:
-        """The key that is wrong, and a sentence about it."""
-        about = f"parameter {self.name!r}"
+    def find_mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yields the key of each mistake and a sentence about it."""
+        label = f"parameter {self.name!r}"
         if not NAME.match(self.name):
-            yield "name", f"{about} is no name: use a-z, 0-9 and _, beginning with a letter"
+            yield "name", f"{label} is not a name: use a-z, 0-9 and _, beginning with a letter"
         if self.name in RESERVED:
-            yield "name", f"{about} has a name that every report uses for something else: {', '.join(RESERVED)}"
-        wrong = False
-        for key in ("minimum", "maximum", "enum"):
-            given = getattr(self, key)
-            for one in given if isinstance(given, tuple) else () if given is None else (given,):
-                if not literals.holds(self.type, _text(one)):
-                    wrong = True
-                    yield key, f"{about}: {key} {_text(one)!r} is no {self.type}"
-            if given is not None and key != "enum" and self.type not in BOUNDED:
-                wrong = True
-                yield key, f"{about} is a {self.type}, which has no {key}"
-        if self.default is not None and not wrong:
+            yield "name", f"{label} has a reserved name: every report has {' and '.join(RESERVED)}"
+        mistakes = [*self._find_bound_mistakes(label)]
+        yield from mistakes
+        if self.default is not None and not mistakes:
             try:
-                self.standing()
+                self.parse_default()
             except BadValue as error:
-                yield "default", f"{about}: the default is none of its values: {error}"
+                yield "default", f"{label}: invalid default: {error}"
 
-    def _typed(self, text: str) -> Any:
+    def _find_bound_mistakes(self, label: str) -> Iterator[tuple[str, str]]:
+        for key in ("minimum", "maximum", "enum"):
+            declared = getattr(self, key)
+            for value in declared if isinstance(declared, tuple) else () if declared is None else (declared,):
+                if not literals.holds(self.type, _to_text(value)):
+                    yield key, f"{label}: {key} {_to_text(value)!r} is no {self.type}"
+            if declared is not None and key != "enum" and self.type not in BOUNDED:
+                yield key, f"{label} is a {self.type}, which has no {key}"
+
+    def _convert(self, text: str) -> Any:
         plain = text if self.type == "string" else text.strip(" ")
         if not literals.holds(self.type, plain) or any("\ud800" <= char <= "\udfff" for char in plain):
             raise BadValue("type", f"{self.name} must be {ALIKE[self.type]}, not {text!r}.")
@@ -115,21 +117,24 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Statement(NamedTuple):
-    """SQL as Postgres gets it. `places`: from which of its characters on it follows which ones of the declaration."""
+    """SQL with numbered parameters.
+
+    `offsets` pairs offsets in `text` with offsets in the declared SQL, from which on both are the same.
+    """
 
     text: str
-    places: tuple[tuple[int, int], ...]
+    offsets: tuple[tuple[int, int], ...]
 
-    def place(self, offset: int) -> int | None:
-        """Where in the declared SQL the character stands; None for what is ours."""
-        before = [(ours, theirs) for ours, theirs in self.places if ours <= offset]
+    def to_declared_offset(self, offset: int) -> int | None:
+        """Converts an offset in `text` to one in the declared SQL; None if the text there is generated."""
+        before = [(own, declared) for own, declared in self.offsets if own <= offset]
         return before[-1][1] + offset - before[-1][0] if before else None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A declaration, as in `catalog/reports/<name>.toml`. `:name` in the SQL is the parameter of that name.
 
-    `timeout` in seconds.
+    `timeout` is in seconds.
     """
 
     name: str
@@ -142,55 +147,59 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     chart: Chart | None = None
     sql: str
 
-    def statement(self) -> Statement:
-        """With Postgres' numbered parameters, in declared order; one row more than the limit, which tells of others."""
-        numbers = {one.name: f"${n}::{kinds.sql(one.type)}" for n, one in enumerate(self.parameters, 1)}
+    def build_statement(self) -> Statement:
+        """Returns the SQL for Postgres, with a limit of one row more than `row_limit`, which shows truncation."""
+        parameters = enumerate(self.parameters, 1)
+        numbers = {parameter.name: f"${number}::{kinds.sql(parameter.type)}" for number, parameter in parameters}
         text = "SELECT * FROM (\n"
-        places = [(len(text), 0)]
+        offsets = [(len(text), 0)]
         end = 0
-        for match in _parameters(self.sql):
+        for match in _find_parameters(self.sql):
             text += self.sql[end : match.start()] + numbers[match["parameter"]]
             end = match.end()
-            places.append((len(text), end))
+            offsets.append((len(text), end))
         text += self.sql[end:]
-        return Statement(f"{text}\n) report LIMIT {self.row_limit + 1}", tuple(places))
+        return Statement(f"{text}\n) report LIMIT {self.row_limit + 1}", tuple(offsets))
 
-    def mistakes(self) -> list[Mistake]:
-        """All that can be seen without a database; of the SQL, the pointer tells the character: `#/sql/12`."""
-        found = [] if NAME.match(self.name) else [Mistake("#", f"the file's name {self.name!r} is no name of a report")]
+    def find_mistakes(self) -> list[Mistake]:
+        """Returns all mistakes that can be found without a database. `#/sql/12` is an offset in the SQL."""
+        mistakes = []
+        if not NAME.match(self.name):
+            detail = f"the file name {self.name!r} is not a name: use a-z, 0-9 and _, beginning with a letter"
+            mistakes.append(Mistake("#", detail))
         names = [parameter.name for parameter in self.parameters]
         for number, parameter in enumerate(self.parameters):
             pointer = f"#/parameters/{number}"
-            found += [Mistake(f"{pointer}/{key}", detail) for key, detail in parameter.mistakes()]
+            mistakes += [Mistake(f"{pointer}/{key}", detail) for key, detail in parameter.find_mistakes()]
             if parameter.name in names[:number]:
-                found.append(Mistake(pointer, f"parameter {parameter.name!r} is declared twice"))
+                mistakes.append(Mistake(pointer, f"parameter {parameter.name!r} is declared twice"))
         if not self.datasets:
-            found.append(Mistake("#/datasets", "datasets must name those that the SQL reads"))
-        found += [
+            mistakes.append(Mistake("#/datasets", "datasets is empty: name those that the SQL reads"))
+        mistakes += [
             Mistake("#/datasets", f"datasets names {name!r} more than once")
             for number, name in enumerate(self.datasets)
             if name in self.datasets[:number]
         ]
-        used = {match["parameter"]: match.start() for match in reversed(list(_parameters(self.sql)))}
-        found += [
-            Mistake(f"#/sql/{place}", f"the SQL uses :{name}, which is not a parameter")
-            for name, place in used.items()
+        used = {match["parameter"]: match.start() for match in reversed(list(_find_parameters(self.sql)))}
+        mistakes += [
+            Mistake(f"#/sql/{offset}", f"the SQL uses :{name}, which is not a parameter")
+            for name, offset in used.items()
             if name not in names
         ]
-        found += [
+        mistakes += [
             Mistake(f"#/parameters/{number}", f"parameter {name!r} is not used by the SQL")
             for number, name in enumerate(names)
             if name not in used
         ]
         for match in TOKEN.finditer(self.sql):
             if match["semicolon"]:
-                found.append(Mistake(f"#/sql/{match.start()}", "the SQL must be one statement without a semicolon"))
-        return found
+                mistakes.append(Mistake(f"#/sql/{match.start()}", "the SQL must be one statement without a semicolon"))
+        return mistakes
 
 
-def _parameters(sql: str) -> list[re.Match[str]]:
+def _find_parameters(sql: str) -> list[re.Match[str]]:
     return [match for match in TOKEN.finditer(sql) if match["parameter"]]
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)

@@ -1,9 +1,8 @@
-"""When a source is to be pulled by itself: a cron expression in the time of a place.
+"""Schedule of a source: a cron expression in a time zone.
 
-Clocks that are put forward or back are met as Debian's cron meets them. A schedule that names minutes and hours runs
-once for each: where the clock skips one, as soon as the skip is over; where the clock shows one twice, the first time.
-One whose minute or hour begins with `*` goes by what the clock really shows: it has no tick in an hour that is skipped,
-and all of its ticks twice in one that is shown twice.
+Daylight saving time is handled like in Debian's cron. A schedule with fixed minutes and hours runs once for each: right
+after the change if the clock skips that time, and the first time if the clock repeats it. A schedule whose minute or
+hour begins with `*` follows the clock: it skips the skipped hour, and repeats all runs of the repeated hour.
 """
 
 import datetime as dt
@@ -15,14 +14,14 @@ from cronsim import CronSim, CronSimError
 
 FIELDS = ("minute", "hour", "day", "month", "day of week")
 LEAST_CATCH_UP_SECONDS, MOST_CATCH_UP_SECONDS = 10, 366 * 86400
-"""Every gateway looks each second, so no tick is on time to the second."""
+"""Gateways check once a second, so each run is late by up to a second."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Five fields of cron in an IANA time zone.
+    """Five cron fields in an IANA time zone.
 
-    `overlap`: what a tick does while the sync before it has not ended. A tick that is later than `catch_up_seconds`, as
-    after an outage, is missed; of several that are not, the last one runs.
+    `overlap` says what to do while the previous sync is still running. After an outage, a run that is late by more than
+    `catch_up_seconds` is missed; of several that are not, only the last runs.
     """
 
     cron: str
@@ -31,30 +30,30 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     catch_up_seconds: int = 3600
 
 
-def mistakes(schedule: Schedule) -> list[str]:
-    """Everything wrong with it, a sentence each; empty when it can be used."""
-    found = []
+def find_mistakes(schedule: Schedule) -> list[str]:
+    """Returns a sentence for each mistake."""
+    mistakes = []
     if not LEAST_CATCH_UP_SECONDS <= schedule.catch_up_seconds <= MOST_CATCH_UP_SECONDS:
         limits = f"from {LEAST_CATCH_UP_SECONDS} to {MOST_CATCH_UP_SECONDS}"
-        found.append(f"catch_up_seconds is {schedule.catch_up_seconds}; it must be {limits}")
+        mistakes.append(f"catch_up_seconds is {schedule.catch_up_seconds}; it must be {limits}")
     try:
         ZoneInfo(schedule.timezone)
-    except (KeyError, ValueError, OSError):  # what it raises for a name that is none, one with .., and a folder
-        found.append(f"timezone {schedule.timezone!r} is not known; use a name like UTC or Europe/Berlin")
+    except (KeyError, ValueError, OSError):  # for an unknown name, one with `..`, and a folder
+        mistakes.append(f"timezone {schedule.timezone!r} is unknown; use a name like UTC or Europe/Berlin")
     if len(schedule.cron.split()) != len(FIELDS):
-        found.append(f"cron {schedule.cron!r} must have {len(FIELDS)} fields: {', '.join(FIELDS)}")
-        return found
+        mistakes.append(f"cron {schedule.cron!r} must have {len(FIELDS)} fields: {', '.join(FIELDS)}")
+        return mistakes
     try:
         next(CronSim(schedule.cron, dt.datetime(2000, 1, 1, tzinfo=dt.UTC)))
     except CronSimError as error:
-        found.append(f"cron {schedule.cron!r} can't be read: {error}")
+        mistakes.append(f"cron {schedule.cron!r} is invalid: {error}")
     except StopIteration:
-        found.append(f"cron {schedule.cron!r} is never due")
-    return found
+        mistakes.append(f"cron {schedule.cron!r} never runs")
+    return mistakes
 
 
 def next_after(schedule: Schedule, moment: dt.datetime) -> dt.datetime:
-    """The first tick that is later than `moment`, in UTC."""
-    # Among equal local times cronsim begins with the first, which may be before the moment.
-    ticks = CronSim(schedule.cron, moment.astimezone(ZoneInfo(schedule.timezone)))
-    return next(tick for tick in (tick.astimezone(dt.UTC) for tick in ticks) if tick > moment)
+    """Returns the first run after `moment`, in UTC."""
+    # cronsim starts with the first of two equal local times, which may be before the moment.
+    runs = CronSim(schedule.cron, moment.astimezone(ZoneInfo(schedule.timezone)))
+    return next(run for run in (run.astimezone(dt.UTC) for run in runs) if run > moment)

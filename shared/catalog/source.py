@@ -1,4 +1,4 @@
-"""A source: an outside HTTP API that a dataset can be pulled from. In dlt's words where it has one."""
+"""Declaration of a source: an HTTP API that rows are pulled from. Names follow dlt's REST API source."""
 
 from typing import Literal
 
@@ -10,17 +10,17 @@ from shared.catalog.schedule import Schedule
 class _Choice(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"
 ):
-    """One of several kinds, told apart by `type`."""
+    """Base of alternatives that are distinguished by `type`."""
 
 
 class SinglePage(_Choice, frozen=True, kw_only=True, tag="single_page"):
-    """One request brings everything."""
+    """A single request returns all rows."""
 
 
 class PageNumber(_Choice, frozen=True, kw_only=True, tag="page_number"):
-    """Pages are numbered from `base_page`; `maximum_page` is the last one that is asked for.
+    """Pages are numbered from `base_page` up to `maximum_page`.
 
-    `total_path` leads to how many `pages`, or else `rows`, there are.
+    `total_path` is the path of the total number of `pages` or `rows`.
     """
 
     base_page: int = 0
@@ -35,7 +35,7 @@ class PageNumber(_Choice, frozen=True, kw_only=True, tag="page_number"):
 
 
 class Offset(_Choice, frozen=True, kw_only=True, tag="offset"):
-    """Each page begins after as many rows as have come; none beyond `maximum_offset` is asked for."""
+    """Each page starts at the number of rows so far, up to `maximum_offset`."""
 
     limit: int
     limit_param: str = "limit"
@@ -48,7 +48,7 @@ class Offset(_Choice, frozen=True, kw_only=True, tag="offset"):
 
 
 class Cursor(_Choice, frozen=True, kw_only=True, tag="cursor"):
-    """Each page tells the cursor of the next one; none, null or an empty text ends it."""
+    """Each page contains the cursor of the next one; a missing, null or empty cursor ends the sync."""
 
     cursor_path: str = "cursors.next"
     cursor_param: str = "after"
@@ -58,14 +58,14 @@ class Cursor(_Choice, frozen=True, kw_only=True, tag="cursor"):
 
 
 class JsonLink(_Choice, frozen=True, kw_only=True, tag="json_link"):
-    """Each page tells the URL of the next one."""
+    """Each page contains the URL of the next one."""
 
     next_url_path: str = "next"
     has_more_path: str | None = None
 
 
 class HeaderLink(_Choice, frozen=True, kw_only=True, tag="header_link"):
-    """The header `Link` tells the URL of the next page."""
+    """The header `Link` contains the URL of the next page."""
 
     links_next_key: str = "next"
 
@@ -74,13 +74,13 @@ Paginator = SinglePage | PageNumber | Offset | Cursor | JsonLink | HeaderLink
 
 
 class Bearer(_Choice, frozen=True, kw_only=True, tag="bearer"):
-    """`Authorization: Bearer …`. Secrets are named here, and told to the services that ask."""
+    """`Authorization: Bearer …`. `secret` is a name; the value comes from the environment of the service."""
 
     secret: str
 
 
 class HttpBasic(_Choice, frozen=True, kw_only=True, tag="http_basic"):
-    """User name and password."""
+    """HTTP basic authentication."""
 
     username: str
     secret: str
@@ -98,9 +98,9 @@ Auth = Bearer | HttpBasic | ApiKey
 
 
 class Incremental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Only what has changed: the highest value at `cursor_path` of all rows so far is sent as `start_param`.
+    """Pulls only changes: `start_param` is the highest value at `cursor_path` of all rows so far.
 
-    With `row_order = "asc"` it counts as soon as its page is loaded, otherwise when the last page is.
+    With `row_order = "asc"` that value is saved with each page, otherwise with the last page.
     """
 
     cursor_path: str
@@ -110,17 +110,17 @@ class Incremental(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class DeleteMissing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Rows whose `id_field` the source has no longer are deleted, unless they are more than the share `max_shrink`."""
+    """Deletes rows whose `id_field` the source no longer has, unless their share exceeds `max_shrink`."""
 
     id_field: str
     max_shrink: float = 0.5
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`url` may begin with a variable like `${SOURCE_CRM}`; `data_selector` leads from a page to its rows.
+    """A declaration. `url` may begin with a variable like `${SOURCE_CRM}`; `data_selector` is the path of the rows.
 
-    `fields` says where in a row the value of each field is; without it, those keys count that are fields. `max_bytes`
-    limits one page; `max_pages`, `max_rows` and `max_seconds` end a sync with a warning, too many errors stop it.
+    `fields` maps fields to paths in a row; by default, each key of a row that is a field's name is loaded. `max_bytes`
+    limits a page. `max_pages`, `max_rows` and `max_seconds` end a sync with a warning; too many errors stop it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A declaration as the text of a catalog file."""
+"""Writes a declaration as TOML."""
 
 import json
 import re
@@ -8,10 +8,10 @@ BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def to_toml(declaration: dict[str, Any]) -> str:
-    """A key a line, then a field a line. Of JSON's values it takes all but null."""
+    """Returns one line for each key, and one for each table of a list. Raises TypeError for null."""
     short = {key: _inline(value) for key, value in declaration.items() if not _is_long(value)}
     long = {
-        key: "[\n" + "".join(f"  {_inline(one)},\n" for one in value) + "]"
+        key: "[\n" + "".join(f"  {_inline(item)},\n" for item in value) + "]"
         for key, value in declaration.items()
         if _is_long(value)
     }
@@ -19,7 +19,7 @@ def to_toml(declaration: dict[str, Any]) -> str:
 
 
 def _is_long(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, dict) for one in value)
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
 def _inline(value: Any) -> str:
@@ -29,11 +29,10 @@ def _inline(value: Any) -> str:
         case str():
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case dict():
-            return "{ " + ", ".join(f"{_key(key)} = {_inline(one)}" for key, one in value.items()) + " }"
+            return "{ " + ", ".join(f"{_key(key)} = {_inline(item)}" for key, item in value.items()) + " }"
         case list() | tuple():
             return "[" + ", ".join(map(_inline, value)) + "]"
-    message = f"{value!r} has no place in TOML"
-    raise TypeError(message)
+    raise TypeError(f"TOML has no value for {value!r}")
 
 
 def _key(key: str) -> str:

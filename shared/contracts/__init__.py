@@ -1,1 +1,1 @@
-"""What the services say to each other: commands, events and the envelope they travel in."""
+"""Messages between the services: commands, events and their envelope."""

@@ -1,4 +1,4 @@
-"""Orders. Each is addressed to one service and asks for one thing."""
+"""Commands: each is handled by exactly one service."""
 
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,7 +10,7 @@ from shared.contracts.parts import Dialect, LoadOptions
 
 
 class JobCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """A command that works for a job."""
+    """A command on behalf of a job."""
 
     identity: ClassVar[tuple[str, ...]] = ("job_id",)
 
@@ -18,7 +18,7 @@ class JobCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PlanImport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Cut a spooled file into chunks. `bytes_total` is the size of the file in bytes."""
+    """Split a spooled file into chunks. `bytes_total` is the size of the file in bytes."""
 
     file: str
     sha256: str
@@ -28,9 +28,9 @@ class PlanImport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LoadChunk(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Load bytes `start` to `end` of the file; the first of them stands on physical line `line`.
+    """Load bytes `start` to `end` of the file, which begin at physical line `line`.
 
-    An `overlong` chunk is a single line that is too long for a row, however long it is.
+    An `overlong` chunk is a single line that is too long for a row.
     """
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "chunk")
@@ -43,13 +43,13 @@ class LoadChunk(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SwapStage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Make the table equal to the rows that a replacing job has staged, as its last chunk."""
+    """Replace the table's rows by those that the job has staged, as the last chunk of the job."""
 
     chunk: int
 
 
 class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Load a batch: JSON objects, each on one line. `columns` are the fields that some of them names."""
+    """Load a batch of rows, each a JSON object on one line. `columns` are the fields that occur in any of them."""
 
     rows: tuple[msgspec.Raw, ...]
     columns: tuple[str, ...]
@@ -57,7 +57,7 @@ class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PullPage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Pull the next pages of a declared source, as chunk `chunk` of the job; `at` is where its paginator stands."""
+    """Pull the next pages of a source as chunk `chunk` of the job. `at` is the state of its paginator."""
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "chunk")
 
@@ -67,7 +67,7 @@ class PullPage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PlanReplay(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Load failed rows of the job `replay_of` again, as they are: those with this error, or all that are open."""
+    """Reload unchanged the open failed rows of job `replay_of`: all of them, or those with this error."""
 
     replay_of: UUID
     load_options: LoadOptions = msgspec.field(name="terms")
@@ -76,20 +76,20 @@ class PlanReplay(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PlanDetach(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Take a year of a partitioned dataset out of it; its table stays, in the schema `detached`."""
+    """Prepare to detach the partition of a year; its table moves to the schema `detached`."""
 
     year: int
 
 
 class DetachPartition(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Detach the year's table, as the only chunk of the job: all its rows are deleted from the dataset."""
+    """Detach the partition of a year as the only chunk of the job, which counts its rows as deleted."""
 
     chunk: int
     year: int
 
 
 class DiscardRows(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Mark open failed rows of a job as not worth keeping; `request_id` tells one such request from the next."""
+    """Mark open failed rows of the job `failed_in` as discarded. Each request has a `request_id` of its own."""
 
     identity: ClassVar[tuple[str, ...]] = ("request_id",)
 
@@ -100,7 +100,7 @@ class DiscardRows(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Make the table of a declaration, or change the one that follows revision `follows` (0: there is none)."""
+    """Create the table of a declaration, or migrate the table from revision `follows`; 0 if there is no table."""
 
     identity: ClassVar[tuple[str, ...]] = ("dataset", "follows", "digest")
 
@@ -110,16 +110,16 @@ class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunSearch(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Answer a question about a dataset once everything up to `min_version` can be found, and keep the answer."""
+    """Run a search once the index contains everything up to `min_version`, and store the result."""
 
-    question: dict[str, Any]
+    query: dict[str, Any] = msgspec.field(name="question")
     min_version: int = 0
 
 
 class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Ask the dataset's dictionary about its most frequent words, as far as there is no fresh answer.
+    """Look up the dataset's most frequent words that have no fresh entry in its dictionary.
 
-    `version` is that of the dataset, `moment` counts some seconds each: within one, asking again is the same request.
+    `version` is the dataset's. `moment` numbers intervals of some seconds: requests within one are deduplicated.
     """
 
     identity: ClassVar[tuple[str, ...]] = ("dataset", "version", "moment")
@@ -129,7 +129,7 @@ class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Make the documents of a piece of a generation that is being built: the one whose first chunk has this number."""
+    """Index a piece of an index generation under construction. `first` is the number of the piece's first chunk."""
 
     identity: ClassVar[tuple[str, ...]] = ("dataset", "generation", "first")
 
@@ -138,7 +138,7 @@ class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Let a generation of documents that is complete answer from now on."""
+    """Make a complete index generation the one that searches use."""
 
     identity: ClassVar[tuple[str, ...]] = ("dataset", "generation")
 
@@ -146,7 +146,7 @@ class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BuildIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
-    """Make all documents of a dataset anew, while the old ones answer; `request_id` tells one request from the next."""
+    """Rebuild a dataset's index while searches use the old one. Each request has a `request_id` of its own."""
 
     identity: ClassVar[tuple[str, ...]] = ("request_id",)
 
@@ -154,9 +154,9 @@ class BuildIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RefreshReport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Bring the rollups of these datasets up to what is loaded, for a job that refreshes a report.
+    """Bring the rollups of a report's datasets up to date with the loaded chunks.
 
-    `round` tells the times it is asked for: whoever joins a job that is under way wants what was loaded until then.
+    `round` increases with each request that joins the running job and wants what was loaded until then.
     """
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "round")
@@ -167,6 +167,6 @@ class RefreshReport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RebuildRollup(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
-    """Compute a rollup from the rows of its dataset and mend what differs, while it is read."""
+    """Recompute a rollup from the rows of its dataset and correct groups that differ, without blocking readers."""
 
     rollup: str

@@ -1,4 +1,4 @@
-"""What travels on the bus: CloudEvents 1.0 in structured JSON, for commands as for events."""
+"""Envelope of every message: CloudEvents 1.0 in structured JSON mode."""
 
 import datetime as dt
 from uuid import UUID
@@ -6,12 +6,12 @@ from uuid import UUID
 import msgspec
 
 CONTENT_TYPE = "application/cloudevents+json"
-LARGEST_BYTES = 16 << 20
-"""Room for the largest batch that the gateway takes, twice."""
+MAX_BYTES = 16 << 20
+"""Twice the largest batch that the gateway accepts."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """The attributes are CloudEvents'; `dataset`, `jobid` and `attempt` are extensions of ours."""
+    """Attributes of CloudEvents, and the extensions `dataset` and `attempt`. `subject` is the id of the job."""
 
     specversion: str
     id: UUID
@@ -26,7 +26,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode(body: bytes) -> Envelope:
-    """Raises msgspec.MsgspecError for a body that is no envelope of ours."""
-    if len(body) > LARGEST_BYTES:
-        raise msgspec.ValidationError(f"{len(body)} bytes are more than the {LARGEST_BYTES} a message may have")
+    """Decodes an envelope. Raises msgspec.MsgspecError if the body is too large or not an envelope."""
+    if len(body) > MAX_BYTES:
+        raise msgspec.ValidationError(f"the message has {len(body)} bytes; the limit is {MAX_BYTES}")
     return msgspec.json.decode(body, type=Envelope)

@@ -1,10 +1,10 @@
-"""Refused rows that can't be read again from what is kept of them: they have to be mended. So have blank ones."""
+"""Limits on the stored text of failed rows, and the errors after which it cannot be loaded again unchanged."""
 
 UNREADABLE = ("encoding", "nul_byte", "stray_quote", "unclosed_quote", "too_large")
-"""Codes of errors: characters of the row are missing, or where it ends is a guess."""
+"""Error codes of rows whose stored text lacks characters, or whose end is a guess."""
 
 LONGEST_RAW = 64 << 10
-"""Bytes that are kept of a refused row."""
+"""Bytes of a failed row that are stored."""
 
 CUT_OFF = LONGEST_RAW - 3
-"""Bytes from which on a row may have been cut off: the parts of a last character are left out."""
+"""Length in bytes from which a stored row may be truncated: an incomplete last character is left out."""

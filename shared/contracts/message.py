@@ -1,4 +1,4 @@
-"""What every message has: a name that lives on its type, and an id derived from what it asks or tells."""
+"""Base classes of messages: the name comes from the class, the id from the content."""
 
 import re
 import uuid
@@ -11,43 +11,44 @@ WORD = re.compile(r"[A-Z][a-z0-9]*")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A command or an event about one dataset, most often on behalf of one job."""
+    """A command or an event about one dataset, usually on behalf of a job."""
 
     separator: ClassVar[str]
     identity: ClassVar[tuple[str, ...]]
+    """The fields that the id is derived from."""
     mandatory: ClassVar[bool] = True
-    """Whether it is a fault if nobody listens."""
+    """Whether a message that no queue takes is an error."""
 
     dataset: str
 
     @classmethod
     def name(cls) -> str:
-        """`LoadChunk` is `load_chunk`, `ChunkLoaded` is `chunk.loaded`."""
+        """Returns the name on the wire: `load_chunk` for LoadChunk, `chunk.loaded` for ChunkLoaded."""
         return cls.separator.join(WORD.findall(cls.__name__)).lower()
 
     @property
     def id(self) -> uuid.UUID:
-        """The same question has the same id, however often it is sent: the inbox absorbs repeats."""
+        """UUIDv5 of name and identity: the same message always has the same id, so that inboxes deduplicate."""
         identity = "/".join(str(getattr(self, field)) for field in self.identity)
         return uuid.uuid5(NAMESPACE, f"{self.name()}/{identity}")
 
     def encode(self) -> bytes:
-        """JSON of the fields alone; the name travels in the envelope."""
+        """Returns the fields as JSON, without the name, which is in the envelope."""
         return msgspec.json.encode(self)
 
     @classmethod
     def decode(cls, data: bytes | msgspec.Raw) -> Self:
-        """Raises msgspec.ValidationError for anything that is not this message."""
+        """Decodes the fields. Raises msgspec.ValidationError if they are not those of this message."""
         return msgspec.json.decode(data, type=cls, strict=True)
 
 
 class Command(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """An order to exactly one service."""
+    """A request to exactly one service."""
 
     separator: ClassVar[str] = "_"
 
 
 class Event(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """A fact that has happened, for anyone."""
+    """A fact that any service may consume."""
 
     separator: ClassVar[str] = "."

@@ -1,4 +1,4 @@
-"""Values that several messages and answers share."""
+"""Structs that are part of several messages and responses."""
 
 from typing import Literal
 
@@ -6,9 +6,9 @@ import msgspec
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the rows that were read. Units: rows.
+    """Numbers of rows by result.
 
-    `checked` ones are good and not in the table: of a job that only validates, or of one that replaces, until its end.
+    `checked` rows are valid but not in the table: the job only validates, or has not replaced the table yet.
     `deleted` rows were in the table and not in the input.
     """
 
@@ -22,14 +22,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     deleted: int = 0
 
     def balanced(self) -> bool:
-        """Whether every row that was read is accounted for exactly once."""
+        """Returns whether the results of the rows add up to `rows_read`."""
         return self.rows_read == (
             self.inserted + self.updated + self.unchanged + self.duplicates + self.failed + self.checked
         )
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a piece of work could not be done: a stable code and a sentence for people."""
+    """Why work failed: a stable code, a sentence for people and a hint on how to fix it."""
 
     code: str
     detail: str
@@ -41,10 +41,10 @@ Mode = Literal["upsert", "insert", "append", "replace"]
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a file is written; in the spool it is always UTF-8.
+    """Format of a file in the spool, where it is always UTF-8.
 
-    Of CSV, `columns` stand in the order of the cells; one that begins with `_` is passed over. Of NDJSON and of a JSON
-    array, whose rows name their values, they are the fields that rows may have.
+    For CSV, `columns` are in the order of the cells, and those that begin with `_` are ignored. For NDJSON and a JSON
+    array, `columns` are the fields that rows may have.
     """
 
     columns: tuple[str, ...]
@@ -60,11 +60,11 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a job is to do with its rows, and when it is to give up.
+    """How a job loads its rows, and when it stops.
 
-    More failed rows than `max_errors`, or after a thousand rows a larger share than `max_error_rate`, end the job;
-    `max_failed_rows` only limits how many of them are kept. A replacement that would leave less than `1 - max_shrink`
-    of the rows is refused. A `strict` batch loads all of its rows or none.
+    A job stops when more than `max_errors` rows fail, or after a thousand rows a larger share than `max_error_rate`.
+    `max_failed_rows` only limits how many failed rows are stored. A replacement must keep at least `1 - max_shrink` of
+    the rows. A `strict` batch loads all of its rows or none.
     """
 
     mode: Mode = "upsert"

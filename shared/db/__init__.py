@@ -1,4 +1,4 @@
-"""The way to Postgres: a pool whose connections speak msgspec for JSON."""
+"""Access to Postgres: connection pool, transactions, migrations and groups of errors."""
 
 from shared.db.pool import Connection, Pool, connect, transaction
 

@@ -1,10 +1,10 @@
-"""Which database errors say "try again", which say "Postgres is away", and which that a table is gone."""
+"""Groups of Postgres errors by what a caller can do about them."""
 
 import socket
 
 import asyncpg
 
-AWAY = (
+UNAVAILABLE = (
     ConnectionError,
     socket.gaierror,
     asyncpg.PostgresConnectionError,
@@ -13,59 +13,58 @@ AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
 )
-"""The server can't be reached or is going down; nothing is known about the work itself.
+"""The server is unreachable or shutting down: wait for it.
 
-Not OSError: a missing file and a statement that took too long are OSErrors too.
+OSError is not listed, because missing files and statement timeouts are OSErrors too.
 """
 
-BROKEN = (asyncpg.InterfaceError,)
-"""The connection was lost under a statement, or a statement is wrong: worth another attempt, not endless ones."""
+INTERFACE_ERRORS = (asyncpg.InterfaceError,)
+"""The connection was lost during a statement, or asyncpg was misused: retry a limited number of times."""
 
-COLLIDED = (
+CONFLICTS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
     asyncpg.InvalidCachedStatementError,
     asyncpg.UniqueViolationError,
 )
-"""Two transactions met; the same work will pass when tried again at once."""
+"""Two transactions conflicted: retry the whole transaction at once."""
 
-LOCKED = (asyncpg.LockNotAvailableError,)
-"""Somebody else held a lock for longer than it was to be waited for."""
+LOCK_TIMEOUT = (asyncpg.LockNotAvailableError,)
+"""Another transaction held a lock for longer than lock_timeout."""
 
-DROPPED = (asyncpg.UndefinedTableError,)
-"""The table is not there, or was dropped while the statement waited for it."""
+MISSING_TABLE = (asyncpg.UndefinedTableError,)
+"""The table does not exist, or was dropped while the statement waited for it."""
 
-TOO_LONG = (asyncpg.QueryCanceledError, TimeoutError)
-"""The statement was given so much time, and needed more."""
+STATEMENT_TIMEOUT = (asyncpg.QueryCanceledError, TimeoutError)
+"""The statement exceeded its timeout."""
 
-WRONG = (
+INVALID_STATEMENT = (
     asyncpg.SyntaxOrAccessError,
     asyncpg.DataError,
     asyncpg.FeatureNotSupportedError,
     asyncpg.InvalidSchemaNameError,
     asyncpg.ProgramLimitExceededError,
 )
-"""The statement itself is no good: Postgres says what is wrong with it, and often where."""
+"""Postgres rejects the statement itself; the error says why, and often where."""
 
-ABSENT = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError)
-"""Of what is wrong with a statement: something that it names is not there."""
+MISSING_OBJECT = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError)
+"""The statement names a table, a column or a schema that does not exist."""
 
-UNFIT = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
-"""The statement is good, and can't be computed with these values."""
+INVALID_VALUES = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
+"""The statement is valid, but fails with these values."""
 
-OUTDATED = (asyncpg.InvalidCachedStatementError,)
-"""A table was changed since the statement was prepared: it has to be prepared again, in another transaction."""
-
-
-def position(error: Exception) -> int | None:
-    """The character of the statement, from 0, that Postgres points at."""
-    told = getattr(error, "position", None)
-    return int(told) - 1 if told else None
+STALE_STATEMENT = (asyncpg.InvalidCachedStatementError,)
+"""A table changed after the statement was prepared: prepare it again in another transaction."""
 
 
-def sentence(error: Exception) -> str:
-    """What Postgres says, on one line: what is wrong, and what may be meant."""
+def error_position(error: Exception) -> int | None:
+    """Returns the offset in the statement, from 0, that Postgres reports; None if it reports none."""
+    position = getattr(error, "position", None)
+    return int(position) - 1 if position else None
+
+
+def error_sentence(error: Exception) -> str:
+    """Returns Postgres' message, detail and hint on one line."""
     parts = [getattr(error, name, None) for name in ("message", "detail", "hint")]
-    told = [part.rstrip(".") for part in parts if part]
-    return ". ".join(told) or str(error)
+    return ". ".join(part.rstrip(".") for part in parts if part) or str(error)

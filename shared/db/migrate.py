@@ -1,8 +1,8 @@
-"""Brings the database to the state that the numbered `.sql` files describe, and gives every service its login role.
+"""Migrations: applies the numbered `.sql` files, and creates each service's role, schemas and grants.
 
-Run as `python -m shared.db.migrate` with DATABASE_URL of a role that may create roles and schemas, and a password for
-each service in GATEWAY_PASSWORD, INGESTOR_PASSWORD, INDEXER_PASSWORD and ANALYTICS_PASSWORD. It can be run again at
-any time: an advisory lock lets one run at a time, a checksum refuses a file that was changed after it was applied.
+Run as `python -m shared.db.migrate`. DATABASE_URL names a role that may create roles and schemas; GATEWAY_PASSWORD,
+INGESTOR_PASSWORD, INDEXER_PASSWORD and ANALYTICS_PASSWORD are the passwords of the services' roles. Idempotent: an
+advisory lock serializes runs, and a checksum detects a file that was changed after it was applied.
 """
 
 import asyncio
@@ -13,23 +13,23 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from shared import settings
+from shared.settings import BadSettings, read
 
 ROOT = Path(__file__).parents[2]
-HEARS: dict[str, tuple[str, ...]] = {
+READABLE_SERVICES: dict[str, tuple[str, ...]] = {
     "ingestor": (),
     "indexer": ("ingestor",),
     "analytics": ("ingestor",),
     "gateway": ("ingestor", "indexer", "analytics"),
 }
-"""Whose events a service hears, and so whose tables it may read; it writes its own alone."""
-MADE = {"ingestor": ("data", "detached"), "indexer": ("documents",), "analytics": ("rollups",)}
-"""Schemas for the tables that a service makes for each dataset, apart from its own few."""
+"""Whose events each service consumes, and so whose tables it may read. It writes only its own tables."""
+DATASET_SCHEMAS = {"ingestor": ("data", "detached"), "indexer": ("documents",), "analytics": ("rollups",)}
+"""Schemas for the tables that a service creates for each dataset."""
 LOCK = 0x6D696C6C
 
 
 class MigrationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """An administrator's URL and the password of each service's role."""
+    """URL of an administrator's role, and the password of each service's role."""
 
     database_url: str
     gateway_password: str
@@ -39,17 +39,17 @@ class MigrationSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangedMigration(Exception):
-    """A file was changed after it had been applied: write a new one instead."""
+    """A migration file was changed after it was applied."""
 
 
-async def migrate(told: MigrationSettings) -> list[str]:
-    """Applies what is missing and returns the names of the files applied."""
-    connection = await asyncpg.connect(told.database_url, server_settings={"client_min_messages": "warning"})
+async def migrate(settings: MigrationSettings) -> list[str]:
+    """Applies the missing files and returns their names. Raises ChangedMigration."""
+    connection = await asyncpg.connect(settings.database_url, server_settings={"client_min_messages": "warning"})
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-            passwords = msgspec.structs.asdict(told)
-            for service in HEARS:
+            passwords = msgspec.structs.asdict(settings)
+            for service in READABLE_SERVICES:
                 await _create_role(connection, service, passwords[f"{service}_password"])
             return await _apply(connection)
     finally:
@@ -76,8 +76,8 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
     )
     rows = await connection.fetch("SELECT name, checksum FROM millrace.migrations")
     applied: dict[str, str] = {row["name"]: row["checksum"] for row in rows}
-    done = []
-    for service in HEARS:
+    names = []
+    for service in READABLE_SERVICES:
         for path in [*_files(ROOT / "shared/bus/migrations"), *_files(ROOT / "services" / service / "migrations")]:
             name = f"{service}/{path.relative_to(ROOT)}"
             script = path.read_text()
@@ -91,24 +91,24 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
             await connection.execute(script)
             await connection.execute("RESET ROLE")
             await connection.execute("INSERT INTO millrace.migrations (name, checksum) VALUES ($1, $2)", name, checksum)
-            done.append(name)
+            names.append(name)
         await _grant(connection, service)
-    return done
+    return names
 
 
 async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: str) -> None:
-    hearers = [hearer for hearer, heard in HEARS.items() if service in heard]
+    readers = [reader for reader, readable in READABLE_SERVICES.items() if service in readable]
     for schema in _schemas(service):
-        for hearer in hearers:
-            await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {hearer}")
-            await connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {hearer}")
+        for reader in readers:
+            await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}")
+            await connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader}")
             await connection.execute(
-                f"ALTER DEFAULT PRIVILEGES FOR ROLE {service} IN SCHEMA {schema} GRANT SELECT ON TABLES TO {hearer}"
+                f"ALTER DEFAULT PRIVILEGES FOR ROLE {service} IN SCHEMA {schema} GRANT SELECT ON TABLES TO {reader}"
             )
 
 
 def _schemas(service: str) -> list[str]:
-    return [service, *MADE.get(service, ())]
+    return [service, *DATASET_SCHEMAS.get(service, ())]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -116,12 +116,12 @@ def _files(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """The command; says what it applied."""
+    """Runs the migrations and prints the names of the applied files."""
     try:
-        done = asyncio.run(migrate(settings.read(MigrationSettings)))
-    except (settings.BadSettings, ChangedMigration, OSError, asyncpg.PostgresError) as error:
+        names = asyncio.run(migrate(read(MigrationSettings)))
+    except (BadSettings, ChangedMigration, OSError, asyncpg.PostgresError) as error:
         sys.exit(f"migrate: {error}")
-    for name in done:
+    for name in names:
         sys.stdout.write(f"applied {name}\n")
 
 

@@ -1,4 +1,4 @@
-"""The connection pool of a service."""
+"""Connection pool of a service, with msgspec codecs for JSON."""
 
 import contextlib
 import re
@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
-if TYPE_CHECKING:  # the stubs know what the classes hold, the classes themselves don't
+if TYPE_CHECKING:  # asyncpg's classes are generic in its stubs only
     Connection = PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
 else:
@@ -17,20 +17,20 @@ else:
     Pool = asyncpg.Pool
 
 STATEMENT_SECONDS = 60.0
-LOST = re.compile("connection is closed|connection was closed|released back to the pool")
+CONNECTION_LOST = re.compile("connection is closed|connection was closed|released back to the pool")
 JSONB_VERSION = b"\x01"
 
 
 async def connect(url: str, *, name: str, connections: int) -> Pool:
-    """A pool of at most `connections`, seen as `name` in pg_stat_activity. Raises OSError while Postgres is away."""
+    """Opens a pool of up to `connections`, with application name `name`. Raises OSError if Postgres is unreachable."""
     return await asyncpg.create_pool(
         url,
         min_size=1,
         max_size=connections,
         command_timeout=STATEMENT_SECONDS,
         timeout=5,
-        init=_speak,
-        reset=_leave,
+        init=_set_codecs,
+        reset=_skip_reset,
         server_settings={
             "application_name": name,
             "timezone": "UTC",
@@ -43,33 +43,31 @@ async def connect(url: str, *, name: str, connections: int) -> Pool:
 
 @contextlib.asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection in a transaction. Raises ConnectionResetError if Postgres ended it meanwhile.
+    """Opens a transaction on a connection of the pool. Raises ConnectionResetError if the connection was lost.
 
-    asyncpg says so with an InterfaceError of the rollback that it tries then, which hides the cause.
+    asyncpg then raises an InterfaceError from its rollback, which hides the cause.
     """
     async with pool.acquire() as db:
         try:
             async with db.transaction():
                 yield db
         except asyncpg.InterfaceError as error:
-            if LOST.search(str(error)):
+            if CONNECTION_LOST.search(str(error)):
                 raise ConnectionResetError(str(error)) from error
             raise
 
 
-async def _leave(_connection: Any) -> None:
-    """Settings and locks here end with their transaction, which is rolled back if it is still open: asyncpg's own reset
-    would be one more round trip for each.
-    """
+async def _skip_reset(_connection: Any) -> None:
+    """Does nothing: settings and locks end with their transaction, and asyncpg's reset costs a round trip."""
 
 
-async def _speak(connection: Any) -> None:
+async def _set_codecs(connection: Any) -> None:
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
         encoder=lambda value: JSONB_VERSION + msgspec.json.encode(value),
         decoder=lambda data: msgspec.json.decode(data[1:]),
-        format="binary",  # COPY of records knows no other
+        format="binary",  # the only one that COPY of records supports
     )
     await connection.set_type_codec(
         "json",
@@ -77,5 +75,5 @@ async def _speak(connection: Any) -> None:
         encoder=lambda value: msgspec.json.encode(value).decode(),
         decoder=msgspec.json.decode,
     )
-    # Documents are written as Postgres keeps them, which is much less work for it than reading text.
+    # Documents are sent in Postgres' binary format, which it reads much faster than text.
     await connection.set_type_codec("tsvector", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")

@@ -1,1 +1,1 @@
-"""Everything that is asked of the outside world: where it may be, with which secret, and what may come back."""
+"""HTTP requests to outside systems: allowed addresses, secrets, and limits on responses."""

@@ -1,8 +1,7 @@
-"""Which hosts outside may be asked. Everything else is refused: an address that nobody thought of, too.
+"""Protection against server-side request forgery: which hosts may be requested.
 
-A declared URL must not reach what only we can reach: this machine, its network, a cloud's metadata service. So a host
-is resolved once, every one of its addresses is checked, and one of those is connected to, whatever the name means a
-moment later.
+A declared URL must not reach this machine, its network or a cloud's metadata service. So a host is resolved once, all
+of its addresses are checked, and the connection goes to one of them, even if the name resolves differently later.
 """
 
 import asyncio
@@ -12,15 +11,15 @@ import socket
 from collections.abc import Awaitable, Callable
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""Host and port to addresses. Raises OSError."""
+"""Resolves host and port to addresses. Raises OSError."""
 
 PORTS = {"https": 443, "http": 80}
 RESOLVE_SECONDS = 10
-SHOWN = 100
-LIKE_A_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?$")
-"""The last part of a host that a resolver may read as an IPv4 address, however it is written."""
+LONGEST_EXCERPT = 100
+NUMERIC_HOST = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?$")
+"""A host whose last part is a number: resolvers read such hosts as IPv4 addresses in various notations."""
 
-# Python's own lists differ from version to version, and none of them knows what an address is translated to on its way.
+# Python's own lists differ between versions, and lack the prefixes that translate IPv6 to IPv4 addresses.
 DENIED = [
     ipaddress.ip_network(network)
     for network in (
@@ -33,45 +32,49 @@ DENIED = [
 ]
 
 
-class Forbidden(Exception):
-    """The host must not be asked; says why."""
+class ForbiddenHost(Exception):
+    """The host must not be requested. The message is the reason."""
 
 
-async def by_dns(host: str, port: int) -> list[str]:
-    """As the machine resolves names."""
+async def resolve_dns(host: str, port: int) -> list[str]:
+    """Resolves with the system's resolver. Raises OSError."""
     async with asyncio.timeout(RESOLVE_SECONDS):
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+        results = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in results]
 
 
-async def permitted(scheme: str, host: str, port: int | None, allow: frozenset[str], resolve: Resolve) -> list[str]:
-    """The addresses of the host, of which any may be connected to. Raises Forbidden, and OSError if it has none.
+async def resolve_allowed(
+    scheme: str, host: str, port: int | None, allow: frozenset[str], resolve: Resolve
+) -> list[str]:
+    """Returns the addresses of the host, all of them allowed. Raises ForbiddenHost, or OSError if there are none.
 
-    `allow` names hosts with their ports, like `crm.internal:443`, that may be asked wherever they are, and without TLS.
+    Hosts in `allow`, like `crm.internal:443`, may have any address and may be requested without TLS.
     """
     if scheme not in PORTS:
-        raise Forbidden(f"{scheme} is neither https nor http")
+        raise ForbiddenHost(f"the scheme {scheme} is not supported")
     port = port or PORTS[scheme]
     trusted = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") in allow
     if not trusted and (scheme, port) != ("https", PORTS["https"]):
-        raise Forbidden(f"only https on port 443 is open; {scheme} to {host}:{port} must be allowed by SOURCE_ALLOW")
-    if not trusted and LIKE_A_NUMBER.search(host) and not _is_written_plainly(host):
-        raise Forbidden(f"{host} is an unusual way to write an address")
+        raise ForbiddenHost(
+            f"only https on port 443 is allowed; {scheme} to {host}:{port} needs an entry in SOURCE_ALLOW"
+        )
+    if not trusted and NUMERIC_HOST.search(host) and not _is_dotted_quad(host):
+        raise ForbiddenHost(f"{host} is an unusual notation of an address")
     try:
         addresses = await resolve(host, port)
     except UnicodeError:
-        raise Forbidden(f"{host[:SHOWN]} is no name of a host") from None
+        raise ForbiddenHost(f"{host[:LONGEST_EXCERPT]} is not a valid host name") from None
     if not addresses:
         raise OSError(f"{host} has no address")
     if not trusted:
         for address in addresses:
             if not is_public(address):
-                raise Forbidden(f"{host} is at {address}, which is not a public address")
+                raise ForbiddenHost(f"{host} resolves to {address}, which is not public")
     return addresses
 
 
 def is_public(address: str) -> bool:
-    """Whether it is one of the whole internet's, and nothing else by any translation."""
+    """Returns whether the address is public on the internet, also after any translation to IPv4."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -81,7 +84,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not any(ip in network for network in DENIED)
 
 
-def _is_written_plainly(host: str) -> bool:
+def _is_dotted_quad(host: str) -> bool:
     try:
         return str(ipaddress.IPv4Address(host)) == host
     except ValueError:

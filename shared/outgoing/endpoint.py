@@ -1,4 +1,4 @@
-"""Where a declared URL is, and the secret that goes with it: both are told by the environment."""
+"""Resolves declared URLs and secrets from environment variables."""
 
 import base64
 import re
@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote_plus
 
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.catalog.source import ApiKey, Auth, Bearer, HttpBasic
-from shared.catalog.sources import VARIABLE
+from shared.catalog.source_mistakes import VARIABLE
 from shared.contracts.parts import Problem
 
 PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
-def base(who: str, url: str, environment: Mapping[str, str]) -> str:
-    """The URL with its variable replaced; `who` needs it, like `The source crm`. Raises Permanent."""
+def resolve_url(owner: str, url: str, environment: Mapping[str, str]) -> str:
+    """Returns the URL with its variable replaced. `owner` is like `The source crm`. Raises PermanentFailure."""
     variable = VARIABLE.match(url)
     if variable is None:
         return url
     name = variable[1]
-    told = environment.get(name, "")
-    if not told:
-        hint = f"Set {name} for the service that asks, to a URL like https://crm.example."
-        raise wrong("source_unset", f"{who} needs {name}, which is not set.", hint)
-    return told.rstrip("/") + url[variable.end() :]
+    base = environment.get(name, "")
+    if not base:
+        hint = f"Set {name} in the service's environment to a URL like https://crm.example."
+        raise to_failure("source_unset", f"{owner} needs {name}, which is not set.", hint)
+    return base.rstrip("/") + url[variable.end() :]
 
 
 def authorize(
@@ -33,40 +33,40 @@ def authorize(
     headers: dict[str, str],
     params: dict[str, str | int | float | bool],
 ) -> tuple[str, ...]:
-    """Puts the secret where it belongs; returns it in every way in which it may be written. Raises Permanent."""
+    """Adds the secret to headers or params. Returns all forms of it, for masking. Raises PermanentFailure."""
     if auth is None:
         return ()
-    told = secret(auth.secret, environment)
-    shown = [told, quote_plus(told)]
+    secret = read_secret(auth.secret, environment)
+    forms = [secret, quote_plus(secret)]
     match auth:
         case Bearer():
-            headers["Authorization"] = f"Bearer {told}"
+            headers["Authorization"] = f"Bearer {secret}"
         case HttpBasic(username=username):
-            pair = base64.b64encode(f"{username}:{told}".encode()).decode()
+            pair = base64.b64encode(f"{username}:{secret}".encode()).decode()
             headers["Authorization"] = f"Basic {pair}"
-            shown.append(pair)
+            forms.append(pair)
         case ApiKey(name=name, location="header"):
-            headers[name] = told
+            headers[name] = secret
         case ApiKey(name=name):
-            params[name] = told
-    return tuple(shown)
+            params[name] = secret
+    return tuple(forms)
 
 
-def secret(name: str, environment: Mapping[str, str]) -> str:
-    """From `SECRET_<NAME>`, or from the file of that name in SECRETS_DIR. Raises Permanent."""
-    told = environment.get(f"SECRET_{name.upper()}", "")
-    if not told and environment.get("SECRETS_DIR"):
+def read_secret(name: str, environment: Mapping[str, str]) -> str:
+    """Reads a secret from `SECRET_<NAME>`, or from the file `<name>` in SECRETS_DIR. Raises PermanentFailure."""
+    secret = environment.get(f"SECRET_{name.upper()}", "")
+    if not secret and environment.get("SECRETS_DIR"):
         try:
-            told = (Path(environment["SECRETS_DIR"]) / name).read_text()
+            secret = (Path(environment["SECRETS_DIR"]) / name).read_text()
         except (OSError, UnicodeDecodeError):
-            told = ""
-    told = told.strip()
-    if not PRINTABLE.fullmatch(told):
-        hint = f"Give the service that asks SECRET_{name.upper()}, or a file called {name} in the folder SECRETS_DIR."
-        raise wrong("secret_missing", f"The secret {name} is not set, or is not of printable ASCII characters.", hint)
-    return told
+            secret = ""
+    secret = secret.strip()
+    if not PRINTABLE.fullmatch(secret):
+        hint = f"Set SECRET_{name.upper()} in the service's environment, or create the file {name} in SECRETS_DIR."
+        raise to_failure("secret_missing", f"The secret {name} is not set, or not printable ASCII.", hint)
+    return secret
 
 
-def wrong(code: str, detail: str, hint: str = "") -> Permanent:
-    """What no further attempt would mend."""
-    return Permanent(Problem(code=code, detail=detail, hint=hint))
+def to_failure(code: str, detail: str, hint: str = "") -> PermanentFailure:
+    """Returns a permanent failure with this problem."""
+    return PermanentFailure(Problem(code=code, detail=detail, hint=hint))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from shared.db import Connection
-from shared.db.faults import TOO_LONG
+from shared.db.faults import STATEMENT_TIMEOUT
 from shared.search import facets, filters, limits, ordering
 from shared.search.columns import columns, quote_column
 from shared.search.plan import SearchPlan
@@ -40,13 +40,13 @@ async def select_page(db: Connection, plan: SearchPlan, after: Sequence[Any]) ->
         return await _browse(db, plan, after)
     try:
         matches = await _run(db, plan, after, bounded=True)
-    except TOO_LONG:
+    except STATEMENT_TIMEOUT:
         return TIMED_OUT
     if not matches.capped or (not plan.query.order and matches.total >= max(limits.ENOUGH_HITS, 2 * plan.query.limit)):
         return matches
     try:
         return await _run(db, plan, after, bounded=False)
-    except TOO_LONG:
+    except STATEMENT_TIMEOUT:
         return matches._replace(complete=False)
 
 
@@ -126,7 +126,7 @@ async def _browse(db: Connection, plan: SearchPlan, after: Sequence[Any]) -> Mat
         async with db.transaction(readonly=True):
             await db.execute(planner_settings(plan, bounded=False))
             rows = await db.fetch(_sorted_page(plan, f"FROM {_table(plan)} r WHERE {condition}"), *values)
-    except TOO_LONG:
+    except STATEMENT_TIMEOUT:
         return TIMED_OUT
     counted = await _count(db, plan, limits.MAX_EXAMINED)
     if counted is None:
@@ -145,7 +145,7 @@ async def _count(db: Connection, plan: SearchPlan, limit: int | None) -> tuple[i
             row = await db.fetchrow(
                 f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(plan)}", *values
             )
-    except TOO_LONG:
+    except STATEMENT_TIMEOUT:
         return None
     return (row["total"], row["_facets"]) if row else None
 

@@ -10,7 +10,7 @@ import msgspec
 
 from shared.catalog import kinds
 from shared.catalog.dataset import Dataset, Field
-from shared.catalog.mistakes import LONGEST_KEY
+from shared.catalog.dataset_mistakes import LONGEST_KEY
 from shared.search import values as texts
 from shared.search.columns import InvalidQuery, columns, quote_column, suggest_name
 

@@ -101,7 +101,7 @@ def _details(plan: SearchPlan, matches: Matches, total: Total, *, seen: int, tru
         yield TRUNCATED
     if _is_last_ranked_page(plan, matches, total, seen):
         yield LAST_PAGE.format(seen)
-    if declared and not built.makes_the_same_as(declared):
+    if declared and not built.has_same_documents(declared):
         yield REBUILDING.format(", ".join(built.fields), built.language)
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
-from shared.db.faults import DROPPED
+from shared.db.faults import MISSING_TABLE
 from shared.search import cursors, execute, expand, ordering, results, spelling, terms
 from shared.search.columns import columns
 from shared.search.execute import Matches
@@ -29,7 +29,7 @@ async def find(db: Connection, dataset: Dataset, query: SearchQuery) -> SearchRe
     """Searches a dataset. Raises IndexNotBuilt, and InvalidQuery for a cursor or a filter that does not fit."""
     try:
         return await _find(db, dataset, query)
-    except DROPPED:  # the index was switched to another generation in this moment
+    except MISSING_TABLE:  # the index was switched to another generation in this moment
         return await _find(db, dataset, query)
 
 

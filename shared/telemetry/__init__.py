@@ -1,1 +1,1 @@
-"""What a process tells about itself: log lines, metrics and health."""
+"""Logs, metrics and health checks of every process."""

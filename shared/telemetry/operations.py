@@ -1,4 +1,4 @@
-"""The routes that every process answers, for those who run it: /health/live, /health/ready and /metrics."""
+"""HTTP routes for operators, which every service has: /health/live, /health/ready and /metrics."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -10,10 +10,11 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 Checks = Callable[[], Awaitable[dict[str, str]]]
+"""Returns `ok` or an error for each thing that the process needs."""
 
 
 def routes(checks: Checks) -> list[HTTPRouteHandler]:
-    """`checks` gives for each thing the process needs `ok`, or a word on what is wrong."""
+    """Returns the routes; /health/ready runs `checks`."""
 
     @get("/health/live", tags=["operations"], summary="Is the process running?", opt={"public": True})
     async def live() -> dict[str, str]:
@@ -21,20 +22,21 @@ def routes(checks: Checks) -> list[HTTPRouteHandler]:
 
     @get("/health/ready", tags=["operations"], summary="Can the process do its work?", opt={"public": True})
     async def ready() -> Response[dict[str, Any]]:
-        found = await checks()
-        well = all(word == "ok" for word in found.values())
-        return Response({"status": "ok" if well else "unready", "checks": found}, status_code=200 if well else 503)
+        results = await checks()
+        healthy = all(result == "ok" for result in results.values())
+        status = "ok" if healthy else "unready"
+        return Response({"status": status, "checks": results}, status_code=200 if healthy else 503)
 
     @get(
         "/metrics",
         tags=["operations"],
-        summary="Metrics, in the OpenMetrics format for those who accept it",
+        summary="Metrics in the Prometheus format, or in OpenMetrics if accepted",
         opt={"public": True},
         media_type=MediaType.TEXT,
     )
     async def metrics(accept: Annotated[str, Parameter(header="Accept")] = "") -> Response[bytes]:
         encode, kind = choose_encoder(accept)
-        # Litestar adds the charset to text by itself, and to text alone.
+        # Litestar adds the charset to text types itself.
         return Response(encode(REGISTRY), media_type=kind.partition("; charset")[0] if kind[:5] == "text/" else kind)
 
     return [live, ready, metrics]

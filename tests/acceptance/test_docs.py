@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy import reference
+from deploy.local import packages
 from tests.stack import ROOT, Stack
 
 BLOCKS = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -42,7 +43,8 @@ def curl() -> None:
         return
     install = "apt-get install -y --no-install-recommends curl"
     script = f"{install} || {{ apt-get update && {install}; }}"
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    with packages.installing():
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.fail(f"The examples need curl; install it (`sudo apt-get install curl`).\n{done.stderr}")
 

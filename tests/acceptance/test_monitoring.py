@@ -7,7 +7,6 @@ import math
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -20,10 +19,11 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from deploy.local import packages
 from deploy.prometheus import local
 from shared.telemetry import metrics
 from tests.acceptance.importing import imported
-from tests.stack import ROOT, SERVICES, Stack
+from tests.stack import ROOT, SERVICES, Stack, free_port
 from tests.waiting import eventually
 
 DEPLOY = ROOT / "deploy"
@@ -36,6 +36,7 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.yml").read_text())
 CONTAINERS = COMPOSE["services"]
 TOLD = re.compile(r"\$\{(\w+):\?[^}]+\}")
 FILE = "id,department\n900001,Monitoring\n900002,Alerting\nnine,Refused\n"
+GROUPED = "id,name,category,price,quantity\n900001,Gauge,brass,9.50,3\n"
 
 
 # The dashboard and the rules, as they are written
@@ -101,7 +102,8 @@ def programs(request: pytest.FixtureRequest) -> Path:
     if not (folder / "usr/bin/promtool").exists():
         unpack = f"apt-get download prometheus && dpkg -x prometheus_*.deb {folder}"
         script = unpack if os.geteuid() else f"{unpack} || {{ apt-get update && {unpack}; }}"
-        done = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+        with packages.installing():
+            done = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             pytest.fail(f"These tests need Prometheus; install it (`sudo apt-get install prometheus`).\n{done.stderr}")
     return folder / "usr/bin"
@@ -158,9 +160,7 @@ async def prometheus(programs: Path, home: Path, folder: Path) -> AsyncIterator[
     told = json.loads(local.configuration((home / "env").read_text()))
     told["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (folder / "prometheus.yml").write_text(json.dumps(told))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = local.command(folder / "prometheus.yml", folder / "data", port)
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(programs / command[0], *command[1:], stdout=log, stderr=log)
@@ -187,6 +187,7 @@ async def test_every_query_of_the_dashboard_finds_something_after_an_import(
 ) -> None:
     # A counter with labels is born with its first event; a rate sees only what comes after. So one before, one to see.
     await imported(stack, "departments", FILE)
+    await imported(stack, "items", GROUPED)
     async with prometheus(programs, stack.home, tmp_path) as client:
 
         async def all_up() -> bool:

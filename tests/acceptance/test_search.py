@@ -189,7 +189,7 @@ async def test_how_a_question_may_go_on(stack: Stack, things: str) -> None:
         ({"sort": "name.up"}, "invalid_query", "order", "up"),
         ({"cursor": "nonsense"}, "bad_cursor", "cursor", "not a cursor"),
         ({"cursor": ""}, "bad_cursor", "cursor", "not a cursor"),
-        ({"words": ["one"]}, "unfit_parameter", "words", "the one or the other"),
+        ({"words": ["one"]}, "unfit_parameter", "words", "q and words can't be combined"),
         ({"limit": 0}, "invalid_request", "limit", ""),
         ({"limit": 201}, "invalid_request", "limit", ""),
         ({"limit": "many"}, "invalid_request", "limit", ""),

@@ -179,7 +179,7 @@ async def test_what_can_be_known_beforehand_is_refused_at_once(
 async def test_only_a_search_has_pages(stack: Stack) -> None:
     (other,) = (await get(stack, "/v1/jobs", limit=1))["data"]
     answer = await stack.client.get(f"/v1/jobs/{other['id']}", params={"page": 2})
-    assert "no search" in str(problem(answer, 422, "unfit_parameter")["detail"])
+    assert "has no pages: its kind is import" in str(problem(answer, 422, "unfit_parameter")["detail"])
 
 
 async def test_a_job_tells_the_version_with_which_one_finds_what_it_wrote(stack: Stack) -> None:

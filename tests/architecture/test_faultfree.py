@@ -8,8 +8,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from services.gateway.jobs import recovery
-from services.gateway.search import results
+from services.gateway.jobs import follow
 from services.ingestor import chunk_ledger
 from shared import ledger
 from shared.bus.topology import DEAD
@@ -106,13 +105,10 @@ async def found_by_sweepers(stack: Stack, job: dict[str, Any], *, lost: dict[str
 async def sweep(service: str, db: Connection) -> list[Message]:
     match service:
         case "gateway":
-            unplanned = await recovery.select_unplanned(db, seconds=0, limit=LIMIT)
-            unplanned += await results.select_unanswered(db, seconds=0, limit=LIMIT)
-            unheard = await recovery.select_unheard(db, seconds=0, limit=LIMIT)
-            return [*unplanned, *unheard, *await results.select_unheard(db, seconds=0, limit=LIMIT)]
+            return await follow.find_lost(db, seconds=0)
         case "ingestor":
             return [*await chunk_ledger.claim_overdue(db, seconds=0, limit=LIMIT)]
-    return [*await ledger.select_undone(db, seconds=0, limit=LIMIT)]
+    return [*await ledger.select_unprocessed(db, seconds=0, limit=LIMIT)]
 
 
 async def test_nothing_is_sent_again_without_a_fault(stack: Stack) -> None:

@@ -46,7 +46,7 @@ from shared.contracts.events import (
     ChunkLoaded,
     DatasetDeclared,
     JobCreated,
-    JobEvent,
+    PublicJobEvent,
     WorkFailed,
 )
 from shared.contracts.message import Command, Message
@@ -174,7 +174,7 @@ async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
 def test_every_handler_takes_and_returns_what_its_route_says(service: str) -> None:
     for route in HEARD[service]:
         said = dict.fromkeys(route.then)
-        again = on(route.message, route.handler, then=_any_of(list(said)), at_once=route.at_once)
+        again = on(route.message, route.handler, then=_any_of(list(said)), concurrency=route.concurrency)
         assert again == route
         assert len({other.message for other in HEARD[service]}) == len(HEARD[service])
 
@@ -204,7 +204,7 @@ def test_what_handlers_need_is_given_to_them(tmp_path: Path) -> None:
     for service, app in apps.items():
         consumer = consumer_of(app)
         assert consumer.routes == HEARD[service]
-        needed = {kind for route in consumer.routes for kind in route.needs.values()}
+        needed = {kind for route in consumer.routes for kind in route.dependencies.values()}
         assert needed <= set(consumer._dependencies) | {Connection, Pool}, service
 
 
@@ -224,7 +224,7 @@ def test_every_command_is_heard_by_exactly_one_service() -> None:
 
 def test_every_event_that_is_said_is_heard_or_public() -> None:
     hearers = _hearers()
-    unheard = {kind for kind in _said() if kind not in hearers and not issubclass(kind, JobEvent)}
+    unheard = {kind for kind in _said() if kind not in hearers and not issubclass(kind, PublicJobEvent)}
     assert unheard == set()
 
 

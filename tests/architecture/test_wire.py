@@ -63,7 +63,7 @@ EXAMPLES: list[Message] = [
     commands.BuildIndex(dataset="items", request_id=UUID(int=7)),
     commands.IndexPiece(dataset="items", generation=2, first=1),
     commands.SwitchIndex(dataset="items", generation=2),
-    commands.RunSearch(**ABOUT, question={"q": "ada", "limit": 10}, min_version=5),
+    commands.RunSearch(**ABOUT, query={"q": "ada", "limit": 10}, min_version=5),
     commands.RefreshReport(**ABOUT, report="hires_by_quarter", datasets=("hired_employees", "jobs"), round=2),
     commands.RebuildRollup(**ABOUT, rollup="hires"),
     events.DatasetDeclared(dataset="hired_employees", revision=3),

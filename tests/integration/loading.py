@@ -17,7 +17,7 @@ from services.ingestor.recovery import resend_overdue
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.tables.declare import declare_catalog, declare_dataset
 from shared.bus import inbox
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import read_datasets
 from shared.contracts.commands import DeclareDataset, LoadChunk, LoadRows, PlanImport, SwapStage
@@ -148,7 +148,7 @@ class Ingestor:
             for message in now:
                 try:
                     said = await self.hear(message)
-                except Postponed:
+                except NotReady:
                     waiting.append(message)
                     continue
                 loaded += [event for event in said if isinstance(event, ChunkLoaded)]
@@ -213,7 +213,7 @@ class Ingestor:
             for chunk in waiting:
                 try:
                     loaded.append(await self.load(chunk))
-                except Postponed:
+                except NotReady:
                     again.append(chunk)
             waiting = again
         raise AssertionError(f"postponed for ever: {waiting}")

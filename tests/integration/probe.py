@@ -70,7 +70,7 @@ async def note_failure(event: WorkFailed, script: Script) -> None:
     script.problems.setdefault(event.job_id, []).append(event.problem)
 
 
-ROUTES = (on(Touch, touch, at_once=2), on(WorkFailed, note_failure))
+ROUTES = (on(Touch, touch, concurrency=2), on(WorkFailed, note_failure))
 
 
 class Probe:
@@ -154,7 +154,7 @@ class Probe:
 
         async def idle() -> bool:
             return (
-                not any(delivery.under_way for delivery in self.consumer.deliveries)
+                not any(delivery.running for delivery in self.consumer.deliveries)
                 and not await self.letters()
                 and await self.waiting() == 0
             )

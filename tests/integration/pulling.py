@@ -13,7 +13,7 @@ from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from tests.integration.loading import Ingestor, total
 
 TOLD = IngestorSettings(database_url="", broker_url="", spool_url="")
@@ -23,7 +23,7 @@ MOST_CHUNKS = 100
 class Sync:
     """One job of kind `sync`; what was said about it stands in `said`."""
 
-    def __init__(self, ingestor: Ingestor, outgoing: Outgoing, dataset: str, source: str) -> None:
+    def __init__(self, ingestor: Ingestor, outgoing: OutboundClient, dataset: str, source: str) -> None:
         self.said: list[Message] = []
         self.job_id: UUID = uuid4()
         self.next: PullPage | None = PullPage(dataset=dataset, job_id=self.job_id, source=source, chunk=1)

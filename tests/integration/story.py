@@ -10,10 +10,10 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.contracts.commands import LoadChunk
 from shared.contracts.events import ChunkLoaded
-from shared.db.faults import COLLIDED
+from shared.db.faults import CONFLICTS
 from tests.integration.loading import Ingestor
 
 CHUNK_BYTES = 90
@@ -110,7 +110,7 @@ async def tell(ingestor: Ingestor, story: Story) -> AsyncIterator[ChunkLoaded]:
             chunk = waiting.pop(chance.randrange(len(waiting)))
             try:
                 untold.append(await ingestor.load(chunk))
-            except Postponed:
+            except NotReady:
                 waiting.append(chunk)
             continue
         number = chance.randrange(len(untold))
@@ -132,6 +132,6 @@ async def until_done(work: Callable[[Asked], Awaitable[Done]], asked: Asked) -> 
     for _ in range(ROUNDS):
         try:
             return await work(asked)
-        except (Postponed, *COLLIDED):
+        except (NotReady, *CONFLICTS):
             await asyncio.sleep(0.01)
     raise AssertionError(f"never done: {asked}")

@@ -128,7 +128,7 @@ async def kept(pool: Pool, dataset: Dataset, rollup: Rollup) -> Table:
 async def by_sql(pool: Pool, dataset: Dataset, rollup: Rollup) -> Table:
     """As a query over the rows says that knows nothing of how rollups are kept. For words, Python cuts them."""
     keys = [_in_sql(group) for group in rollup.groups]
-    measures = [_measured(measure) for measure in rollup.measured]
+    measures = [_measured(measure) for measure in rollup.parsed_measures]
     rows = f'data."{dataset.name}"'
     word = next((group.field for group in rollup.groups if group.part == "word"), None)
     async with pool.acquire() as db, db.transaction():
@@ -153,7 +153,7 @@ def by_hand(rows: Iterable[asyncpg.Record], rollup: Rollup) -> Table:
         for key in itertools.product(*(_of(group, row[group.field]) for group in rollup.groups)):
             groups[key].append(row)
     return {
-        key: {"_rows": len(members)} | {one.column: _measure(one, members) for one in rollup.measured}
+        key: {"_rows": len(members)} | {one.column: _measure(one, members) for one in rollup.parsed_measures}
         for key, members in groups.items()
     }
 

@@ -12,7 +12,7 @@ from litestar import Litestar
 from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Problem
 from services.gateway.jobs.job import JobRequest
-from services.gateway.jobs.submit import Accepted, JobSubmitter
+from services.gateway.jobs.submit import JobSubmitter, Submission
 from shared.consumer import Consumer
 from shared.contracts.commands import LoadRows
 from shared.contracts.message import Message
@@ -53,9 +53,9 @@ def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprin
     )
 
 
-async def ask(submitter: JobSubmitter, *asked: JobRequest) -> list[Accepted | BaseException]:
+async def ask(submitter: JobSubmitter, *asked: JobRequest) -> list[Submission | BaseException]:
     """All at once."""
-    return await asyncio.gather(*map(submitter.accept, asked), return_exceptions=True)
+    return await asyncio.gather(*map(submitter.submit, asked), return_exceptions=True)
 
 
 async def jobs(submitter: JobSubmitter) -> set[UUID]:
@@ -72,20 +72,20 @@ async def jobs(submitter: JobSubmitter) -> set[UUID]:
 async def test_two_hundred_requests_share_a_few_transactions(submitter: JobSubmitter) -> None:
     asked = [batch(number) for number in range(MANY)]
     answers = await ask(submitter, *asked)
-    assert [answer.job.id for answer in answers if isinstance(answer, Accepted)] == [
+    assert [answer.job.id for answer in answers if isinstance(answer, Submission)] == [
         one.command.job_id for one in asked
     ]
     assert await jobs(submitter) == {one.command.job_id for one in asked}
     assert await submitter.pool.fetchval("SELECT count(DISTINCT xmin::text) FROM jobs") <= 3
     # Who comes later is not forgotten.
-    assert isinstance(await submitter.accept(batch(0)), Accepted)
+    assert isinstance(await submitter.submit(batch(0)), Submission)
 
 
 async def test_of_requests_with_one_idempotency_key_one_is_accepted(submitter: JobSubmitter) -> None:
     asked = [batch(number // 4, key=f"key {number // 4}", fingerprint=f"{number // 4}") for number in range(MANY)]
     asked[7] = batch(0, key="key 1", fingerprint="something else")
     answers = await ask(submitter, *asked)
-    accepted = [answer for answer in answers if isinstance(answer, Accepted)]
+    accepted = [answer for answer in answers if isinstance(answer, Submission)]
     (refused,) = (answer for answer in answers if isinstance(answer, Problem))
     assert (answers.index(refused), refused.status, refused.code) == (7, 422, "idempotency_key_reused")
     first = {answer.job.id for answer in accepted if not answer.replayed}
@@ -97,7 +97,7 @@ async def test_one_that_postgres_refuses_costs_the_others_nothing(submitter: Job
     asked = [batch(number, key=f"key {number // 2}", fingerprint="f") for number in range(20)]
     asked[5] = batch(5, api_key="revoked and deleted meanwhile")
     answers = await ask(submitter, *asked)
-    (refused,) = (answer for answer in answers if not isinstance(answer, Accepted))
+    (refused,) = (answer for answer in answers if not isinstance(answer, Submission))
     assert answers.index(refused) == 5
     assert isinstance(refused, asyncpg.ForeignKeyViolationError)
     assert len(await jobs(submitter)) == 10
@@ -105,8 +105,8 @@ async def test_one_that_postgres_refuses_costs_the_others_nothing(submitter: Job
 
 async def test_who_does_not_wait_for_the_answer_is_accepted_and_nobody_hindered(submitter: JobSubmitter) -> None:
     gone, stays = batch(1), batch(2)
-    tasks = [asyncio.create_task(submitter.accept(one)) for one in (gone, stays)]
+    tasks = [asyncio.create_task(submitter.submit(one)) for one in (gone, stays)]
     await asyncio.sleep(0)  # both are in the group now
     tasks[0].cancel()
-    assert isinstance(await tasks[1], Accepted)
+    assert isinstance(await tasks[1], Submission)
     assert await jobs(submitter) == {gone.command.job_id, stays.command.job_id}

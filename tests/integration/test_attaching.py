@@ -9,7 +9,7 @@ import pytest
 from services.gateway.http.problems import Problem
 from services.gateway.jobs import exclusive
 from services.gateway.jobs.job import JobRequest
-from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.sources.syncs import sync_request
 from shared.contracts.commands import PlanImport, PullPage
 from shared.contracts.parts import Dialect
@@ -39,14 +39,14 @@ def file(key: str | None = None) -> JobRequest:
     )
 
 
-async def ask(pool: Pool, *asked: JobRequest) -> list[Accepted | Problem]:
+async def ask(pool: Pool, *asked: JobRequest) -> list[Submission | Problem]:
     async with transaction(pool) as db:
-        return await accept(db, asked)
+        return await submit_jobs(db, asked)
 
 
-async def ask_one(pool: Pool, asked: JobRequest) -> Accepted:
+async def ask_one(pool: Pool, asked: JobRequest) -> Submission:
     (accepted,) = await ask(pool, asked)
-    assert isinstance(accepted, Accepted), accepted
+    assert isinstance(accepted, Submission), accepted
     return accepted
 
 
@@ -59,9 +59,9 @@ async def count(pool: Pool, table: str) -> int:
     return number
 
 
-def told(accepted: Accepted | Problem, job_id: UUID) -> tuple[bool, bool, bool]:
+def told(accepted: Submission | Problem, job_id: UUID) -> tuple[bool, bool, bool]:
     """Whether it is that job, whether it is said to have been asked for before, and to have run already."""
-    assert isinstance(accepted, Accepted), accepted
+    assert isinstance(accepted, Submission), accepted
     return accepted.job.id == job_id, accepted.replayed, accepted.attached
 
 
@@ -95,9 +95,9 @@ async def test_however_many_ask_at_once_one_sync_begins(pool: Pool) -> None:
     for number in range(ROUNDS):
         answers = await asyncio.gather(*(ask(pool, sync(), file()) for _ in range(8)))
         syncs_told = [one for one, _ in answers]
-        begun = {one.job.id for one in syncs_told if isinstance(one, Accepted)}
+        begun = {one.job.id for one in syncs_told if isinstance(one, Submission)}
         assert len(begun) == 1, f"round {number}"
-        assert [isinstance(one, Accepted) and one.attached for one in syncs_told].count(False) == 1
+        assert [isinstance(one, Submission) and one.attached for one in syncs_told].count(False) == 1
         await end(pool, begun.pop())
     assert await pool.fetchval("SELECT count(*) FROM jobs WHERE kind = 'sync'") == ROUNDS
     assert await pool.fetchval("SELECT count(*) FROM jobs WHERE kind = 'import'") == 8 * ROUNDS
@@ -135,7 +135,7 @@ async def test_a_key_stands_for_the_sync_that_it_was_answered_with(pool: Pool) -
 async def test_of_two_with_one_key_the_second_waits_for_what_the_first_is_told(pool: Pool) -> None:
     first = await ask_one(pool, sync())
     async with transaction(pool) as db:
-        (attached,) = await accept(db, [sync(key="k")])
+        (attached,) = await submit_jobs(db, [sync(key="k")])
         assert told(attached, first.job.id) == (True, False, True)
         second = asyncio.create_task(ask_one(pool, sync(key="k")))
         await somebody_waits(pool)

@@ -15,7 +15,7 @@ from services.analytics.rollups import Tables
 from services.ingestor import chunk_ledger
 from services.ingestor.chunk_ledger import Chunk
 from services.ingestor.tables.declare import declare_dataset
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import to_dataset
 from shared.contracts.commands import DeclareDataset, RebuildRollup
@@ -285,5 +285,5 @@ async def test_rows_of_a_year_that_was_new_to_the_snapshot_are_not_missed(
 
 
 async def test_no_rollup_is_rebuilt_that_is_not_declared(sales: Dataset, analytics: Analytics) -> None:
-    with pytest.raises(Permanent, match="declares no rollup 'other'"):
+    with pytest.raises(PermanentFailure, match="declares no rollup 'other'"):
         await analytics.rebuild(sales.name, "other")

@@ -10,7 +10,7 @@ import pytest
 from services.analytics import counting, plans
 from services.analytics.handlers import count_chunk
 from services.analytics.rollups import Tables
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import LoadOptions
 from shared.db import Connection
@@ -105,7 +105,7 @@ async def test_a_chunk_waits_for_the_first_rollups_and_is_in_them_then(
 ) -> None:
     await ingestor.declare("sales", DECLARATIONS["sales"])
     one = await bring(ingestor, sale(1, price="3"))
-    with pytest.raises(Postponed):
+    with pytest.raises(NotReady):
         await analytics.count(one)
     await analytics.prepare("sales")
     counted = await analytics.count(one)
@@ -159,7 +159,7 @@ async def explained(db: Connection, statement: str) -> list[str]:
 
 async def plans_of(db: Connection, tables: Tables) -> list[list[str]]:
     """Of every statement of a chunk, as `add_chunks` has them run."""
-    valued = tables.rollup.valued
+    valued = tables.rollup.value_fields
     if valued:
         await db.execute(counting.create_news(tables))
     await plans.use(db, plans.MEETING)

@@ -9,7 +9,7 @@ import pytest
 
 from services.ingestor.tables.declare import declare_catalog, declare_dataset
 from services.ingestor.write import partitions
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.catalog.files import BadDeclaration, to_dataset
 from shared.contracts.commands import DeclareDataset
 from shared.contracts.events import DatasetDeclared
@@ -112,7 +112,7 @@ async def make_partition(pool: Pool, name: str, kind: dict[str, Any]) -> None:
 async def test_a_refused_declaration_changes_nothing(pool: Pool, changes: dict[str, Any], _said: str) -> None:
     assert await declare(pool, 0, SIMPLE)
     before = await described(pool, "things"), await standing(pool)
-    with pytest.raises(Permanent):
+    with pytest.raises(PermanentFailure):
         await declare(pool, 1, {**SIMPLE, **changes})
     assert (await described(pool, "things"), await standing(pool)) == before
 
@@ -142,7 +142,7 @@ async def test_only_what_follows_the_standing_revision_is_applied(pool: Pool) ->
 
 async def test_what_can_not_be_used_is_refused_by_the_ingestor_too(pool: Pool) -> None:
     for declaration in ({"title": "Things", "fields": []}, {**SIMPLE, "primary_key": ["nothing"]}):
-        with pytest.raises(Permanent):
+        with pytest.raises(PermanentFailure):
             await declare(pool, 0, declaration)
     assert await standing(pool) is None
 

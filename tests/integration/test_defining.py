@@ -14,7 +14,7 @@ from services.indexer.words.dictionary_api import LONGEST_WORD
 from services.indexer.words.queries import LONGEST_PAUSE_SECONDS, PAUSE_SECONDS
 from shared.bus import inbox
 from shared.contracts.commands import DefineWords
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from tests.integration.loading import Ingestor
 from tests.integration.readers import Indexer
 from tests.outside import Outside
@@ -47,7 +47,7 @@ async def bring(ingestor: Ingestor, indexer: Indexer, *words: str) -> None:
     await indexer.count("paragraphs")
 
 
-async def define(indexer: Indexer, outgoing: Outgoing, moment: int = 1) -> list[DefineWords]:
+async def define(indexer: Indexer, outgoing: OutboundClient, moment: int = 1) -> list[DefineWords]:
     """One delivery of the command."""
     command = DefineWords(dataset="paragraphs", version=1, moment=moment)
     async with indexer.pool.acquire() as db, db.transaction():
@@ -264,13 +264,13 @@ async def test_one_bad_word_does_not_keep_the_others_waiting(
 @pytest.mark.usefixtures("fast")
 async def test_a_place_that_is_not_allowed_is_not_asked(ingestor: Ingestor, indexer: Indexer, outside: Outside) -> None:
     await bring(ingestor, indexer, *KNOWN)
-    await define(indexer, Outgoing("", outside.environment))
+    await define(indexer, OutboundClient("", outside.environment))
     assert outside.asked() == []
     found = await pause(indexer)
     assert found is not None
     assert found[2] == "source_forbidden"
     await indexer.pool.execute("UPDATE dictionaries SET retry_at = now()")
-    await define(indexer, Outgoing("", {}), 2)
+    await define(indexer, OutboundClient("", {}), 2)
     found = await pause(indexer)
     assert found is not None
     assert (found[0], found[2]) == (2, "source_unset")

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from shared.bus import delivery, failures, outbox, publisher, relay
-from shared.bus.failures import Later, Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
-from shared.contracts.envelope import LARGEST_BYTES
+from shared.contracts.envelope import MAX_BYTES
 from shared.contracts.parts import Problem
 from shared.db import Connection
 from shared.telemetry import metrics
@@ -56,8 +56,8 @@ async def at_ease(_command: Touch, _db: Connection) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """All pauses are over at once."""
     monkeypatch.setattr(failures, "backoff", lambda _attempt: QUICK)
-    monkeypatch.setattr(delivery, "POSTPONED_SECONDS", QUICK)
-    monkeypatch.setattr(delivery, "AWAY_SECONDS", QUICK)
+    monkeypatch.setattr(delivery, "NOT_READY_SECONDS", QUICK)
+    monkeypatch.setattr(delivery, "UNAVAILABLE_SECONDS", QUICK)
     monkeypatch.setattr(relay, "UNROUTABLE_SECONDS", QUICK)
     monkeypatch.setattr(relay, "POLL_SECONDS", QUICK)
 
@@ -191,17 +191,17 @@ async def test_after_the_last_attempt_the_job_is_told_the_cause(probe: Probe) ->
     await probe.is_idle()
     assert problem.code == "gave_up"
     assert problem.detail.startswith("ZeroDivisionError: the cause")
-    assert probe.script.calls == failures.ATTEMPTS
+    assert probe.script.calls == failures.MAX_ATTEMPTS
     assert await probe.marks() == {}
     await probe.deliver(probe.touch())  # what was given up stays given up
     await probe.is_idle()
-    assert probe.script.calls == failures.ATTEMPTS
+    assert probe.script.calls == failures.MAX_ATTEMPTS
     assert len(probe.script.problems[probe.job_id]) == 1
 
 
 async def test_permanent_gives_up_at_once_with_its_own_problem(probe: Probe) -> None:
     problem = Problem(code="no_use", detail="It will never work.", hint="Do something else.")
-    probe.script.steps = [failing(Permanent(problem))]
+    probe.script.steps = [failing(PermanentFailure(problem))]
     await probe.say(probe.touch())
     assert await probe.gave_up() == problem
     await probe.is_idle()
@@ -209,7 +209,7 @@ async def test_permanent_gives_up_at_once_with_its_own_problem(probe: Probe) -> 
     assert await probe.marks() == {}
 
 
-AWAY_OUTSIDE = Problem(code="source_unavailable", detail="It answered 503.")
+SOURCE_DOWN = Problem(code="source_unavailable", detail="It answered 503.")
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(None, 60), (0, 60), (45, 60), (300, 300), (86_400, 900)])
@@ -217,7 +217,7 @@ async def test_who_outside_asks_to_come_later_is_not_come_to_before(
     probe: Probe, monkeypatch: pytest.MonkeyPatch, asked: float | None, waits: float
 ) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
-    probe.script.steps = [failing(Later(asked, AWAY_OUTSIDE))]
+    probe.script.steps = [failing(TransientFailure(asked, SOURCE_DOWN))]
     await probe.deliver(probe.touch())
     (letter,) = await eventually(probe.letters, SECONDS)
     assert (letter["id"], letter["queue"], letter["attempt"]) == (probe.touch().id, probe.queue, 1)
@@ -227,23 +227,23 @@ async def test_who_outside_asks_to_come_later_is_not_come_to_before(
 
 @pytest.mark.usefixtures("quick")
 async def test_coming_later_counts_as_an_attempt_and_ends_with_what_was_said_outside(probe: Probe) -> None:
-    probe.script.steps = [failing(Later(0, AWAY_OUTSIDE))]
+    probe.script.steps = [failing(TransientFailure(0, SOURCE_DOWN))]
     await probe.say(probe.touch())
-    assert await probe.gave_up() == AWAY_OUTSIDE
+    assert await probe.gave_up() == SOURCE_DOWN
     await probe.is_idle()
-    assert probe.script.calls == failures.ATTEMPTS
+    assert probe.script.calls == failures.MAX_ATTEMPTS
 
 
 async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
-    probe.script.steps = [failing(Later(None, AWAY_OUTSIDE))]
+    probe.script.steps = [failing(TransientFailure(None, SOURCE_DOWN))]
     await probe.consumer.publisher.publish(to_letter(probe.touch(), attempt=3))
     await eventually(probe.letters, SECONDS)
     await probe.deliver(probe.touch())  # as a sweeper sends it, which knows nothing of attempts
     await probe.called(2)
 
     async def is_settled() -> bool:
-        return not any(delivery.under_way for delivery in probe.consumer.deliveries)
+        return not any(delivery.running for delivery in probe.consumer.deliveries)
 
     await eventually(is_settled, SECONDS)
     assert [letter["attempt"] for letter in await probe.letters()] == [4]
@@ -251,8 +251,8 @@ async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypa
 
 @pytest.mark.usefixtures("quick")
 async def test_being_postponed_is_no_attempt(probe: Probe) -> None:
-    often = 2 * failures.ATTEMPTS
-    probe.script.steps = [*[failing(Postponed())] * often, at_ease]
+    often = 2 * failures.MAX_ATTEMPTS
+    probe.script.steps = [*[failing(NotReady())] * often, at_ease]
     await probe.say(probe.touch())
     await probe.handled(1)
     await probe.is_idle()
@@ -279,7 +279,7 @@ async def test_work_that_collides_again_and_again_is_given_up_like_any_other(pro
     await probe.say(probe.touch())
     problem = await probe.gave_up()
     assert problem.detail.startswith("DeadlockDetectedError: met for ever")
-    assert probe.script.calls == failures.ATTEMPTS * (delivery.COLLISIONS + 1)
+    assert probe.script.calls == failures.MAX_ATTEMPTS * (delivery.MAX_CONFLICTS + 1)
 
 
 TOUCH = Touch(dataset="marks", job_id=uuid4(), number=1)
@@ -297,7 +297,7 @@ STRANGE: dict[str, Callable[[], bytes]] = {
         TOUCH, data={"dataset": "marks", "job_id": str(uuid4()), "number": "1"}
     ),
     "a field that is missing": lambda: to_envelope(TOUCH, data={"dataset": "marks", "number": 1}),
-    "too large": lambda: to_envelope(TOUCH) + b" " * LARGEST_BYTES,
+    "too large": lambda: to_envelope(TOUCH) + b" " * MAX_BYTES,
 }
 
 
@@ -314,7 +314,7 @@ async def test_a_message_that_cannot_be_read_is_a_dead_letter_at_once(probe: Pro
 
 async def test_the_largest_message_that_is_allowed_is_handled(probe: Probe) -> None:
     body = to_envelope(probe.touch())
-    await probe.post(body + b" " * (LARGEST_BYTES - len(body)))
+    await probe.post(body + b" " * (MAX_BYTES - len(body)))
     await probe.handled(1)
 
 
@@ -371,7 +371,7 @@ async def test_two_relays_share_the_outbox_without_sending_a_letter_twice(
     handled = count(Touch, "done") + count(Touch, "duplicate")
     other = Relay(probe.consumer.pool, probe.consumer.publisher)
     await probe.say(*(probe.touch(number) for number in range(200)))
-    await asyncio.gather(*(other.carry() for _ in range(10)))
+    await asyncio.gather(*(other.publish_batch() for _ in range(10)))
     await probe.is_idle()
     assert await probe.marks() == dict.fromkeys(range(200), 1)
     assert count(Touch, "done") + count(Touch, "duplicate") == handled + 200

@@ -16,7 +16,7 @@ from services.ingestor.tables import detach as detaching
 from services.ingestor.tables.detach import detach_partition, plan_detach
 from services.ingestor.write import partitions
 from shared.bus import inbox
-from shared.bus.failures import Later, Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
 from shared.contracts.commands import DetachPartition, LoadRows, PlanDetach, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportPlanned
 from shared.contracts.parts import LoadOptions, Outcome
@@ -162,13 +162,13 @@ async def test_a_table_that_was_detached_before_is_not_written_over(
     await ingestor.do(HIRED, hired((3, "cid", 2021)))
     command = await plan(ingestor, 2021)
     before = await everything(ingestor)
-    with pytest.raises(Permanent, match="before") as refused:
+    with pytest.raises(PermanentFailure, match="before") as refused:
         await hear(ingestor, command)
     assert await everything(ingestor) == before
     assert refused.value.problem.code == "detached_already"
     # Under another name, its indexes are still in the way.
     await ingestor.pool.execute(f"ALTER TABLE detached.{HIRED}__2021 RENAME TO old")
-    with pytest.raises(Permanent, match=r"^detached\.old has") as refused:
+    with pytest.raises(PermanentFailure, match=r"^detached\.old has") as refused:
         await hear(ingestor, command)
     admin = await asyncpg.connect(database["admin"])
     await admin.execute(refused.value.problem.hint.split(": ")[1])  # as it says
@@ -183,7 +183,7 @@ async def test_a_year_that_is_not_there_is_refused_with_those_that_are(
     ingestor: Ingestor, years: tuple[int, ...], said: str
 ) -> None:
     await ingestor.do(HIRED, hired(*((year, "ada", year) for year in years)))
-    with pytest.raises(Permanent) as refused:
+    with pytest.raises(PermanentFailure) as refused:
         await detach(ingestor, 2021)
     assert (refused.value.problem.code, refused.value.problem.hint) == ("no_such_year", said)
 
@@ -246,7 +246,7 @@ async def test_meanwhile_other_years_are_read_and_loaded_and_rows_of_this_one_wa
             events += (await ingestor.do(HIRED, text)).loaded
             assert await names(ingestor) == {"ada again", "bob", "dan", "eve"}
         (late,) = await ingestor.plan(HIRED, hired((3, "cid", 2021)))
-        with pytest.raises(Postponed):
+        with pytest.raises(NotReady):
             await ingestor.load(late)
         assert not working.done()
         await reading.rollback()
@@ -265,7 +265,7 @@ async def test_a_table_that_is_never_free_is_left_as_it_is(ingestor: Ingestor, m
     before = await everything(ingestor)
     async with ingestor.transaction() as reader:
         await reader.fetch(f"SELECT * FROM data.{HIRED}")
-        with pytest.raises(Later) as refused:
+        with pytest.raises(TransientFailure) as refused:
             await hear(ingestor, command)
     assert refused.value.problem.code == "table_busy"
     assert await everything(ingestor) == before
@@ -295,7 +295,7 @@ async def test_a_replacement_waits_and_makes_the_year_anew_that_its_rows_need(
     (swap,) = (message for message in said if isinstance(message, SwapStage))
     async with ingestor.transaction() as db:
         await partitions.lock_year(db, DATASETS[HIRED], 2021)
-        with pytest.raises(Postponed):
+        with pytest.raises(NotReady):
             await ingestor.hear(swap)
     events += [one for one in said if isinstance(one, ChunkLoaded)]
     events.append(await detach(ingestor, 2021))
@@ -344,7 +344,7 @@ async def test_who_begins_to_read_a_dataset_meanwhile_is_not_passed_over(ingesto
             "UPDATE datasets SET declaration = $1 WHERE name = 'plain'", {"name": "plain", **read}
         )
         await reading.rollback()
-        with pytest.raises(Postponed):
+        with pytest.raises(NotReady):
             await working
     assert await hear(ingestor, detach) is not None
     assert await ingestor.pool.fetchval("SELECT count(*) FROM replaced") == 1

@@ -13,7 +13,7 @@ import pytest
 from services.gateway.http.problems import Problem
 from services.gateway.jobs import follow, queries
 from services.gateway.jobs.job import Job, JobRequest
-from services.gateway.jobs.submit import Accepted, accept
+from services.gateway.jobs.submit import Submission, submit_jobs
 from shared import ledger
 from shared.bus import inbox
 from shared.contracts.commands import LoadRows, PlanImport
@@ -58,9 +58,9 @@ class Gateway:
         async with self.pool.acquire() as db, db.transaction():
             yield db
 
-    async def accept(self, *asked: JobRequest) -> list[Accepted | Problem]:
+    async def accept(self, *asked: JobRequest) -> list[Submission | Problem]:
         async with self.transaction() as db:
-            return await accept(db, asked)
+            return await submit_jobs(db, asked)
 
     async def hear(self, event: Heard) -> list[Message]:
         """As `Delivery` has it: once, however often it comes."""
@@ -303,7 +303,7 @@ async def test_the_indexer_and_analytics_find_a_swap_that_they_have_not_heard_of
     ended = await ingestor.do("departments", departments("A", "B"), LoadOptions(mode="replace", max_shrink=1))
     for reader in (indexer, analytics):
         async with reader.pool.acquire() as db:
-            undone = await ledger.select_undone(db, seconds=-1, limit=100)
+            undone = await ledger.select_unprocessed(db, seconds=-1, limit=100)
         assert undone[-len(ended.loaded) :] == ended.loaded
 
 
@@ -314,7 +314,7 @@ async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_told_
     one, same, other = (batch(BATCH[0], key=("key", "twice"), fingerprint=print_) for print_ in ("one", "one", "other"))
     free = batch(BATCH[1])
     settled = await gateway.accept(one, same, other, free)
-    accepted = [result for result in settled if isinstance(result, Accepted)]
+    accepted = [result for result in settled if isinstance(result, Submission)]
     assert [(result.job.id, result.replayed) for result in accepted] == [
         (one.command.job_id, False),
         (one.command.job_id, True),

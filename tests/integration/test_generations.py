@@ -10,7 +10,7 @@ import pytest
 
 from services.indexer.documents import queries, reindex, vocabulary
 from services.indexer.documents.reindex import build_index
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.contracts.commands import BuildIndex, IndexPiece
 from shared.contracts.events import ChunkLoaded
 from shared.search.index import select_freshness, select_index
@@ -194,7 +194,7 @@ async def test_pieces_and_chunks_may_come_in_any_order_and_twice(shelf: Shelf, s
         else:
             try:
                 waiting.append(await shelf.ingestor.load(one))
-            except Postponed:  # an earlier chunk of its file is to be loaded first
+            except NotReady:  # an earlier chunk of its file is to be loaded first
                 waiting.append(one)
     assert await kept(shelf) == await recomputed(shelf, fields)
 

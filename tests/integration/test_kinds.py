@@ -15,7 +15,7 @@ from services.gateway.jobs.follow import JobEvents
 from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind, to_body
 from services.gateway.jobs.recovery import Commands, Recovery
-from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.settings import GatewaySettings
 from shared.bus.routes import on
 from shared.contracts.commands import JobCommand
@@ -104,13 +104,13 @@ async def pool(database: dict[str, str]) -> AsyncIterator[Pool]:
 
 def stars(sky: str) -> JobRequest:
     command = CountStars(dataset="skies", job_id=uuid7(), sky=sky)
-    return kinds.request(STARS, command, sky, api_key="k", idempotency_key=None)
+    return kinds.build_request(STARS, command, sky, api_key="k", idempotency_key=None)
 
 
-async def submit(pool: Pool, request: JobRequest) -> Accepted:
+async def submit(pool: Pool, request: JobRequest) -> Submission:
     async with transaction(pool) as db:
-        (accepted,) = await accept(db, [request])
-    assert isinstance(accepted, Accepted), accepted
+        (accepted,) = await submit_jobs(db, [request])
+    assert isinstance(accepted, Submission), accepted
     return accepted
 
 

@@ -11,7 +11,7 @@ import pytest
 from services.ingestor import chunk_ledger
 from services.ingestor.write import write
 from shared.bus import inbox
-from shared.bus.failures import Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import LoadChunk
 from shared.contracts.parts import Outcome
 from tests.integration.loading import Ingestor, somebody_waits, total
@@ -85,7 +85,7 @@ async def test_a_chunk_with_unchanged_rows_waits_for_the_earlier_chunks(ingestor
     await ingestor.bring("departments", departments((1, "stays")))
     text = departments((1, "first"), (2, "last")) + departments((1, "stays"), (2, "last"))
     first, last = await ingestor.plan("departments", text, chunk_bytes=16)
-    with pytest.raises(Postponed):
+    with pytest.raises(NotReady):
         await ingestor.load(last)
     assert await names(ingestor) == {1: "stays"}
     await ingestor.load(first)
@@ -120,7 +120,7 @@ async def test_a_chunk_does_not_wait_for_one_that_was_given_up(ingestor: Ingesto
     first, last = await ingestor.plan("departments", departments((1, "first"), (2, "last")) * 2, chunk_bytes=16)
     async with ingestor.transaction() as db:
         assert await inbox.claim(db, first)
-    with pytest.raises(Permanent, match="earlier part of the file"):
+    with pytest.raises(PermanentFailure, match="earlier part of the file"):
         await ingestor.load(last)
     assert await names(ingestor) == {1: "first"}
 
@@ -204,7 +204,7 @@ async def load_until_done(ingestor: Ingestor, chunk: LoadChunk) -> Outcome:
     while True:
         try:
             return (await ingestor.load(chunk)).outcome
-        except (Postponed, asyncpg.DeadlockDetectedError):
+        except (NotReady, asyncpg.DeadlockDetectedError):
             await asyncio.sleep(0)
 
 
@@ -282,7 +282,7 @@ async def test_an_outcome_that_does_not_add_up_is_refused_by_the_ledger(ingestor
 async def test_a_file_that_is_gone_ends_the_import_and_says_so(ingestor: Ingestor) -> None:
     (chunk,) = await ingestor.plan("departments", departments((1, "one")))
     ingestor.lose(chunk.job_id)
-    with pytest.raises(Permanent, match="no longer in the spool"):
+    with pytest.raises(PermanentFailure, match="no longer in the spool"):
         await ingestor.load(chunk)
     assert await names(ingestor) == {}
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.contracts.parts import Problem
-from shared.outgoing.http_client import SHOWN, Answer, Outgoing
+from shared.outgoing.http_client import LONGEST_EXCERPT, OutboundClient, OutboundResponse
 from tests.outside import HOST, Outside
 
 SECRET = "the-secret"
@@ -24,27 +24,27 @@ BOMB = gzip.compress(b"0" * 10**6)
 
 
 async def get(
-    outgoing: Outgoing,
+    outgoing: OutboundClient,
     url: str,
     *,
     seconds: float = 20,
     limit: int = 1 << 20,
     headers: Mapping[str, str] | None = None,
-) -> Answer:
-    async with outgoing.visit() as visit:
+) -> OutboundResponse:
+    async with outgoing.session() as session:
         request = httpx2.Request("GET", url, headers=headers)
-        return await visit.get(request, seconds=seconds, limit=limit, secrets=(SECRET,))
+        return await session.send(request, seconds=seconds, limit=limit, secrets=(SECRET,))
 
 
-async def permanent(outgoing: Outgoing, url: str, **told: int) -> Problem:
-    with pytest.raises(Permanent) as caught:
+async def permanent(outgoing: OutboundClient, url: str, **told: int) -> Problem:
+    with pytest.raises(PermanentFailure) as caught:
         await get(outgoing, url, **told)
     assert SECRET not in written(caught.value)
     return caught.value.problem
 
 
-async def later(outgoing: Outgoing, url: str, **told: float) -> Later:
-    with pytest.raises(Later) as caught:
+async def later(outgoing: OutboundClient, url: str, **told: float) -> TransientFailure:
+    with pytest.raises(TransientFailure) as caught:
         await get(outgoing, url, **told)  # type: ignore[arg-type]
     assert SECRET not in written(caught.value)
     return caught.value
@@ -65,7 +65,7 @@ async def test_what_is_allowed_answers(outside: Outside) -> None:
 
 async def test_without_being_allowed_the_same_place_is_not_asked(outside: Outside) -> None:
     for allow in ("", "127.0.0.1", f"localhost:{outside.place.rpartition(':')[2]}", "127.0.0.1:80"):
-        problem = await permanent(Outgoing(allow, {}), f"{outside.url}/items?key={SECRET}")
+        problem = await permanent(OutboundClient(allow, {}), f"{outside.url}/items?key={SECRET}")
         assert (problem.code, SECRET in problem.detail) == ("source_forbidden", False)
         assert "SOURCE_ALLOW" in problem.hint
     assert outside.asked() == []
@@ -126,14 +126,14 @@ async def test_time_is_limited(outside: Outside) -> None:
 
 
 async def test_nobody_there_is_asked_again() -> None:
-    error = await later(Outgoing(f"{HOST}:9", {}), f"http://{HOST}:9/x?key={SECRET}")
+    error = await later(OutboundClient(f"{HOST}:9", {}), f"http://{HOST}:9/x?key={SECRET}")
     assert error.problem.code == "source_unavailable"
     assert error.problem.detail.startswith(f"http://{HOST}:9/x can't be reached")
 
     async def lost(_host: str, _port: int) -> list[str]:
         raise OSError("the name server is away")
 
-    error = await later(Outgoing("", {}, lost), "https://there.example/")
+    error = await later(OutboundClient("", {}, lost), "https://there.example/")
     assert error.problem.detail == "https://there.example/ can't be reached: the name server is away."
 
 
@@ -152,11 +152,11 @@ async def test_what_goes_out_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     async with answering(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\nok", heard) as place:
-        outgoing = Outgoing(place, {})
-        async with outgoing.visit() as visit:
+        outgoing = OutboundClient(place, {})
+        async with outgoing.session() as session:
             for _ in range(2):
                 request = httpx2.Request("GET", f"http://{place}/x", headers={"X-Ours": "1"})
-                assert (await visit.get(request, seconds=20, limit=100, secrets=())).body == b"ok"
+                assert (await session.send(request, seconds=20, limit=100, secrets=())).body == b"ok"
     assert [line.lower() for line in heard[0].splitlines()[:2]] == ["get /x http/1.1", f"host: {place}"]
     assert "x-ours: 1" in heard[1].lower()
     assert "accept-encoding: identity" in heard[1].lower()
@@ -167,28 +167,28 @@ async def test_what_goes_out_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("answer", "error", "code"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", Later, "source_unavailable"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + BOMB, Permanent, "source_unreadable"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: identity, br\r\n\r\n?", Permanent, "source_unreadable"),
-        (b"SSH-2.0-OpenSSH_9.2p1\r\n", Later, "source_unavailable"),
-        (b"", Later, "source_unavailable"),
-        (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n", Permanent, "source_redirects"),
-        (b"HTTP/1.1 302 Found\r\n\r\n", Permanent, "source_refused"),
-        (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 10**6, Later, "source_unavailable"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10**6 + b"\r\n\r\n", Later, "source_unavailable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", TransientFailure, "source_unavailable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + BOMB, PermanentFailure, "source_unreadable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: identity, br\r\n\r\n?", PermanentFailure, "source_unreadable"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", TransientFailure, "source_unavailable"),
+        (b"", TransientFailure, "source_unavailable"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n", PermanentFailure, "source_redirects"),
+        (b"HTTP/1.1 302 Found\r\n\r\n", PermanentFailure, "source_refused"),
+        (b"HTTP/1.1 500 No\r\n\r\n" + b"x" * 10**6, TransientFailure, "source_unavailable"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10**6 + b"\r\n\r\n", TransientFailure, "source_unavailable"),
     ],
 )  # fmt: skip
-async def test_strange_answers(answer: bytes, error: type[Later | Permanent], code: str) -> None:
+async def test_strange_answers(answer: bytes, error: type[TransientFailure | PermanentFailure], code: str) -> None:
     async with answering(answer, []) as place:
         with pytest.raises(error) as caught:
-            await get(Outgoing(place, {}), f"http://{place}/")
+            await get(OutboundClient(place, {}), f"http://{place}/")
     assert caught.value.problem.code == code
-    assert len(caught.value.problem.detail) < SHOWN + 150
+    assert len(caught.value.problem.detail) < LONGEST_EXCERPT + 150
 
 
 async def test_an_answer_without_content_is_one() -> None:
     async with answering(b"HTTP/1.1 204 No Content\r\n\r\n", []) as place:
-        assert (await get(Outgoing(place, {}), f"http://{place}/")).body == b""
+        assert (await get(OutboundClient(place, {}), f"http://{place}/")).body == b""
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ async def test_the_certificate_is_that_of_the_name_and_not_of_the_address(certif
     heard: list[str] = []
     async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", heard, certificate) as place:
         port = place.rpartition(":")[2]
-        outgoing = Outgoing(f"crm.test:{port},evil.test:{port},{place}", {}, here)
+        outgoing = OutboundClient(f"crm.test:{port},evil.test:{port},{place}", {}, here)
         assert (await get(outgoing, f"https://crm.test:{port}/x")).body == b"ok"
         assert f"host: crm.test:{port}" in heard[0].lower()
         for host in ("evil.test", HOST):

@@ -8,12 +8,12 @@ import pytest
 from services.ingestor.recovery import resend_overdue
 from services.ingestor.sources import cursors, pull
 from shared.bus import inbox
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.catalog.source import DeleteMissing, HeaderLink, Incremental
 from shared.contracts.commands import PullPage
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from tests.integration.loading import DATASETS, Ingestor
 from tests.integration.pulling import Sync, redeclare
 from tests.outside import TOKEN, Outside
@@ -172,7 +172,7 @@ async def test_a_source_that_is_broken_for_a_while_is_pulled_later_and_nothing_i
     outside.misbehave(path="/contacts", garbage=True, times=1)
     pulled = sync(ingestor, outside)
     for seconds, code in ((None, "source_unavailable"), (9, "source_unavailable"), (None, "source_unreadable")):
-        with pytest.raises(Later) as caught:
+        with pytest.raises(TransientFailure) as caught:
             await pulled.step()
         assert (caught.value.seconds, caught.value.problem.code) == (seconds, code)
         assert await ingestor.pool.fetchval("SELECT count(*) FROM imports") == 0
@@ -185,7 +185,7 @@ async def test_what_came_before_a_page_failed_is_kept(ingestor: Ingestor, outsid
     outside.misbehave(path="/items", status=503, times=2)
     await pulled.step()
     assert pulled.outcome.inserted == 100
-    with pytest.raises(Later):
+    with pytest.raises(TransientFailure):
         await pulled.step()
     assert (await pulled.finish()).outcome == Outcome(rows_read=250, inserted=250)
     wanted = Counter(f"GET /items?limit=50&offset={offset}" for offset in (0, 50, 100, 100, 100, 150, 200))
@@ -205,7 +205,7 @@ async def test_what_will_not_get_better_is_not_tried_again(
     ingestor: Ingestor, outside: Outside, habit: dict[str, object], code: str
 ) -> None:
     outside.misbehave(path="/contacts", **habit)
-    with pytest.raises(Permanent) as caught:
+    with pytest.raises(PermanentFailure) as caught:
         await synced(ingestor, outside)
     assert caught.value.problem.code == code
     assert len(outside.asked()) == 1
@@ -214,7 +214,7 @@ async def test_what_will_not_get_better_is_not_tried_again(
 async def test_a_slow_page_is_not_waited_for(ingestor: Ingestor, outside: Outside) -> None:
     await redeclare(ingestor, CONTACTS, timeout_seconds=0.1)
     outside.misbehave(path="/contacts", delay=60)
-    with pytest.raises(Later, match=r"within 0\.1 seconds"):
+    with pytest.raises(TransientFailure, match=r"within 0\.1 seconds"):
         await synced(ingestor, outside)
 
 
@@ -391,7 +391,7 @@ async def test_what_a_sync_left_that_was_given_up_is_gone_with_the_next_one(
 
 async def test_a_source_that_is_not_declared_is_no_source(ingestor: Ingestor, outside: Outside) -> None:
     for dataset, source in (("contacts", "hubspot"), ("nothing", "crm")):
-        with pytest.raises(Permanent) as caught:
+        with pytest.raises(PermanentFailure) as caught:
             await Sync(ingestor, outside.outgoing(), dataset, source).finish()
         assert caught.value.problem.code == "unknown_source"
 
@@ -402,8 +402,8 @@ async def test_no_secret_is_said_or_written(ingestor: Ingestor, outside: Outside
     for table in ("imports", "chunks", "pulls", "sources", "datasets", "failed_rows"):
         said += str(await ingestor.pool.fetch(f"SELECT to_jsonb(t) FROM {table} t"))
     assert TOKEN not in said
-    wrong = Outgoing(outside.place, {**outside.environment, "SECRET_CRM_TOKEN": "another-token"})
-    with pytest.raises(Permanent) as caught:
+    wrong = OutboundClient(outside.place, {**outside.environment, "SECRET_CRM_TOKEN": "another-token"})
+    with pytest.raises(PermanentFailure) as caught:
         await Sync(ingestor, wrong, "contacts", "crm").finish()
     assert caught.value.problem.code == "source_refused"
     assert "another-token" not in str(caught.value.problem)

@@ -13,7 +13,7 @@ from services.gateway.http.problems import Problem
 from services.gateway.jobs import follow, queries
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.kinds import to_body
-from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.reports.refresh import RefreshJobBody, follow_refreshed
 from services.gateway.reports.rollups import RebuildJobBody, follow_rebuilt, select_last_rebuild, select_rollup
 from shared.bus import inbox, outbox
@@ -58,10 +58,10 @@ def asked(kind: Any, command: RefreshReport | RebuildRollup, target: str, key: s
     )
 
 
-async def ask(pool: Pool, one: JobRequest) -> Accepted:
+async def ask(pool: Pool, one: JobRequest) -> Submission:
     async with transaction(pool) as db:
-        (accepted,) = await accept(db, [one])
-    assert isinstance(accepted, Accepted), accepted
+        (accepted,) = await submit_jobs(db, [one])
+    assert isinstance(accepted, Submission), accepted
     return accepted
 
 
@@ -155,7 +155,7 @@ async def test_a_key_stands_for_the_refresh_that_it_was_answered_with(pool: Pool
     again = await ask(pool, refresh(key="a"))
     assert (again.job.id, again.replayed, again.attached) == (first.job.id, True, True)
     async with transaction(pool) as db:
-        (other,) = await accept(db, [refresh("other", key="a")])
+        (other,) = await submit_jobs(db, [refresh("other", key="a")])
     assert isinstance(other, Problem)
     assert other.code == "idempotency_key_reused"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deploy.local.state import REPOSITORY
 from shared.catalog.report import Report
-from shared.catalog.reports import read_reports
+from shared.catalog.report_files import read_reports
 from shared.contracts.events import ChunkLoaded
 from shared.db import Pool
 from tests.integration.loading import Ingestor, forget
@@ -31,8 +31,8 @@ async def shown(gateway: Pool, name: str, **values: Any) -> Rows:
     """As the gateway computes it."""
     report = REPORTS[name]
     assert isinstance(report, Report)
-    given = [values.get(one.name, one.default and one.standing()) for one in report.parameters]
-    return [dict(row) for row in await gateway.fetch(report.statement().text, *given)]
+    given = [values.get(one.name, one.default and one.parse_default()) for one in report.parameters]
+    return [dict(row) for row in await gateway.fetch(report.build_statement().text, *given)]
 
 
 def hires_by_quarter(rows: Rows, year: int) -> Rows:

@@ -13,13 +13,13 @@ import pytest
 from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Problem
 from services.gateway.reports import registry, run, sql_check
-from services.gateway.reports.cache import ENTRY_BYTES, Kept, Rendered
+from services.gateway.reports.cache import ENTRY_BYTES, RenderedReport, ReportCache
 from services.gateway.reports.formats import FORMS
-from services.gateway.reports.freshness import select_fresh
-from services.gateway.reports.registry import Ready, Reports
+from services.gateway.reports.freshness import select_freshness
+from services.gateway.reports.registry import ReadyReport, ReportRegistry
 from services.gateway.reports.routes import _render
-from services.gateway.reports.run import Table, compute
-from services.gateway.reports.sql_check import BadStatement, Examined, Read
+from services.gateway.reports.run import ReportTable, compute
+from services.gateway.reports.sql_check import BadStatement, CheckedStatement, TableRef
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
 from tests.integration.loading import CATALOG, DATASETS, Ingestor, connected
@@ -53,11 +53,11 @@ BAD: tuple[tuple[str, str, str | None], ...] = (
     (f"SELECT id, id FROM {ROWS}", "more than one column is called 'id'", None),
     (f"SELECT interval '1 day' AS i FROM {ROWS}", "'i' is of type interval: cast it", None),
     (f"WITH x AS (DELETE FROM {ROWS} RETURNING id) SELECT id FROM x", "data-modifying", "x AS"),
-    ("SELECT 1 AS one", "datasets names 'hired_employees', which the SQL does not read", None),
-    ("SELECT hash FROM gateway.api_keys", "gateway.api_keys is not of the declared datasets", "api_keys"),
-    ("SELECT id FROM gateway.jobs", "gateway.jobs is not of the declared datasets", "jobs"),
+    ("SELECT 1 AS one", "`datasets` lists 'hired_employees', which the SQL does not read", None),
+    ("SELECT hash FROM gateway.api_keys", "gateway.api_keys is not in the declared datasets", "api_keys"),
+    ("SELECT id FROM gateway.jobs", "gateway.jobs is not in the declared datasets", "jobs"),
     ("SELECT relname::text FROM pg_class", "pg_catalog.pg_class is not", "pg_class"),
-    ("SELECT id FROM data.jobs", "data.jobs is not of the declared datasets", "jobs"),
+    ("SELECT id FROM data.jobs", "data.jobs is not in the declared datasets", "jobs"),
     ("SELECT items FROM rollups.items__stock", "rollups.items__stock is not", "items__stock"),
     (f"SELECT now() AS n FROM {ROWS}", ANYTHING_ELSE, "now()"),
     (f"SELECT random() AS n FROM {ROWS}", ANYTHING_ELSE, "random()"),
@@ -73,7 +73,7 @@ BAD: tuple[tuple[str, str, str | None], ...] = (
     (f"SELECT current_user::text AS n FROM {ROWS}", ANYTHING_ELSE, None),
     (f"SELECT id FROM {ROWS} WHERE hired_at > 'today'", ANYTHING_ELSE, "'today'"),
     (f"SELECT id FROM {ROWS} WHERE hired_at > date 'Yesterday'", ANYTHING_ELSE, "'Yesterday'"),
-    (f"SELECT id FROM {ROWS} WHERE hired_at > :word::timestamptz", "'today' is as well", None),
+    (f"SELECT id FROM {ROWS} WHERE hired_at > :word::timestamptz", "which allows 'today'", None),
     (f"SELECT id FROM {ROWS} TABLESAMPLE system(10)", ANYTHING_ELSE, None),
     (f"SELECT id FROM {ROWS} FOR UPDATE", ANYTHING_ELSE, None),
     (
@@ -100,13 +100,13 @@ def report(sql: str, **about: Any) -> Report:
     return Report(**{**given, **about})
 
 
-async def examined(pool: Pool, declared: Report) -> Examined:
-    assert declared.mistakes() == []
+async def examined(pool: Pool, declared: Report) -> CheckedStatement:
+    assert declared.find_mistakes() == []
     async with pool.acquire() as db:
         transaction = db.transaction()
         await transaction.start()
         try:
-            return await sql_check.examine(db, declared, DATASETS)
+            return await sql_check.check(db, declared, DATASETS)
         finally:
             await transaction.rollback()
 
@@ -128,7 +128,9 @@ async def test_what_depends_on_rows_and_parameters_alone_is_good(gateway: Pool) 
 async def test_it_is_told_what_is_read(gateway: Pool) -> None:
     sql = f"SELECT d.id FROM data.departments d JOIN {HIRES} h ON h.department_id = d.id"
     found = await examined(gateway, report(sql, datasets=("hired_employees", "departments")))
-    assert found == Examined((Read("departments", None), Read("hired_employees", "hires")), ("id",), ("id",))
+    assert found == CheckedStatement(
+        (TableRef("departments", None), TableRef("hired_employees", "hires")), ("id",), ("id",)
+    )
 
 
 async def test_what_is_no_good_is_refused_where_it_stands(gateway: Pool) -> None:
@@ -143,13 +145,13 @@ async def test_a_second_statement_has_no_way_in(gateway: Pool) -> None:
     for sql in (f"SELECT id FROM {ROWS}) r; DROP TABLE jobs; --", f"SELECT id FROM {ROWS}; END; SELECT 1; --"):
         with pytest.raises(BadStatement, match=r"syntax error|multiple commands"):
             async with gateway.acquire() as db, db.transaction():
-                await sql_check.examine(db, report(sql), DATASETS)
+                await sql_check.check(db, report(sql), DATASETS)
 
 
 async def test_a_partition_is_no_table_to_read(gateway: Pool, ingestor: Ingestor) -> None:
     await ingestor.bring("hired_employees", "1,Ada,2021-11-07T00:00:00Z,1,1\n")
     error = await refused(gateway, report("SELECT id FROM data.hired_employees__2021"))
-    assert "data.hired_employees__2021 is not of the declared datasets" in str(error)
+    assert "data.hired_employees__2021 is not in the declared datasets" in str(error)
 
 
 class Folder:
@@ -161,7 +163,7 @@ class Folder:
         for file in (self.path / "reports").iterdir():
             file.unlink()
         self.pool = pool
-        self.reports = Reports(self.path, Catalog())
+        self.reports = ReportRegistry(self.path, Catalog())
 
     def write(self, name: str, sql: str, *, datasets: str = '["hired_employees"]', chart: str = "") -> None:
         text = f'title = "T"\ndatasets = {datasets}\nsql = """\n{sql}\n"""\n{chart}'
@@ -205,12 +207,12 @@ async def test_a_chart_must_fit_the_columns(folder: Folder) -> None:
     folder.write("bad", sql, chart='\n[chart]\nx = "nme"\nseries = ["name"]\n')
     folder.write("worse", sql, chart='[chart]\nkind = "pie"\n')
     assert await folder.states() == {"good": "ready", "bad": "broken", "worse": "broken"}
-    flaws = [str(flaw) for flaw in folder.reports.standing["bad"].flaws]
+    flaws = [str(flaw) for flaw in folder.reports.statuses["bad"].flaws]
     assert flaws == [
         "catalog/reports/bad.toml:7: chart: 'nme' is not a column; there are name, n",
         "catalog/reports/bad.toml:7: chart: 'name' in `series` is no column of numbers",
     ]
-    (worse,) = folder.reports.standing["worse"].flaws
+    (worse,) = folder.reports.statuses["worse"].flaws
     assert worse.line == 6
     assert "pie" in worse.detail
 
@@ -218,7 +220,7 @@ async def test_a_chart_must_fit_the_columns(folder: Folder) -> None:
 async def test_nothing_is_checked_again_while_nothing_changes(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write("one", f"SELECT id FROM {ROWS}")
     assert await folder.states() == {"one": "ready"}
-    monkeypatch.setattr(registry, "_examine", None)
+    monkeypatch.setattr(registry, "_check", None)
     assert await folder.states() == {"one": "ready"}
 
 
@@ -243,15 +245,15 @@ async def test_a_table_that_changes_under_a_report_is_no_fault_of_the_gateway(
     assert await folder.states() == {"one": "ready"}
     ready = await folder.reports.ready(folder.pool, "one")
     await analytics.admin.execute(f"ALTER TABLE {HIRES} RENAME COLUMN hires TO hirings")
-    with pytest.raises(run.Outdated):
+    with pytest.raises(run.TablesChanged):
         await compute(folder.pool, ready, ())
-    folder.reports.forget()
+    folder.reports.invalidate()
     assert await folder.states() == {"one": "broken"}
 
 
-async def standing(pool: Pool, declared: Report) -> Ready:
+async def standing(pool: Pool, declared: Report) -> ReadyReport:
     found = await examined(pool, declared)
-    return Ready(report=declared, reads=found.reads, columns=found.columns, digest=declared.sql.encode())
+    return ReadyReport(report=declared, reads=found.reads, columns=found.columns, digest=declared.sql.encode())
 
 
 async def test_more_rows_than_the_limit_are_told(gateway: Pool) -> None:
@@ -266,7 +268,7 @@ async def test_more_rows_than_the_limit_are_told(gateway: Pool) -> None:
 async def test_others_are_answered_while_a_chart_is_drawn(gateway: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     began, may_end = threading.Event(), threading.Event()
 
-    def render(_report: Report, _table: Table) -> bytes:
+    def render(_report: Report, _table: ReportTable) -> bytes:
         began.set()
         assert may_end.wait(SECONDS), "the loop stood still"
         return b"drawn"
@@ -320,11 +322,11 @@ async def test_freshness_is_that_of_what_is_read(gateway: Pool, ingestor: Ingest
     versions = sorted(event.version for event in loaded)
     assert len(versions) > 1
 
-    async def fresh(*reads: Read) -> Any:
+    async def fresh(*reads: TableRef) -> Any:
         async with gateway.acquire() as db:
-            return await select_fresh(db, ("hired_employees",), reads)
+            return await select_freshness(db, ("hired_employees",), reads)
 
-    rows, rollup = Read("hired_employees", None), Read("hired_employees", "hires")
+    rows, rollup = TableRef("hired_employees", None), TableRef("hired_employees", "hires")
     assert (await fresh(rows)).versions == {"hired_employees": versions[-1]}
     assert (await fresh(rows)).lag_versions == 0
     assert (await fresh(rows)).key == (await fresh(rows)).key
@@ -340,10 +342,10 @@ async def test_freshness_is_that_of_what_is_read(gateway: Pool, ingestor: Ingest
 
 
 async def test_a_rollup_that_is_built_anew_has_another_key(gateway: Pool, analytics: Analytics) -> None:
-    read = Read("hired_employees", "hires")
+    read = TableRef("hired_employees", "hires")
 
     async def key(db: Connection) -> Any:
-        return (await select_fresh(db, ("hired_employees",), (read,))).key
+        return (await select_freshness(db, ("hired_employees",), (read,))).key
 
     await analytics.admin.execute(
         "INSERT INTO analytics.freshness VALUES ('hired_employees', 1) ON CONFLICT DO NOTHING;"
@@ -364,72 +366,72 @@ class Computer:
         self.asked = 0
         self.may = asyncio.Event()
 
-    async def __call__(self) -> Rendered:
+    async def __call__(self) -> RenderedReport:
         self.asked += 1
         await self.may.wait()
-        return Rendered(body=b"x" * 100, tag="", fresh=self.fresh)
+        return RenderedReport(body=b"x" * 100, tag="", freshness=self.fresh)
 
 
 async def test_what_many_ask_for_is_computed_once_and_kept_until_it_is_another(gateway: Pool) -> None:
     async with gateway.acquire() as db:
-        fresh = await select_fresh(db, ("departments",), (Read("departments", None),))
-    kept, computer = Kept(), Computer(fresh)
-    asking = [asyncio.create_task(kept.find("a", fresh, computer)) for _ in range(50)]
+        fresh = await select_freshness(db, ("departments",), (TableRef("departments", None),))
+    cache, computer = ReportCache(), Computer(fresh)
+    asking = [asyncio.create_task(cache.get("a", fresh, computer)) for _ in range(50)]
     await asyncio.sleep(0)
     asking[0].cancel()
     await asyncio.sleep(0)
     computer.may.set()
     await asyncio.gather(*asking[1:])
     assert asking[0].cancelled()
-    await kept.find("a", fresh, computer)
+    await cache.get("a", fresh, computer)
     assert computer.asked == 1
-    await kept.find("b", fresh, computer)
+    await cache.get("b", fresh, computer)
     assert computer.asked == 2
     newer = msgspec.structs.replace(fresh, key=(99,))
-    await kept.find("a", newer, computer)
+    await cache.get("a", newer, computer)
     assert computer.asked == 3
 
 
 async def test_an_answer_is_kept_as_what_its_snapshot_was(gateway: Pool) -> None:
     async with gateway.acquire() as db:
-        fresh = await select_fresh(db, ("departments",), (Read("departments", None),))
+        fresh = await select_freshness(db, ("departments",), (TableRef("departments", None),))
     newer = msgspec.structs.replace(fresh, key=(99,))
-    kept, computer = Kept(), Computer(newer)
+    cache, computer = ReportCache(), Computer(newer)
     computer.may.set()
-    _, told = await kept.find("a", fresh, computer)
+    _, told = await cache.get("a", fresh, computer)
     assert told == newer
-    await kept.find("a", newer, computer)
+    await cache.get("a", newer, computer)
     assert computer.asked == 1
-    await kept.find("a", fresh, computer)
+    await cache.get("a", fresh, computer)
     assert computer.asked == 2
 
 
 async def test_what_fails_is_told_to_all_and_not_kept(gateway: Pool) -> None:
     async with gateway.acquire() as db:
-        fresh = await select_fresh(db, ("departments",), (Read("departments", None),))
-    kept, asked = Kept(), []
+        fresh = await select_freshness(db, ("departments",), (TableRef("departments", None),))
+    cache, asked = ReportCache(), []
 
-    async def fails() -> Rendered:
+    async def fails() -> RenderedReport:
         asked.append(1)
         await asyncio.sleep(0)
         raise Problem(422, "x", "x")
 
     for times in (1, 2):
-        answers = await asyncio.gather(*(kept.find("a", fresh, fails) for _ in range(5)), return_exceptions=True)
+        answers = await asyncio.gather(*(cache.get("a", fresh, fails) for _ in range(5)), return_exceptions=True)
         assert all(isinstance(one, Problem) for one in answers)
         assert len(asked) == times
 
 
 async def test_only_so_many_bytes_are_kept_and_what_was_not_asked_for_goes_first(gateway: Pool) -> None:
     async with gateway.acquire() as db:
-        fresh = await select_fresh(db, ("departments",), (Read("departments", None),))
-    kept, computer = Kept(3 * (100 + ENTRY_BYTES)), Computer(fresh)
+        fresh = await select_freshness(db, ("departments",), (TableRef("departments", None),))
+    cache, computer = ReportCache(3 * (100 + ENTRY_BYTES)), Computer(fresh)
     computer.may.set()
     for name in ("a", "b", "c", "a", "d"):
-        await kept.find(name, fresh, computer)
+        await cache.get(name, fresh, computer)
     assert computer.asked == 4
-    assert kept.size == 3 * (100 + ENTRY_BYTES)
-    await kept.find("a", fresh, computer)
+    assert cache.size == 3 * (100 + ENTRY_BYTES)
+    await cache.get("a", fresh, computer)
     assert computer.asked == 4
-    await kept.find("b", fresh, computer)
+    await cache.get("b", fresh, computer)
     assert computer.asked == 5

@@ -11,12 +11,12 @@ import pytest
 
 from services.gateway.jobs import follow
 from services.gateway.jobs.job import JobRequest
-from services.gateway.jobs.submit import accept
+from services.gateway.jobs.submit import submit_jobs
 from services.gateway.search import results, search_jobs
 from services.indexer.searches import stored_searches
 from services.indexer.searches.run_search import run_search
 from shared.bus import inbox, outbox
-from shared.bus.failures import Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import RunSearch
 from shared.contracts.events import JobStarted, JobSucceeded, SearchCompleted
 from shared.contracts.message import Message
@@ -34,7 +34,7 @@ LONG = 3600.0
 def asked(question: SearchQuery | None = None, **about: Any) -> RunSearch:
     """As the gateway says it, and as it comes out of a message."""
     found = msgspec.to_builtins(question or SearchQuery(q="chair", limit=1000))
-    command = RunSearch(**{"dataset": "items", "job_id": uuid4(), "question": found, **about})
+    command = RunSearch(**{"dataset": "items", "job_id": uuid4(), "query": found, **about})
     return RunSearch.decode(command.encode())
 
 
@@ -53,7 +53,7 @@ async def hear(indexer: Indexer, command: RunSearch) -> SearchCompleted | None:
 async def accepted(gateway: Pool, command: RunSearch) -> None:
     one = JobRequest(kind="search", command=command, mode=None, api_key=None, idempotency_key=None, fingerprint="")
     async with transaction(gateway) as db:
-        await accept(db, [one])
+        await submit_jobs(db, [one])
         await db.execute("DELETE FROM outbox")
 
 
@@ -89,7 +89,7 @@ async def test_a_question_survives_its_journey(ingestor: Ingestor, indexer: Inde
         limit=1000,
     )
     command = asked(question)
-    assert msgspec.convert(command.question, SearchQuery) == question
+    assert msgspec.convert(command.query, SearchQuery) == question
     await accepted(gateway, command)
     await hear(indexer, command)
     async with gateway.acquire() as db:
@@ -122,7 +122,7 @@ async def test_what_the_dataset_no_longer_has_ends_the_search(
     ingestor: Ingestor, indexer: Indexer, question: SearchQuery, code: str
 ) -> None:
     await indexer.bring(ingestor, CHAIRS)
-    with pytest.raises(Permanent) as raised:
+    with pytest.raises(PermanentFailure) as raised:
         await hear(indexer, asked(question))
     assert raised.value.problem.code == code
     assert "ask again" in raised.value.problem.hint
@@ -132,7 +132,7 @@ async def test_a_dataset_that_is_not_searched_any_more_ends_the_search(indexer: 
     await indexer.admin.execute(
         "UPDATE ingestor.datasets SET declaration = (declaration::jsonb - 'search')::json WHERE name = 'items'"
     )
-    with pytest.raises(Permanent) as raised:
+    with pytest.raises(PermanentFailure) as raised:
         await hear(indexer, asked())
     assert raised.value.problem.code == "not_searchable"
 
@@ -140,11 +140,11 @@ async def test_a_dataset_that_is_not_searched_any_more_ends_the_search(indexer: 
 async def test_a_search_waits_for_its_version_and_for_documents(ingestor: Ingestor, indexer: Indexer) -> None:
     (event,) = await ingestor.load_all(await ingestor.plan("items", CHAIRS))
     command = asked(min_version=event.version)
-    with pytest.raises(Postponed):
+    with pytest.raises(NotReady):
         await hear(indexer, command)
     await indexer.index(event)
     await indexer.admin.execute("UPDATE indexer.indexes SET state = 'building' WHERE dataset = 'items'")
-    with pytest.raises(Postponed):
+    with pytest.raises(NotReady):
         await hear(indexer, command)
     await indexer.admin.execute("UPDATE indexer.indexes SET state = 'serving' WHERE dataset = 'items'")
     completed = await hear(indexer, command)

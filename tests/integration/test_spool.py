@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import spool as spools
-from shared.spool import Spool, Stored, TooLarge
+from shared.spool import Spool, StoredFile, TooLarge
 
 ANY_LIMIT = 1 << 30
 QUICKLY = settings(
@@ -114,7 +114,7 @@ class Held:
         await self._begun.wait()
 
 
-async def cancelled(storing: asyncio.Task[Stored], held: Held) -> bool:
+async def cancelled(storing: asyncio.Task[StoredFile], held: Held) -> bool:
     """Whether it has ended before the thread had."""
     await held.begun()
     storing.cancel()
@@ -127,13 +127,13 @@ async def cancelled(storing: asyncio.Task[Stored], held: Held) -> bool:
 
 @pytest.mark.usefixtures("small_pieces")
 async def test_a_file_is_not_closed_while_a_thread_still_writes(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    held, write = Held(), spools._Writer._write
+    held, write = Held(), spools._Writer._write_pieces
 
     def slowly(self: Any, *pieces: Any, **last: Any) -> None:
         held.hold()
         write(self, *pieces, **last)
 
-    monkeypatch.setattr(spools._Writer, "_write", slowly)
+    monkeypatch.setattr(spools._Writer, "_write_pieces", slowly)
     storing = asyncio.create_task(spool.store("a", pieces(bytes(100), [20]), limit=ANY_LIMIT))
     assert not await cancelled(storing, held)
     assert names(spool) == []
@@ -142,13 +142,13 @@ async def test_a_file_is_not_closed_while_a_thread_still_writes(spool: Spool, mo
 async def test_an_upload_that_is_cancelled_at_the_very_end_leaves_no_file(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, show = Held(), Spool._show
+    held, show = Held(), Spool._publish
 
     def slowly(self: Any, *paths: Any) -> None:
         show(self, *paths)
         held.hold()
 
-    monkeypatch.setattr(Spool, "_show", slowly)
+    monkeypatch.setattr(Spool, "_publish", slowly)
     storing = asyncio.create_task(spool.store("a", pieces(bytes(100), [20]), limit=ANY_LIMIT))
     await cancelled(storing, held)
     assert names(spool) == []
@@ -156,7 +156,7 @@ async def test_an_upload_that_is_cancelled_at_the_very_end_leaves_no_file(
 
 @pytest.mark.usefixtures("small_pieces")
 async def test_pieces_are_written_one_after_another(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, second = spools._Writer._write, threading.Event()
+    write, second = spools._Writer._write_pieces, threading.Event()
     begun: list[int] = []
 
     def first_waits(self: Any, *pieces: Any, **last: Any) -> None:
@@ -168,7 +168,7 @@ async def test_pieces_are_written_one_after_another(spool: Spool, monkeypatch: p
             raise AssertionError(message)
         write(self, *pieces, **last)
 
-    monkeypatch.setattr(spools._Writer, "_write", first_waits)
+    monkeypatch.setattr(spools._Writer, "_write_pieces", first_waits)
     data = bytes(range(100))
     await spool.store("a", pieces(data, [20]), limit=ANY_LIMIT)
     assert spool.read("a", 0, len(data)) == data

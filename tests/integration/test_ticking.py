@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.sources import scheduler, schedules
 from services.gateway.sources.syncs import sync_request
 from shared.catalog.schedule import Schedule, next_after
@@ -329,11 +329,11 @@ async def test_the_metric_tells_what_became_of_the_ticks_of_the_last_hour(world:
         assert await schedules.count_ticks(db) == {"ran": 0, "skipped": 0, "missed": 0}
 
 
-async def ask(world: World, source: str) -> Accepted:
+async def ask(world: World, source: str) -> Submission:
     """As a client would, who has a key."""
     await world.admin.execute("INSERT INTO gateway.api_keys VALUES ('k', 'k', '', 'write') ON CONFLICT DO NOTHING")
     command = PullPage(dataset="people", job_id=uuid7(), source=source, chunk=1)
     async with transaction(world.here) as db:
-        (accepted,) = await accept(db, [sync_request(command, "upsert", api_key="k", idempotency_key=None)])
-    assert isinstance(accepted, Accepted)
+        (accepted,) = await submit_jobs(db, [sync_request(command, "upsert", api_key="k", idempotency_key=None)])
+    assert isinstance(accepted, Submission)
     return accepted

@@ -140,7 +140,7 @@ def searched(**body: Any) -> Ask:
 
 
 def reported(year: int) -> Ask:
-    return lambda db: db.fetch(REPORT.statement().text, year)
+    return lambda db: db.fetch(REPORT.build_statement().text, year)
 
 
 ASKED: dict[str, Ask] = {

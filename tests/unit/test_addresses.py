@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from shared.outgoing.addresses import DENIED, Forbidden, by_dns, is_public, permitted
-from shared.outgoing.http_client import Guarded
+from shared.outgoing.addresses import DENIED, ForbiddenHost, is_public, resolve_allowed, resolve_dns
+from shared.outgoing.http_client import GuardedTransport
 
 NAMES: dict[str, list[str]] = {
     "public.example": ["93.184.215.14"],
@@ -58,7 +58,7 @@ async def resolve(host: str, port: int) -> list[str]:
 async def visit(url: str, *, allow: str = "", recorder: Recorder | None = None) -> Recorder:
     """What was connected to."""
     recorder = recorder or Recorder()
-    guarded = Guarded(recorder, frozenset(allow.split(",")), resolve)
+    guarded = GuardedTransport(recorder, frozenset(allow.split(",")), resolve)
     async with httpx2.AsyncClient(transport=guarded, trust_env=False) as client:
         await client.get(url)
     return recorder
@@ -78,7 +78,7 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("url", FORBIDDEN)
 async def test_nothing_is_connected_to(url: str) -> None:
     recorder = Recorder()
-    with pytest.raises((Forbidden, httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
+    with pytest.raises((ForbiddenHost, httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
         await visit(url, recorder=recorder)
     assert recorder.requests == []
 
@@ -135,7 +135,7 @@ async def test_what_is_allowed_may_be_anywhere(allow: str, url: str) -> None:
 )
 async def test_nothing_else_is_allowed_by_it(allow: str, url: str) -> None:
     recorder = Recorder()
-    with pytest.raises((Forbidden, OSError)):
+    with pytest.raises((ForbiddenHost, OSError)):
         await visit(url, allow=allow, recorder=recorder)
     assert recorder.requests == []
 
@@ -148,11 +148,13 @@ async def test_a_name_that_means_something_else_a_moment_later_is_asked_for_once
         return ["93.184.215.14"] if len(asked) == 1 else ["127.0.0.1"]
 
     recorder = Recorder()
-    async with httpx2.AsyncClient(transport=Guarded(recorder, frozenset(), rebinding), trust_env=False) as client:
+    async with httpx2.AsyncClient(
+        transport=GuardedTransport(recorder, frozenset(), rebinding), trust_env=False
+    ) as client:
         await client.get("https://rebind.example/")
         assert [request.url.host for request in recorder.requests] == ["93.184.215.14"]
         assert asked == ["rebind.example"]
-        with pytest.raises(Forbidden, match=r"127\.0\.0\.1"):  # and every request asks anew
+        with pytest.raises(ForbiddenHost, match=r"127\.0\.0\.1"):  # and every request asks anew
             await client.get("https://rebind.example/")
     assert len(recorder.requests) == 1
 
@@ -172,14 +174,14 @@ async def test_a_name_that_cannot_be_resolved_is_not_asked() -> None:
         await visit("https://empty.example/")
     with pytest.raises(socket.gaierror):
         await visit("https://nobody.example/")
-    with pytest.raises(Forbidden, match="no name"):
-        await permitted("https", "a" * 64 + ".example", None, frozenset(), by_dns)
+    with pytest.raises(ForbiddenHost, match="not a valid host name"):
+        await resolve_allowed("https", "a" * 64 + ".example", None, frozenset(), resolve_dns)
 
 
 async def test_this_machine_resolves_its_own_name() -> None:
-    assert "127.0.0.1" in await by_dns("localhost", 80)
-    with pytest.raises(Forbidden):
-        await permitted("https", "localhost", None, frozenset(), by_dns)
+    assert "127.0.0.1" in await resolve_dns("localhost", 80)
+    with pytest.raises(ForbiddenHost):
+        await resolve_allowed("https", "localhost", None, frozenset(), resolve_dns)
 
 
 @pytest.mark.parametrize("network", DENIED, ids=str)

@@ -72,30 +72,33 @@ def summed(**changes: Any) -> dict[str, Any]:
         ({"search": {"fields": ["id"]}}, "only string fields can be searched"),
         (
             {"search": {"fields": ["name"], "language": "english'; DROP"}},
-            "not a name of a Postgres text search language",
+            "is not supported; choose one of arabic",
         ),
         ({"partition_by": {"field": "at", "every": "year"}}, "primary_key must contain 'at'"),
         ({"partition_by": {"field": "name", "every": "year"}}, "must be a date or a datetime"),
         ({"rollups": [{"name": "r", "group_by": ["year(name)"], "measures": {"n": "count"}}]}, "needs a date"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "median(id)"}}]}, "use count or sum, min"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "sum(name)"}}]}, "needs a number field"),
-        ({"rollups": [{"name": "year(r)", "group_by": ["id"], "measures": {"n": "count"}}]}, "the name must be"),
-        ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {'n" int': "count"}}]}, "no name for a column"),
+        (
+            {"rollups": [{"name": "year(r)", "group_by": ["id"], "measures": {"n": "count"}}]},
+            "must consist of a-z",
+        ),
+        ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {'n" int': "count"}}]}, "is not a column name"),
         ({"rollups": [{"name": "r", "group_by": ["id"], "measures": {"n": "count"}}] * 2}, "declared twice"),
         (summed(name="a__b"), "without a double _"),
         (summed(group_by=["domain(id)"]), "domain(id) needs a string field"),
         (summed(group_by=["word(id)"]), "word(id) needs a string field"),
-        (summed(group_by=["word(a)", "word(b)"]), "by the words of one field only"),
-        (summed(group_by=["a"]), "'a' must have a max_length, of 600 together"),
+        (summed(group_by=["word(a)", "word(b)"]), "only by the words of one field"),
+        (summed(group_by=["a"]), "'a' must have a max_length, in total at most 600"),
         (summed(group_by=["domain(a)"]), "'a' must have a max_length"),
         (summed(measures={"n": "count_distinct(a)"}), "'a' must have a max_length"),
-        (summed(group_by=["word(b)"], measures={"n": "min(b)"}), "'b' must have a max_length, of 600 together"),
+        (summed(group_by=["word(b)"], measures={"n": "min(b)"}), "'b' must have a max_length, in total at most 600"),
         (summed(measures={"n": "sum(b)"}), "sum(b) needs a number field"),
         (summed(measures={"n": "min(o)"}), "min(o) needs a field of numbers, texts or times"),
-        (summed(measures={"n": "count_distinct(o)"}), "count_distinct(o) needs a field that is no object"),
+        (summed(measures={"n": "count_distinct(o)"}), "count_distinct(o) needs a field that is not an object"),
         (summed(measures={"n": "max(unknown)"}), "max(unknown) needs a field"),
         (summed(name="r" * 58, measures={"n": "min(id)"}), "has a name that is too long"),
-        ({"name": "others"}, "does not name itself"),
+        ({"name": "others"}, "remove the key"),
         (
             {"title": 5, "fields": [{"name": "id", "tpye": "integer"}]},
             "fields[0].tpye: unknown key; did you mean 'type'",
@@ -105,7 +108,7 @@ def summed(**changes: Any) -> dict[str, Any]:
         ({"indexes": [[]]}, "indexes[0] names no field"),
         ({"indexes": [["id", "id"]]}, "indexes[0] names 'id' more than once"),
         ({"search": {"fields": []}}, "search.fields is empty"),
-        ({"search": {"fields": ["name"], "language": "klingon"}}, "not a name of a Postgres text search language"),
+        ({"search": {"fields": ["name"], "language": "klingon"}}, "is not supported; choose one of arabic"),
         ({"fields": [{"name": "Id", "type": "integer"}]}, "is not a name"),
         ({"fields": [{"name": "id", "type": "int"}], "primary_key": []}, "known are integer"),
         ({"fields": [{"name": "id", "type": "string", "pattern": "("}], "primary_key": []}, "no regular expression"),
@@ -138,10 +141,10 @@ def summed(**changes: Any) -> dict[str, Any]:
         ({**of("a", type="string", required=True), "primary_key": ["a"]}, "'a' must have a max_length"),
         (
             {**of("a", type="string", required=True, max_length=601), "primary_key": ["a"]},
-            "'a' must have a max_length, of 600 together",
+            "'a' must have a max_length, in total at most 600",
         ),
         ({"fields": [{"name": f"a{n}", "type": "date"} for n in range(401)], "primary_key": []}, "room for"),
-        ({"colour": "red"}, "colour: unknown key; known are"),
+        ({"colour": "red"}, "colour: unknown key; known keys: "),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, Any], said: str) -> None:
@@ -203,7 +206,7 @@ def test_not_every_name_can_be_that_of_a_dataset(name: str) -> None:
 
 @pytest.mark.parametrize("declaration", [None, [], "x", 1])
 def test_a_declaration_is_an_object(declaration: Any) -> None:
-    with pytest.raises(BadDeclaration, match="is an object"):
+    with pytest.raises(BadDeclaration, match="must be an object"):
         to_dataset("things", declaration)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from services.gateway.reports import drawing
-from services.gateway.reports.chart import MOST_BARS, MOST_POINTS, MOST_SERIES, Plot, plot
-from services.gateway.reports.drawing import COLOURS, INK, draw, noted
+from services.gateway.reports.chart import MAX_BARS, MAX_POINTS, MAX_SERIES, Plot, plot
+from services.gateway.reports.drawing import COLOURS, INK, add_note, draw
 from shared.catalog.chart import Chart
 from tests.stack import ROOT
 
@@ -30,7 +30,7 @@ def shown(found: Plot) -> dict[str, list[float | None]]:
 
 def drawn(chart: Chart | None, columns: list[str], rows: list[tuple[Any, ...]], **about: str) -> ET.Element:
     told = {"name": "c", "title": "A title", **about}
-    return read(noted(draw(plot(chart, columns, rows), **told), NOON, 1812, 0))
+    return read(add_note(draw(plot(chart, columns, rows), **told), NOON, 1812, 0))
 
 
 def read(data: bytes) -> ET.Element:
@@ -92,34 +92,34 @@ def test_of_too_many_bars_the_largest_stay_and_the_others_are_one(series: int) -
     names = [f"n{number}" for number in range(series)]
     rows = [(f"d{number}", *(number,) * series) for number in range(100)]
     found = plot(None, ["domain", *names], rows)
-    most = MOST_BARS // series
+    most = MAX_BARS // series
     assert len(found.labels) == most
     assert found.labels == [*(f"d{number}" for number in range(101 - most, 100)), f"and {101 - most} others"]
     assert sum(value or 0 for value in found.series[0].values) == sum(range(100))
-    assert len(plot(Chart(stacked=True), ["domain", *names], rows).labels) == MOST_BARS
+    assert len(plot(Chart(stacked=True), ["domain", *names], rows).labels) == MAX_BARS
 
 
 def test_the_largest_stay_in_the_order_of_the_rows() -> None:
     rows = [(f"d{number}", 100 - number if number % 2 else number) for number in range(60)]
     labels = plot(None, ["domain", "n"], rows).labels[:-1]
     assert labels == [name for name, _ in rows if name in labels]
-    assert len(labels) == MOST_BARS - 1
+    assert len(labels) == MAX_BARS - 1
 
 
 def test_of_too_many_series_the_largest_stay_and_the_others_are_one() -> None:
     rows = [("x", f"w{number:02}", number) for number in range(20)]
     found = plot(Chart(x="month", by="word", series=("n",)), ["month", "word", "n"], rows)
-    assert len(found.series) == MOST_SERIES
+    assert len(found.series) == MAX_SERIES
     assert found.series[-1].name == "13 others"
     assert sum(series.values[0] or 0 for series in found.series) == sum(range(20))
 
 
 def test_of_too_many_days_the_last_stay_and_it_is_said() -> None:
-    rows = [(dt.date(2020, 1, 1) + dt.timedelta(number), number) for number in range(MOST_POINTS + 50)]
+    rows = [(dt.date(2020, 1, 1) + dt.timedelta(number), number) for number in range(MAX_POINTS + 50)]
     found = plot(None, ["day", "n"], rows)
     assert found.labels[-1] == str(rows[-1][0])
-    assert len(found.labels) == len(found.series[0].values) == MOST_POINTS
-    assert found.left_out == f"the last {MOST_POINTS} of {len(rows)}"
+    assert len(found.labels) == len(found.series[0].values) == MAX_POINTS
+    assert found.left_out == f"the last {MAX_POINTS} of {len(rows)}"
 
 
 def test_labels_are_short_and_on_one_line() -> None:
@@ -130,23 +130,23 @@ def test_labels_are_short_and_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("chart", "said"),
     [
-        (Chart(x="Job"), "'Job' is not a column; there are department, job, q1, q2"),
+        (Chart(x="Job"), "'Job' is not a column; columns: department, job, q1, q2"),
         (Chart(series=("q1", "q9")), "'q9' is not a column"),
         (Chart(by="weather", series=("q1",)), "'weather' is not a column"),
         (Chart(x="q1", series=("q1",)), "'q1' is named twice"),
-        (Chart(series=("job",)), "'job' in `series` is no column of numbers"),
-        (Chart(by="job"), "`by` needs a single column in `series`"),
-        (Chart(by="job", series=("q1", "q2")), "`by` needs a single column in `series`"),
+        (Chart(series=("job",)), "'job' in `series` is not numeric"),
+        (Chart(by="job"), "`by` needs exactly one column in `series`"),
+        (Chart(by="job", series=("q1", "q2")), "`by` needs exactly one column in `series`"),
     ],
 )
 def test_what_does_not_fit_the_columns_is_told(chart: Chart, said: str) -> None:
-    (mistake,) = chart.mistakes(HIRES, NUMBERS)
+    (mistake,) = chart.find_mistakes(HIRES, NUMBERS)
     assert said in mistake
 
 
 def test_what_fits_is_no_mistake() -> None:
-    assert Chart().mistakes(HIRES, NUMBERS) == []
-    assert Chart(kind="bar", x="job", by="department", series=("q1",), stacked=True).mistakes(HIRES, NUMBERS) == []
+    assert Chart().find_mistakes(HIRES, NUMBERS) == []
+    assert Chart(kind="bar", x="job", by="department", series=("q1",), stacked=True).find_mistakes(HIRES, NUMBERS) == []
 
 
 def test_title_axes_legend_and_note_are_text() -> None:
@@ -184,7 +184,7 @@ CASES: dict[str, tuple[Chart | None, list[str], list[tuple[Any, ...]]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_an_image_that_asks_for_nothing(case: str) -> None:
     chart, columns, rows = CASES[case]
-    data = noted(
+    data = add_note(
         draw(plot(chart, columns, rows), name="c", title="<script>x</script> & \x07", limits="<b>"), NOON, 1, 2
     )
     root = read(data)
@@ -203,7 +203,7 @@ def test_it_is_an_image_that_asks_for_nothing(case: str) -> None:
 
 def test_nothing_is_said_to_be_nothing() -> None:
     root = drawn(None, HIRES, [])
-    assert {drawing.NOTHING, "A title", NOTE} <= set(texts(root))
+    assert {drawing.NO_ROWS, "A title", NOTE} <= set(texts(root))
 
 
 def test_the_same_rows_are_drawn_with_the_same_bytes_by_any_process() -> None:
@@ -260,4 +260,4 @@ def test_who_draws_nothing_has_not_the_library_and_who_does_stays_small() -> Non
 
 def test_what_is_not_shown_yet_is_told() -> None:
     drawn = draw(plot(None, HIRES, ROWS), name="c", title="t")
-    assert f"{NOTE}, behind by 3</text></svg>".encode() in noted(drawn, NOON, 1812, 3)
+    assert f"{NOTE}, behind by 3</text></svg>".encode() in add_note(drawn, NOON, 1812, 3)

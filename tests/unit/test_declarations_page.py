@@ -6,7 +6,7 @@ import tomllib
 import msgspec
 import pytest
 
-from shared.catalog import dataset, dictionary, kinds, rollup, schedule, source
+from shared.catalog import dataset, kinds, rollup, schedule, source
 from shared.catalog.files import to_dataset
 from tests.stack import ROOT
 
@@ -21,7 +21,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "incremental": source.Incremental,
     "delete_missing": source.DeleteMissing,
     "schedule": schedule.Schedule,
-    "dictionary": dictionary.Dictionary,
+    "dictionary": dataset.Dictionary,
 }
 CHOICES = {
     "Paginators": (source.PageNumber, source.Offset, source.Cursor, source.JsonLink, source.HeaderLink),

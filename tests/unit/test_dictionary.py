@@ -5,9 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.catalog.dataset import Dataset
-from shared.catalog.dictionary import Dictionary
-from shared.catalog.evolution import refusals
+from shared.catalog.dataset import Dataset, Dictionary
+from shared.catalog.evolution import find_conflicts
 from shared.catalog.files import BadDeclaration, read_datasets, to_dataset
 from tests.stack import ROOT
 
@@ -84,5 +83,5 @@ def test_without_search_there_are_no_words_to_define() -> None:
 
 def test_it_may_come_change_and_go() -> None:
     without = to_dataset("notes", NOTES)
-    assert [refusals(*pair) for pair in ((without, declared()), (declared(), declared(words=5)))] == [[], []]
-    assert refusals(declared(), without) == []
+    assert [find_conflicts(*pair) for pair in ((without, declared()), (declared(), declared(words=5)))] == [[], []]
+    assert find_conflicts(declared(), without) == []

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from services.indexer.words import dictionary_api
 from services.indexer.words.dictionary_api import IN_ALL, LONGEST_TEXT, OF_EACH, Definition, Entry, Unreadable
-from shared.bus.failures import Permanent
-from shared.catalog.dictionary import Dictionary
+from shared.bus.failures import PermanentFailure
+from shared.catalog.dataset import Dictionary
 from shared.catalog.source import ApiKey, Bearer
 
 URL = "${SOURCE_THERE}/entries/{word}"
@@ -113,7 +113,7 @@ def test_with_which_secret() -> None:
     url, _, secrets = asked("mill", auth=ApiKey(secret="there", name="key", location="query"))
     assert url.endswith("/entries/mill?key=s3cr3t%2F")
     assert set(secrets) == {"s3cr3t/", "s3cr3t%2F"}
-    with pytest.raises(Permanent):
+    with pytest.raises(PermanentFailure):
         asked("mill", auth=Bearer(secret="elsewhere"))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.ingestor import ddl
 from shared.catalog.dataset import Dataset
-from shared.catalog.evolution import refusals
+from shared.catalog.evolution import find_conflicts
 from shared.catalog.files import to_dataset
 
 ID = {"name": "id", "type": "integer", "required": True}
@@ -67,21 +67,21 @@ UNSAFE = [
 
 @pytest.mark.parametrize("changes", SAFE)
 def test_what_loses_nothing_may_follow(changes: dict[str, Any]) -> None:
-    assert refusals(declared(), declared(**changes)) == []
+    assert find_conflicts(declared(), declared(**changes)) == []
 
 
 @pytest.mark.parametrize(("changes", "said"), UNSAFE)
 def test_what_would_lose_or_invent_something_is_refused_with_the_reason(changes: dict[str, Any], said: str) -> None:
-    assert [reason for reason in refusals(declared(), declared(**changes)) if said in reason]
+    assert [reason for reason in find_conflicts(declared(), declared(**changes)) if said in reason]
 
 
 def test_all_reasons_are_told() -> None:
     fields = [{**ID, "type": "uuid"}, AT, {"name": "note", "type": "string", "required": True}]
-    assert len(refusals(declared(), declared(fields=fields, primary_key=["at"], search=None, indexes=[]))) == 4
+    assert len(find_conflicts(declared(), declared(fields=fields, primary_key=["at"], search=None, indexes=[]))) == 4
 
 
 def test_the_same_may_follow_and_changes_nothing() -> None:
-    assert refusals(declared(), declared()) == []
+    assert find_conflicts(declared(), declared()) == []
     assert ddl.evolve(declared(), declared()) == []
 
 

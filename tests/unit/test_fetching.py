@@ -12,7 +12,7 @@ from services.ingestor.sources import mapping
 from services.ingestor.sources.fetch import ask
 from services.ingestor.sources.mapping import Unreadable
 from services.ingestor.sources.paginators import Place
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.catalog.files import to_dataset
 from shared.catalog.source import Source
 
@@ -29,7 +29,7 @@ def asked(at: Place | None = None, since: str | None = None, **told: Any) -> str
 
 
 def refused(environment: dict[str, str], at: Place | None = None, **told: Any) -> str:
-    with pytest.raises(Permanent) as caught:
+    with pytest.raises(PermanentFailure) as caught:
         ask(source(**told), at or Place(), None, environment)
     problem = caught.value.problem
     assert SECRET not in problem.detail + problem.hint

@@ -30,7 +30,7 @@ Header = Literal["auto", "present", "absent"]
 def read(
     start: bytes, *, dataset: Dataset = PEOPLE, delimiter: str = ",", quote: str = '"', how: Header = "auto"
 ) -> Dialect:
-    return header.read(start, dataset, delimiter=delimiter, quote=quote, header=how)
+    return header.detect_csv(start, dataset, delimiter=delimiter, quote=quote, header=how)
 
 
 def refused(start: bytes, **how: Any) -> HeaderMismatch:
@@ -41,7 +41,7 @@ def refused(start: bytes, **how: Any) -> HeaderMismatch:
 
 def json_refused(start: bytes, form: Literal["ndjson", "json"]) -> HeaderMismatch:
     with pytest.raises(HeaderMismatch) as caught:
-        header.read_json(start, PEOPLE, form)
+        header.detect_json(start, PEOPLE, form)
     return caught.value
 
 
@@ -94,7 +94,7 @@ def test_each_column_that_does_not_fit_is_named() -> None:
         ColumnError("duplicate_column", "born", "The column 'born' occurs more than once."),
         ColumnError("unknown_column", "größe", "'größe' is not a field."),
         ColumnError("unknown_column", "", "Column 6 has no name."),
-        ColumnError("generated_column", "number", "Postgres numbers 'number', so a file must not bring it."),
+        ColumnError("generated_column", "number", "Postgres generates 'number', so input must not contain it."),
         ColumnError("missing_column", "first_name", "The required column 'first_name' is missing."),
     ]
     assert all(problem.column in error.detail for problem in error.errors)
@@ -118,8 +118,8 @@ def test_neither_header_nor_row() -> None:
 def test_a_file_without_a_header_must_bring_all_columns(how: Header) -> None:
     error = refused(b"1,Ada\n", how=how)
     assert "2 columns (1, Ada)" in error.detail
-    assert "4 are expected (id, first_name, born, seen_at)" in error.detail
-    assert "must bring all" in error.hint
+    assert "without a header needs 4 (id, first_name, born, seen_at)" in error.detail
+    assert "must have all" in error.hint
 
 
 def test_another_delimiter_is_suggested() -> None:
@@ -229,7 +229,7 @@ LONG = b'{"id": 1, "first_name": "' + b"x" * header.WINDOW
     ],
 )
 def test_reads_json(start: bytes, form: Literal["ndjson", "json"]) -> None:
-    assert header.read_json(start[: header.WINDOW], PEOPLE, form) == Dialect(columns=ALL, header=False, format=form)
+    assert header.detect_json(start[: header.WINDOW], PEOPLE, form) == Dialect(columns=ALL, header=False, format=form)
 
 
 @pytest.mark.parametrize(("form", "frame"), [("ndjson", b"%s\n"), ("json", b"[\n%s,\n")])
@@ -237,7 +237,7 @@ def test_keys_that_are_no_fields_are_named(form: Literal["ndjson", "json"], fram
     error = json_refused(frame % b'{"id": 1, "firstname": "Ada", "number": 7, "_line": 1, "zip": null}', form)
     assert error.code == "header_mismatch"
     assert error.errors == [
-        ColumnError("generated_column", "number", "Postgres numbers 'number', so a file must not bring it."),
+        ColumnError("generated_column", "number", "Postgres generates 'number', so input must not contain it."),
         ColumnError("unknown_column", "firstname", "'firstname' is not a field; did you mean 'first_name'?"),
         ColumnError("unknown_column", "zip", "'zip' is not a field."),
     ]

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from services.gateway.reports.chart import plot
-from services.gateway.reports.drawing import draw, noted
-from shared.catalog.reports import read_reports
+from services.gateway.reports.drawing import add_note, draw
+from shared.catalog.report_files import read_reports
 from tests.stack import ROOT
 
 IMAGES = ROOT / "docs" / "images"
@@ -39,7 +39,7 @@ def hires_by_quarter() -> bytes:
         counts[department, job][quarter] += 1
     rows = [(*group, *quarters) for group, quarters in sorted(counts.items())]
     title = f"{file.report.title} (year {YEAR})"
-    return noted(draw(plot(file.report.chart, COLUMNS, rows), name=file.name, title=title), AT, 1, 0)
+    return add_note(draw(plot(file.report.chart, COLUMNS, rows), name=file.name, title=title), AT, 1, 0)
 
 
 DRAWN = {"hires_by_quarter.svg": hires_by_quarter}

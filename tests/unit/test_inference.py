@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.gateway.datasets.infer.inference import Draft, infer, to_name
-from services.gateway.datasets.infer.samples import Unreadable
+from services.gateway.datasets.infer.samples import UnreadableSample
 from services.ingestor.parse import parser
 from services.ingestor.parse.splitter import cut
 from shared.catalog import header
+from shared.catalog.dataset_mistakes import find_mistakes
 from shared.catalog.files import read_datasets, to_dataset
-from shared.catalog.mistakes import mistakes
 from shared.catalog.toml import to_toml
 from shared.contracts.parts import Format
 from tests.stack import ROOT
@@ -32,9 +32,9 @@ def loaded(data: bytes, form: Format, draft: Draft) -> tuple[int, int] | None:
     try:
         if form == "csv":
             told, mark = draft.sample.header or "auto", draft.sample.delimiter
-            dialect = header.read(data[: header.WINDOW], draft.dataset, delimiter=mark, header=told)
+            dialect = header.detect_csv(data[: header.WINDOW], draft.dataset, delimiter=mark, header=told)
         else:
-            dialect = header.read_json(data[: header.WINDOW], draft.dataset, form)
+            dialect = header.detect_json(data[: header.WINDOW], draft.dataset, form)
     except header.HeaderMismatch:
         return None
     good = bad = 0
@@ -49,7 +49,7 @@ def drafted(text: str | bytes, form: Format = "csv", *, header: Header = "auto",
     """Checked as every draft must be."""
     data = text.encode() if isinstance(text, str) else text
     draft = infer(data, form, "things", header=header, delimiter=delimiter)
-    assert mistakes(draft.dataset) == []
+    assert find_mistakes(draft.dataset) == []
     assert ("flawed_rows" in codes(draft)) == (draft.sample.flawed > 0)
     if "header_mismatch" not in codes(draft):
         good, bad = loaded(data, form, draft) or (0, 0)
@@ -62,7 +62,7 @@ def unreadable(data: bytes, form: Format = "csv") -> str:
     """Why there is no draft, if there is none."""
     try:
         drafted(data, form)
-    except Unreadable as error:
+    except UnreadableSample as error:
         return error.code
     return ""
 
@@ -169,7 +169,7 @@ def test_names_become_identifiers() -> None:
     draft = drafted("First Name,Größe (cm),2020,ctid,名前,_line\nA,1,2,3,4,5\n", header="present")
     assert list(types(draft)) == ["first_name", "grosse_cm", "column_2020", "ctid_", "column_5"]
     renamed = {warned.column: warned.detail for warned in draft.warnings if warned.code == "renamed_column"}
-    assert renamed["first_name"] == "'First Name' is no name: its column is first_name."
+    assert renamed["first_name"] == "'First Name' is not a valid name: its column is first_name."
     assert len(renamed) == 5
     assert {"passed_over", "header_mismatch"} <= codes(draft)
 
@@ -241,7 +241,7 @@ def test_rows_that_can_not_be_read_are_counted_and_not_learnt_from() -> None:
     ],
 )
 def test_what_nothing_can_be_learnt_from_is_said(data: bytes, form: Format, code: str) -> None:
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnreadableSample) as caught:
         infer(data, form, "things")
     assert caught.value.code == code
 
@@ -296,7 +296,7 @@ def test_any_text_can_be_made_a_name(text: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["", "infer", "Hired Employees 2021", "a__b", "x" * 100, "日本", "1"])
 def test_any_name_will_do_for_the_dataset(name: str) -> None:
     dataset = infer(b"id\n1\n", "csv", name).dataset
-    assert mistakes(dataset) == []
+    assert find_mistakes(dataset) == []
 
 
 CELLS = st.one_of(

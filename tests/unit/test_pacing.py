@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shared.outgoing import http_client
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 
 
 async def test_each_host_is_asked_so_often_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,11 +16,11 @@ async def test_each_host_is_asked_so_often_and_not_more(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(http_client.time, "monotonic", lambda: 100.0)
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    out = Outgoing("", {})
+    out = OutboundClient("", {})
     for _ in range(2):  # two syncs of the same source
-        async with out.visit() as visit:
+        async with out.session() as session:
             for _ in range(2):
-                await visit.wait("there.example", 0.5)
-    async with out.visit() as visit:
-        await visit.wait("elsewhere.example", 0.5)
+                await session.wait_for_turn("there.example", 0.5)
+    async with out.session() as session:
+        await session.wait_for_turn("elsewhere.example", 0.5)
     assert slept == [0, 2, 4, 6, 0]

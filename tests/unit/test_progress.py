@@ -237,12 +237,12 @@ def test_the_percentage_does_not_fall_when_less_is_counted_than_before() -> None
 def test_a_search_ends_with_its_answer_and_only_once() -> None:
     search = msgspec.structs.replace(queued(0), kind="search", mode=None, phase="search")
     now = START + dt.timedelta(seconds=1)
-    ended = progress.answer(search, 7, now)
+    ended = progress.succeed(search, 7, now)
     assert (ended.status, ended.phase, ended.version, ended.percent) == ("succeeded", "done", 7, 100.0)
     assert (ended.started_at, ended.finished_at, ended.outcome) == (now, now, Outcome())
     failed = progress.fail(search, LOST, now)
-    assert progress.answer(ended, 8, now) is ended
-    assert progress.answer(failed, 8, now) is failed
+    assert progress.succeed(ended, 8, now) is ended
+    assert progress.succeed(failed, 8, now) is failed
 
 
 def test_the_version_is_that_of_the_last_chunk_that_is_loaded() -> None:

@@ -73,7 +73,7 @@ async def refused(data: bytes, **options: Any) -> Problem:
     return problem.value
 
 
-COMPRESSED = {"": TEXT, ".gz": gzip.compress(TEXT), ".zst": zstd.compress(TEXT)}
+COMPRESSED = {"": TEXT, ".gz": gzip.compress(TEXT, mtime=0), ".zst": zstd.compress(TEXT)}
 NAMES = {".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json"}
 TYPES = {
     "text/csv": "csv",

@@ -9,7 +9,7 @@ import pytest
 from services.gateway.http.problems import Problem
 from services.gateway.reports import parameters
 from shared.catalog.report import BadValue, Parameter, Report
-from shared.catalog.reports import ReportFile, read_reports
+from shared.catalog.report_files import ReportFile, read_reports
 from tests.stack import ROOT
 
 GOOD = 'title = "R"\ndatasets = ["a"]\n'
@@ -63,7 +63,10 @@ def test_the_catalogs_own_reports_can_be_read() -> None:
             ["3: parameters[0].type: Invalid enum value 'text'"],
         ),
         ('title = "R"\ndatasets = ["a", "a"]\nsql = "SELECT 1"\n', ["2: datasets names 'a' more than once"]),
-        ('title = "R"\ndatasets = []\nsql = "SELECT 1"\n', ["2: datasets must name those that the SQL reads"]),
+        (
+            'title = "R"\ndatasets = []\nsql = "SELECT 1"\n',
+            ["2: datasets is empty: name those that the SQL reads"],
+        ),
         (GOOD + 'sql = "SELECT \\"x\\"; 1"\n', ["3: the SQL must be one statement without a semicolon"]),
     ],
 )
@@ -84,14 +87,14 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_must_be_called_as_a_report_can_be(tmp_path: Path) -> None:
-    assert "no name of a report" in of_file(tmp_path, GOOD + 'sql = "SELECT 1"\n', "My Report").flaws[0].detail
+    assert "'My Report' is not a name" in of_file(tmp_path, GOOD + 'sql = "SELECT 1"\n', "My Report").flaws[0].detail
 
 
 @pytest.mark.parametrize(
     ("about", "said"),
     [
-        ({"name": "format", "type": "string"}, "every report uses"),
-        ({"name": "A", "type": "string"}, "is no name"),
+        ({"name": "format", "type": "string"}, "has a reserved name"),
+        ({"name": "A", "type": "string"}, "is not a name"),
         ({"name": "a", "type": "integer", "minimum": "x"}, "minimum 'x' is no integer"),
         ({"name": "a", "type": "string", "minimum": 1}, "has no minimum"),
         ({"name": "a", "type": "integer", "default": 0, "minimum": 1}, "must be from 1, not 0"),
@@ -102,28 +105,28 @@ def test_a_file_must_be_called_as_a_report_can_be(tmp_path: Path) -> None:
 )
 def test_parameters_must_make_sense(about: dict[str, Any], said: str) -> None:
     declared = report(parameters=(Parameter(**about),), sql=f"SELECT :{about['name']}")
-    assert any(said in mistake.detail for mistake in declared.mistakes()), declared.mistakes()
+    assert any(said in mistake.detail for mistake in declared.find_mistakes()), declared.find_mistakes()
 
 
 def test_what_is_quoted_or_a_comment_is_no_parameter() -> None:
     sql = """SELECT ':a;' || E'\\':b;' || ":c;" || $$:d;$$ || $t$:e;$t$, '12:30', x::text -- :f;
     /* :g; */ WHERE 1 = :year"""
     declared = report(parameters=(YEAR,), sql=sql)
-    assert declared.mistakes() == []
-    assert declared.statement().text.count("$1::bigint") == 1
+    assert declared.find_mistakes() == []
+    assert declared.build_statement().text.count("$1::bigint") == 1
 
 
 def test_every_character_of_the_statement_is_found_again() -> None:
     declared = report(
         parameters=(YEAR, Parameter(name="day", type="date")), sql="SELECT :day, :year, 'ä:year', :day AS z"
     )
-    statement = declared.statement()
+    statement = declared.build_statement()
     assert (
         statement.text == "SELECT * FROM (\nSELECT $2::date, $1::bigint, 'ä:year', $2::date AS z\n) report LIMIT 10001"
     )
     for word in ("SELECT", "'ä", "AS z"):
-        assert statement.place(statement.text.rindex(word, 0, -9)) == declared.sql.rindex(word)
-    assert statement.place(3) is None
+        assert statement.to_declared_offset(statement.text.rindex(word, 0, -9)) == declared.sql.rindex(word)
+    assert statement.to_declared_offset(3) is None
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_every_character_of_the_statement_is_found_again() -> None:
     ],
 )
 def test_values_are_read(kind: Any, text: str, value: Any) -> None:
-    assert Parameter(name="p", type=kind).read(text) == value
+    assert Parameter(name="p", type=kind).parse(text) == value
 
 
 @pytest.mark.parametrize(
@@ -157,16 +160,16 @@ def test_values_are_read(kind: Any, text: str, value: Any) -> None:
 )
 def test_values_are_refused(about: dict[str, Any], text: str, code: str) -> None:
     with pytest.raises(BadValue) as caught:
-        Parameter(name="p", **about).read(text)
+        Parameter(name="p", **about).parse(text)
     assert caught.value.code == code
 
 
 def test_all_wrong_parameters_are_named_and_the_hint_tells_the_right_ones() -> None:
     declared = report(parameters=(YEAR, Parameter(name="top", type="integer", default=10)), sql="SELECT :year, :top")
-    assert parameters.read(declared, [("year", "2021")]) == (2021, 10)
+    assert parameters.parse(declared, [("year", "2021")]) == (2021, 10)
     with pytest.raises(Problem) as caught:
-        parameters.read(declared, [("yeer", "1"), ("top", "x"), ("top", "3")])
+        parameters.parse(declared, [("yeer", "1"), ("top", "x"), ("top", "3")])
     assert [error.code for error in caught.value.errors] == ["unknown_parameter", "twice", "missing_parameter"]
     assert caught.value.hint == "Parameters: year (integer), top (integer, 10)."
-    with pytest.raises(Problem, match="look at year"):
-        parameters.read(declared, [("year", "99999")])
+    with pytest.raises(Problem, match="see year"):
+        parameters.parse(declared, [("year", "99999")])

@@ -10,7 +10,7 @@ import pytest
 
 from shared.catalog.chart import Chart
 from shared.catalog.report import Parameter, Report
-from shared.catalog.reports import read_reports
+from shared.catalog.report_files import read_reports
 from tests.stack import ROOT
 
 PAGE = (ROOT / "docs" / "guides" / "reports.md").read_text()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.gateway.sources import schedules
 from services.gateway.sources.schedules import find_due_ticks
-from shared.catalog.schedule import Schedule, mistakes, next_after
+from shared.catalog.schedule import Schedule, find_mistakes, next_after
 
 UTC = dt.UTC
 MINUTE = dt.timedelta(minutes=1)
@@ -93,7 +93,7 @@ def test_ticks_around_a_change_of_clocks_are_those_that_the_policy_names(
 ) -> None:
     place, day = change
     schedule = Schedule(cron=f"{minute} {hour} * * *", timezone=place)
-    assert mistakes(schedule) == []
+    assert find_mistakes(schedule) == []
     noon = dt.datetime(*day, 12, tzinfo=UTC)
     after, until = noon - early, noon + dt.timedelta(hours=24)
     assert ticks(schedule, after, until) == counted_out(schedule, after, until)
@@ -154,7 +154,7 @@ def test_the_next_tick_is_later_than_the_moment_even_if_that_is_one() -> None:
     ],
 )
 def test_what_can_not_be_used_is_named(told: dict[str, object], about: str) -> None:
-    (found,) = mistakes(Schedule(**{"cron": "0 0 * * *", **told}))  # type: ignore[arg-type]
+    (found,) = find_mistakes(Schedule(**{"cron": "0 0 * * *", **told}))  # type: ignore[arg-type]
     assert about in found
 
 

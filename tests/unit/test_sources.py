@@ -119,35 +119,35 @@ def test_what_may_be_said(told: dict[str, Any]) -> None:
         ({"headers": {"host": "elsewhere"}}, "headers", "can't be set"),
         ({"headers": {"X Y": "1"}}, "headers", "can't be set"),
         ({"headers": {"X-Y": "1\r\nHost: elsewhere"}}, "headers", "printable ASCII"),
-        ({"data_selector": "data..items"}, "data_selector", "is no path"),
+        ({"data_selector": "data..items"}, "data_selector", "is not a path"),
         ({"data_selector": ""}, "data_selector", "can't be empty"),
-        ({"fields": {"id": "a[", "name": "b"}}, "fields.id", "is no path"),
+        ({"fields": {"id": "a[", "name": "b"}}, "fields.id", "is not a path"),
         ({"fields": {"id": "id", "name": "name", "more": "more"}}, "fields.more", "not a field"),
         ({"fields": {"id": "id", "name": "name", "number": "n"}}, "fields.number", "not a field"),
         ({"fields": {"id": "id"}}, "fields", "'name' is required"),
-        ({"format": "text"}, "fields", "a text needs one field"),
-        ({"format": "text", "fields": {"id": "id", "name": "$"}}, "fields", "a text needs one field"),
+        ({"format": "text"}, "fields", "must map one field"),
+        ({"format": "text", "fields": {"id": "id", "name": "$"}}, "fields", "must map one field"),
         (
             {"format": "text", "fields": {"id": "$", "name": "$"}, "paginator": {"type": "cursor"}},
             "paginator",
-            "a text has no place",
+            "a text contains no cursor",
         ),
-        ({"paginator": {"type": "cursor", "cursor_path": "a b"}}, "paginator.cursor_path", "is no path"),
-        ({"paginator": {"type": "json_link", "next_url_path": "[x]"}}, "paginator.next_url_path", "is no path"),
+        ({"paginator": {"type": "cursor", "cursor_path": "a b"}}, "paginator.cursor_path", "is not a path"),
+        ({"paginator": {"type": "json_link", "next_url_path": "[x]"}}, "paginator.next_url_path", "is not a path"),
         ({"paginator": {"type": "offset", "limit": 0}}, "paginator.limit", "at least 1"),
         ({"paginator": {"type": "offset"}}, "paginator", "limit"),
         ({"paginator": {"type": "auto"}}, "paginator", "auto"),
         (
             {"paginator": {"type": "page_number", "stop_after_empty_page": False}},
             "paginator",
-            "nothing ends it",
+            "has no end",
         ),
         ({"max_pages": 0}, "max_pages", "more than 0"),
         ({"max_rows": -1}, "max_rows", "more than 0"),
-        ({"max_bytes": 1 << 30}, "max_bytes", "67108864 at most"),
+        ({"max_bytes": 1 << 30}, "max_bytes", "at most 67108864"),
         ({"max_errors": -1}, "max_errors", "0 or more"),
         ({"max_error_rate": 1.5}, "max_error_rate", "share"),
-        ({"timeout_seconds": 600}, "timeout_seconds", "120 at most"),
+        ({"timeout_seconds": 600}, "timeout_seconds", "at most 120"),
         ({"requests_per_second": 0.001}, "requests_per_second", "at least one"),
         (
             {"incremental": {"cursor_path": "at", "start_param": "after"}, "paginator": {"type": "cursor"}},
@@ -158,15 +158,15 @@ def test_what_may_be_said(told: dict[str, Any]) -> None:
         (
             {"incremental": {"cursor_path": "at", "start_param": "since"}, "primary_key": ()},
             "incremental",
-            "rows would come twice",
+            "rows would be loaded twice",
         ),
         (
             {"incremental": {"cursor_path": "at", "start_param": "since"}, "delete_missing": {"id_field": "id"}},
             "delete_missing",
-            "only what has changed",
+            "only changed rows",
         ),
         ({"delete_missing": {"id_field": "nothing"}}, "delete_missing.id_field", "not a field"),
-        ({"delete_missing": {"id_field": "weight"}}, "delete_missing.id_field", "ids are"),
+        ({"delete_missing": {"id_field": "weight"}}, "delete_missing.id_field", "an id must be"),
         ({"delete_missing": {"id_field": "id", "max_shrink": 2}}, "delete_missing.max_shrink", "share"),
         (
             {"delete_missing": {"id_field": "id"}, "schedule": {"cron": "0 0 * * *", "overlap": "allow"}},
@@ -240,4 +240,4 @@ def test_a_path_leads_to_all_that_is_there(path: str, found: list[Any]) -> None:
 )
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(jsonpath.BadPath):
-        jsonpath.steps(path)
+        jsonpath.parse(path)

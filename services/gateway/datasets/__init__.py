@@ -1,12 +1,12 @@
-"""Datasets: declared, inferred from samples, and detached year by year."""
+"""Datasets: declaring them, inferring declarations from samples, and detaching partitions."""
 
-from services.gateway.datasets import partition_routes, routes
+from services.gateway.datasets import detach, partitions, routes
 
 HANDLERS = (
     routes.list_datasets,
     routes.read_dataset,
     routes.declare_dataset,
     routes.infer,
-    partition_routes.list_partitions,
-    partition_routes.detach,
+    partitions.list_partitions,
+    detach.detach,
 )

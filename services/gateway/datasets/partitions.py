@@ -1,25 +1,25 @@
-"""Queries of the years of partitioned datasets: those that are there, those that were detached, those that leave."""
+"""GET /v1/datasets/{dataset}/partitions: the years of a partitioned dataset, with sizes."""
 
 import datetime as dt
 from typing import Any, Literal
 
 import msgspec
+from litestar import get
 
-from services.gateway.http.problems import Problem
+from services.gateway.catalog import Catalog
+from services.gateway.http.problems import Problem, responses
+from services.gateway.http.responses import Answer
 from shared.catalog.dataset import Dataset
-from shared.db import Connection
-from shared.db.faults import DROPPED
+from shared.db import Connection, Pool
+from shared.db.faults import MISSING_TABLE
 
-COUNTED_BYTES = 8 << 20
-"""The rows of a table of this size are counted, in some milliseconds."""
+MAX_COUNTED_BYTES = 8 << 20
+"""Larger tables are estimated: counting up to this size takes milliseconds."""
 COUNT_SECONDS = 15.0
 
 
 class Year(msgspec.Struct, frozen=True, kw_only=True):
-    """A table with the rows from a day on and before another one, in UTC; `count` tells how `rows` was found.
-
-    `bytes` are those on disk, with indexes.
-    """
+    """A table with the rows from one day until before another, in UTC. `bytes` is its size on disk, with indexes."""
 
     year: int
     table: str
@@ -31,25 +31,42 @@ class Year(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Partitions(msgspec.Struct, frozen=True):
-    """The years of the dataset, and the tables of years that were detached and are kept."""
+    """The years of a dataset, and the existing tables of detached years."""
 
     data: list[Year]
     detached: list[Year]
 
 
+@get(
+    "/v1/datasets/{dataset:str}/partitions",
+    tags=["datasets"],
+    summary="List the years of a partitioned dataset",
+    description="Each year is a table with the rows `from` one day until before `to`. Rows of small tables are counted,"
+    " those of others are estimated by Postgres: see `count`. `detached` lists the tables of detached years.",
+    opt={"scope": "read"},
+    responses=responses(404, 422),
+)
+async def list_partitions(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Partitions]:
+    """Lists the oldest year first."""
+    declaration = await catalog.dataset(pool, dataset)
+    check_partitioned(declaration)
+    async with pool.acquire() as db:
+        return Answer(await select_partitions(db, declaration))
+
+
 async def select_partitions(db: Connection, dataset: Dataset) -> Partitions:
-    """Of a partitioned dataset, the oldest first."""
+    """Selects the years of a partitioned dataset, oldest first."""
     try:
         return await _select_partitions(db, dataset)
-    except DROPPED:  # in this moment one was detached
+    except MISSING_TABLE:  # a year was detached between the two queries
         return await _select_partitions(db, dataset)
 
 
-def refuse_unpartitioned(dataset: Dataset) -> None:
-    """Raises Problem 422."""
+def check_partitioned(dataset: Dataset) -> None:
+    """Raises Problem 422 if the dataset is not partitioned."""
     if dataset.partition_by is None:
-        detail = f"{dataset.name} is a single table: it declares no partition_by."
-        raise Problem(422, "not_partitioned", detail, hint="docs/declarations.md tells about partition_by.")
+        detail = f"{dataset.name} is not partitioned: its declaration has no partition_by."
+        raise Problem(422, "not_partitioned", detail, hint="See partition_by in docs/declarations.md.")
 
 
 async def _select_partitions(db: Connection, dataset: Dataset) -> Partitions:
@@ -64,14 +81,14 @@ async def _select_partitions(db: Connection, dataset: Dataset) -> Partitions:
         """,
         dataset.name,
     )
-    standing = [row for row in rows if row["bytes"] is not None]
-    counts = await _count(db, [row for row in standing if row["heap"] <= COUNTED_BYTES])
-    years = [(row["schema"], await _year(db, row, counts.get((row["schema"], row["year"])))) for row in standing]
-    return Partitions(*([year for schema, year in years if schema == wanted] for wanted in ("data", "detached")))
+    tables = [row for row in rows if row["bytes"] is not None]
+    counts = await _count(db, [row for row in tables if row["heap"] <= MAX_COUNTED_BYTES])
+    years = [(row["schema"], await _to_year(db, row, counts.get((row["schema"], row["year"])))) for row in tables]
+    return Partitions(*([year for schema, year in years if schema == name] for name in ("data", "detached")))
 
 
 async def _count(db: Connection, rows: list[Any]) -> dict[tuple[str, int], int]:
-    """Of small tables, in one statement."""
+    """Counts the rows of small tables in one statement."""
     if not rows:
         return {}
     counts = (
@@ -82,7 +99,7 @@ async def _count(db: Connection, rows: list[Any]) -> dict[tuple[str, int], int]:
     return {(row["schema"], row["year"]): row["count"] for row in found}
 
 
-async def _year(db: Connection, row: Any, counted: int | None) -> Year:
+async def _to_year(db: Connection, row: Any, counted: int | None) -> Year:
     number, name = row["year"], row["name"]
     rows = counted
     if rows is None:

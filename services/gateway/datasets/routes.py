@@ -1,4 +1,4 @@
-"""/v1/datasets and /v1/datasets/{dataset}: what there is, what is to be, and drafts of it."""
+"""GET, PUT and POST /v1/datasets: lists, declares and infers datasets."""
 
 import asyncio
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import Parameter
 
-from services.gateway.catalog import Catalog, Declared
+from services.gateway.catalog import Catalog, CatalogEntry
 from services.gateway.datasets import declare
 from services.gateway.datasets.infer import inference
-from services.gateway.datasets.infer.inference import Warned
-from services.gateway.datasets.infer.samples import Unreadable
+from services.gateway.datasets.infer.inference import DraftWarning
+from services.gateway.datasets.infer.samples import UnreadableSample
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.uploads.charset import Encoding
@@ -27,14 +27,14 @@ from shared.catalog.header import DELIMITERS
 from shared.catalog.toml import to_toml
 from shared.db import Pool
 
-LARGEST_BYTES = 256 << 10
-"""Of a declaration: it travels in a message."""
+MAX_DECLARATION_BYTES = 256 << 10
+"""A declaration is sent in a message."""
 SAMPLE_BYTES = 1 << 20
 RETRY_SECONDS = 1
 
 
 class DatasetBody(msgspec.Struct, frozen=True):
-    """A declaration as it stands; `revision` counts its changes, `version` the changes of its rows."""
+    """A dataset; `revision` counts the changes of its declaration, `version` the changes of its rows."""
 
     name: str
     title: str
@@ -45,31 +45,31 @@ class DatasetBody(msgspec.Struct, frozen=True):
 
 
 class Datasets(msgspec.Struct, frozen=True):
-    """By name."""
+    """All datasets, sorted by name."""
 
     data: list[DatasetBody]
 
 
 class DraftBody(msgspec.Struct, frozen=True):
-    """A declaration to start from, also as the text of a file, and what to look at before it is declared.
+    """A draft of a declaration, also as the text of a catalog file, with warnings to check before it is declared.
 
-    `rows` were learnt from; `parameters` are those with which to import the file.
+    `rows` is the size of the sample; `parameters` are the query parameters with which to import the file.
     """
 
     name: str
     declaration: dict[str, Any]
     toml: str
-    warnings: list[Warned]
+    warnings: list[DraftWarning]
     rows: int
     parameters: dict[str, str]
 
 
 @dataclass
-class Declaring(Operation):
-    """An operation whose body is a declaration. It is read as a whole, so that all mistakes can be told at once."""
+class DeclareOperation(Operation):
+    """OpenAPI operation whose body is a declaration. The handler parses the body itself, to report all mistakes."""
 
     def __post_init__(self) -> None:
-        """The description of the body."""
+        """Describes the body."""
         text = Schema(type=OpenAPIType.STRING)
         fields = Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.OBJECT), min_items=1)
         body = Schema(
@@ -81,40 +81,40 @@ class Declaring(Operation):
         self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=body)}, required=True)
 
 
-@get("/v1/datasets", tags=["datasets"], summary="All datasets", opt={"scope": "read"}, responses=responses())
+@get("/v1/datasets", tags=["datasets"], summary="List all datasets", opt={"scope": "read"}, responses=responses())
 async def list_datasets(pool: Pool, catalog: Catalog) -> Answer[Datasets]:
-    """With their declarations."""
-    return Answer(Datasets([_to_body(found) for found in (await catalog.datasets(pool)).values()]))
+    """Returns all datasets with their declarations."""
+    return Answer(Datasets([_to_body(entry) for entry in (await catalog.entries(pool)).values()]))
 
 
 @get(
     "/v1/datasets/{dataset:str}",
     tags=["datasets"],
-    summary="One dataset",
-    description="The `ETag` is the revision of its declaration.",
+    summary="Read one dataset",
+    description="The `ETag` is the revision of the declaration.",
     opt={"scope": "read"},
     responses=responses(404),
 )
 async def read_dataset(pool: Pool, catalog: Catalog, dataset: str) -> Answer[DatasetBody]:
-    """With its declaration."""
+    """Returns one dataset with its declaration."""
     await catalog.dataset(pool, dataset)
-    return _to_answer((await catalog.datasets(pool))[dataset])
+    return _to_answer((await catalog.entries(pool))[dataset])
 
 
 @put(
     "/v1/datasets/{dataset:str}",
     tags=["datasets"],
-    summary="Declare a dataset, or change one",
-    description="Makes its table, or changes it where that loses nothing; otherwise the answer tells why not. With"
-    " `If-Match` and an `ETag`, only what you have seen is changed. What is declared here outlives a restart, until the"
-    " file of the dataset in the catalog folder changes.",
+    summary="Declare or change a dataset",
+    description="Creates the table, or changes it if no data is lost; otherwise the response says why not. With"
+    " `If-Match` and an `ETag`, changes only the revision that you have read. The declaration survives a restart, until"
+    " the dataset's file in the catalog folder changes.",
     opt={"scope": "admin"},
-    request_max_body_size=LARGEST_BYTES,
-    operation_class=Declaring,
+    request_max_body_size=MAX_DECLARATION_BYTES,
+    operation_class=DeclareOperation,
     responses={
         **responses(400, 409, 412, 413, 422),
-        201: ResponseSpec(data_container=DatasetBody, description="Declared; there was none of that name"),
-        202: ResponseSpec(data_container=DatasetBody, description="Accepted, and not applied yet"),
+        201: ResponseSpec(data_container=DatasetBody, description="The new dataset"),
+        202: ResponseSpec(data_container=DatasetBody, description="Accepted, not applied yet"),
     },
 )
 async def declare_dataset(
@@ -124,36 +124,36 @@ async def declare_dataset(
     relay: Relay,
     catalog: Catalog,
     stopping: asyncio.Event,
-    if_match: Annotated[str | None, Parameter(header="If-Match", description='A revision, as "3"')] = None,
+    if_match: Annotated[str | None, Parameter(header="If-Match", description='A revision, such as "3"')] = None,
 ) -> Answer[DatasetBody]:
-    """Ready for rows when it is answered."""
+    """Responds when the dataset can take rows."""
     try:
-        wanted = to_dataset(dataset, msgspec.json.decode(await request.body()))
+        declared = to_dataset(dataset, msgspec.json.decode(await request.body()))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "invalid_json", f"The body must be a declaration as JSON: {error}.") from error
     except BadDeclaration as error:
-        errors = [Detail(code="invalid", pointer=one.pointer, detail=one.detail) for one in error.mistakes]
+        errors = [Detail(code="invalid", pointer=mistake.pointer, detail=mistake.detail) for mistake in error.mistakes]
         detail = f"The declaration of {dataset} can't be used: {len(errors)} mistakes."
         raise Problem(422, "invalid_declaration", detail, errors=errors) from error
-    standing = await catalog.standing(pool, dataset)
-    declare.check(wanted, standing, if_match)
-    if standing is not None and standing.dataset == wanted:
-        return _to_answer(standing)
-    follows = standing.revision if standing else 0
-    await declare.send(pool, relay, wanted, follows)
-    declared = await declare.follow(pool, catalog, stopping, wanted, follows)
-    if declared is None:
-        awaited = Declared(wanted, follows, standing.version if standing else 0)
-        return _to_answer(awaited, HTTPStatus.ACCEPTED)
-    return _to_answer(declared, HTTPStatus.OK if standing else HTTPStatus.CREATED)
+    current = await catalog.latest(pool, dataset)
+    declare.check(declared, current, if_match)
+    if current is not None and current.dataset == declared:
+        return _to_answer(current)
+    follows = current.revision if current else 0
+    await declare.send(pool, relay, declared, follows)
+    applied = await declare.follow(pool, catalog, stopping, declared, follows)
+    if applied is None:
+        pending = CatalogEntry(declared, follows, current.version if current else 0)
+        return _to_answer(pending, HTTPStatus.ACCEPTED)
+    return _to_answer(applied, HTTPStatus.OK if current else HTTPStatus.CREATED)
 
 
 @post(
     "/v1/datasets/infer",
     tags=["datasets"],
-    summary="Draft a declaration from a sample",
-    description="The body is the beginning of a file, of 1 MiB at most, in any form that can be imported. What is"
-    " ambiguous stays text, and the warnings tell what to look at. Nothing is kept.",
+    summary="Infer a declaration from a sample",
+    description="The body is the beginning of a file, at most 1 MiB, in any format that can be imported. Ambiguous"
+    " columns become text; check the warnings. Nothing is stored.",
     opt={"scope": "read"},
     status_code=200,
     request_max_body_size=None,
@@ -162,38 +162,40 @@ async def declare_dataset(
 )
 async def infer(
     request: Request[Any, Any, Any],
-    name: Annotated[str, Parameter(description="What the dataset is to be called")] = "dataset",
-    delimiter: Annotated[
-        str | None, Parameter(description="Between cells: one character, or comma, semicolon, tab, pipe")
-    ] = None,
+    name: Annotated[str, Parameter(description="Name of the dataset")] = "dataset",
+    delimiter: Annotated[str | None, Parameter(description="One character, or comma, semicolon, tab, pipe")] = None,
     header: Annotated[
-        Literal["auto", "present", "absent"], Parameter(description="Whether the first line names the columns")
+        Literal["auto", "present", "absent"], Parameter(description="Whether the first line is a header")
     ] = "auto",
-    encoding: Annotated[Encoding, Parameter(description="`auto`: by the byte order mark, else UTF-8")] = "auto",
+    encoding: Annotated[Encoding, Parameter(description="`auto`: from the byte order mark, else UTF-8")] = "auto",
 ) -> Answer[DraftBody]:
-    """A declaration that can be put as it is."""
+    """Returns a declaration that can be used as it is."""
     upload = await open_upload(request, encoding=encoding, limit=SAMPLE_BYTES)
     data = b"".join([piece async for piece in upload.pieces])
-    mark = DELIMITERS.get(delimiter or "", delimiter or (upload.media.delimiter.strip(",") or None))
+    character = DELIMITERS.get(delimiter or "", delimiter or (upload.media.delimiter.strip(",") or None))
     try:
-        draft = await asyncio.to_thread(inference.infer, data, upload.media.format, name, delimiter=mark, header=header)
-    except Unreadable as error:
+        draft = await asyncio.to_thread(
+            inference.infer, data, upload.media.format, name, delimiter=character, header=header
+        )
+    except UnreadableSample as error:
         raise Problem(422, error.code, str(error)) from error
     declaration = declare.to_declaration(draft.dataset)
-    names = {",": "", **{mark: word for word, mark in DELIMITERS.items() if mark != ","}}
-    found = draft.sample.delimiter
-    told = {"header": draft.sample.header, "delimiter": names.get(found, found), "encoding": encoding}
-    parameters = {key: value for key, value in told.items() if value and value != "auto"}
+    names = {character: name for name, character in DELIMITERS.items()} | {",": ""}
+    sample = draft.sample
+    options = {
+        "header": sample.header,
+        "delimiter": names.get(sample.delimiter, sample.delimiter),
+        "encoding": encoding,
+    }
+    parameters = {name: value for name, value in options.items() if value and value != "auto"}
     return Answer(
-        DraftBody(
-            draft.dataset.name, declaration, to_toml(declaration), draft.warnings, len(draft.sample.rows), parameters
-        )
+        DraftBody(draft.dataset.name, declaration, to_toml(declaration), draft.warnings, len(sample.rows), parameters)
     )
 
 
-def _to_answer(found: Declared, status: HTTPStatus = HTTPStatus.OK) -> Answer[DatasetBody]:
-    body = _to_body(found)
-    headers = {"ETag": f'"{found.revision}"'}
+def _to_answer(entry: CatalogEntry, status: HTTPStatus = HTTPStatus.OK) -> Answer[DatasetBody]:
+    body = _to_body(entry)
+    headers = {"ETag": f'"{entry.revision}"'}
     if status is not HTTPStatus.OK:
         headers["Location"] = body.links["self"]
     if status is HTTPStatus.ACCEPTED:
@@ -201,15 +203,15 @@ def _to_answer(found: Declared, status: HTTPStatus = HTTPStatus.OK) -> Answer[Da
     return Answer(body, status_code=status, headers=headers)
 
 
-def _to_body(found: Declared) -> DatasetBody:
-    name = found.dataset.name
-    here = f"/v1/datasets/{name}"
-    links = {"self": here, "rows": f"{here}/rows", "imports": f"{here}/imports"}
-    if found.dataset.search is not None:
-        links["search"] = f"{here}/search"
-    if found.dataset.partition_by is not None:
-        links["partitions"] = f"{here}/partitions"
-    if found.dataset.sources:
-        links |= {"sources": f"{here}/sources", "syncs": f"{here}/syncs"}
-    declaration = declare.to_declaration(found.dataset)
-    return DatasetBody(name, found.dataset.title, found.revision, found.version, declaration, links)
+def _to_body(entry: CatalogEntry) -> DatasetBody:
+    name = entry.dataset.name
+    url = f"/v1/datasets/{name}"
+    links = {"self": url, "rows": f"{url}/rows", "imports": f"{url}/imports"}
+    if entry.dataset.search is not None:
+        links["search"] = f"{url}/search"
+    if entry.dataset.partition_by is not None:
+        links["partitions"] = f"{url}/partitions"
+    if entry.dataset.sources:
+        links |= {"sources": f"{url}/sources", "syncs": f"{url}/syncs"}
+    declaration = declare.to_declaration(entry.dataset)
+    return DatasetBody(name, entry.dataset.title, entry.revision, entry.version, declaration, links)

@@ -13,7 +13,7 @@ from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import failed_rows, follow, kinds, queries
-from services.gateway.jobs.failed_rows import Chosen
+from services.gateway.jobs.failed_rows import ErrorFilter
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
@@ -23,7 +23,7 @@ from shared.contracts.commands import PlanReplay
 from shared.contracts.parts import LoadOptions
 from shared.db import Pool
 
-REPLAY = kinds.register(JobKind(name="replay", command=PlanReplay, owner="ingestor", routes=follow.LOADING))
+REPLAY = kinds.register(JobKind(name="replay", command=PlanReplay, owner="ingestor", routes=follow.LOAD_ROUTES))
 
 
 @post(
@@ -49,17 +49,18 @@ async def replay_job(
     catalog: Catalog,
     stopping: asyncio.Event,
     job: str,
-    data: Chosen | None = None,
+    data: ErrorFilter | None = None,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
     """Responds after the job is committed."""
-    chosen = data or failed_rows.ALL
+    error_filter = data or failed_rows.ALL
     async with pool.acquire() as db:
         failed_job = await queries.find_job(db, job)
         job_input = await failed_rows.select_input(db, failed_job.id)
-        replayable, unreadable = await failed_rows.count_open(db, failed_job.id, chosen)
-        submitted_before = idempotency_key and await queries.select_asked(db, request.user.id, idempotency_key)
+        replayable, unreadable = await failed_rows.count_open(db, failed_job.id, error_filter)
+        key = idempotency_key
+        submitted_before = key and await queries.select_by_idempotency_key(db, request.user.id, key)
     if not replayable and not submitted_before:
         raise _nothing_to_replay(unreadable)
     declared = await catalog.dataset(pool, failed_job.dataset)
@@ -68,17 +69,17 @@ async def replay_job(
         job_id=uuid7(),
         replay_of=failed_job.id,
         load_options=_load_options(declared, job_input.load_options if job_input else LoadOptions()),
-        code=chosen.code,
-        column=chosen.column,
+        code=error_filter.code,
+        column=error_filter.column,
     )
-    accepted = await submitter.accept(
+    accepted = await submitter.submit(
         JobRequest(
             kind=REPLAY.name,
             command=command,
             mode=command.load_options.mode,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
-            fingerprint=hashlib.sha256(f"replay/{failed_job.id}/{chosen}".encode()).hexdigest(),
+            fingerprint=hashlib.sha256(f"replay/{failed_job.id}/{error_filter}".encode()).hexdigest(),
             replay_of=failed_job.id,
         )
     )

@@ -18,7 +18,7 @@ from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer, wants_csv
 from services.gateway.jobs import failed_rows
-from services.gateway.jobs.failed_rows import Chosen, Count, FailedRow, State
+from services.gateway.jobs.failed_rows import ErrorCount, ErrorFilter, FailedRow, RowState
 from services.gateway.jobs.queries import find_job
 from shared.bus import outbox
 from shared.bus.relay import Relay
@@ -42,7 +42,7 @@ class FailedRows(msgspec.Struct, frozen=True):
     next: int | None
     total: int
     kept: int
-    counts: list[Count]
+    counts: list[ErrorCount]
 
 
 class Discarded(msgspec.Struct, frozen=True):
@@ -67,12 +67,12 @@ async def list_failed_rows(
     catalog: Catalog,
     job: str,
     code: Annotated[
-        str | None, Parameter(pattern=failed_rows.SAYABLE, description="Only rows with an error of this code")
+        str | None, Parameter(pattern=failed_rows.WITHOUT_NUL, description="Only rows with an error of this code")
     ] = None,
     column: Annotated[
-        str | None, Parameter(pattern=failed_rows.SAYABLE, description="Only rows with an error in this column")
+        str | None, Parameter(pattern=failed_rows.WITHOUT_NUL, description="Only rows with an error in this column")
     ] = None,
-    in_state: Annotated[State | None, Parameter(query="state", description="Only rows in this state")] = None,
+    in_state: Annotated[RowState | None, Parameter(query="state", description="Only rows in this state")] = None,
     limit: Annotated[int | None, Parameter(ge=1, le=1000, description="100 by default, no limit as CSV")] = None,
     after: Annotated[int, Parameter(ge=0, le=(1 << 63) - 1, description="The `next` of the previous page")] = 0,
     form: Annotated[Literal["json", "csv"] | None, Parameter(query="format")] = None,
@@ -80,14 +80,14 @@ async def list_failed_rows(
     accept: Annotated[str | None, Parameter(header="Accept")] = None,
 ) -> Response[Any]:
     """Returns JSON or CSV, by `format` or `Accept`. A job that has not started has no failed rows."""
-    chosen = Chosen(code, column)
+    error_filter = ErrorFilter(code, column)
     async with pool.acquire() as db:
         found_job = await find_job(db, job)
         job_input = await failed_rows.select_input(db, found_job.id)
         if not wants_csv(accept, form):
             page_rows = limit or 100
             found = await failed_rows.select_failed_rows(
-                db, found_job.id, after=after, limit=page_rows + 1, chosen=chosen, state=in_state
+                db, found_job.id, after=after, limit=page_rows + 1, error_filter=error_filter, state=in_state
             )
             total, counts = await failed_rows.select_counts(db, found_job.id)
             page = found[:page_rows]
@@ -97,7 +97,7 @@ async def list_failed_rows(
     dialect = job_input.dialect if job_input else _default_dialect(declared)
     csv_file = FailedRowsCsv(declared, dialect, spreadsheet_safe=spreadsheet_safe)
     return Stream(
-        _pieces(pool, found_job.id, csv_file, chosen, in_state, after, limit),
+        _pieces(pool, found_job.id, csv_file, error_filter, in_state, after, limit),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="failed-rows-{found_job.id}.csv"'},
     )
@@ -123,20 +123,20 @@ async def discard_failed_rows(
     relay: Relay,
     stopping: asyncio.Event,
     job: str,
-    data: Chosen | None = None,
+    data: ErrorFilter | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[Discarded]:
     """Sends a command to the ingestor. A repeated request with the same key returns the same number."""
-    chosen = data or failed_rows.ALL
+    error_filter = data or failed_rows.ALL
     async with transaction(pool) as db:
         found_job = await find_job(db, job)
-        identity = f"{request.user.id}/{idempotency_key}/{chosen}"
+        identity = f"{request.user.id}/{idempotency_key}/{error_filter}"
         command = DiscardRows(
             dataset=found_job.dataset,
             request_id=uuid5(found_job.id, identity) if idempotency_key else uuid4(),
             failed_in=found_job.id,
-            code=chosen.code,
-            column=chosen.column,
+            code=error_filter.code,
+            column=error_filter.column,
         )
         await outbox.insert_messages(db, [command])
     relay.wake()
@@ -157,8 +157,8 @@ async def _pieces(
     pool: Pool,
     job_id: UUID,
     csv_file: FailedRowsCsv,
-    chosen: Chosen,
-    state: State | None,
+    error_filter: ErrorFilter,
+    state: RowState | None,
     after: int,
     limit: int | None,
 ) -> AsyncIterator[bytes]:
@@ -168,7 +168,7 @@ async def _pieces(
         batch_rows = min(BATCH_ROWS, limit or BATCH_ROWS)
         async with pool.acquire() as db:
             rows = await failed_rows.select_failed_rows(
-                db, job_id, after=after, limit=batch_rows, chosen=chosen, state=state
+                db, job_id, after=after, limit=batch_rows, error_filter=error_filter, state=state
             )
         if rows:
             after = rows[-1].id

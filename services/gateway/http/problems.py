@@ -10,7 +10,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from shared.db.faults import AWAY, BROKEN
+from shared.db.faults import INTERFACE_ERRORS, UNAVAILABLE
 
 log = structlog.get_logger()
 
@@ -132,7 +132,7 @@ def _server_error(error: Exception) -> Problem:
         return Problem(
             507, "spool_full", "There is no disk space left for the file.", hint="An operator must free disk space."
         )
-    if isinstance(error, (*AWAY, *BROKEN, TimeoutError)):
+    if isinstance(error, (*UNAVAILABLE, *INTERFACE_ERRORS, TimeoutError)):
         return Problem(
             503,
             "database_away",

@@ -67,11 +67,11 @@ class CheckedUpload:
         try:
             if options.format == "csv":
                 delimiter = header.DELIMITERS.get(options.delimiter, options.delimiter)
-                self.dialect = header.read(
+                self.dialect = header.detect_csv(
                     start, self._dataset, delimiter=delimiter, quote=options.quote, header=options.header
                 )
             else:
-                self.dialect = header.read_json(start, self._dataset, options.format)
+                self.dialect = header.detect_json(start, self._dataset, options.format)
         except header.HeaderMismatch as error:
             errors = [Detail(code=e.code, column=e.column, detail=e.detail, line=1) for e in error.errors]
             raise Problem(422, error.code, error.detail, hint=error.hint, errors=errors) from error

@@ -28,7 +28,7 @@ from shared.db import Pool
 from shared.spool import Spool, TooLarge
 from shared.telemetry import metrics
 
-IMPORT = kinds.register(JobKind(name="import", command=PlanImport, owner="ingestor", routes=follow.LOADING))
+IMPORT = kinds.register(JobKind(name="import", command=PlanImport, owner="ingestor", routes=follow.LOAD_ROUTES))
 
 
 @post(
@@ -131,7 +131,7 @@ async def import_file(
         bytes_total=command.bytes_total,
     )
     try:
-        accepted = await submitter.accept(job)
+        accepted = await submitter.submit(job)
     except Problem:
         spool.delete(command.file)
         raise

@@ -1,4 +1,4 @@
-"""The public event log: one order, one set of ids, for every door."""
+"""The public event log: one order and one set of ids for every way to read it."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.events import JobEvent
+from shared.contracts.events import PublicJobEvent
 from shared.db import Connection
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """A line of the event log."""
+    """A row of the event log."""
 
     id: int
     type: str
@@ -20,8 +20,8 @@ class StoredEvent(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-async def insert_events(db: Connection, events: Sequence[JobEvent]) -> None:
-    """The next lines of the log; their numbers are taken under a lock that lasts until the commit."""
+async def insert_events(db: Connection, events: Sequence[PublicJobEvent]) -> None:
+    """Appends events to the log. Their ids are allocated under a lock that lasts until the commit."""
     await db.execute(
         """
         WITH next AS (
@@ -41,7 +41,7 @@ async def insert_events(db: Connection, events: Sequence[JobEvent]) -> None:
 
 
 async def select_events(db: Connection, job_id: UUID, after: int, limit: int) -> list[StoredEvent]:
-    """A job's events behind the one numbered `after`, in order."""
+    """Returns a job's events with an id above `after`, in order."""
     rows = await db.fetch(
         "SELECT id, type, time, data FROM events WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3",
         job_id,

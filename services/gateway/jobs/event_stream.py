@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{id}/events: what happens to a job, as server-sent events."""
+"""GET /v1/jobs/{id}/events: a job's events as server-sent events."""
 
 import asyncio
 import time
@@ -17,19 +17,19 @@ from services.gateway.jobs import event_log, queries
 from services.gateway.jobs.follow import ENDS
 from shared.db import Pool
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 15.0
-LONGEST_SECONDS = 600.0
-BATCH = 500
-LAST = {kind.name() for kind in ENDS.values()}
+MAX_SECONDS = 600.0
+BATCH_EVENTS = 500
+LAST_TYPES = {kind.name() for kind in ENDS.values()}
 
 
 @get(
     "/v1/jobs/{job:str}/events",
     tags=["events"],
     summary="Follow a job, as server-sent events",
-    description="Begins with what has happened already; after a break, `Last-Event-ID` or `?after=` goes on from there."
-    " The stream ends with the job, after an `end` event; a client that is cut off simply connects again.",
+    description="Starts with the job's past events; to resume after a break, send `Last-Event-ID` or `?after=`."
+    " The stream ends with the job, after an `end` event. A client that loses the connection connects again.",
     opt={"scope": "read"},
     media_type="text/event-stream",
     responses=responses(404),
@@ -41,7 +41,7 @@ async def follow_job(
     after: Annotated[int, Parameter(ge=0, description="The id of the last event seen")] = 0,
     last_event_id: Annotated[int | None, Parameter(header="Last-Event-ID", ge=0)] = None,
 ) -> Stream:
-    """Every event of the job, once and in order."""
+    """Streams every event of the job, once and in order."""
     job_id = parse_job_id(job)
     async with pool.acquire() as db:
         if await queries.select_job(db, job_id) is None:
@@ -54,21 +54,21 @@ async def follow_job(
 
 
 async def _events(pool: Pool, stopping: asyncio.Event, job: UUID, after: int) -> AsyncIterator[bytes]:
-    began = told = time.monotonic()
+    started = last_sent = time.monotonic()
     yield b"retry: 1000\n\n"
-    while time.monotonic() - began < LONGEST_SECONDS and not stopping.is_set():
+    while time.monotonic() - started < MAX_SECONDS and not stopping.is_set():
         async with pool.acquire() as db:
-            events = await event_log.select_events(db, job, after, BATCH)
+            events = await event_log.select_events(db, job, after, BATCH_EVENTS)
         for event in events:
             after = event.id
-            told = time.monotonic()
+            last_sent = time.monotonic()
             data = msgspec.json.encode({"id": event.id, "type": event.type, "time": event.time, "job": event.data})
             yield f"id: {event.id}\nevent: {event.type}\ndata: {data.decode()}\n\n".encode()
-            if event.type in LAST:
+            if event.type in LAST_TYPES:
                 yield b"event: end\ndata: {}\n\n"
                 return
         if not events:
-            if time.monotonic() - told > HEARTBEAT_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - last_sent > HEARTBEAT_SECONDS:
+                last_sent = time.monotonic()
                 yield b": still here\n\n"
-            await sleep(stopping, LOOK_SECONDS)
+            await sleep(stopping, POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Queries about exclusive jobs: the one that runs, and the requests that joined it."""
+"""Queries about exclusive jobs: the running one, and the requests that joined it."""
 
 from uuid import UUID
 

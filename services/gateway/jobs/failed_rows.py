@@ -1,4 +1,4 @@
-"""Queries of the rows that jobs have refused, as the ingestor keeps them."""
+"""Queries about failed rows: the rows that a job refused, as the ingestor stores them."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,61 +9,65 @@ from shared.contracts.failures import CUT_OFF, UNREADABLE
 from shared.contracts.parts import Dialect, LoadOptions
 from shared.db import Connection
 
-State = Literal["open", "replayed", "discarded"]
-SAYABLE = r"^[^\0]*$"
-"""Postgres can't be asked for a NUL."""
+RowState = Literal["open", "replayed", "discarded"]
+WITHOUT_NUL = r"^[^\0]*$"
+"""A pattern: Postgres does not accept NUL in text."""
 
 
-class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows that have an error of this code, in this column; all without either. The column "" is the row as a whole."""
+class ErrorFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Selects rows with an error of this code in this column; by default all rows. The column "" is the whole row."""
 
-    code: Annotated[str, msgspec.Meta(pattern=SAYABLE)] | None = None
-    column: Annotated[str, msgspec.Meta(pattern=SAYABLE)] | None = None
+    code: Annotated[str, msgspec.Meta(pattern=WITHOUT_NUL)] | None = None
+    column: Annotated[str, msgspec.Meta(pattern=WITHOUT_NUL)] | None = None
+
+    def __str__(self) -> str:
+        """Stable text: stored fingerprints of requests are hashes of it."""
+        return f"Chosen(code={self.code!r}, column={self.column!r})"
 
     @property
     def error(self) -> list[dict[str, str]]:
-        """What `errors` must contain."""
-        given = {"code": self.code, "column": self.column}
-        return [{name: value for name, value in given.items() if value is not None}]
+        """The JSON that `errors` must contain."""
+        conditions = {"code": self.code, "column": self.column}
+        return [{name: value for name, value in conditions.items() if value is not None}]
 
 
-ALL = Chosen()
+ALL = ErrorFilter()
 
 
 class FailedRow(msgspec.Struct, frozen=True):
-    """A refused row: where it stood, what it said, everything that is wrong about it, and what has become of it.
+    """A refused row: its line, its raw text, all its errors and its state.
 
-    `resolved_by` is the job that took it up again, or the request that discarded it.
+    `resolved_by` is the job that replayed the row, or the request that discarded it.
     """
 
     id: int
     line: int
     raw: str
     errors: list[dict[str, Any]]
-    state: State
+    state: RowState
     resolved_by: UUID | None
 
 
-class Count(msgspec.Struct, frozen=True):
-    """So many rows have an error of this code in this column; a row may have several."""
+class ErrorCount(msgspec.Struct, frozen=True):
+    """The number of rows with an error of this code in this column. A row may have several errors."""
 
     code: str
     column: str
     rows: int
 
 
-class Input(msgspec.Struct, frozen=True):
-    """How the rows of a job were written, what was to be done with them, and how many refused ones are kept."""
+class JobInput(msgspec.Struct, frozen=True):
+    """The dialect and load options of a job's input, and the number of failed rows that are kept."""
 
     dialect: Dialect
     load_options: LoadOptions
     failed_kept: int
 
 
-async def select_input(db: Connection, job_id: UUID) -> Input | None:
-    """None as long as the ingestor knows nothing of the job."""
+async def select_input(db: Connection, job_id: UUID) -> JobInput | None:
+    """Returns the job's input, or None until the ingestor has planned the job."""
     row = await db.fetchrow("SELECT dialect, load_options, failed_kept FROM ingestor.imports WHERE job_id = $1", job_id)
-    return msgspec.convert(dict(row), Input) if row else None
+    return msgspec.convert(dict(row), JobInput) if row else None
 
 
 async def select_failed_rows(
@@ -72,10 +76,10 @@ async def select_failed_rows(
     *,
     after: int,
     limit: int,
-    chosen: Chosen = ALL,
-    state: State | None = None,
+    error_filter: ErrorFilter = ALL,
+    state: RowState | None = None,
 ) -> list[FailedRow]:
-    """In the order of the input's lines; `after` is the last id of the page before."""
+    """Returns a page in the order of the input's lines; `after` is the last id of the previous page."""
     rows = await db.fetch(
         """
         SELECT id, line, raw, errors, state, resolved_by FROM ingestor.failed_rows
@@ -86,14 +90,14 @@ async def select_failed_rows(
         job_id,
         after,
         limit,
-        chosen.error,
+        error_filter.error,
         state,
     )
     return [FailedRow(**row) for row in rows]
 
 
-async def select_counts(db: Connection, job_id: UUID) -> tuple[int, list[Count]]:
-    """How many rows failed, and how many of them how; the most frequent errors first. All, however few are kept."""
+async def select_counts(db: Connection, job_id: UUID) -> tuple[int, list[ErrorCount]]:
+    """Returns the number of failed rows, kept or not, and the counts per error, most frequent first."""
     total: int = await db.fetchval(
         "SELECT coalesce(sum(failed), 0)::bigint FROM ingestor.chunks WHERE job_id = $1", job_id
     )
@@ -104,11 +108,11 @@ async def select_counts(db: Connection, job_id: UUID) -> tuple[int, list[Count]]
         """,
         job_id,
     )
-    return total, [Count(**row) for row in rows]
+    return total, [ErrorCount(**row) for row in rows]
 
 
-async def count_open(db: Connection, job_id: UUID, chosen: Chosen) -> tuple[int, int]:
-    """How many open rows can be taken up again as they are, and how many have to be mended first."""
+async def count_open(db: Connection, job_id: UUID, error_filter: ErrorFilter) -> tuple[int, int]:
+    """Returns the number of open rows that can be replayed as they are, and of those that must be fixed first."""
     row = await db.fetchrow(
         r"""
         SELECT count(*) FILTER (WHERE NOT unreadable), count(*) FILTER (WHERE unreadable)
@@ -119,7 +123,7 @@ async def count_open(db: Connection, job_id: UUID, chosen: Chosen) -> tuple[int,
         WHERE job_id = $1 AND state = 'open' AND errors @> $2
         """,
         job_id,
-        chosen.error,
+        error_filter.error,
         CUT_OFF,
         list(UNREADABLE),
     )
@@ -127,13 +131,13 @@ async def count_open(db: Connection, job_id: UUID, chosen: Chosen) -> tuple[int,
 
 
 async def count_discarded(db: Connection, message_id: UUID, request_id: UUID) -> int | None:
-    """How many rows a request has discarded; None as long as the ingestor has not heard of it."""
+    """Returns the number of rows that a request discarded; None until the ingestor has handled the request."""
     row = await db.fetchrow(
         """
-        SELECT (SELECT true FROM ingestor.inbox WHERE id = $1) AS heard,
+        SELECT (SELECT true FROM ingestor.inbox WHERE id = $1) AS handled,
                (SELECT count(*) FROM ingestor.failed_rows WHERE resolved_by = $2) AS discarded
         """,
         message_id,
         request_id,
     )
-    return row["discarded"] if row and row["heard"] else None
+    return row["discarded"] if row and row["handled"] else None

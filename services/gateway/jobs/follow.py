@@ -36,8 +36,8 @@ from shared.telemetry import metrics
 
 OVERDUE_SECONDS = 30.0
 STALLED_SECONDS = 3600.0
-UNNEEDED_SECONDS = 3600.0
-AT_ONCE = 100
+KEEP_FILE_SECONDS = 3600.0
+BATCH = 100
 PROGRESS_EVERY = dt.timedelta(seconds=1)
 End = JobSucceeded | JobPartial | JobFailed
 ENDS: dict[str, type[End]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
@@ -48,7 +48,7 @@ JobEvents = list[Announcement]
 
 
 async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
-    """The number of chunks is known."""
+    """Records the number of chunks."""
     job = await queries.lock_job(db, event.job_id)
     if job is None:
         return []
@@ -63,17 +63,17 @@ async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
 
 
 async def follow_rejected(event: ImportRejected, db: Connection) -> JobEvents:
-    """The file is not in the declared format."""
+    """Fails the job: the file is not in the declared format."""
     return await _fail(db, event.job_id, event.problem)
 
 
 async def follow_stopped(event: ImportStopped, db: Connection) -> JobEvents:
-    """Too many rows failed, or a replacement would delete too many rows."""
+    """Fails the job: too many rows failed, or a replacement would delete too many rows."""
     return await _fail(db, event.job_id, event.problem, event.outcome)
 
 
 async def follow_loaded(event: ChunkLoaded, db: Connection) -> JobEvents:
-    """A chunk is in the table."""
+    """Records that a chunk is in the table."""
     job = await queries.lock_job(db, event.job_id)
     if job is None:
         return []
@@ -82,17 +82,17 @@ async def follow_loaded(event: ChunkLoaded, db: Connection) -> JobEvents:
 
 
 async def follow_indexed(event: ChunkIndexed, db: Connection) -> JobEvents:
-    """A chunk is searchable."""
-    return await _mark(db, event)
+    """Records that a chunk is searchable."""
+    return await _mark_chunk(db, event)
 
 
 async def follow_counted(event: ChunkCounted, db: Connection) -> JobEvents:
-    """A chunk is in the rollups."""
-    return await _mark(db, event)
+    """Records that a chunk is in the rollups."""
+    return await _mark_chunk(db, event)
 
 
 async def follow_failure(event: WorkFailed, db: Connection) -> JobEvents:
-    """A service gave up on a message of the job."""
+    """Fails the job: a service gave up on one of its messages."""
     return await _fail(db, event.job_id, event.problem)
 
 
@@ -102,10 +102,12 @@ async def succeed(db: Connection, job_id: UUID, version: int, result: dict[str, 
     if job is None or job.ended:
         return []
     now = await queries.select_now(db)
-    return await move(db, job, msgspec.structs.replace(progress.answer(job, version, now), result=result), now)
+    return await save_and_announce(
+        db, job, msgspec.structs.replace(progress.succeed(job, version, now), result=result), now
+    )
 
 
-def show_zeros() -> None:
+def init_metrics() -> None:
     """Creates the series of finished jobs, so that the first job is an increase and not the start of a series."""
     for kind in kinds.registered():
         for status in ENDS:
@@ -113,14 +115,14 @@ def show_zeros() -> None:
 
 
 async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
-    """Returns lost messages and fails stalled jobs; deletes files that no job needs."""
+    """Returns lost messages, fails stalled jobs and deletes files that no job needs."""
     states = await queries.select_job_states(db)
     metrics.JOBS.clear()
     for kind, status, count, _ in states:
         metrics.JOBS.labels(kind, status).set(count)
     metrics.OLDEST_JOB_SECONDS.set(max((age for _, status, _, age in states if status not in ENDS), default=0.0))
     await recovery.forget_idempotency_keys(db)
-    await _tidy(db, spool)
+    await _delete_files(db, spool)
     lost = await find_lost(db, OVERDUE_SECONDS)
     found = [("" if isinstance(message, Command) else queue("gateway", type(message)), message) for message in lost]
     for job_id, stalled in await find_stalled(db, STALLED_SECONDS):
@@ -129,37 +131,37 @@ async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
 
 
 async def find_lost(db: Connection, seconds: float) -> list[Message]:
-    """Returns commands and events that have been missing for so long, according to the recovery of each kind."""
+    """Returns commands and events that have been missing for `seconds`, according to the recovery of each kind."""
     found: list[Message] = []
-    for way, commands in _by_recovery():
-        found += await way.unanswered(db, commands, seconds, AT_ONCE)
-        found += await way.unheard(db, list(commands), seconds, AT_ONCE)
+    for strategy, commands in _by_recovery():
+        found += await strategy.lost_commands(db, commands, seconds, BATCH)
+        found += await strategy.lost_events(db, list(commands), seconds, BATCH)
     return found
 
 
 async def find_stalled(db: Connection, seconds: float) -> list[tuple[UUID, JobKind]]:
-    """Returns jobs without news for so long though their owner is idle."""
+    """Returns jobs without an event for `seconds` although their owner is idle."""
     found = []
-    for way, commands in _by_recovery():
-        stalled = await recovery.select_stalled(db, list(commands), way.idle, seconds=seconds, limit=AT_ONCE)
+    for strategy, commands in _by_recovery():
+        stalled = await recovery.select_stalled(db, list(commands), strategy.idle, seconds=seconds, limit=BATCH)
         found += [(job_id, kinds.find(name)) for job_id, name in stalled]
     return found
 
 
 def _by_recovery() -> Iterator[tuple[Recovery, Commands]]:
-    for way in dict.fromkeys(kind.recovery for kind in kinds.registered()):
-        yield way, {kind.name: kind.command for kind in kinds.registered() if kind.recovery is way}
+    for strategy in dict.fromkeys(kind.recovery for kind in kinds.registered()):
+        yield strategy, {kind.name: kind.command for kind in kinds.registered() if kind.recovery is strategy}
 
 
 def _stalled(kind: JobKind) -> Problem:
     return Problem(
         code="stalled",
-        detail=f"No news of this job for {STALLED_SECONDS:.0f} seconds.",
+        detail=f"No event of this job for {STALLED_SECONDS:.0f} seconds.",
         hint=f"Check that the gateway and the {kind.owner} are running, then submit the job again.",
     )
 
 
-async def _mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> JobEvents:
+async def _mark_chunk(db: Connection, event: ChunkIndexed | ChunkCounted) -> JobEvents:
     job = await queries.lock_job(db, event.job_id)
     if job is None:
         return []
@@ -167,15 +169,16 @@ async def _mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> JobEvents
     return await advance(db, job, job)
 
 
-async def advance(db: Connection, before: Job, known: Job) -> JobEvents:
+async def advance(db: Connection, before: Job, current: Job) -> JobEvents:
+    """Moves the job on by the chunks that have arrived; `current` has the changes that are not saved yet."""
     now = await queries.select_now(db)
-    after = progress.advance(known, await queries.select_tally(db, before.id), now)
+    after = progress.advance(current, await queries.select_tally(db, before.id), now)
     # ImportStopped is sent together with the last ChunkLoaded, and may arrive after it.
     if after.ended and after.outcome.failed and (problem := await recovery.select_stopped(db, before.id)):
         after = progress.fail(
             msgspec.structs.replace(before, outcome=after.outcome, version=after.version), problem, now
         )
-    return await move(db, before, after, now)
+    return await save_and_announce(db, before, after, now)
 
 
 async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> JobEvents:
@@ -183,11 +186,11 @@ async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome
     if job is None:
         return []
     now = await queries.select_now(db)
-    counted = job if outcome is None or job.ended else msgspec.structs.replace(job, outcome=outcome)
-    return await move(db, job, progress.fail(counted, problem, now), now)
+    current = job if outcome is None or job.ended else msgspec.structs.replace(job, outcome=outcome)
+    return await save_and_announce(db, job, progress.fail(current, problem, now), now)
 
 
-async def move(db: Connection, before: Job, after: Job, now: dt.datetime) -> JobEvents:
+async def save_and_announce(db: Connection, before: Job, after: Job, now: dt.datetime) -> JobEvents:
     """Saves the job and returns its public events: started, progress (at most once a second), and the end."""
     if before.ended:
         return []
@@ -208,20 +211,20 @@ async def move(db: Connection, before: Job, after: Job, now: dt.datetime) -> Job
         await event_log.insert_events(db, announced)
     await queries.update_job(db, job)
     if job.ended:
-        _measure(job)
+        _record_end(job)
     return announced
 
 
-async def _tidy(db: Connection, spool: Spool) -> None:
+async def _delete_files(db: Connection, spool: Spool) -> None:
     """Deletes the files of finished jobs and of uploads that a crash interrupted."""
-    old = [name for name, changed in spool.files() if time.time() - changed > UNNEEDED_SECONDS]
+    old = [name for name, changed in spool.files() if time.time() - changed > KEEP_FILE_SECONDS]
     needed = await recovery.select_needed_files(db, old)
     for name in old:
         if name not in needed:
             spool.delete(name)
 
 
-def _measure(job: Job) -> None:
+def _record_end(job: Job) -> None:
     metrics.JOBS_ENDED.labels(job.kind, job.status).inc()
     if job.finished_at:
         metrics.JOB_SECONDS.labels(job.kind).observe((job.finished_at - job.created_at).total_seconds())
@@ -230,14 +233,14 @@ def _measure(job: Job) -> None:
     log.info("job ended", job=str(job.id), status=job.status, outcome=msgspec.to_builtins(job.outcome))
 
 
-LOADING = (
+LOAD_ROUTES = (
     on(ImportPlanned, follow_planned, then=JobEvents),
     on(ImportRejected, follow_rejected, then=JobEvents),
     on(ImportStopped, follow_stopped, then=JobEvents),
-    on(ChunkLoaded, follow_loaded, then=JobEvents, at_once=4),
-    on(ChunkIndexed, follow_indexed, then=JobEvents, at_once=4),
-    on(ChunkCounted, follow_counted, then=JobEvents, at_once=4),
+    on(ChunkLoaded, follow_loaded, then=JobEvents, concurrency=4),
+    on(ChunkIndexed, follow_indexed, then=JobEvents, concurrency=4),
+    on(ChunkCounted, follow_counted, then=JobEvents, concurrency=4),
 )
 """The events of every job that loads chunks."""
-GIVEN_UP = on(WorkFailed, follow_failure, then=JobEvents)
-"""The event of any job whose work a service has given up."""
+WORK_FAILED = on(WorkFailed, follow_failure, then=JobEvents)
+"""The event of any job when a service has given up its work."""

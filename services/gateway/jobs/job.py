@@ -22,7 +22,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `gateway.jobs`. Sizes are in bytes; `chunks` and `bytes_planned` are null until they are known.
 
     `warning` is something that went wrong without failing the job. Jobs that load no rows have no `mode`. `target` is
-    the thing that the job has to itself, such as a report or a year, and `result` the outcome of a job without chunks.
+    what the job works on exclusively, such as a report or a year, and `result` the outcome of a job without chunks.
     """
 
     id: UUID
@@ -57,7 +57,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A job to submit. `chunks` is given if it is known beforehand; equal requests have the same `fingerprint`.
+    """A job to submit. `chunks` is set if it is known beforehand; equal requests have the same `fingerprint`.
 
     Jobs that a schedule starts have no `api_key`. Of one kind, only one unfinished job may have the same `target`.
     """

@@ -9,14 +9,14 @@ from uuid import UUID
 import msgspec
 
 from services.gateway.jobs.job import KIND_NAMES, Job, JobBody, JobRequest, Phase, common_body
-from services.gateway.jobs.recovery import LOADING, Recovery
+from services.gateway.jobs.recovery import INGESTOR, Recovery
 from shared.bus.routes import Route
 from shared.contracts.commands import JobCommand
 from shared.db import Connection
 
 
 class JobKind(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the gateway knows of a kind of job.
+    """The declaration of a kind of job.
 
     `command` is the job's first message and `owner` the service that handles it. `routes` are the events by which the
     gateway follows the job to its end. `phase` is the first one.
@@ -28,7 +28,7 @@ class JobKind(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...]
     phase: Phase = "plan"
     exclusive: str | None = None
-    """What only one unfinished job at a time may work on, for example a source; its name is the job's target."""
+    """The thing that only one unfinished job at a time may work on, for example a source. The job's target names it."""
     join: Callable[[Connection, JobRequest, UUID], Awaitable[bool]] | None = None
     """Records what a request expects of an exclusive job; False if that job has finished in the meantime."""
     body: type[JobBody] = JobBody
@@ -40,14 +40,14 @@ class JobKind(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence about the kind's own fields, for the API's description."""
     keep_command: bool = True
     """False if the command carries rows, which are dropped when the job ends."""
-    recovery: Recovery = LOADING
+    recovery: Recovery = INGESTOR
 
 
 _registered: dict[str, JobKind] = {}
 
 
 def register(kind: JobKind) -> JobKind:
-    """Adds a kind to the table. Raises ValueError if the name is taken."""
+    """Adds a kind to the registry. Raises ValueError if the name is taken."""
     if kind.name in _registered:
         raise ValueError(f"the kind of job {kind.name!r} is registered twice")
     _registered[kind.name] = kind
@@ -56,7 +56,7 @@ def register(kind: JobKind) -> JobKind:
 
 
 def unregister(kind: JobKind) -> None:
-    """Removes a kind from the table."""
+    """Removes a kind from the registry."""
     del _registered[kind.name]
     KIND_NAMES.remove(kind.name)
 
@@ -71,16 +71,16 @@ def find(name: str) -> JobKind:
     return _registered[name]
 
 
-def request(
+def build_request(
     kind: JobKind,
     command: JobCommand,
     target: str | None,
     *,
     api_key: str | None,
     idempotency_key: str | None,
-    **more: Any,
+    **fields: Any,
 ) -> JobRequest:
-    """Returns the request for a job that has `target` to itself; its fingerprint covers nothing else."""
+    """Returns the request for a job that has `target` exclusively. The fingerprint covers kind, dataset and target."""
     return JobRequest(
         kind=kind.name,
         command=command,
@@ -88,7 +88,7 @@ def request(
         idempotency_key=idempotency_key,
         fingerprint=hashlib.sha256(f"{kind.name}/{command.dataset}/{target}".encode()).hexdigest(),
         target=target,
-        **more,
+        **fields,
     )
 
 

@@ -1,4 +1,4 @@
-"""How a job moves on, from what its chunks have come to. Pure: a tally and a clock go in, the job comes out.
+"""The state machine of a job. Pure: takes the job, a tally of its chunks and the time, and returns the new job.
 
 queued -> running -> succeeded | partial | failed
 """
@@ -10,13 +10,13 @@ import msgspec
 from services.gateway.jobs.job import Job
 from shared.contracts.parts import Outcome, Problem
 
-LOADING, INDEXING, COUNTING = 80.0, 10.0, 10.0
-"""Shares of the percentage."""
-UNFINISHED = 99.9
+LOAD_SHARE, INDEX_SHARE, COUNT_SHARE = 80.0, 10.0, 10.0
+"""Of `percent`."""
+MAX_UNFINISHED = 99.9
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """The set of chunks that was heard of, summed up."""
+    """Sums over the chunks of a job that have been reported so far."""
 
     loaded: int = 0
     indexed: int = 0
@@ -27,12 +27,12 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def advance(job: Job, tally: Tally, now: dt.datetime) -> Job:
-    """The job after the tally. Nothing moves a job that has ended."""
+    """Returns the job after the tally. A job that has ended stays unchanged."""
     if job.ended:
         return job
     loaded_all = job.chunks is not None and tally.loaded >= job.chunks
     complete = loaded_all and tally.indexed == tally.counted == job.chunks
-    moved = msgspec.structs.replace(
+    current = msgspec.structs.replace(
         job,
         status="running",
         phase="done" if complete else "index" if loaded_all else "plan" if job.chunks is None else "load",
@@ -42,11 +42,11 @@ def advance(job: Job, tally: Tally, now: dt.datetime) -> Job:
         outcome=tally.outcome,
         percent=100.0 if complete else max(job.percent, _percent(job, tally)),
     )
-    return _end(moved, tally, now) if complete else moved
+    return _finish(current, tally, now) if complete else current
 
 
-def answer(job: Job, version: int, now: dt.datetime) -> Job:
-    """A search, a refresh or a rebuild, ended by its answer; a job that has ended already stays what it is."""
+def succeed(job: Job, version: int, now: dt.datetime) -> Job:
+    """Returns a job without chunks as succeeded. A job that has ended stays unchanged."""
     if job.ended:
         return job
     return msgspec.structs.replace(
@@ -61,7 +61,7 @@ def answer(job: Job, version: int, now: dt.datetime) -> Job:
 
 
 def fail(job: Job, problem: Problem, now: dt.datetime) -> Job:
-    """The job, ended by a problem; a job that has ended already stays what it is."""
+    """Returns the job as failed. A job that has ended stays unchanged."""
     if job.ended:
         return job
     return msgspec.structs.replace(
@@ -69,21 +69,21 @@ def fail(job: Job, problem: Problem, now: dt.datetime) -> Job:
     )
 
 
-def _end(job: Job, tally: Tally, now: dt.datetime) -> Job:
+def _finish(job: Job, tally: Tally, now: dt.datetime) -> Job:
     outcome = tally.outcome
     if not outcome.balanced() or tally.loaded != job.chunks or tally.bytes != job.bytes_planned:
         problem = Problem(
             code="accounting",
             detail=f"The counts of the chunks do not add up: {tally}, planned {job.chunks} chunks"
             f" and {job.bytes_planned} bytes.",
-            hint="The rows may all be there, but Millrace can't vouch for it. Please report this as a bug.",
+            hint="The rows may be complete, but Millrace can't prove it. Please report this as a bug.",
         )
         return fail(job, problem, now)
     if outcome.failed and outcome.failed == outcome.rows_read:
         problem = Problem(
             code="all_rows_failed",
             detail=f"None of the {outcome.rows_read} rows could be loaded.",
-            hint="The failed rows say why; a wrong delimiter or column order is the usual cause.",
+            hint="See the errors of the failed rows; a wrong delimiter or column order is the usual cause.",
         )
         return fail(job, problem, now)
     return msgspec.structs.replace(job, status="partial" if outcome.failed else "succeeded", finished_at=now)
@@ -93,8 +93,8 @@ def _percent(job: Job, tally: Tally) -> float:
     if not job.chunks or not job.bytes_planned:
         return 0.0
     share = (
-        LOADING * tally.bytes / job.bytes_planned
-        + INDEXING * tally.indexed / job.chunks
-        + COUNTING * tally.counted / job.chunks
+        LOAD_SHARE * tally.bytes / job.bytes_planned
+        + INDEX_SHARE * tally.indexed / job.chunks
+        + COUNT_SHARE * tally.counted / job.chunks
     )
-    return min(round(share, 1), UNFINISHED)
+    return min(round(share, 1), MAX_UNFINISHED)

@@ -17,19 +17,17 @@ from shared.db import Connection
 
 COLUMNS = ", ".join(Job.__struct_fields__)
 COUNTS = Outcome.__struct_fields__
-NOTHING = msgspec.to_builtins(Outcome())
+NO_OUTCOME = msgspec.to_builtins(Outcome())
 
 
-async def insert_jobs(db: Connection, asked: Sequence[JobRequest]) -> list[Job]:
-    """Jobs whose first event is about to be told; none for what is there already, or under way for another."""
+async def insert_jobs(db: Connection, requests: Sequence[JobRequest]) -> list[Job]:
+    """Inserts queued jobs and returns them. Skips a job whose id, idempotency key or exclusive target is taken."""
     rows = await db.fetch(
         f"""
         INSERT INTO jobs (id, kind, dataset, mode, source, replay_of, status, phase, command, api_key, idempotency_key,
                           fingerprint, bytes_total, bytes_planned, chunks, target, outcome, sequence)
-        SELECT id, kind, dataset, mode, source, replay_of, 'queued',
-               phase,
-               command, api_key, idempotency_key, fingerprint, bytes_total,
-               CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, target, $15, 1
+        SELECT id, kind, dataset, mode, source, replay_of, 'queued', phase, command, api_key, idempotency_key,
+               fingerprint, bytes_total, CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, target, $15, 1
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::json[], $8::text[],
                     $9::text[], $10::text[], $11::bigint[], $12::int[], $13::text[], $14::text[])
              AS a (id, kind, dataset, mode, source, replay_of, command, api_key, idempotency_key, fingerprint,
@@ -37,37 +35,37 @@ async def insert_jobs(db: Connection, asked: Sequence[JobRequest]) -> list[Job]:
         ON CONFLICT DO NOTHING
         RETURNING {COLUMNS}
         """,
-        [one.command.job_id for one in asked],
-        [one.kind for one in asked],
-        [one.command.dataset for one in asked],
-        [one.mode for one in asked],
-        [one.source for one in asked],
-        [one.replay_of for one in asked],
-        [one.command for one in asked],
-        [one.api_key for one in asked],
-        [one.idempotency_key for one in asked],
-        [one.fingerprint for one in asked],
-        [one.bytes_total for one in asked],
-        [one.chunks for one in asked],
-        [one.target for one in asked],
-        [kinds.find(one.kind).phase for one in asked],
-        NOTHING,
+        [request.command.job_id for request in requests],
+        [request.kind for request in requests],
+        [request.command.dataset for request in requests],
+        [request.mode for request in requests],
+        [request.source for request in requests],
+        [request.replay_of for request in requests],
+        [request.command for request in requests],
+        [request.api_key for request in requests],
+        [request.idempotency_key for request in requests],
+        [request.fingerprint for request in requests],
+        [request.bytes_total for request in requests],
+        [request.chunks for request in requests],
+        [request.target for request in requests],
+        [kinds.find(request.kind).phase for request in requests],
+        NO_OUTCOME,
     )
-    return [_job(row) for row in rows]
+    return [_to_job(row) for row in rows]
 
 
-async def select_asked(db: Connection, api_key: str, idempotency_key: str) -> tuple[Job, str] | None:
-    """The job of an idempotency key, and the fingerprint of what was asked."""
+async def select_by_idempotency_key(db: Connection, api_key: str, idempotency_key: str) -> tuple[Job, str] | None:
+    """Returns the job of an idempotency key and the fingerprint of its request."""
     row = await db.fetchrow(
         f"SELECT {COLUMNS}, fingerprint FROM jobs WHERE api_key = $1 AND idempotency_key = $2", api_key, idempotency_key
     )
-    return (_job(row), row["fingerprint"]) if row else None
+    return (_to_job(row), row["fingerprint"]) if row else None
 
 
 async def select_job(db: Connection, job_id: UUID) -> tuple[Job, dt.datetime] | None:
-    """As it stands, and when that was."""
+    """Returns the job and the database's time."""
     row = await db.fetchrow(f"SELECT {COLUMNS}, now() FROM jobs WHERE id = $1", job_id)
-    return (_job(row), row["now"]) if row else None
+    return (_to_job(row), row["now"]) if row else None
 
 
 async def find_job(db: Connection, text: str) -> Job:
@@ -81,7 +79,7 @@ async def find_job(db: Connection, text: str) -> Job:
 async def select_jobs(
     db: Connection, *, dataset: str | None, status: str | None, limit: int, before: UUID | None
 ) -> list[Job]:
-    """Newest first; ids are sortable by time, so the last one is where the next page begins."""
+    """Returns a page, newest first. Ids sort by time: `before` is the last id of the previous page."""
     rows = await db.fetch(
         f"""
         SELECT {COLUMNS} FROM jobs
@@ -93,17 +91,17 @@ async def select_jobs(
         limit,
         before,
     )
-    return [_job(row) for row in rows]
+    return [_to_job(row) for row in rows]
 
 
 async def lock_job(db: Connection, job_id: UUID) -> Job | None:
-    """One transaction at a time moves a job; two last chunks must not miss each other."""
+    """Locks and returns the job: with two last chunks at once, one of them must see the other."""
     row = await db.fetchrow(f"SELECT {COLUMNS} FROM jobs WHERE id = $1 FOR UPDATE", job_id)
-    return _job(row) if row else None
+    return _to_job(row) if row else None
 
 
 async def update_job(db: Connection, job: Job) -> None:
-    """Everything about it that can change."""
+    """Saves every field that can change."""
     await db.execute(
         """
         UPDATE jobs SET status = $2, phase = $3, bytes_planned = $4, bytes_done = $5, chunks = $6, percent = $7,
@@ -134,7 +132,7 @@ async def update_job(db: Connection, job: Job) -> None:
 
 
 async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
-    """The chunk joins the loaded ones, with its counts. What its dataset has no use for, search or rollups, is done."""
+    """Marks a chunk as loaded, with its counts; also as indexed or counted if its dataset has no search or rollups."""
     await db.execute(
         f"""
         INSERT INTO chunks (job_id, chunk, loaded, bytes, version, indexed, counted, {", ".join(COUNTS)})
@@ -156,7 +154,7 @@ async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
 
 
 async def upsert_mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> None:
-    """The chunk joins the indexed or the counted ones; it may do so before we hear that it was loaded."""
+    """Marks a chunk as indexed or counted. ChunkLoaded may arrive later."""
     mark = "indexed" if isinstance(event, ChunkIndexed) else "counted"
     await db.execute(
         f"INSERT INTO chunks (job_id, chunk, {mark}) VALUES ($1, $2, true)"
@@ -167,7 +165,7 @@ async def upsert_mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> Non
 
 
 async def select_tally(db: Connection, job_id: UUID) -> Tally:
-    """The set of chunks, summed up."""
+    """Returns the sums over the job's chunks."""
     row = await db.fetchrow(
         f"""
         SELECT count(*) FILTER (WHERE loaded) AS loaded, count(*) FILTER (WHERE indexed) AS indexed,
@@ -182,13 +180,13 @@ async def select_tally(db: Connection, job_id: UUID) -> Tally:
 
 
 async def select_now(db: Connection) -> dt.datetime:
-    """The only clock: Postgres', at the beginning of the transaction."""
+    """Returns the start time of the transaction. Postgres is the only clock."""
     now: dt.datetime = await db.fetchval("SELECT now()")
     return now
 
 
 async def select_job_states(db: Connection) -> list[tuple[str, str, int, float]]:
-    """Kind, status, count and age in seconds of the oldest, of jobs that have not ended or ended this day."""
+    """Returns kind, status, count and age of the oldest in seconds, of jobs unfinished or created within a day."""
     rows = await db.fetch(
         """
         SELECT kind, status, count(*), extract(epoch FROM now() - min(created_at))::float8 FROM jobs
@@ -198,7 +196,5 @@ async def select_job_states(db: Connection) -> list[tuple[str, str, int, float]]
     return [tuple(row) for row in rows]
 
 
-def _job(row: Any) -> Job:
-    """Postgres' types are the struct's already, but for the two that are kept as JSON."""
-    values = {name: row[name] for name in Job.__struct_fields__}
-    return msgspec.convert(values, Job)
+def _to_job(row: Any) -> Job:
+    return msgspec.convert({name: row[name] for name in Job.__struct_fields__}, Job)

@@ -20,18 +20,18 @@ Commands = Mapping[str, type[JobCommand]]
 
 
 class Recovery(NamedTuple):
-    """How to find out what jobs have lost on the way; the ledgers of the service that owns them are the truth."""
+    """The queries that find lost messages of jobs in the ledgers of the service that owns the jobs."""
 
-    unanswered: Callable[[Connection, Commands, float, int], Awaitable[list[Message]]]
-    """First commands of overdue jobs that their owner knows nothing of, for all kinds with this recovery."""
-    unheard: Callable[[Connection, list[str], float, int], Awaitable[list[Message]]]
-    """Events that the owner's ledgers record and the gateway has not received."""
+    lost_commands: Callable[[Connection, Commands, float, int], Awaitable[list[Message]]]
+    """Selects the first commands of overdue jobs that the owner has not recorded, of all kinds with this recovery."""
+    lost_events: Callable[[Connection, list[str], float, int], Awaitable[list[Message]]]
+    """Selects events that the owner has recorded and the gateway has not received."""
     idle: str
-    """A condition in SQL: the owner has done nothing for $1 seconds."""
+    """An SQL condition: the owner has done nothing for $1 seconds."""
 
 
-async def select_unplanned(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
-    """Selects the commands of jobs that the ingestor has not planned, if it has planned and loaded nothing lately."""
+async def select_lost_commands(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
+    """Selects the commands of jobs that the ingestor has not planned, if it has been idle."""
     rows = await db.fetch(
         f"""
         SELECT j.kind, j.command::text AS command FROM jobs j
@@ -47,15 +47,15 @@ async def select_unplanned(db: Connection, commands: Commands, seconds: float, l
         list(commands),
     )
     overdue: list[Message] = [commands[row["kind"]].decode(row["command"].encode()) for row in rows]
-    # A command that the ingestor has put off is not lost.
+    # A command that waits for a retry is not lost.
     waiting = await db.fetch(
         "SELECT id FROM ingestor.outbox WHERE id = ANY($1::uuid[])", [command.id for command in overdue]
     )
     return [command for command in overdue if command.id not in {row["id"] for row in waiting}]
 
 
-async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit: int) -> list[Message]:
-    """Selects events that the ledgers have recorded for so long and that have not arrived."""
+async def select_lost_events(db: Connection, kinds: list[str], seconds: float, limit: int) -> list[Message]:
+    """Selects events that the ledgers recorded at least `seconds` ago and that have not arrived."""
     plans = await db.fetch(
         f"""
         SELECT i.dataset, i.job_id, i.chunks, i.source, i.warning, i.stopped, s.*
@@ -75,9 +75,9 @@ async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit
     )
     rows = await db.fetch(
         """
-        SELECT c.*, coalesce(g.loaded, false) AS heard_loaded,
-               i.ledger IS NOT NULL AND NOT coalesce(g.indexed, false) AS unheard_indexed, i.documents,
-               a.ledger IS NOT NULL AND NOT coalesce(g.counted, false) AS unheard_counted, a.groups
+        SELECT c.*, coalesce(g.loaded, false) AS has_loaded,
+               i.ledger IS NOT NULL AND NOT coalesce(g.indexed, false) AS lost_indexed, i.documents,
+               a.ledger IS NOT NULL AND NOT coalesce(g.counted, false) AS lost_counted, a.groups
         FROM jobs j JOIN ingestor.chunks c ON c.job_id = j.id
         LEFT JOIN indexer.chunks i USING (ledger) LEFT JOIN analytics.chunks a USING (ledger)
         LEFT JOIN chunks g ON g.job_id = j.id AND g.chunk = c.chunk
@@ -92,26 +92,26 @@ async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit
         limit,
         kinds,
     )
-    found: list[Message] = [_of_import(plan) for plan in plans]
+    found: list[Message] = [_to_import_event(plan) for plan in plans]
     for row in rows:
-        about = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
-        if not row["heard_loaded"]:
+        identity = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
+        if not row["has_loaded"]:
             found.append(ledger.to_event(row))
-        if row["unheard_indexed"]:
-            found.append(ChunkIndexed(**about, documents=row["documents"]))
-        if row["unheard_counted"]:
-            found.append(ChunkCounted(**about, groups=row["groups"]))
+        if row["lost_indexed"]:
+            found.append(ChunkIndexed(**identity, documents=row["documents"]))
+        if row["lost_counted"]:
+            found.append(ChunkCounted(**identity, groups=row["groups"]))
     return found
 
 
-def _of_import(row: Any) -> ImportPlanned | SourcePulled | ImportStopped:
-    about: dict[str, Any] = {"dataset": row["dataset"], "job_id": row["job_id"]}
+def _to_import_event(row: Any) -> ImportPlanned | SourcePulled | ImportStopped:
+    identity: dict[str, Any] = {"dataset": row["dataset"], "job_id": row["job_id"]}
     if row["stopped"] is not None:
         outcome = Outcome(**{word: row[word] for word in COUNTS})
-        return ImportStopped(**about, problem=msgspec.convert(row["stopped"], Problem), outcome=outcome)
+        return ImportStopped(**identity, problem=msgspec.convert(row["stopped"], Problem), outcome=outcome)
     warning = msgspec.convert(row["warning"], Problem) if row["warning"] else None
     kind = ImportPlanned if row["source"] is None else SourcePulled
-    return kind(**about, chunks=row["chunks"], bytes=row["bytes"], warning=warning)
+    return kind(**identity, chunks=row["chunks"], bytes=row["bytes"], warning=warning)
 
 
 async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
@@ -123,7 +123,7 @@ async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
 async def select_stalled(
     db: Connection, kinds: list[str], idle: str, *, seconds: float, limit: int
 ) -> list[tuple[UUID, str]]:
-    """Selects jobs (id and kind) without news for so long, though their owner is `idle`; after a day, idle or not."""
+    """Selects jobs (id and kind) without an event for `seconds` if their owner is `idle`; after a day in any case."""
     rows = await db.fetch(
         f"""
         SELECT id, kind FROM jobs
@@ -159,5 +159,5 @@ async def forget_idempotency_keys(db: Connection) -> None:
     await db.execute("DELETE FROM attached WHERE attached_at < now() - interval '24 hours'")
 
 
-LOADING = Recovery(select_unplanned, select_unheard, IDLE)
-"""For jobs that load chunks: the ingestor owns them."""
+INGESTOR = Recovery(select_lost_commands, select_lost_events, IDLE)
+"""For jobs that load chunks."""

@@ -4,6 +4,8 @@ import asyncio
 import datetime as dt
 from uuid import UUID
 
+from litestar.openapi.datastructures import ResponseSpec
+
 from services.gateway.http import preferences
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import not_found
@@ -11,7 +13,7 @@ from services.gateway.http.responses import Answer
 from services.gateway.jobs import queries
 from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import to_body
-from services.gateway.jobs.submit import Accepted
+from services.gateway.jobs.submit import Submission
 from shared.db import Pool
 
 RETRY_SECONDS = 1
@@ -30,21 +32,29 @@ async def wait(pool: Pool, stopping: asyncio.Event, job_id: UUID, seconds: int |
     return await poll(look, lambda found: found[0].ended, seconds=seconds or 0, stopping=stopping)
 
 
-def applied(seconds: int | None, job: Job) -> dict[str, str]:
+def applied_preference(seconds: int | None, job: Job) -> dict[str, str]:
     """Returns the header that confirms `Prefer: wait=N`, if the job ended in time."""
     return {"Preference-Applied": f"wait={seconds}"} if seconds is not None and job.ended else {}
 
 
-async def respond(pool: Pool, stopping: asyncio.Event, accepted: Accepted, prefer: str | None) -> Answer[JobBody]:
+def job_responses(body: type[JobBody]) -> dict[int, ResponseSpec]:
+    """Returns the OpenAPI descriptions of the responses that `respond` sends."""
+    return {
+        202: ResponseSpec(data_container=body, description="The job, still running"),
+        200: ResponseSpec(data_container=body, description="The finished job"),
+    }
+
+
+async def respond(pool: Pool, stopping: asyncio.Event, submission: Submission, prefer: str | None) -> Answer[JobBody]:
     """Returns the response to a submission, after waiting for the job's end if the client prefers that."""
     seconds = preferences.wait_seconds(prefer)
-    job, now = accepted.job, accepted.job.created_at
-    if seconds is not None or accepted.replayed or accepted.attached:
+    job, now = submission.job, submission.job.created_at
+    if seconds is not None or submission.replayed or submission.attached:
         job, now = await wait(pool, stopping, job.id, seconds)
-    headers = {"Location": f"/v1/jobs/{job.id}", **applied(seconds, job)}
-    if accepted.replayed:
+    headers = {"Location": f"/v1/jobs/{job.id}", **applied_preference(seconds, job)}
+    if submission.replayed:
         headers["Idempotency-Replayed"] = "true"
-    if accepted.attached:
+    if submission.attached:
         headers["Millrace-Attached"] = "true"
     if job.ended:
         return Answer(to_body(job, now), status_code=200, headers=headers)

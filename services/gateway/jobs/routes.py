@@ -1,4 +1,4 @@
-"""GET /v1/jobs and /v1/jobs/{id}: accepted work and its state."""
+"""GET /v1/jobs and /v1/jobs/{id}: jobs and their state."""
 
 import asyncio
 import operator
@@ -18,14 +18,14 @@ from services.gateway.http.responses import Answer
 from services.gateway.jobs import event_stream, kinds, queries
 from services.gateway.jobs.job import JobBody, Status
 from services.gateway.jobs.kinds import to_body
-from services.gateway.jobs.respond import RETRY_SECONDS, applied, wait
+from services.gateway.jobs.respond import RETRY_SECONDS, applied_preference, wait
 from shared.db import Pool
 
-MOST_PAGES = 1000
+MAX_PAGES = 1000
 
 
 class Jobs(msgspec.Struct, frozen=True):
-    """Newest first; `next` is the `before` of the next page, or null at the end."""
+    """A page of jobs, newest first. `next` is the `before` of the next page, or null at the end."""
 
     data: list[JobBody]
     next: UUID | None
@@ -54,33 +54,37 @@ async def list_jobs(
     limit: Annotated[int, Parameter(ge=1, le=200)] = 20,
     before: Annotated[UUID | None, Parameter(description="The `next` of the previous page")] = None,
 ) -> Answer[Jobs]:
-    """Filters by dataset and status."""
+    """Returns a page of jobs, filtered by dataset and status."""
     async with pool.acquire() as db:
-        found = await queries.select_jobs(db, dataset=dataset, status=status, limit=limit + 1, before=before)
+        jobs = await queries.select_jobs(db, dataset=dataset, status=status, limit=limit + 1, before=before)
         now = await queries.select_now(db)
-    page = found[:limit]
-    return Answer(Jobs([to_body(job, now) for job in page], page[-1].id if len(found) > limit else None))
+    page = jobs[:limit]
+    return Answer(Jobs([to_body(job, now) for job in page], page[-1].id if len(jobs) > limit else None))
 
 
 async def read_job(
     pool: Pool,
     stopping: asyncio.Event,
     job: str,
-    page: Annotated[int | None, Parameter(ge=1, le=MOST_PAGES, description="Of the hits of a search: 1")] = None,
-    limit: Annotated[int | None, Parameter(ge=1, le=200, description="Hits on a page of a search: 10")] = None,
+    page: Annotated[
+        int | None, Parameter(ge=1, le=MAX_PAGES, description="Page of the hits of a search job, from 1")
+    ] = None,
+    limit: Annotated[
+        int | None, Parameter(ge=1, le=200, description="Hits per page of a search job, 10 by default")
+    ] = None,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N")] = None,
 ) -> Answer[JobBody]:
-    """Responds with 200 whatever the state of the job."""
+    """Returns the job with status 200, in whatever state it is."""
     seconds = preferences.wait_seconds(prefer)
-    found, now = await wait(pool, stopping, parse_job_id(job), seconds)
-    body = to_body(found, now)
-    read_result = kinds.find(found.kind).read_result
+    current, now = await wait(pool, stopping, parse_job_id(job), seconds)
+    body = to_body(current, now)
+    read_result = kinds.find(current.kind).read_result
     if read_result is not None:
         async with pool.acquire() as db:
             body = await read_result(db, body, page, limit)
     elif page or limit:
-        detail = f"Job {found.id} has no pages: it is of the kind {found.kind}."
+        detail = f"Job {current.id} has no pages: its kind is {current.kind}."
         errors = [Detail(code="unfit_parameter", column="page" if page else "limit", detail=detail)]
         raise Problem(422, "unfit_parameter", detail, errors=errors)
-    headers = applied(seconds, found)
-    return Answer(body, headers=headers if found.ended else {**headers, "Retry-After": str(RETRY_SECONDS)})
+    headers = applied_preference(seconds, current)
+    return Answer(body, headers=headers if current.ended else {**headers, "Retry-After": str(RETRY_SECONDS)})

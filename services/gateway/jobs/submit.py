@@ -1,7 +1,7 @@
-"""How jobs are accepted: the job, its first event and its command commit together, for many requests at once.
+"""Submits jobs: each job commits together with its first event and its command, and many jobs share one commit.
 
-While one transaction commits, the requests that come in gather for the next: no request waits for a timer, and under
-load a hundred of them share one commit.
+While one transaction commits, new requests gather for the next. No request waits for a timer, and under load hundreds
+of requests share one commit.
 """
 
 import asyncio
@@ -22,26 +22,33 @@ from shared.consumer import Consumer
 from shared.contracts.events import JobCreated
 from shared.db import Connection, Pool, transaction
 
-AT_ONCE = 500
-ROUNDS = 10
-"""How often in a row what is in the way may be gone before it is looked at."""
+MAX_GROUP = 500
+"""Requests in one transaction."""
+MAX_ROUNDS = 10
+"""Attempts to insert a job whose conflicting job has disappeared each time."""
 
 
-class Accepted(msgspec.Struct, frozen=True):
-    """The job; `replayed` if the same request had been accepted before, `attached` if it asked for what ran already."""
+class Submission(msgspec.Struct, frozen=True):
+    """The outcome of a request for a job.
+
+    `replayed` if an earlier request had the same idempotency key; `attached` if the request joined a running job.
+    """
 
     job: Job
     replayed: bool = False
     attached: bool = False
 
 
+Pending = tuple[JobRequest, asyncio.Future[Submission]]
+
+
 class JobSubmitter:
-    """Takes requests one by one and accepts them in groups."""
+    """Takes requests one by one and submits them in groups."""
 
     def __init__(self, consumer: Consumer, catalog: Catalog) -> None:
         self.catalog = catalog
         self._consumer = consumer
-        self._waiting: list[tuple[JobRequest, asyncio.Future[Accepted]]] = []
+        self._pending: list[Pending] = []
         self._draining: asyncio.Task[None] | None = None
 
     @property
@@ -51,39 +58,39 @@ class JobSubmitter:
 
     @property
     def stopping(self) -> asyncio.Event:
-        """Set when the process is asked to end."""
+        """Set when the process shuts down."""
         return self._consumer.stopping
 
-    async def accept(self, asked: JobRequest) -> Accepted:
-        """Raises Problem 422 if the idempotency key came with another request before."""
-        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append((asked, future))
+    async def submit(self, request: JobRequest) -> Submission:
+        """Creates or finds the request's job. Raises Problem 422 if the idempotency key belongs to another request."""
+        future: asyncio.Future[Submission] = asyncio.get_running_loop().create_future()
+        self._pending.append((request, future))
         if self._draining is None:
-            self._draining = asyncio.create_task(self._drain(), name="accept")
+            self._draining = asyncio.create_task(self._drain(), name="submit")
         return await future
 
     async def _drain(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+        while self._pending:
+            group, self._pending = self._pending[:MAX_GROUP], self._pending[MAX_GROUP:]
             try:
-                await self._settle(group)
-            except Exception as error:  # noqa: BLE001 - each request is told what happened to it
+                await self._commit(group)
+            except Exception as error:  # noqa: BLE001 - the request's future gets it
                 if len(group) == 1:
-                    _fail(group[0][1], error)
+                    _fail(group[0], error)
                     continue
-                # Whatever one of them did must not befall the others.
-                for one in group:
+                # One bad request must not fail the others.
+                for pending in group:
                     try:
-                        await self._settle([one])
+                        await self._commit([pending])
                     except Exception as own:  # noqa: BLE001 - as above
-                        _fail(one[1], own)
+                        _fail(pending, own)
         self._draining = None
 
-    async def _settle(self, group: Sequence[tuple[JobRequest, asyncio.Future[Accepted]]]) -> None:
+    async def _commit(self, group: Sequence[Pending]) -> None:
         async with transaction(self._consumer.pool) as db:
-            settled = await accept(db, [asked for asked, _ in group])
+            results = await submit_jobs(db, [request for request, _ in group])
         self._consumer.relay.wake()
-        for (_, future), result in zip(group, settled, strict=True):
+        for (_, future), result in zip(group, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, Problem):
@@ -92,68 +99,72 @@ class JobSubmitter:
                 future.set_result(result)
 
 
-async def accept(db: Connection, asked: Sequence[JobRequest]) -> list[Accepted | Problem]:
-    """In the transaction of the caller, who wakes the relay after it."""
-    settled: dict[UUID, Accepted | Problem] = {}
+async def submit_jobs(db: Connection, requests: Sequence[JobRequest]) -> list[Submission | Problem]:
+    """Returns one result per request. Runs in the caller's transaction; the caller wakes the relay after the commit."""
+    results: dict[UUID, Submission | Problem] = {}
     created: dict[UUID, Job] = {}
-    for one in asked:
-        if (before := await _attached_before(db, one)) is not None:
-            settled[one.command.job_id] = before
-    for _ in range(ROUNDS):
-        if not (waiting := [one for one in asked if one.command.job_id not in settled]):
+    for request in requests:
+        if (earlier := await _find_attached(db, request)) is not None:
+            results[request.command.job_id] = earlier
+    for _ in range(MAX_ROUNDS):
+        if not (open_requests := [request for request in requests if request.command.job_id not in results]):
             break
-        inserted = {job.id: job for job in await queries.insert_jobs(db, waiting)}
+        inserted = {job.id: job for job in await queries.insert_jobs(db, open_requests)}
         created |= inserted
-        settled |= {number: Accepted(job) for number, job in inserted.items()}
-        for one in waiting:
-            if one.command.job_id in inserted:
-                await _join(db, one, one.command.job_id)
-        for one in waiting:
-            if one.command.job_id not in settled and (other := await _other(db, one)) is not None:
-                settled[one.command.job_id] = other
+        results |= {job_id: Submission(job) for job_id, job in inserted.items()}
+        for request in open_requests:
+            if request.command.job_id in inserted:
+                await _join(db, request, request.command.job_id)
+        for request in open_requests:
+            job_id = request.command.job_id
+            if job_id not in results and (existing := await _find_conflict(db, request)) is not None:
+                results[job_id] = existing
     if created:
-        commands = [one.command for one in asked if one.command.job_id in created]
-        events = [_created(job) for job in created.values()]
+        commands = [request.command for request in requests if request.command.job_id in created]
+        events = [_to_event(job) for job in created.values()]
         await event_log.insert_events(db, events)
         await outbox.insert_messages(db, [*commands, *events])
-    return [settled[one.command.job_id] for one in asked]
+    return [results[request.command.job_id] for request in requests]
 
 
 def uuid7() -> UUID:
-    """Sortable by time (RFC 9562). The host's clock is good enough: only the order of a list follows it."""
+    """Returns an id that sorts by time (RFC 9562). The host's clock is precise enough: only lists sort by it."""
     milliseconds = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
     return UUID(int=milliseconds << 80 | 7 << 76 | (random >> 62) << 64 | 2 << 62 | random & ((1 << 62) - 1))
 
 
-async def _attached_before(db: Connection, one: JobRequest) -> Accepted | Problem | None:
-    if one.target is None or one.api_key is None or one.idempotency_key is None:
+async def _find_attached(db: Connection, request: JobRequest) -> Submission | Problem | None:
+    """Returns the job that an earlier request with this idempotency key joined."""
+    if request.target is None or request.api_key is None or request.idempotency_key is None:
         return None
-    before = await exclusive.select_attached(db, one.api_key, one.idempotency_key)
-    if before is None:
+    attached = await exclusive.select_attached(db, request.api_key, request.idempotency_key)
+    if attached is None:
         return None
-    found = await queries.select_job(db, before[0]) if before[1] == one.fingerprint else None
-    return Accepted(found[0], replayed=True, attached=True) if found else _reused()
+    job_id, fingerprint = attached
+    row = await queries.select_job(db, job_id) if fingerprint == request.fingerprint else None
+    return Submission(row[0], replayed=True, attached=True) if row else _reused()
 
 
-async def _other(db: Connection, one: JobRequest) -> Accepted | Problem | None:
-    """What kept it from being inserted; None if that is gone again, as a job is that has ended meanwhile."""
-    # Its own commit may have passed although the connection was lost before it said so.
-    if own := await queries.select_job(db, one.command.job_id):
-        return Accepted(own[0])
-    if one.api_key is not None and one.idempotency_key is not None:
-        before = await queries.select_asked(db, one.api_key, one.idempotency_key)
-        if before is not None:
-            return Accepted(before[0], replayed=True) if before[1] == one.fingerprint else _reused()
-    if one.target is None:
+async def _find_conflict(db: Connection, request: JobRequest) -> Submission | Problem | None:
+    """Returns the conflicting job, or None if it has finished in the meantime."""
+    # An earlier commit may have succeeded although the connection was lost before the confirmation.
+    if own := await queries.select_job(db, request.command.job_id):
+        return Submission(own[0])
+    if request.api_key is not None and request.idempotency_key is not None:
+        earlier = await queries.select_by_idempotency_key(db, request.api_key, request.idempotency_key)
+        if earlier is not None:
+            job, fingerprint = earlier
+            return Submission(job, replayed=True) if fingerprint == request.fingerprint else _reused()
+    if request.target is None:
         return None
-    job_id = await exclusive.select_running(db, one)
-    found = await queries.select_job(db, job_id) if job_id else None
-    if found is None or not await _join(db, one, found[0].id):
+    job_id = await exclusive.select_running(db, request)
+    row = await queries.select_job(db, job_id) if job_id else None
+    if row is None or not await _join(db, request, row[0].id):
         return None
-    if one.idempotency_key is not None:
-        await exclusive.insert_attached(db, one, found[0].id)
-    return Accepted(found[0], attached=True)
+    if request.idempotency_key is not None:
+        await exclusive.insert_attached(db, request, row[0].id)
+    return Submission(row[0], attached=True)
 
 
 async def _join(db: Connection, request: JobRequest, job_id: UUID) -> bool:
@@ -165,16 +176,17 @@ def _reused() -> Problem:
     return Problem(
         422,
         "idempotency_key_reused",
-        "This Idempotency-Key came with another content or other parameters before.",
+        "This Idempotency-Key was used before with another body or other parameters.",
         hint="Use a new key for a new request; a key binds for 24 hours.",
     )
 
 
-def _created(job: Job) -> JobCreated:
+def _to_event(job: Job) -> JobCreated:
     body = msgspec.to_builtins(to_body(job, job.created_at))
     return JobCreated(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body)
 
 
-def _fail(future: asyncio.Future[Accepted], error: Exception) -> None:
+def _fail(pending: Pending, error: Exception) -> None:
+    _, future = pending
     if not future.done():
         future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Reports: computed, cached and refreshed, and the rollups that they read."""
+"""Reports: reading and refreshing them, and the rollups that they read."""
 
 from services.gateway.reports import refresh, rollups, routes
 

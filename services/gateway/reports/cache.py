@@ -1,4 +1,4 @@
-"""Answers that were given and are still right: what many ask for is computed once, and kept while there is room."""
+"""LRU cache of rendered reports. Concurrent requests for the same report share one computation (single-flight)."""
 
 import asyncio
 from collections import OrderedDict
@@ -6,68 +6,71 @@ from collections.abc import Awaitable, Callable, Hashable
 
 import msgspec
 
-from services.gateway.reports.freshness import Fresh
+from services.gateway.reports.freshness import Freshness
 
-MOST_BYTES = 16 << 20
-AT_ONCE = 4
-"""Computations, each on a connection that others need too."""
+MAX_BYTES = 16 << 20
+MAX_COMPUTATIONS = 4
+"""Each needs a database connection."""
 ENTRY_BYTES = 1 << 10
-"""What an answer takes besides its body."""
+"""The size of an entry without its body."""
 
 
-class Rendered(msgspec.Struct, frozen=True, kw_only=True):
-    """A body and its tag, of the moment of `fresh`. Of JSON and SVG, `body` has no end yet: how fresh it is follows."""
+class RenderedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a response and its ETag, as of `freshness`.
+
+    The body of JSON and SVG has no end: each response appends its freshness.
+    """
 
     body: bytes
     tag: str
-    fresh: Fresh
+    freshness: Freshness
 
 
-class Kept:
-    """Of the answers that were not asked for the longest, as many go as are too many."""
+class ReportCache:
+    """Evicts the least recently used reports when it is full."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.size = 0
-        self._most = most_bytes
-        self._answers: OrderedDict[Hashable, Rendered] = OrderedDict()
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._flights: dict[Hashable, asyncio.Task[Rendered]] = {}
+        self._max_bytes = max_bytes
+        self._reports: OrderedDict[Hashable, RenderedReport] = OrderedDict()
+        self._slots = asyncio.Semaphore(MAX_COMPUTATIONS)
+        self._flights: dict[Hashable, asyncio.Task[RenderedReport]] = {}
 
-    async def find(
-        self, about: Hashable, fresh: Fresh, compute: Callable[[], Awaitable[Rendered]]
-    ) -> tuple[Rendered, Fresh]:
-        """What answers `about`, and how fresh that is: kept, or computed once for all who ask meanwhile."""
-        key = (about, fresh.key)
-        if (kept := self._answers.get(key)) is not None:
-            self._answers.move_to_end(key)
-            return kept, fresh
+    async def get(
+        self, report: Hashable, freshness: Freshness, compute: Callable[[], Awaitable[RenderedReport]]
+    ) -> tuple[RenderedReport, Freshness]:
+        """Returns a report and its freshness, cached or computed; `report` identifies what is computed."""
+        key = (report, freshness.key)
+        if (cached := self._reports.get(key)) is not None:
+            self._reports.move_to_end(key)
+            return cached, freshness
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = asyncio.create_task(self._computed(about, compute), name="report")
-            flight.add_done_callback(lambda ended: self._landed(key, ended))
-        # Whoever goes away must not take the answer from the others.
-        found = await asyncio.shield(flight)
-        return found, found.fresh
+            flight = self._flights[key] = asyncio.create_task(self._compute(report, compute), name="report")
+            flight.add_done_callback(lambda task: self._land(key, task))
+        # A client that disconnects must not cancel the computation for the others.
+        rendered = await asyncio.shield(flight)
+        return rendered, rendered.freshness
 
-    async def _computed(self, about: Hashable, compute: Callable[[], Awaitable[Rendered]]) -> Rendered:
-        """Its snapshot may be newer than what was asked for: it is kept as what it is."""
-        async with self._turns:
-            found = await compute()
-        self._keep((about, found.fresh.key), found)
-        return found
+    async def _compute(self, report: Hashable, compute: Callable[[], Awaitable[RenderedReport]]) -> RenderedReport:
+        """Computes and stores a report under its own freshness, which may be newer than the requested one."""
+        async with self._slots:
+            rendered = await compute()
+        self._store((report, rendered.freshness.key), rendered)
+        return rendered
 
-    def _landed(self, key: Hashable, flight: asyncio.Task[Rendered]) -> None:
+    def _land(self, key: Hashable, flight: asyncio.Task[RenderedReport]) -> None:
         del self._flights[key]
         if not flight.cancelled():
-            flight.exception()  # everybody may have gone who would have been told
+            flight.exception()  # marks the exception as retrieved: all clients may have disconnected
 
-    def _keep(self, key: Hashable, one: Rendered) -> None:
-        if (before := self._answers.pop(key, None)) is not None:
-            self.size -= len(before.body) + ENTRY_BYTES
-        if len(one.body) + ENTRY_BYTES > self._most:
+    def _store(self, key: Hashable, rendered: RenderedReport) -> None:
+        if (replaced := self._reports.pop(key, None)) is not None:
+            self.size -= len(replaced.body) + ENTRY_BYTES
+        if len(rendered.body) + ENTRY_BYTES > self._max_bytes:
             return
-        self._answers[key] = one
-        self.size += len(one.body) + ENTRY_BYTES
-        while self.size > self._most:
-            _, oldest = self._answers.popitem(last=False)
+        self._reports[key] = rendered
+        self.size += len(rendered.body) + ENTRY_BYTES
+        while self.size > self._max_bytes:
+            _, oldest = self._reports.popitem(last=False)
             self.size -= len(oldest.body) + ENTRY_BYTES

@@ -1,4 +1,4 @@
-"""Up to which version of each dataset a report knows everything, and how far that is behind what is loaded."""
+"""Freshness of reports: the dataset versions that a report includes, and the lag behind the loaded rows."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.reports.sql_check import Read
+from services.gateway.reports.sql_check import TableRef
 from shared.db import Connection
 
 
-class Fresh(msgspec.Struct, frozen=True, kw_only=True):
-    """At a moment. While `key` is the same, so is the report.
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
+    """The freshness of a report at `now`. A report with the same `key` has the same rows.
 
     `lag_seconds` is the age of the oldest chunk that is loaded and not counted.
     """
@@ -23,14 +23,14 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
     key: tuple[Any, ...]
 
 
-async def select_fresh(db: Connection, datasets: Sequence[str], reads: Sequence[Read]) -> Fresh:
-    """Of a report. Where it reads a rollup, what is counted is known; where it reads rows alone, all that is loaded.
+async def select_freshness(db: Connection, datasets: Sequence[str], reads: Sequence[TableRef]) -> Freshness:
+    """Selects the freshness of a report. Rollups include the counted versions, tables of rows the loaded ones.
 
-    A rollup that is built anew may change without a new version, so the time of that is part of the key.
+    A rebuilt rollup may change without a new version, so the key includes the time of the rebuild.
     """
     rows = await db.fetch(
         """
-        SELECT d.name, d.version, coalesce(f.counted, 0) AS counted, f.dataset IS NULL AS untold, now() AS now,
+        SELECT d.name, d.version, coalesce(f.counted, 0) AS counted, f.dataset IS NULL AS uncounted, now() AS now,
                CASE WHEN d.version > coalesce(f.counted, 0) THEN (
                    SELECT extract(epoch FROM clock_timestamp() - min(c.loaded_at))::float8
                    FROM ingestor.chunks c LEFT JOIN analytics.chunks a USING (ledger)
@@ -41,18 +41,18 @@ async def select_fresh(db: Connection, datasets: Sequence[str], reads: Sequence[
         """,
         datasets,
     )
-    found = {row["name"]: row for row in rows}
-    summed = {read.dataset for read in reads if read.rollup is not None}
-    lagging = [found[name] for name in datasets if name in summed and name in found]
+    by_name = {row["name"]: row for row in rows}
+    with_rollup = {table.dataset for table in reads if table.rollup is not None}
+    lagging = [by_name[name] for name in datasets if name in with_rollup and name in by_name]
     key: list[Any] = []
-    for read in reads:
-        row = found[read.dataset]
-        if read.rollup is None:
+    for table in reads:
+        row = by_name[table.dataset]
+        if table.rollup is None:
             key.append(row["version"])
-        else:  # before the first count there is nothing to tell a changed rollup by
-            key += [row["now"] if row["untold"] else row["counted"], *(row["built"] or ())]
-    return Fresh(
-        versions={name: found[name]["counted" if name in summed else "version"] for name in datasets},
+        else:  # before the first count, nothing shows whether the rollup has changed
+            key += [row["now"] if row["uncounted"] else row["counted"], *(row["built"] or ())]
+    return Freshness(
+        versions={name: by_name[name]["counted" if name in with_rollup else "version"] for name in datasets},
         lag_versions=max((row["version"] - row["counted"] for row in lagging), default=0),
         lag_seconds=round(max((row["lag_seconds"] or 0.0 for row in lagging), default=0.0), 3),
         now=rows[0]["now"],

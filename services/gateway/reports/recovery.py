@@ -13,10 +13,10 @@ IDLE = """
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     )
 """
-"""Also no transaction has claimed a message."""
+"""Includes that no transaction has claimed a message."""
 
 
-async def select_unanswered(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
+async def select_lost_commands(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
     """Selects the commands of overdue jobs, if analytics has been idle."""
     rows = await db.fetch(
         f"""
@@ -27,7 +27,7 @@ async def select_unanswered(db: Connection, commands: Commands, seconds: float, 
               SELECT FROM analytics.refreshes r
               WHERE r.job_id = j.id AND r.round = coalesce((j.command->>'round')::int, 1)
           )
-          AND NOT EXISTS (SELECT FROM analytics.outbox o WHERE o.subject = j.id::text) -- put off, not lost
+          AND NOT EXISTS (SELECT FROM analytics.outbox o WHERE o.subject = j.id::text) -- waits for a retry
           AND {IDLE}
         ORDER BY j.created_at LIMIT $2
         """,
@@ -38,7 +38,7 @@ async def select_unanswered(db: Connection, commands: Commands, seconds: float, 
     return [commands[row["kind"]].decode(row["command"].encode()) for row in rows]
 
 
-async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit: int) -> list[Message]:
+async def select_lost_events(db: Connection, kinds: list[str], seconds: float, limit: int) -> list[Message]:
     """Selects events that analytics has recorded and that have not arrived."""
     rows = await db.fetch(
         """
@@ -54,4 +54,4 @@ async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit
     return [find(row["kind"]).routes[0].message.decode(row["event"].encode()) for row in rows]
 
 
-ANALYTICS = Recovery(select_unanswered, select_unheard, IDLE)
+ANALYTICS = Recovery(select_lost_commands, select_lost_events, IDLE)

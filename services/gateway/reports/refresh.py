@@ -1,54 +1,53 @@
-"""POST /v1/reports/{report}/refreshes: brings a report up to date, as a job."""
+"""POST /v1/reports/{report}/refreshes: refreshes a report, as a job."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, post
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
 
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import kinds, progress, queries
-from services.gateway.jobs.follow import Announcement, move
+from services.gateway.jobs.follow import Announcement, save_and_announce
 from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
-from services.gateway.jobs.respond import respond
+from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.reports.recovery import ANALYTICS
-from services.gateway.reports.registry import Reports
+from services.gateway.reports.registry import ReportRegistry
 from shared.bus.routes import on
 from shared.contracts.commands import RefreshReport
 from shared.contracts.events import ReportRefreshed
 from shared.db import Connection, Pool
 
 
-class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
-    """The report includes these versions of its datasets; so many chunks had to be counted for that."""
+class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The dataset versions that the report includes, and the number of chunks that were counted for it."""
 
     versions: dict[str, int]
     chunks: int
 
 
 class RefreshJobBody(JobBody, frozen=True, kw_only=True):
-    """A job that brings a report up to what is loaded. `result` is null until it has succeeded."""
+    """A job that brings a report up to the loaded rows. `result` is null until it has succeeded."""
 
     report: str
-    result: Refreshed | None
+    result: RefreshResult | None
 
 
 def to_body(job: Job, body: JobBody) -> RefreshJobBody:
     """Adds the report and the result."""
-    result = msgspec.convert(job.result, Refreshed | None) if job.status == "succeeded" else None
+    result = msgspec.convert(job.result, RefreshResult | None) if job.status == "succeeded" else None
     return RefreshJobBody(**msgspec.structs.asdict(body), report=job.target or "", result=result)
 
 
 async def join(db: Connection, request: JobRequest, job_id: UUID) -> bool:
-    """Makes the job wait for everything loaded by now, also for a request that joined it later.
+    """Makes the job wait for everything that is loaded now, also when a later request joins it.
 
-    Reads the versions under the job's lock, in a statement of their own, so that they never fall.
+    Reads the versions in a statement of their own, after locking the job, so that they never decrease.
     """
     if not await db.fetchval("SELECT true FROM jobs WHERE id = $1 AND finished_at IS NULL FOR UPDATE", job_id):
         return False
@@ -65,39 +64,39 @@ async def join(db: Connection, request: JobRequest, job_id: UUID) -> bool:
     return True
 
 
-async def select_wanted(db: Connection, job_id: UUID) -> dict[str, int]:
-    """Selects the versions of datasets that the requests for a refresh wait for."""
-    wanted: dict[str, int] | None = await db.fetchval("SELECT wanted FROM jobs WHERE id = $1", job_id)
-    return wanted or {}
+async def select_target_versions(db: Connection, job_id: UUID) -> dict[str, int]:
+    """Selects the dataset versions that the requests for this refresh wait for."""
+    versions: dict[str, int] | None = await db.fetchval("SELECT wanted FROM jobs WHERE id = $1", job_id)
+    return versions or {}
 
 
 async def update_command(db: Connection, command: RefreshReport) -> None:
-    """Saves the latest command of the job, for recovery."""
+    """Saves the latest command of the job, which recovery sends again if it is lost."""
     await db.execute("UPDATE jobs SET command = $2 WHERE id = $1", command.job_id, command)
 
 
 async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Announcement | RefreshReport]:
-    """The job has ended, unless somebody who joined it meanwhile wants more than was loaded when it began."""
+    """Ends the job, or starts another round if a request that joined it waits for newer versions."""
     job = await queries.lock_job(db, event.job_id)
     if job is None or job.ended:
         return []
     now = await queries.select_now(db)
-    wanted = await select_wanted(db, job.id)
+    targets = await select_target_versions(db, job.id)
     chunks = event.chunks + (job.result or {}).get("chunks", 0)
     result = {"versions": event.versions, "chunks": chunks}
-    if any(event.versions.get(name, 0) < version for name, version in wanted.items()):
+    if any(event.versions.get(name, 0) < version for name, version in targets.items()):
         command = RefreshReport(
             dataset=job.dataset,
             job_id=job.id,
             report=event.report,
-            datasets=tuple(wanted),
+            datasets=tuple(targets),
             round=event.round + 1,
         )
         await update_command(db, command)
-        begun = msgspec.structs.replace(job, status="running", started_at=job.started_at or now, result=result)
-        return [*await move(db, job, begun, now), command]
-    ended = progress.answer(job, event.versions.get(job.dataset, 0), now)
-    return [*await move(db, job, msgspec.structs.replace(ended, result=result), now)]
+        running = msgspec.structs.replace(job, status="running", started_at=job.started_at or now, result=result)
+        return [*await save_and_announce(db, job, running, now), command]
+    ended = progress.succeed(job, event.versions.get(job.dataset, 0), now)
+    return [*await save_and_announce(db, job, msgspec.structs.replace(ended, result=result), now)]
 
 
 REFRESH = kinds.register(
@@ -121,17 +120,16 @@ REFRESH = kinds.register(
 @post(
     "/v1/reports/{report:str}/refreshes",
     tags=["reports"],
-    summary="Bring a report up to what is loaded",
-    description="As a job: when it has succeeded, the report shows everything that was loaded when it was asked for."
-    " Reports follow by themselves within moments; this is for those who must be sure. While a refresh of the report is"
-    " under way no other begins: the answer is that job, with `Millrace-Attached: true`. `Prefer: wait=N` waits for the"
-    " job to end; with an `Idempotency-Key` the same request can be sent again safely.",
+    summary="Refresh a report",
+    description="Starts a job. When it has succeeded, the report includes everything that was loaded at the request."
+    " Reports follow on their own within moments; a refresh makes sure. While a refresh of the report is running, other"
+    " requests return the same job, with `Millrace-Attached: true`. `Prefer: wait=N` waits for the job to end. With an"
+    " `Idempotency-Key`, the request can be repeated safely.",
     opt={"scope": "write"},
     status_code=202,
     responses={
         **responses(404, 422, 503),
-        202: ResponseSpec(data_container=RefreshJobBody, description="The job, under way"),
-        200: ResponseSpec(data_container=RefreshJobBody, description="The job, ended"),
+        **job_responses(RefreshJobBody),
     },
 )
 async def refresh_report(
@@ -139,13 +137,15 @@ async def refresh_report(
     report: str,
     pool: Pool,
     submitter: JobSubmitter,
-    reports: Reports,
+    reports: ReportRegistry,
     stopping: asyncio.Event,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
-    """The job that begins, or the one under way."""
+    """Starts a job, or joins the running one."""
     datasets = (await reports.ready(pool, report)).report.datasets
     command = RefreshReport(dataset=datasets[0], job_id=uuid7(), report=report, datasets=datasets)
-    job = kinds.request(REFRESH, command, report, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await submitter.accept(job), prefer)
+    job_request = kinds.build_request(
+        REFRESH, command, report, api_key=request.user.id, idempotency_key=idempotency_key
+    )
+    return await respond(pool, stopping, await submitter.submit(job_request), prefer)

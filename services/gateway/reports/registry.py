@@ -1,4 +1,4 @@
-"""The reports that can be asked for: files of the catalog folder, as Postgres finds them to be at this moment."""
+"""Registry of the declared reports: reads their files and checks them against Postgres whenever either changes."""
 
 import asyncio
 import hashlib
@@ -11,101 +11,101 @@ import structlog
 from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Detail, Problem, not_found
 from services.gateway.reports import sql_check
-from services.gateway.reports.sql_check import Absent, BadStatement, Read
+from services.gateway.reports.sql_check import BadStatement, MissingRelation, TableRef
 from shared.catalog.dataset import Dataset
 from shared.catalog.report import Report
-from shared.catalog.reports import Flaw, ReportFile, read_reports
+from shared.catalog.report_files import Flaw, ReportFile, read_reports
 from shared.db import Connection, Pool
 
 EVERY_SECONDS = 2.0
 RETRY_SECONDS = 2
-State = Literal["ready", "waiting", "broken"]
+ReportState = Literal["ready", "waiting", "broken"]
 log = structlog.get_logger()
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared report: `waiting` for tables that are to be made, or `broken` by `flaws`. A ready one has none.
+class ReportStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared report: ready, `waiting` for tables, or `broken` because of `flaws`.
 
-    `digest` tells its declaration from every other.
+    `digest` is the hash of the declaration.
     """
 
     name: str
     report: Report | None
-    state: State
+    state: ReportState
     flaws: tuple[Flaw, ...] = ()
-    reads: tuple[Read, ...] = ()
+    reads: tuple[TableRef, ...] = ()
     columns: tuple[str, ...] = ()
     digest: bytes = b""
 
 
-class Ready(msgspec.Struct, frozen=True, kw_only=True):
+class ReadyReport(msgspec.Struct, frozen=True, kw_only=True):
     """A report that can be computed."""
 
     report: Report
-    reads: tuple[Read, ...]
+    reads: tuple[TableRef, ...]
     columns: tuple[str, ...]
     digest: bytes
 
 
-class Reports:
-    """Looks every other second whether the files or the tables have changed, and if so, what they make of each report.
+class ReportRegistry:
+    """Checks every two seconds whether the files or the tables have changed, and if so, reads all reports again.
 
-    What a report is follows from its file and the tables alone: a broken file is not outlived by what it said before,
-    which would be gone after a restart, and with another gateway.
+    The status of a report depends only on its file and the tables: a broken file replaces the report that it declared
+    before. Otherwise a restarted gateway and a running one would respond differently.
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
-        self.standing: dict[str, Standing] = {}
+        self.statuses: dict[str, ReportStatus] = {}
         self._folder = folder
         self._catalog = catalog
-        self._seen: tuple[Any, ...] | None = None
-        self._looking = asyncio.Lock()
+        self._inputs: tuple[Any, ...] | None = None
+        self._lock = asyncio.Lock()
 
     async def run(self, pool: Pool) -> int:
-        """Says nothing, as a clock's look."""
-        async with self._looking:
-            declared = await self._catalog.read(pool)
-            datasets = {name: one.dataset for name, one in declared.items()}
+        """Reads the reports again if files or tables have changed. Returns 0, the number of messages sent."""
+        async with self._lock:
+            entries = await self._catalog.reload(pool)
+            datasets = {name: entry.dataset for name, entry in entries.items()}
             async with pool.acquire() as db:
                 tables = await _select_tables(db)
-                seen = (self._stamps(), {name: one.revision for name, one in declared.items()}, tables)
-                if seen == self._seen:
+                inputs = (self._file_stamps(), {name: entry.revision for name, entry in entries.items()}, tables)
+                if inputs == self._inputs:
                     return 0
                 files = await asyncio.to_thread(read_reports, self._folder)
-                found = {file.name: await _examine(db, file, datasets, tables) for file in files}
-            for name, one in found.items():
-                if one.flaws and self.standing.get(name) != one:
+                statuses = {file.name: await _check(db, file, datasets, tables) for file in files}
+            for name, status in statuses.items():
+                if status.flaws and self.statuses.get(name) != status:
                     log.warning(
-                        "report can't be computed", report=name, state=one.state, flaws=list(map(str, one.flaws))
+                        "report can't be computed", report=name, state=status.state, flaws=list(map(str, status.flaws))
                     )
-            self.standing, self._seen = found, seen
+            self.statuses, self._inputs = statuses, inputs
         return 0
 
-    async def all(self, pool: Pool) -> list[Standing]:
-        """By name, whatever their state."""
-        if self._seen is None or any(one.state == "waiting" for one in self.standing.values()):
+    async def all(self, pool: Pool) -> list[ReportStatus]:
+        """Returns all reports, whatever their state, sorted by name."""
+        if self._inputs is None or any(status.state == "waiting" for status in self.statuses.values()):
             await self.run(pool)
-        return list(self.standing.values())
+        return list(self.statuses.values())
 
-    async def ready(self, pool: Pool, name: str) -> Ready:
-        """Raises Problem 404, which names those that there are, and 503 for a report that can't be computed."""
-        one = await self._find(pool, name)
-        if one.state == "ready" and one.report is not None:
-            return Ready(report=one.report, reads=one.reads, columns=one.columns, digest=one.digest)
-        raise to_problem(one)
+    async def ready(self, pool: Pool, name: str) -> ReadyReport:
+        """Returns a report that can be computed. Raises Problem 404, which lists all names, or 503."""
+        status = await self._find(pool, name)
+        if status.state == "ready" and status.report is not None:
+            return ReadyReport(report=status.report, reads=status.reads, columns=status.columns, digest=status.digest)
+        raise to_problem(status)
 
-    def forget(self) -> None:
-        """What was seen last: a table has changed, as a statement has found out."""
-        self._seen = None
+    def invalidate(self) -> None:
+        """Makes the next call read the reports again, because a statement has found a changed table."""
+        self._inputs = None
 
-    async def _find(self, pool: Pool, name: str) -> Standing:
-        if name not in self.standing or self.standing[name].state == "waiting":
+    async def _find(self, pool: Pool, name: str) -> ReportStatus:
+        if name not in self.statuses or self.statuses[name].state == "waiting":
             await self.run(pool)
-        if name not in self.standing:
-            raise not_found("report", name, hint=f"There are: {', '.join(self.standing)}.")
-        return self.standing[name]
+        if name not in self.statuses:
+            raise not_found("report", name, hint=f"There are: {', '.join(self.statuses)}.")
+        return self.statuses[name]
 
-    def _stamps(self) -> tuple[Any, ...]:
+    def _file_stamps(self) -> tuple[Any, ...]:
         return tuple(
             (path.name, stat.st_mtime_ns, stat.st_size, stat.st_ino)
             for path in sorted((self._folder / "reports").glob("*.toml"))
@@ -113,77 +113,79 @@ class Reports:
         )
 
 
-def to_problem(one: Standing) -> Problem:
-    """Why a report can't be computed now."""
-    errors = [Detail(code=one.state, line=flaw.line, detail=str(flaw)) for flaw in one.flaws]
-    if one.state == "waiting":
+def to_problem(status: ReportStatus) -> Problem:
+    """Returns the reason why a report can't be computed now."""
+    errors = [Detail(code=status.state, line=build_flaw.line, detail=str(build_flaw)) for build_flaw in status.flaws]
+    if status.state == "waiting":
         return Problem(
             503,
             "report_waiting",
-            f"{one.name} can't be computed yet: {one.flaws[0].detail}.",
-            hint="Ask again in a moment; GET /v1/reports tells the state of each.",
+            f"{status.name} can't be computed yet: {status.flaws[0].detail}.",
+            hint="Retry in a moment; GET /v1/reports shows the state of each report.",
             errors=errors,
             headers={"Retry-After": str(RETRY_SECONDS)},
         )
     return Problem(
         503,
         "report_broken",
-        f"The declaration of {one.name} can't be used: {one.flaws[0]}",
-        hint="An operator must mend the file; no restart is needed then.",
+        f"The declaration of {status.name} can't be used: {status.flaws[0]}",
+        hint="An operator must fix the file; the gateway then reads it without a restart.",
         errors=errors,
     )
 
 
-async def _examine(db: Connection, file: ReportFile, datasets: dict[str, Dataset], tables: dict[str, int]) -> Standing:
+async def _check(
+    db: Connection, file: ReportFile, datasets: dict[str, Dataset], tables: dict[str, int]
+) -> ReportStatus:
     report = file.report
     if report is None or file.flaws:
-        return Standing(name=file.name, report=report, state="broken", flaws=file.flaws)
+        return ReportStatus(name=file.name, report=report, state="broken", flaws=file.flaws)
     digest = hashlib.sha256(msgspec.json.encode(report)).digest()
     missing = _missing(report, datasets, tables)
     try:
         if not set(report.datasets) <= datasets.keys():
-            raise Absent("a dataset is not there")
-        examined = await _rolled_back(db, report, datasets)
+            raise MissingRelation("a dataset does not exist")
+        checked = await _check_sql(db, report, datasets)
     except BadStatement as error:
-        waits = isinstance(error, Absent) and bool(missing)
+        waits = isinstance(error, MissingRelation) and bool(missing)
         detail = f"there is no {', no '.join(missing)} yet" if waits else str(error)
         pointer = f"#/sql/{error.place}" if error.place is not None else "#/sql"
-        return Standing(
+        return ReportStatus(
             name=file.name,
             report=report,
             state="waiting" if waits else "broken",
-            flaws=(file.flaw("#/datasets" if waits else pointer, detail),),
+            flaws=(file.build_flaw("#/datasets" if waits else pointer, detail),),
             digest=digest,
         )
-    if report.chart is not None and (wrong := report.chart.mistakes(examined.columns, examined.numbers)):
-        flaws = tuple(file.flaw("#/chart", detail) for detail in wrong)
-        return Standing(name=file.name, report=report, state="broken", flaws=flaws, digest=digest)
-    return Standing(
-        name=file.name, report=report, state="ready", reads=examined.reads, columns=examined.columns, digest=digest
+    if report.chart is not None and (mistakes := report.chart.find_mistakes(checked.columns, checked.numbers)):
+        flaws = tuple(file.build_flaw("#/chart", detail) for detail in mistakes)
+        return ReportStatus(name=file.name, report=report, state="broken", flaws=flaws, digest=digest)
+    return ReportStatus(
+        name=file.name, report=report, state="ready", reads=checked.reads, columns=checked.columns, digest=digest
     )
 
 
-async def _rolled_back(db: Connection, report: Report, datasets: dict[str, Dataset]) -> sql_check.Examined:
+async def _check_sql(db: Connection, report: Report, datasets: dict[str, Dataset]) -> sql_check.CheckedStatement:
     transaction = db.transaction()
     await transaction.start()
     try:
-        return await sql_check.examine(db, report, datasets)
+        return await sql_check.check(db, report, datasets)
     finally:
         await transaction.rollback()
 
 
 def _missing(report: Report, datasets: dict[str, Dataset], tables: dict[str, int]) -> list[str]:
-    """What is declared, or said to be a dataset, and has no table."""
-    found = [f"dataset {name}" for name in report.datasets if name not in datasets]
+    """Returns the datasets and rollups of the report that have no table yet."""
+    missing = [f"dataset {name}" for name in report.datasets if name not in datasets]
     for name in report.datasets:
         if name in datasets:
             rollups = [rollup.table(name) for rollup in datasets[name].rollups]
-            found += [f"rollup {table}" for table in rollups if table not in tables]
-    return found
+            missing += [f"rollup {table}" for table in rollups if table not in tables]
+    return missing
 
 
 async def _select_tables(db: Connection) -> dict[str, int]:
-    """The tables of rollups, each with a number that is another one when it is made anew."""
+    """Returns the tables of rollups with their oids, which change when a table is recreated."""
     rows = await db.fetch(
         "SELECT relname, oid::bigint FROM pg_class WHERE relnamespace = 'rollups'::regnamespace AND relkind = 'r'"
     )

@@ -1,23 +1,22 @@
-"""GET /v1/datasets/{dataset}/rollups and POST …/rollups/{rollup}/rebuilds: rollups, and repairing one as a job."""
+"""GET /v1/datasets/{dataset}/rollups and POST …/rollups/{rollup}/rebuilds: lists rollups, and rebuilds one as a job."""
 
 import asyncio
 import datetime as dt
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, get, post
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
 
 from services.gateway.catalog import Catalog
+from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds, queries
 from services.gateway.jobs.follow import JobEvents
 from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import JobKind, to_body
-from services.gateway.jobs.respond import respond
+from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.reports.recovery import ANALYTICS
 from shared.bus.routes import on
@@ -27,28 +26,28 @@ from shared.contracts.events import RollupRebuilt
 from shared.db import Connection, Pool
 
 
-class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
-    """The rollup has so many groups, of which so many differed from the rows."""
+class RebuildResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of groups of the rollup, and of those that differed from the rows."""
 
     groups: int
     mended: int
 
 
 class RebuildJobBody(JobBody, frozen=True, kw_only=True):
-    """A job that computes a rollup from the rows. `result` is null until it has succeeded."""
+    """A job that rebuilds a rollup from the rows. `result` is null until it has succeeded."""
 
     rollup: str
-    result: Rebuilt | None
+    result: RebuildResult | None
 
 
 def to_rebuild_body(job: Job, body: JobBody) -> RebuildJobBody:
     """Adds the rollup and the result."""
-    result = msgspec.convert(job.result, Rebuilt | None)
+    result = msgspec.convert(job.result, RebuildResult | None)
     return RebuildJobBody(**msgspec.structs.asdict(body), rollup=job.target or "", result=result)
 
 
 async def follow_rebuilt(event: RollupRebuilt, db: Connection) -> JobEvents:
-    """The rollup equals the sums of the rows."""
+    """Ends the job: the rollup equals the sums of the rows."""
     result = {"groups": event.groups, "mended": event.mended}
     return await follow.succeed(db, event.job_id, event.version, result)
 
@@ -70,9 +69,9 @@ REBUILD = kinds.register(
 
 
 class RollupBody(msgspec.Struct, frozen=True, kw_only=True):
-    """A declared rollup. `groups` are counted; `columns` and `built_at` are empty until its table is there.
+    """A declared rollup. `columns` and `built_at` are empty until its table exists.
 
-    `version` is the one of the dataset up to which everything is in it.
+    `groups` is exact. The rollup includes the dataset up to `version`.
     """
 
     name: str
@@ -89,7 +88,7 @@ class RollupBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RollupBodies(msgspec.Struct, frozen=True):
-    """As declared."""
+    """The rollups of a dataset, in declared order."""
 
     data: list[RollupBody]
 
@@ -97,51 +96,50 @@ class RollupBodies(msgspec.Struct, frozen=True):
 @get(
     "/v1/datasets/{dataset:str}/rollups",
     tags=["reports"],
-    summary="The rollups of a dataset: what reports read",
+    summary="List the rollups of a dataset",
     opt={"scope": "read"},
     responses=responses(404),
 )
 async def list_rollups(pool: Pool, catalog: Catalog, dataset: str) -> Answer[RollupBodies]:
-    """None for a dataset that declares none."""
-    declared = await catalog.dataset(pool, dataset)
-    found = []
+    """Returns the rollups of a dataset, with their state."""
+    declaration = await catalog.dataset(pool, dataset)
+    bodies = []
     async with pool.acquire() as db:
-        for one in declared.rollups:
-            stands = await select_rollup(db, dataset, one)
-            last = await select_last_rebuild(db, dataset, one.name)
-            job = await queries.select_job(db, last) if last else None
-            found.append(
+        for rollup in declaration.rollups:
+            state = await select_rollup(db, dataset, rollup)
+            job_id = await select_last_rebuild(db, dataset, rollup.name)
+            job = await queries.select_job(db, job_id) if job_id else None
+            bodies.append(
                 RollupBody(
-                    name=one.name,
-                    table=f"rollups.{one.table(dataset)}",
-                    group_by=one.group_by,
-                    measures=one.measures,
-                    columns=stands.columns,
-                    groups=stands.groups,
-                    version=stands.version,
-                    dataset_version=stands.dataset_version,
-                    built_at=stands.built_at,
+                    name=rollup.name,
+                    table=f"rollups.{rollup.table(dataset)}",
+                    group_by=rollup.group_by,
+                    measures=rollup.measures,
+                    columns=state.columns,
+                    groups=state.groups,
+                    version=state.version,
+                    dataset_version=state.dataset_version,
+                    built_at=state.built_at,
                     last_rebuild=to_body(*job) if job else None,
-                    links={"rebuilds": f"/v1/datasets/{dataset}/rollups/{one.name}/rebuilds"},
+                    links={"rebuilds": f"/v1/datasets/{dataset}/rollups/{rollup.name}/rebuilds"},
                 )
             )
-    return Answer(RollupBodies(found))
+    return Answer(RollupBodies(bodies))
 
 
 @post(
     "/v1/datasets/{dataset:str}/rollups/{rollup:str}/rebuilds",
     tags=["reports"],
-    summary="Compute a rollup from the rows, and mend what differs",
-    description="As a job, while reports read it: they see the old groups until it ends. It is only needed if somebody"
-    " has meddled with the tables; `mended` tells how many groups were wrong. While a rebuild of the rollup is under"
-    " way no other begins: the answer is that job, with `Millrace-Attached: true`. `Prefer: wait=N` waits for the job"
-    " to end; with an `Idempotency-Key` the same request can be sent again safely.",
+    summary="Rebuild a rollup from the rows",
+    description="Starts a job. Reports read the old groups until it ends. A rebuild is only needed after somebody has"
+    " changed the tables by hand; `mended` is the number of groups that were wrong. While a rebuild of the rollup is"
+    " running, other requests return the same job, with `Millrace-Attached: true`. `Prefer: wait=N` waits for the job's"
+    " end. With an `Idempotency-Key`, the request can be repeated safely.",
     opt={"scope": "admin"},
     status_code=202,
     responses={
         **responses(404, 422),
-        202: ResponseSpec(data_container=RebuildJobBody, description="The job, under way"),
-        200: ResponseSpec(data_container=RebuildJobBody, description="The job, ended"),
+        **job_responses(RebuildJobBody),
     },
 )
 async def rebuild_rollup(
@@ -152,20 +150,22 @@ async def rebuild_rollup(
     submitter: JobSubmitter,
     catalog: Catalog,
     stopping: asyncio.Event,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds")] = None,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=255)] = None,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
-    """The job that begins, or the one under way."""
-    names = [one.name for one in (await catalog.dataset(pool, dataset)).rollups]
+    """Starts a job, or joins the running one."""
+    names = [declared.name for declared in (await catalog.dataset(pool, dataset)).rollups]
     if rollup not in names:
         raise not_found("rollup", rollup, hint=f"{dataset} has {', '.join(names) or 'none'}.")
     command = RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup)
-    job = kinds.request(REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await submitter.accept(job), prefer)
+    job_request = kinds.build_request(
+        REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key
+    )
+    return await respond(pool, stopping, await submitter.submit(job_request), prefer)
 
 
-class Stands(msgspec.Struct, frozen=True, kw_only=True):
-    """A rollup's table, if it is there, and how far it is."""
+class RollupState(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of a rollup's table, if it exists, and its progress."""
 
     columns: tuple[str, ...]
     groups: int
@@ -174,8 +174,8 @@ class Stands(msgspec.Struct, frozen=True, kw_only=True):
     built_at: dt.datetime | None
 
 
-async def select_rollup(db: Connection, dataset: str, rollup: Rollup) -> Stands:
-    """As it stands."""
+async def select_rollup(db: Connection, dataset: str, rollup: Rollup) -> RollupState:
+    """Selects the state of a rollup."""
     table = f'rollups."{rollup.table(dataset)}"'
     row = await db.fetchrow(
         """
@@ -193,17 +193,17 @@ async def select_rollup(db: Connection, dataset: str, rollup: Rollup) -> Stands:
         rollup.name,
         table,
     )
-    about = dict(row or {})
-    groups = await db.fetchval(f"SELECT count(*) FROM {table}") if about["columns"] else 0
-    return msgspec.convert({**about, "groups": groups}, Stands)
+    state = dict(row or {})
+    groups = await db.fetchval(f"SELECT count(*) FROM {table}") if state["columns"] else 0
+    return msgspec.convert({**state, "groups": groups}, RollupState)
 
 
 async def select_last_rebuild(db: Connection, dataset: str, rollup: str) -> UUID | None:
-    """The newest job that built it anew."""
-    found: UUID | None = await db.fetchval(
+    """Selects the id of the latest rebuild job of a rollup."""
+    job_id: UUID | None = await db.fetchval(
         "SELECT id FROM jobs WHERE kind = $3 AND dataset = $1 AND target = $2 ORDER BY id DESC LIMIT 1",
         dataset,
         rollup,
         REBUILD.name,
     )
-    return found
+    return job_id

@@ -1,84 +1,77 @@
-"""A report, computed: its rows and their freshness as one moment had them."""
+"""Computes a report: its rows and their freshness from one snapshot."""
 
-import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from services.gateway.http.problems import Problem
-from services.gateway.reports.freshness import Fresh, select_fresh
-from services.gateway.reports.registry import Ready
+from services.gateway.reports.freshness import Freshness, select_freshness
+from services.gateway.reports.registry import ReadyReport
 from shared.db import Connection, Pool
-from shared.db.faults import ABSENT, OUTDATED, TOO_LONG, UNFIT, sentence
+from shared.db.faults import INVALID_VALUES, MISSING_OBJECT, STALE_STATEMENT, STATEMENT_TIMEOUT, error_sentence
 
 SLACK_SECONDS = 2.0
-"""Postgres breaks a statement off by itself; if even that takes longer, we do."""
+"""Postgres cancels a slow statement itself; if it does not within this time, the client does."""
 
 
-class Outdated(Exception):
-    """The tables are not what they were when the report was looked at."""
+class TablesChanged(Exception):
+    """The tables have changed since the report was checked."""
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of a report for these `values`, in its order; `truncated` if there are more than its limit."""
+class ReportTable(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows of a report for these parameter `values`; `truncated` if there are more than the row limit."""
 
     values: tuple[Any, ...]
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     truncated: bool
-    fresh: Fresh
-
-    @property
-    def computed_at(self) -> dt.datetime:
-        """The moment that it shows."""
-        return self.fresh.now
+    freshness: Freshness
 
 
-async def compute(pool: Pool, ready: Ready, values: Sequence[Any]) -> Table:
-    """Raises Problem 422, and Outdated."""
+async def compute(pool: Pool, ready: ReadyReport, values: Sequence[Any]) -> ReportTable:
+    """Computes a report. Raises Problem 422 or TablesChanged."""
     report = ready.report
     try:
-        return await _computed(pool, ready, values)
-    except TOO_LONG as error:
+        return await _compute(pool, ready, values)
+    except STATEMENT_TIMEOUT as error:
         raise Problem(
             422,
             "too_slow",
-            f"{report.name} can't be computed within the {report.timeout:g} seconds that it is given.",
-            hint="Ask for less by its parameters, or let it read a rollup; its declaration has the `timeout`.",
+            f"{report.name} can't be computed within the {report.timeout:g} seconds of its timeout.",
+            hint="Select fewer rows with the parameters, read a rollup, or raise the `timeout` in the declaration.",
         ) from error
-    except UNFIT as error:
+    except INVALID_VALUES as error:
         raise Problem(
             422,
             "not_computable",
-            f"{report.name} can't be computed with these parameters: {sentence(error)}.",
-            hint="Try other values, or have its SQL mended.",
+            f"{report.name} can't be computed with these parameters: {error_sentence(error)}.",
+            hint="Try other values, or fix the SQL of the report.",
         ) from error
-    except (*ABSENT, KeyError) as error:
-        raise Outdated(str(error)) from error
+    except (*MISSING_OBJECT, KeyError) as error:
+        raise TablesChanged(str(error)) from error
 
 
-async def _computed(pool: Pool, ready: Ready, values: Sequence[Any]) -> Table:
+async def _compute(pool: Pool, ready: ReadyReport, values: Sequence[Any]) -> ReportTable:
     for last in (False, True):
         try:
             async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
                 return await _select(db, ready, values)
-        except OUTDATED:
+        except STALE_STATEMENT:
             if last:
                 raise
     raise AssertionError
 
 
-async def _select(db: Connection, ready: Ready, values: Sequence[Any]) -> Table:
+async def _select(db: Connection, ready: ReadyReport, values: Sequence[Any]) -> ReportTable:
     report = ready.report
-    fresh = await select_fresh(db, report.datasets, ready.reads)
+    freshness = await select_freshness(db, report.datasets, ready.reads)
     await db.execute(f"SET LOCAL statement_timeout = {int(report.timeout * 1000)}")
-    rows = await db.fetch(report.statement().text, *values, timeout=report.timeout + SLACK_SECONDS)
-    kept = [tuple(row) for row in rows[: report.row_limit]]
-    return Table(
+    rows = await db.fetch(report.build_statement().text, *values, timeout=report.timeout + SLACK_SECONDS)
+    return ReportTable(
         values=tuple(values),
         columns=ready.columns,
-        rows=kept,
+        rows=[tuple(row) for row in rows[: report.row_limit]],
         truncated=len(rows) > report.row_limit,
-        fresh=fresh,
+        freshness=freshness,
     )

@@ -19,7 +19,7 @@ from services.gateway.jobs import failed_rows, follow, kinds
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
-from services.gateway.jobs.submit import Accepted, JobSubmitter, uuid7
+from services.gateway.jobs.submit import JobSubmitter, Submission, uuid7
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import LoadRows
 from shared.contracts.parts import LoadOptions
@@ -54,7 +54,7 @@ BODIES = msgspec.json.Decoder(BatchBody)
 OBJECTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 ROWS = kinds.register(
-    JobKind(name="rows", command=LoadRows, owner="ingestor", routes=follow.LOADING, keep_command=False)
+    JobKind(name="rows", command=LoadRows, owner="ingestor", routes=follow.LOAD_ROUTES, keep_command=False)
 )
 
 
@@ -93,7 +93,7 @@ async def load_rows(
     command = LoadRows(
         dataset=dataset, job_id=uuid7(), rows=rows, columns=_columns(declared, rows), load_options=load_options
     )
-    accepted = await submitter.accept(
+    accepted = await submitter.submit(
         JobRequest(
             kind=ROWS.name,
             command=command,
@@ -135,7 +135,7 @@ def _columns(dataset: Dataset, rows: tuple[msgspec.Raw, ...]) -> tuple[str, ...]
 
 
 async def _respond_strictly(
-    pool: Pool, stopping: asyncio.Event, accepted: Accepted, prefer: str | None
+    pool: Pool, stopping: asyncio.Event, accepted: Submission, prefer: str | None
 ) -> Answer[JobBody]:
     """Waits for the job. Raises Problem 422 with the errors of all rows if the ingestor has refused the batch."""
     seconds = preferences.wait_seconds(prefer)

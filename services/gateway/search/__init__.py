@@ -1,14 +1,14 @@
-"""Search: now or as a job, suggestions, the index, words and their definitions."""
+"""Search: immediate searches and search jobs, suggestions, the index, words and their definitions."""
 
-from services.gateway.search import dictionary, reindex, routes, search_jobs
+from services.gateway.search import dictionary, index, routes, search_jobs
 
 HANDLERS = (
     routes.search,
     routes.search_by_body,
     routes.suggest,
     search_jobs.start_search,
-    reindex.read_index,
-    reindex.reindex,
+    index.read_index,
+    index.reindex,
     dictionary.list_words,
     dictionary.read_dictionary,
 )

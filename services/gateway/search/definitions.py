@@ -1,4 +1,4 @@
-"""Queries of what the indexer has been told by dictionaries."""
+"""Queries about definitions of words, which the indexer fetches from dictionaries."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import msgspec
 
 from shared.db import Connection
 
-State = Literal["found", "unknown", "pending", "unavailable"]
+DefinitionState = Literal["found", "unknown", "pending", "unavailable"]
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -18,10 +18,10 @@ class Definition(msgspec.Struct, frozen=True):
     definition: str
 
 
-class Defined(msgspec.Struct, frozen=True):
-    """A word as the dictionary has it; `stale` says that it was to be asked again, and `due` that it may be now."""
+class WordDefinition(msgspec.Struct, frozen=True):
+    """The dictionary's entry for a word: `stale` if it has expired, `due` if it can be fetched now."""
 
-    state: State | None
+    state: DefinitionState | None
     phonetic: str | None = None
     definitions: list[Definition] | None = None
     fetched_at: dt.datetime | None = None
@@ -29,12 +29,12 @@ class Defined(msgspec.Struct, frozen=True):
     due: bool = False
 
 
-UNDECLARED = Defined(None)
-"""A word of a dataset without a dictionary."""
+NO_DICTIONARY = WordDefinition(None)
+"""For a dataset without a dictionary."""
 
 
-async def select_defined(db: Connection, dictionary: str, words: Sequence[str]) -> list[Defined]:
-    """In the order of the words."""
+async def select_definitions(db: Connection, dictionary: str, words: Sequence[str]) -> list[WordDefinition]:
+    """Selects the definitions, in the order of `words`."""
     rows = await db.fetch(
         """
         SELECT d.state, d.phonetic, d.meanings, d.fetched_at, d.failures, d.expires_at <= now() AS expired, a.away
@@ -46,13 +46,13 @@ async def select_defined(db: Connection, dictionary: str, words: Sequence[str]) 
         dictionary,
         words,
     )
-    return [_defined(row) for row in rows]
+    return [_to_definition(row) for row in rows]
 
 
-def _defined(row: Any) -> Defined:
+def _to_definition(row: Any) -> WordDefinition:
     due = row["expired"] is not False and not row["away"]
     if row["state"] is None:
-        return Defined("unavailable" if row["away"] else "pending", due=due)
+        return WordDefinition("unavailable" if row["away"] else "pending", due=due)
     meanings = None if row["meanings"] is None else msgspec.convert(row["meanings"], list[Definition])
     stale = row["fetched_at"] is not None and (row["expired"] or row["failures"] > 0)
-    return Defined(row["state"], row["phonetic"], meanings, row["fetched_at"], stale=stale, due=due)
+    return WordDefinition(row["state"], row["phonetic"], meanings, row["fetched_at"], stale=stale, due=due)

@@ -1,4 +1,4 @@
-"""GET /v1/datasets/{dataset}/words and …/dictionary: the most frequent words, and what they mean."""
+"""GET /v1/datasets/{dataset}/words and …/dictionary: the most frequent words, and their definitions."""
 
 import datetime as dt
 from typing import Annotated, Any, Literal
@@ -14,30 +14,29 @@ from services.gateway.http import etags
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.search import definitions
-from services.gateway.search.definitions import UNDECLARED, Defined, Definition, State
+from services.gateway.search.definitions import NO_DICTIONARY, Definition, DefinitionState, WordDefinition
 from shared.bus import outbox
 from shared.bus.relay import Relay
-from shared.catalog.dataset import Dataset, Search
-from shared.catalog.dictionary import Dictionary
+from shared.catalog.dataset import Dataset, Dictionary, Search
 from shared.db import Pool, transaction
 from shared.search import stopwords, vocabulary, word_definitions
 from shared.search.index import select_freshness
 from shared.search.vocabulary import FrequentWord
 
-USUAL = 10
-KEPT = {304: ResponseSpec(data_container=None, description="As you know it", generate_examples=False)}
+DEFAULT_LIMIT = 10
+NOT_MODIFIED = {304: ResponseSpec(data_container=None, description="Not modified", generate_examples=False)}
 StopWords = Annotated[
-    Literal["keep", "drop"], Parameter(description="Those of the dataset's language, as Postgres lists them")
+    Literal["keep", "drop"], Parameter(description="Stop words of the dataset's language, as listed by Postgres")
 ]
-Known = Annotated[str | None, Parameter(header=etags.HEADER, description="The `ETag` of an answer")]
-_asked: dict[str, UUID] = {}
-"""By dataset, what this process has asked of the indexer last: the same is not asked again."""
+IfNoneMatch = Annotated[str | None, Parameter(header=etags.HEADER, description="The `ETag` of an earlier response")]
+_last_commands: dict[str, UUID] = {}
+"""By dataset, the id of the last command that this process sent to the indexer, to send it only once."""
 
 
 class Words(msgspec.Struct, frozen=True):
-    """The most frequent first. `total` counts the different words.
+    """The most frequent words, most frequent first; `total` is the number of different words.
 
-    `version` is that of the dataset up to which words are counted, `dataset_version` that of its rows.
+    Words are counted up to `version` of the dataset; its rows are at `dataset_version`.
     """
 
     data: list[FrequentWord]
@@ -47,9 +46,9 @@ class Words(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A word, how often it occurs, and what the dictionary says: null where it has said nothing.
+    """A word with its frequency and its definitions, null if there are none.
 
-    `fetched_at` tells when it said so, `stale` that it is older than a day because it could not be asked again.
+    `stale` if the definitions are older than a day because the dictionary could not be reached since.
     """
 
     word: str
@@ -57,19 +56,19 @@ class Entry(msgspec.Struct, frozen=True):
     occurrences: int
     phonetic: str | None
     definitions: list[Definition] | None
-    definitions_state: State | None
+    definitions_state: DefinitionState | None
     fetched_at: dt.datetime | None
     stale: bool
 
 
-Much = Literal["complete", "partial", "unavailable", "not_declared"]
+Completeness = Literal["complete", "partial", "unavailable", "not_declared"]
 
 
 class Entries(msgspec.Struct, frozen=True):
-    """The most frequent first, and how much of their definitions there is; versions as with the words."""
+    """The most frequent words with definitions, and how complete these are. Versions as in `Words`."""
 
     data: list[Entry]
-    definitions: Much
+    definitions: Completeness
     version: int
     dataset_version: int
 
@@ -77,111 +76,114 @@ class Entries(msgspec.Struct, frozen=True):
 @get(
     "/v1/datasets/{dataset:str}/words",
     tags=["search"],
-    summary="The most frequent words of a dataset",
-    description="Words of the searched fields as they stand, in lower case.",
+    summary="List the most frequent words of a dataset",
+    description="The words of the searched fields as written, in lower case.",
     opt={"scope": "read"},
-    responses={**responses(404, 422), 200: ResponseSpec(data_container=Words, description="Words"), **KEPT},
+    responses={**responses(404, 422), 200: ResponseSpec(data_container=Words, description="Words"), **NOT_MODIFIED},
 )
 async def list_words(
     pool: Pool,
     catalog: Catalog,
     dataset: str,
-    limit: Annotated[int, Parameter(ge=1, le=1000)] = USUAL,
+    limit: Annotated[int, Parameter(ge=1, le=1000)] = DEFAULT_LIMIT,
     stop_words: StopWords = "keep",
-    if_none_match: Known = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Answer[Any]:
-    """Words that occur equally often stand in the order of their letters."""
-    declared = await catalog.dataset(pool, dataset)
-    without = _without(_searched(declared), stop_words)
+    """Sorts equally frequent words alphabetically."""
+    declaration = await catalog.dataset(pool, dataset)
+    stemmer = _stemmer(_searched(declaration), stop_words)
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
-        fresh = await select_freshness(db, dataset)
-        found = Words(
-            data=await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=without),
+        freshness = await select_freshness(db, dataset)
+        words = Words(
+            data=await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=stemmer),
             total=await vocabulary.count_words(db, dataset),
-            version=fresh.counted,
-            dataset_version=fresh.dataset,
+            version=freshness.counted,
+            dataset_version=freshness.dataset,
         )
-    return etags.respond(found, if_none_match)
+    return etags.respond(words, if_none_match)
 
 
 @get(
     "/v1/datasets/{dataset:str}/dictionary",
     tags=["search"],
-    summary="The most frequent words of a dataset, with their meanings",
-    description="As the dataset's `dictionary` tells them: fetched in the background and kept for a day. `pending` will"
-    " come, `unknown` is not in the dictionary, `unavailable` could not be had. The words come in any case.",
+    summary="List the most frequent words of a dataset, with definitions",
+    description="Definitions come from the dataset's `dictionary`. They are fetched in the background and cached for a"
+    " day. `pending` is not fetched yet, `unknown` is not in the dictionary, `unavailable` could not be fetched. The"
+    " response has the words in any case.",
     opt={"scope": "read"},
-    responses={**responses(404, 422), 200: ResponseSpec(data_container=Entries, description="Entries"), **KEPT},
+    responses={**responses(404, 422), 200: ResponseSpec(data_container=Entries, description="Entries"), **NOT_MODIFIED},
 )
 async def read_dictionary(
     pool: Pool,
     relay: Relay,
     catalog: Catalog,
     dataset: str,
-    limit: Annotated[int | None, Parameter(ge=1, le=100, description="10, if so many words are looked up")] = None,
+    limit: Annotated[
+        int | None, Parameter(ge=1, le=100, description="10 by default, or fewer if fewer words are looked up")
+    ] = None,
     stop_words: StopWords = "keep",
-    if_none_match: Known = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Answer[Any]:
-    """Nobody outside is asked for it now. What is missing or old is asked for, and is there another time."""
-    declared = await catalog.dataset(pool, dataset)
-    without = _without(_searched(declared), stop_words)
-    limit = _limit(declared.dictionary, limit)
+    """Responds from the cache. Missing and expired definitions are fetched in the background for later requests."""
+    declaration = await catalog.dataset(pool, dataset)
+    stemmer = _stemmer(_searched(declaration), stop_words)
+    limit = _limit(declaration.dictionary, limit)
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
-        words = await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=without)
-        fresh = await select_freshness(db, dataset)
-        defined = [UNDECLARED] * len(words)
-        if declared.dictionary is not None:
+        words = await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=stemmer)
+        freshness = await select_freshness(db, dataset)
+        found = [NO_DICTIONARY] * len(words)
+        if declaration.dictionary is not None:
             names = [frequent.word for frequent in words]
-            defined = await definitions.select_defined(db, declared.dictionary.url, names)
-    if any(one.due for one in defined):
-        await _ask(pool, relay, dataset, fresh.counted)
-    data = [_entry(*pair) for pair in zip(words, defined, strict=True)]
-    much = _how_much(defined) if declared.dictionary else "not_declared"
-    return etags.respond(Entries(data, much, fresh.counted, fresh.dataset), if_none_match)
+            found = await definitions.select_definitions(db, declaration.dictionary.url, names)
+    if any(definition.due for definition in found):
+        await _request_definitions(pool, relay, dataset, freshness.counted)
+    data = [_entry(*pair) for pair in zip(words, found, strict=True)]
+    completeness = _completeness(found) if declaration.dictionary else "not_declared"
+    return etags.respond(Entries(data, completeness, freshness.counted, freshness.dataset), if_none_match)
 
 
-async def _ask(pool: Pool, relay: Relay, dataset: str, version: int) -> None:
+async def _request_definitions(pool: Pool, relay: Relay, dataset: str, version: int) -> None:
     command = word_definitions.define_words(dataset, version)
-    if _asked.get(dataset) == command.id:
+    if _last_commands.get(dataset) == command.id:
         return
     async with transaction(pool) as db:
         await outbox.insert_messages(db, [command])
-    _asked[dataset] = command.id
+    _last_commands[dataset] = command.id
     relay.wake()
 
 
-def _entry(word: FrequentWord, defined: Defined) -> Entry:
+def _entry(word: FrequentWord, definition: WordDefinition) -> Entry:
     return Entry(
         word=word.word,
         documents=word.documents,
         occurrences=word.occurrences,
-        phonetic=defined.phonetic,
-        definitions=defined.definitions,
-        definitions_state=defined.state,
-        fetched_at=defined.fetched_at,
-        stale=defined.stale,
+        phonetic=definition.phonetic,
+        definitions=definition.definitions,
+        definitions_state=definition.state,
+        fetched_at=definition.fetched_at,
+        stale=definition.stale,
     )
 
 
-def _how_much(defined: list[Defined]) -> Much:
-    states = {one.state for one in defined}
+def _completeness(found: list[WordDefinition]) -> Completeness:
+    states = {definition.state for definition in found}
     if states <= {"found", "unknown"}:
         return "complete"
     return "unavailable" if states == {"unavailable"} else "partial"
 
 
-def _limit(dictionary: Dictionary | None, wanted: int | None) -> int:
-    """Raises Problem 422 for more words than are looked up."""
+def _limit(dictionary: Dictionary | None, limit: int | None) -> int:
+    """Returns the number of words to list. Raises Problem 422 for more words than are looked up."""
     if dictionary is None:
-        return wanted or USUAL
-    if wanted is not None and wanted > dictionary.words:
-        detail = f"limit={wanted} is too much: only the {dictionary.words} most frequent words are looked up."
+        return limit or DEFAULT_LIMIT
+    if limit is not None and limit > dictionary.words:
+        detail = f"limit={limit} is too much: only the {dictionary.words} most frequent words are looked up."
         raise Problem(422, "limit_too_large", detail, hint="Raise `words` of the dictionary in the declaration.")
-    return wanted or min(USUAL, dictionary.words)
+    return limit or min(DEFAULT_LIMIT, dictionary.words)
 
 
 def _searched(dataset: Dataset) -> Search:
-    """Raises Problem 422."""
+    """Returns the search declaration. Raises Problem 422 if there is none."""
     if dataset.search is None:
         hint = "Add `search = { fields = [...] }`."
         raise Problem(
@@ -190,12 +192,12 @@ def _searched(dataset: Dataset) -> Search:
     return dataset.search
 
 
-def _without(search: Search, stop_words: str) -> str | None:
-    """Raises Problem 422 for a language that has no stop words."""
+def _stemmer(search: Search, stop_words: str) -> str | None:
+    """Returns the stemmer whose stop words to drop, None to keep all. Raises Problem 422 if the language has none."""
     if stop_words == "keep":
         return None
     stemmer = stopwords.stemmer(search)
     if stemmer is None:
         detail = f"There is no list of stop words for the language {search.language}."
-        raise Problem(422, "no_stop_words", detail, hint=f"There are lists for {', '.join(stopwords.LISTED)}.")
+        raise Problem(422, "no_stop_words", detail, hint=f"Lists exist for {', '.join(stopwords.LISTED)}.")
     return stemmer

@@ -10,17 +10,17 @@ IDLE = """
     AND NOT EXISTS (SELECT FROM indexer.chunks WHERE done_at > now() - $1 * interval '1 second')
     AND NOT EXISTS (SELECT FROM indexer.pieces WHERE done_at > now() - $1 * interval '1 second')
 """
-"""A search waits for its turn, and for documents that are being built."""
+"""Includes that no documents are indexed or built: searches wait for them."""
 
 
-async def select_unanswered(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
+async def select_lost_commands(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
     """Selects the commands of overdue jobs, if the indexer has been idle."""
     rows = await db.fetch(
         f"""
         SELECT j.kind, j.command::text AS command FROM jobs j
         WHERE j.kind = ANY($3::text[]) AND j.finished_at IS NULL AND j.created_at < now() - $1 * interval '1 second'
           AND NOT EXISTS (SELECT FROM indexer.searches s WHERE s.job_id = j.id)
-          AND NOT EXISTS (SELECT FROM indexer.outbox o WHERE o.subject = j.id::text) -- put off, not lost
+          AND NOT EXISTS (SELECT FROM indexer.outbox o WHERE o.subject = j.id::text) -- waits for a retry
           AND {IDLE}
         ORDER BY j.created_at LIMIT $2
         """,
@@ -31,7 +31,7 @@ async def select_unanswered(db: Connection, commands: Commands, seconds: float, 
     return [commands[row["kind"]].decode(row["command"].encode()) for row in rows]
 
 
-async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit: int) -> list[Message]:
+async def select_lost_events(db: Connection, kinds: list[str], seconds: float, limit: int) -> list[Message]:
     """Selects results that the indexer has stored and that have not arrived."""
     rows = await db.fetch(
         """
@@ -48,4 +48,4 @@ async def select_unheard(db: Connection, kinds: list[str], seconds: float, limit
     return [SearchCompleted(**row) for row in rows]
 
 
-INDEXER = Recovery(select_unanswered, select_unheard, IDLE)
+INDEXER = Recovery(select_lost_commands, select_lost_events, IDLE)

@@ -1,4 +1,4 @@
-"""Stored results of search jobs, which the indexer keeps, read page by page."""
+"""Results of search jobs, which the indexer stores, read page by page."""
 
 import datetime as dt
 from decimal import Decimal
@@ -10,15 +10,15 @@ from services.gateway.jobs.job import JobBody
 from shared.db import Connection
 from shared.search.query import Facet, Hit, Meta, SearchResults, Total
 
-HIT = msgspec.json.Decoder(Hit, float_hook=Decimal)
-FOUND = msgspec.json.Decoder(SearchResults, float_hook=Decimal)
-PAGE = 10
+HIT_DECODER = msgspec.json.Decoder(Hit, float_hook=Decimal)
+RESULTS_DECODER = msgspec.json.Decoder(SearchResults, float_hook=Decimal)
+DEFAULT_LIMIT = 10
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of the hits that are kept, of which there are `hits`; `total` is how many rows match.
+    """A page of the stored hits. `hits` is the number of stored hits, `total` the number of matching rows.
 
-    `next` is the cursor of the hits behind those that are kept, if there are more.
+    `next` is the cursor of the hits after the stored ones, if there are more.
     """
 
     data: list[Hit]
@@ -33,24 +33,24 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchJobBody(JobBody, frozen=True, kw_only=True):
-    """A job that searches, with what it has found.
+    """A search job with its result.
 
-    `result` is null until the job has succeeded, and again from `expires_at` on: then it is `expired`.
+    `result` is null until the job has succeeded, and again after `expires_at`: then the job is `expired`.
     """
 
     result: SearchResult | None
     expired: bool
 
 
-async def with_result(db: Connection, job: JobBody, page: int | None = None, limit: int | None = None) -> SearchJobBody:
+async def add_result(db: Connection, job: JobBody, page: int | None = None, limit: int | None = None) -> SearchJobBody:
     """Adds a page of the stored hits."""
     succeeded = job.status == "succeeded"
-    result = await select_result(db, job.id, page or 1, limit or PAGE) if succeeded else None
+    result = await select_result(db, job.id, page or 1, limit or DEFAULT_LIMIT) if succeeded else None
     return SearchJobBody(**msgspec.structs.asdict(job), result=result, expired=succeeded and result is None)
 
 
 async def select_result(db: Connection, job_id: UUID, page: int, limit: int) -> SearchResult | None:
-    """None for what has expired."""
+    """Selects a page of the stored hits; None if they have expired."""
     first = (page - 1) * limit + 1
     row = await db.fetchrow(
         """
@@ -63,9 +63,9 @@ async def select_result(db: Connection, job_id: UUID, page: int, limit: int) -> 
     )
     if row is None:
         return None
-    answer = FOUND.decode(row["answer"])
+    answer = RESULTS_DECODER.decode(row["answer"])
     return SearchResult(
-        data=[HIT.decode(hit) for hit in row["shown"]],
+        data=[HIT_DECODER.decode(hit) for hit in row["shown"]],
         total=answer.total,
         facets=answer.facets,
         meta=answer.meta,

@@ -1,4 +1,4 @@
-"""What is asked of a search, read from parameters or a body, and how fresh its answer has to be."""
+"""Parses and executes search requests, with parameters or a body, and waits for `min_version`."""
 
 import asyncio
 from collections.abc import Iterable
@@ -19,17 +19,17 @@ from shared.search.search import IndexNotBuilt, find
 from shared.search.validate import check_query
 
 GRAMMAR = (
-    '`q` is read like a web search: words, `"a phrase"`, `-without`, `begin*`, `this or that`; any text is legal. Each'
-    " word stands for all that share its stem, whatever their accents. `words` (repeated, joined by `operator`) are"
-    " taken as they stand, but for their case. With neither, all rows are meant."
+    '`q` works like a web search: words, `"a phrase"`, `-without`, `prefix*`, `this or that`; any text is valid. A'
+    " word matches all words with the same stem, whatever their accents. `words` (repeated, combined by `operator`) are"
+    " matched exactly, ignoring case. Without both, all rows match."
 )
 DESCRIPTION = f"{GRAMMAR}\n\n{OPERATORS}"
-MOST_LIMIT = 200
+MAX_LIMIT = 200
 Text = Annotated[str, msgspec.Meta(max_length=1000)]
 
 
 class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A question, as parameters have it; `filters` are texts like `gte.10` by field, or lists of them."""
+    """A query, named like the GET parameters; `filters` are texts such as `gte.10` by field, or lists of them."""
 
     q: Text = ""
     words: Annotated[tuple[Text, ...], msgspec.Meta(max_length=32)] = ()
@@ -41,31 +41,31 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     highlight: tuple[str, ...] = ()
     typos: Literal["auto", "off"] = "auto"
     count: Literal["exact", "estimated"] = "estimated"
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_LIMIT)] = 10
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = 10
     cursor: str | None = None
     min_version: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
     @property
-    def given(self) -> list[tuple[str, str]]:
-        """The filters, one by one."""
+    def filter_pairs(self) -> list[tuple[str, str]]:
+        """The filters as pairs of field and text."""
         pairs = ((name, (value,) if isinstance(value, str) else value) for name, value in self.filters.items())
         return [(name, text) for name, texts in pairs for text in texts]
 
 
-def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -> SearchQuery:
-    """`known` are parameters that are no fields. Raises Problem 422, and for a dataset without search."""
-    search = refuse_unsearched(dataset)
-    asked = row_query.parse_row_query(dataset, body.given, set(known), order=body.sort, select=None)
+def to_search_query(dataset: Dataset, body: SearchBody, reserved: Iterable[str] = ()) -> SearchQuery:
+    """Parses a query; `reserved` are parameters that are not fields. Raises Problem 422."""
+    search = check_searchable(dataset)
+    filtered = row_query.parse_row_query(dataset, body.filter_pairs, set(reserved), order=body.sort, select=None)
     if body.q.strip() and body.words:
-        detail = Detail(code="unfit_parameter", column="words", detail="q and words: ask for the one or the other.")
+        detail = Detail(code="unfit_parameter", column="words", detail="q and words can't be combined.")
         raise Problem(422, "unfit_parameter", detail.detail, errors=[detail])
-    question = SearchQuery(
+    query = SearchQuery(
         q=body.q,
         words=body.words,
         operator=body.operator,
         fields=body.fields,
-        filters=asked.filters,
-        order=asked.order if body.sort else (),
+        filters=filtered.filters,
+        order=filtered.order if body.sort else (),
         facets=body.facets,
         highlight=body.highlight,
         typos=body.typos == "auto",
@@ -74,29 +74,29 @@ def to_question(dataset: Dataset, body: SearchBody, known: Iterable[str] = ()) -
         cursor=body.cursor,
     )
     try:
-        check_query(dataset, search, question)
+        check_query(dataset, search, query)
     except InvalidQuery as error:
         raise row_query.invalid_query([error]) from error
-    return question
+    return query
 
 
-def refuse_unsearched(dataset: Dataset) -> Search:
-    """How it is searched. Raises Problem 422."""
+def check_searchable(dataset: Dataset) -> Search:
+    """Returns the search declaration. Raises Problem 422 if there is none."""
     if dataset.search is None:
         hint = "Add `search = { fields = [...] }` to its declaration."
         raise Problem(422, "not_searchable", f"{dataset.name} declares no search.", hint=hint)
     return dataset.search
 
 
-async def answer(
+async def execute(
     pool: Pool,
     stopping: asyncio.Event,
     dataset: Dataset,
-    question: SearchQuery,
+    query: SearchQuery,
     min_version: int | None,
     prefer: str | None,
 ) -> tuple[SearchResults, dict[str, str]]:
-    """The answer and the headers that tell how fresh it is. Raises Problem."""
+    """Returns the hits, and headers with their freshness. Raises Problem 422 or 503."""
     seconds = preferences.wait_seconds(prefer)
 
     async def indexed() -> int:
@@ -107,15 +107,15 @@ async def answer(
     reached = await wait_for_version(indexed, min_version, prefer, behind, stopping=stopping)
     try:
         async with pool.acquire() as db:
-            found = await find(db, dataset, question)
+            found = await find(db, dataset, query)
     except InvalidQuery as error:
         raise row_query.invalid_query([error]) from error
     except IndexNotBuilt as error:
         raise Problem(
             503,
             "not_built",
-            f"The documents of {dataset.name} are being made for the first time.",
-            hint="Ask again in a moment.",
+            f"The index of {dataset.name} is being built for the first time.",
+            hint="Retry in a moment.",
             headers={"Retry-After": "2"},
         ) from error
     stale = not reached and found.meta.version < (min_version or 0)

@@ -102,7 +102,7 @@ async def start_sync(
     command = PullPage(dataset=dataset, job_id=uuid7(), source=source, chunk=1)
     mode: Mode = "upsert" if declared.keyed else "append"
     sync = syncs.sync_request(command, mode, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await submitter.accept(sync), prefer)
+    return await respond(pool, stopping, await submitter.submit(sync), prefer)
 
 
 @get(

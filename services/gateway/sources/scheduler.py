@@ -2,7 +2,7 @@
 
 import structlog
 
-from services.gateway.jobs.submit import Accepted, accept, uuid7
+from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.sources import schedules, syncs
 from services.gateway.sources.schedules import SourceSchedule, Tick, TickFate
 from shared.contracts.commands import PullPage
@@ -53,13 +53,13 @@ async def fire(db: Connection, dataset: str, source: str) -> bool:
     return fate == "ran"
 
 
-async def _submit_sync(db: Connection, entry: SourceSchedule) -> Accepted:
+async def _submit_sync(db: Connection, entry: SourceSchedule) -> Submission:
     """Returns the new job, or the running one that the tick is skipped for."""
     command = PullPage(dataset=entry.dataset, job_id=uuid7(), source=entry.source, chunk=1)
     mode = await syncs.select_mode(db, entry.dataset)
     overlap = entry.schedule.overlap == "allow"
     request = syncs.sync_request(command, mode, api_key=None, idempotency_key=None, overlap=overlap)
-    (accepted,) = await accept(db, [request])
-    if isinstance(accepted, Accepted):
+    (accepted,) = await submit_jobs(db, [request])
+    if isinstance(accepted, Submission):
         return accepted
     raise accepted

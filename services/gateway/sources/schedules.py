@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.catalog.schedule import Schedule, mistakes, next_after
+from shared.catalog.schedule import Schedule, find_mistakes, next_after
 from shared.db import Connection
 
 TickFate = Literal["ran", "skipped", "missed"]
@@ -63,7 +63,7 @@ async def apply_declarations(db: Connection) -> None:
     stored = {(entry.dataset, entry.source): entry for entry in await select_schedules(db)}
     for (dataset, source), schedule in declared.items():
         before = stored.get((dataset, source))
-        if mistakes(schedule):
+        if find_mistakes(schedule):
             continue  # another gateway may know the time zone
         if before is None or _timing(before.schedule) != _timing(schedule):
             await _upsert(db, SourceSchedule(dataset, source, schedule, next_after(schedule, now)))

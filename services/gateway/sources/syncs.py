@@ -32,7 +32,7 @@ SYNC = kinds.register(
         name="sync",
         command=PullPage,
         owner="ingestor",
-        routes=(*follow.LOADING, on(SourcePulled, follow_pulled, then=JobEvents)),
+        routes=(*follow.LOAD_ROUTES, on(SourcePulled, follow_pulled, then=JobEvents)),
         exclusive="source",
     )
 )
@@ -43,7 +43,7 @@ def sync_request(
 ) -> JobRequest:
     """Returns the request for a sync; with `overlap` it runs beside other syncs of its source."""
     target = None if overlap else command.source
-    return kinds.request(
+    return kinds.build_request(
         SYNC, command, target, api_key=api_key, idempotency_key=idempotency_key, mode=mode, source=command.source
     )
 

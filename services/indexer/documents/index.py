@@ -3,7 +3,7 @@
 from services.indexer.documents import documents, queries
 from services.indexer.documents.vocabulary_cache import Known
 from shared import ledger
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkIndexed, ChunkLoaded
 from shared.db import Connection
 from shared.telemetry import metrics
@@ -20,7 +20,7 @@ async def index_chunk(event: ChunkLoaded, db: Connection, known: Known) -> Chunk
     if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
         indexes = await queries.select_indexes(db, event.dataset)
         if not indexes:
-            raise Postponed  # until what was declared a moment ago has its tables
+            raise NotReady  # until what was declared a moment ago has its tables
         for index in indexes:
             written = await documents.insert_rows(db, index, dataset, [event.ledger], known)
             if deletes:

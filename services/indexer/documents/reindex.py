@@ -62,7 +62,7 @@ async def _prepare(db: Connection, name: str, *, anew: bool) -> list[IndexPiece]
     await queries.lock_documents(db, name, alone=True)
     dataset = await ledger.select_dataset(db, name)
     indexes = await queries.select_indexes(db, name)
-    fitting = [index for index in indexes if dataset.search and index.search.makes_the_same_as(dataset.search)]
+    fitting = [index for index in indexes if dataset.search and index.search.has_same_documents(dataset.search)]
     for index in indexes:
         if dataset.search is None or (index.state == "building" and (anew or index not in fitting)):
             await _drop(db, index)

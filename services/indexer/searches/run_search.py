@@ -4,7 +4,7 @@ import msgspec
 
 from services.indexer.searches import stored_searches
 from shared import ledger
-from shared.bus.failures import Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import RunSearch
 from shared.contracts.events import SearchCompleted
 from shared.contracts.parts import Problem
@@ -21,15 +21,15 @@ CHANGED = "The dataset was declared otherwise after the search was accepted: ask
 
 
 async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCompleted:
-    """Raises Postponed until its documents are made, and Permanent for what can't be answered any more."""
+    """Raises NotReady until its documents are made, and PermanentFailure for what can't be answered any more."""
     if (await select_freshness(db, command.dataset)).indexed < command.min_version:
-        raise Postponed
+        raise NotReady
     try:
         found = await _answer(command, db, pool)
     except IndexNotBuilt as error:
-        raise Postponed from error
+        raise NotReady from error
     except InvalidQuery as error:
-        raise Permanent(Problem(code=error.code, detail=error.detail, hint=CHANGED)) from error
+        raise PermanentFailure(Problem(code=error.code, detail=error.detail, hint=CHANGED)) from error
     await stored_searches.insert_search(db, command, found)
     return SearchCompleted(
         dataset=command.dataset,
@@ -42,7 +42,7 @@ async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCo
 
 async def _answer(command: RunSearch, db: Connection, pool: Pool) -> SearchResults:
     dataset = await ledger.select_dataset(db, command.dataset)
-    question = msgspec.convert(command.question, SearchQuery)
+    question = msgspec.convert(command.query, SearchQuery)
     if dataset.search is None:
         raise InvalidQuery("dataset", "not_searchable", f"{dataset.name} declares no search any more.")
     check_query(dataset, dataset.search, question)

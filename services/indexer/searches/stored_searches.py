@@ -15,7 +15,7 @@ async def insert_search(db: Connection, command: RunSearch, found: SearchResults
         "INSERT INTO searches (job_id, dataset, question, hits, answer) VALUES ($1, $2, $3, $4::json[], $5)",
         command.job_id,
         command.dataset,
-        command.question,
+        command.query,
         [msgspec.Raw(EXACT.encode(hit)) for hit in found.data],
         msgspec.Raw(EXACT.encode(msgspec.structs.replace(found, data=[]))),
     )

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from shared.catalog.dictionary import Dictionary
+from shared.catalog.dataset import Dictionary
 from shared.outgoing import endpoint
 
 LONGEST_WORD = 64
@@ -53,8 +53,8 @@ def is_askable(word: str) -> bool:
 def question(
     dataset: str, dictionary: Dictionary, word: str, environment: Mapping[str, str]
 ) -> tuple[httpx2.Request, tuple[str, ...]]:
-    """The request, and the texts that must not be seen in any problem. Raises Permanent."""
-    base = endpoint.base(f"The dictionary of {dataset}", dictionary.url, environment)
+    """The request, and the texts that must not be seen in any problem. Raises PermanentFailure."""
+    base = endpoint.resolve_url(f"The dictionary of {dataset}", dictionary.url, environment)
     headers: dict[str, str] = {}
     params: dict[str, str | int | float | bool] = {}
     secrets = endpoint.authorize(dictionary.auth, environment, headers, params)
@@ -62,7 +62,7 @@ def question(
         url = httpx2.URL(base.replace("{word}", quote(word, safe="")))
         return httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets
     except (httpx2.InvalidURL, ValueError):
-        raise endpoint.wrong("source_forbidden", f"The dictionary of {dataset} has a URL that is none.") from None
+        raise endpoint.to_failure("source_forbidden", f"The dictionary of {dataset} has a URL that is none.") from None
 
 
 def read(body: bytes) -> Entry | None:

@@ -12,13 +12,12 @@ from services.indexer.words import dictionary_api, queries
 from services.indexer.words.dictionary_api import Entry
 from shared import ledger
 from shared.bus import outbox
-from shared.bus.failures import Later, Permanent
-from shared.catalog.dataset import Dataset
-from shared.catalog.dictionary import Dictionary
+from shared.bus.failures import PermanentFailure, TransientFailure
+from shared.catalog.dataset import Dataset, Dictionary
 from shared.contracts.commands import DefineWords
 from shared.contracts.parts import Problem
 from shared.db import Connection, Pool, transaction
-from shared.outgoing.http_client import NotThere, Outgoing, Visit
+from shared.outgoing.http_client import NotFound, OutboundClient, OutboundSession
 from shared.search import stopwords, vocabulary, word_definitions
 from shared.telemetry import metrics
 
@@ -54,7 +53,7 @@ async def missing(db: Connection, dataset: Dataset, version: int) -> list[Define
     return [word_definitions.define_words(dataset.name, version)]
 
 
-async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing) -> DefineWords | None:
+async def define_words(command: DefineWords, db: Connection, outgoing: OutboundClient) -> DefineWords | None:
     """Some seconds' worth of words; if that is not all, it is said again. Nothing that goes wrong outside fails it."""
     dataset = await ledger.select_dataset(db, command.dataset)
     dictionary = dataset.dictionary
@@ -66,8 +65,8 @@ async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing)
         return None
     words = [word for word in lacking if dictionary_api.is_askable(word)]
     await queries.upsert_answers(db, dictionary.url, dict.fromkeys(set(lacking).difference(words)))
-    async with outgoing.visit() as visit:
-        inquiry = Inquiry(visit, dataset.name, dictionary, outgoing)
+    async with outgoing.session() as session:
+        inquiry = Inquiry(session, dataset.name, dictionary, outgoing)
         following = iter(words)
         await asyncio.gather(*(inquiry.ask(following) for _ in range(AT_ONCE)))
     await queries.upsert_answers(db, dictionary.url, inquiry.answers)
@@ -86,9 +85,11 @@ async def define_words(command: DefineWords, db: Connection, outgoing: Outgoing)
 
 
 class Inquiry:
-    """Words that are looked up in one visit, several at once, until time or the dictionary's patience is up."""
+    """Words that are looked up in one session, several at once, until time or the dictionary's patience is up."""
 
-    def __init__(self, visit: Visit, dataset: str, dictionary: Dictionary, outgoing: Outgoing) -> None:
+    def __init__(
+        self, session: OutboundSession, dataset: str, dictionary: Dictionary, outgoing: OutboundClient
+    ) -> None:
         self.answers: dict[str, Entry | None] = {}
         self.failed: set[str] = set()
         self.problem: Problem | None = None
@@ -96,7 +97,7 @@ class Inquiry:
         self.asked: float | None = None
         """Seconds for which the dictionary does not want to be asked."""
         self._in_a_row = 0
-        self._visit = visit
+        self._session = session
         self._dataset = dataset
         self._dictionary = dictionary
         self._environment = outgoing.environment
@@ -113,7 +114,7 @@ class Inquiry:
         for word in words:
             try:
                 self.answers[word] = await self._entry(word)
-            except (Later, Permanent) as error:
+            except (TransientFailure, PermanentFailure) as error:
                 self._fail(word, error)
                 return
             self._in_a_row = 0
@@ -123,22 +124,22 @@ class Inquiry:
 
     async def _entry(self, word: str) -> Entry | None:
         request, secrets = dictionary_api.question(self._dataset, self._dictionary, word, self._environment)
-        await self._visit.wait(request.url.host, self._dictionary.requests_per_second)
+        await self._session.wait_for_turn(request.url.host, self._dictionary.requests_per_second)
         try:
-            answer = await self._visit.get(request, seconds=ANSWER_SECONDS, limit=LARGEST_ANSWER, secrets=secrets)
+            answer = await self._session.send(request, seconds=ANSWER_SECONDS, limit=LARGEST_ANSWER, secrets=secrets)
             return dictionary_api.read(answer.body)
-        except NotThere:
+        except NotFound:
             return None
         except dictionary_api.Unreadable as error:
             detail = f"What {httpx2.URL(request.url).host} says about {word!r} can't be read: {error}."
-            raise Later(None, Problem(code="source_unreadable", detail=detail)) from None
+            raise TransientFailure(None, Problem(code="source_unreadable", detail=detail)) from None
 
-    def _fail(self, word: str, error: Later | Permanent) -> None:
+    def _fail(self, word: str, error: TransientFailure | PermanentFailure) -> None:
         self.failed.add(word)
         self.problem = error.problem
         self._in_a_row += 1
         metrics.DEFINITIONS.labels("failed").inc()
-        if isinstance(error, Later) and error.seconds is not None:
+        if isinstance(error, TransientFailure) and error.seconds is not None:
             self.asked = max(self.asked or 0.0, error.seconds)
 
 

@@ -16,12 +16,12 @@ from services.ingestor.parse.constraints import BadConstraint
 from services.ingestor.parse.csv_scanner import LARGEST_RECORD
 from services.ingestor.parse.parser import Batch, Miscounted
 from services.ingestor.write import queries, write
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.contracts.commands import LoadChunk, LoadRows, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import Dialect, Outcome, Problem
 from shared.db import Connection
-from shared.db.faults import DROPPED
+from shared.db.faults import MISSING_TABLE
 from shared.spool import Spool
 from shared.telemetry import metrics
 
@@ -49,7 +49,7 @@ async def load_chunk(command: LoadChunk, db: Connection, spool: Spool) -> Loaded
         end = min(command.end, command.start + OVERLONG_BYTES) if command.overlong else command.end
         data = await asyncio.to_thread(spool.read, chunk.file or "", command.start, end)
     except (FileNotFoundError, EOFError) as error:
-        raise Permanent(file_missing()) from error
+        raise PermanentFailure(file_missing()) from error
     return await load(db, chunk, data, line=command.line, size=size)
 
 
@@ -73,7 +73,7 @@ async def load(db: Connection, chunk: Chunk, data: bytes, *, line: int, size: in
     """Loads a chunk of `size` bytes, whose data begins on physical line `line`, or whose rows stood on `lines`.
 
     All in the caller's transaction. Nothing is left of it, and nothing said, if the job was stopped meanwhile.
-    Raises Permanent, and Postponed as `writing.write` does.
+    Raises PermanentFailure, and NotReady as `writing.write` does.
     """
     if chunk.stopped is not None:
         return []
@@ -87,7 +87,7 @@ async def load(db: Connection, chunk: Chunk, data: bytes, *, line: int, size: in
             return await _close(db, chunk, outcome, batch, size)
     except Stopped:
         return []
-    except DROPPED:
+    except MISSING_TABLE:
         # Who stops a job drops its stage, perhaps while this chunk waits to write to it.
         if (await chunk_ledger.select_chunk(db, chunk.job_id, chunk.chunk)).stopped is None:
             raise
@@ -106,7 +106,7 @@ async def _judge(db: Connection, chunk: Chunk, data: bytes, line: int, lines: Se
                     unknown[field.name] = await queries.select_unknown(db, field.references, reading.values(field.name))
         batch = await asyncio.to_thread(parser.judge, reading, now=now, unknown=unknown)
     except BadConstraint as error:
-        raise Permanent(Problem(code="bad_declaration", detail=f"Dataset {dataset.name}: {error}")) from error
+        raise PermanentFailure(Problem(code="bad_declaration", detail=f"Dataset {dataset.name}: {error}")) from error
     return _relined(batch, lines) if lines else batch
 
 

@@ -64,7 +64,7 @@ async def select_swap(db: Connection, job_id: UUID) -> int:
 async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | ImportStopped]:
     """Deletes what the stage lacks, updates what differs, inserts what is new. Readers see all of it at once.
 
-    Raises Postponed while a year is being detached.
+    Raises NotReady while a year is being detached.
     """
     chunk = await chunk_ledger.select_chunk(db, command.job_id, command.chunk)
     if chunk.stopped is not None:

@@ -7,11 +7,11 @@ import httpx2
 
 from services.ingestor.sources import mapping, paginators
 from services.ingestor.sources.paginators import Page, Place
-from shared.bus.failures import Later
+from shared.bus.failures import TransientFailure
 from shared.catalog.source import Source
 from shared.contracts.parts import Problem
 from shared.outgoing import endpoint
-from shared.outgoing.http_client import Visit, place
+from shared.outgoing.http_client import OutboundSession, to_display_url
 
 
 class Question(NamedTuple):
@@ -21,25 +21,27 @@ class Question(NamedTuple):
     secrets: tuple[str, ...]
 
 
-async def fetch(visit: Visit, source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> Page:
-    """The page at this place. Raises Later and Permanent."""
+async def fetch(
+    session: OutboundSession, source: Source, at: Place, since: str | None, environment: Mapping[str, str]
+) -> Page:
+    """The page at this place. Raises TransientFailure and PermanentFailure."""
     question = ask(source, at, since, environment)
     if source.requests_per_second is not None:
-        await visit.wait(question.request.url.host, source.requests_per_second)
-    answer = await visit.get(
+        await session.wait_for_turn(question.request.url.host, source.requests_per_second)
+    answer = await session.send(
         question.request, seconds=source.timeout_seconds, limit=source.max_bytes, secrets=question.secrets
     )
     try:
         document = mapping.read(answer.body, answer.encoding, source)
     except mapping.Unreadable as error:
-        detail = f"What {place(question.request.url)} answered can't be read: {error}."
-        raise Later(None, Problem(code="source_unreadable", detail=detail)) from None
+        detail = f"What {to_display_url(question.request.url)} answered can't be read: {error}."
+        raise TransientFailure(None, Problem(code="source_unreadable", detail=detail)) from None
     return Page(mapping.rows(document, source), document, answer.links)
 
 
 def ask(source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> Question:
-    """The request for a page; `since` is what an incremental source has told already. Raises Permanent."""
-    base = endpoint.base(f"The source {source.name}", source.url, environment)
+    """The request for a page; `since` is what an incremental source has told already. Raises PermanentFailure."""
+    base = endpoint.resolve_url(f"The source {source.name}", source.url, environment)
     headers = dict(source.headers)
     params: dict[str, str | int | float | bool] = {}
     link = paginators.link(source.paginator, at)
@@ -55,11 +57,13 @@ def ask(source: Source, at: Place, since: str | None, environment: Mapping[str, 
             url = _within(url, url.join(link))
         return Question(httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets)
     except (httpx2.InvalidURL, ValueError):
-        raise endpoint.wrong("source_forbidden", f"The source {source.name} has a URL that is none.") from None
+        raise endpoint.to_failure("source_forbidden", f"The source {source.name} has a URL that is none.") from None
 
 
 def _within(base: httpx2.URL, link: httpx2.URL) -> httpx2.URL:
     """The link, if it stays where the source is: another host must not be told its secret."""
     if (link.scheme, link.raw_host, link.port) != (base.scheme, base.raw_host, base.port):
-        raise endpoint.wrong("source_forbidden", f"{place(base)} leads on to {place(link)}, which is another host.")
+        raise endpoint.to_failure(
+            "source_forbidden", f"{to_display_url(base)} leads on to {to_display_url(link)}, which is another host."
+        )
     return link

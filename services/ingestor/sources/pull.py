@@ -12,14 +12,14 @@ from services.ingestor.sources import cursors, fetch, mapping, sync_progress
 from services.ingestor.sources.paginators import BadPage, Page
 from services.ingestor.sources.sync_progress import Progress, Step
 from services.ingestor.write import partitions, queries
-from shared.bus.failures import Later, Permanent
+from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.catalog.dataset import Dataset
 from shared.catalog.source import Source
 from shared.contracts.commands import PullPage
 from shared.contracts.events import ChunkLoaded, ImportStopped, SourcePulled
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection
-from shared.outgoing.http_client import Outgoing
+from shared.outgoing.http_client import OutboundClient
 from shared.telemetry import metrics
 
 ENOUGH_ROWS = 1000
@@ -37,7 +37,7 @@ class Pulled(NamedTuple):
     warning: Problem | None = None
 
 
-async def pull_page(command: PullPage, db: Connection, outgoing: Outgoing, settings: IngestorSettings) -> Said:
+async def pull_page(command: PullPage, db: Connection, outgoing: OutboundClient, settings: IngestorSettings) -> Said:
     """Rows, their verdicts, how far the source was read and what is to be pulled next, all in one transaction."""
     dataset, source = await _declared(db, command)
     before = msgspec.convert(command.at, Progress) if command.at else await _begin(db, dataset, source)
@@ -84,7 +84,7 @@ async def _declared(db: Connection, command: PullPage) -> tuple[Dataset, Source]
     except KeyError:
         pass
     detail = f"The dataset {command.dataset} has no source {command.source}."
-    raise Permanent(Problem(code="unknown_source", detail=detail))
+    raise PermanentFailure(Problem(code="unknown_source", detail=detail))
 
 
 async def _begin(db: Connection, dataset: Dataset, source: Source) -> Progress:
@@ -93,22 +93,22 @@ async def _begin(db: Connection, dataset: Dataset, source: Source) -> Progress:
 
 
 async def _pull(
-    outgoing: Outgoing, source: Source, dataset: Dataset, before: Progress, *, seconds: float, enough: int
+    outgoing: OutboundClient, source: Source, dataset: Dataset, before: Progress, *, seconds: float, enough: int
 ) -> Pulled:
-    """Pages until there are enough rows, bytes or seconds. Raises Later if not even the first of them comes."""
+    """Pulls pages until it has enough rows, bytes or seconds. Raises TransientFailure if the first page fails."""
     began = time.monotonic()
     names = mapping.columns(source, dataset)
     pulled = Pulled([], set(), before, ended=False)
     size = 0
-    async with outgoing.visit() as visit:
+    async with outgoing.session() as session:
         while not pulled.ended and len(pulled.lines) < ENOUGH_ROWS and size < enough:
             spent = time.monotonic() - began
             if spent > ENOUGH_SECONDS:
                 break
             at = pulled.after
             try:
-                page = await fetch.fetch(visit, source, at.place, at.since, outgoing.environment)
-            except Later:
+                page = await fetch.fetch(session, source, at.place, at.since, outgoing.environment)
+            except TransientFailure:
                 if at == before:
                     raise
                 break  # what has come is loaded; the next message asks for this page again
@@ -130,7 +130,7 @@ def _advance(source: Source, at: Progress, page: Page, *, seconds: float) -> Ste
         return sync_progress.advance(source, at, page, seconds=seconds)
     except BadPage as error:
         detail = f"The source {source.name} answered what its paginator can't follow: {error}."
-        raise Permanent(Problem(code="source_unreadable", detail=detail)) from None
+        raise PermanentFailure(Problem(code="source_unreadable", detail=detail)) from None
 
 
 async def _end(db: Connection, command: PullPage, dataset: Dataset, source: Source, pulled: Pulled) -> Said:

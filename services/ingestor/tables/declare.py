@@ -10,9 +10,9 @@ from services.ingestor.imports import load
 from services.ingestor.parse import constraints
 from services.ingestor.parse.constraints import BadConstraint
 from services.ingestor.write import queries
-from shared.bus.failures import Permanent
+from shared.bus.failures import PermanentFailure
 from shared.catalog.dataset import Dataset
-from shared.catalog.evolution import refusals
+from shared.catalog.evolution import find_conflicts
 from shared.catalog.files import BadDeclaration, read_datasets, to_dataset
 from shared.contracts.commands import DeclareDataset
 from shared.contracts.events import DatasetDeclared
@@ -52,7 +52,7 @@ async def declare_catalog(db: Connection, catalog: Path) -> list[Message]:
 async def declare_dataset(command: DeclareDataset, db: Connection) -> DatasetDeclared | None:
     """Nothing if another declaration came first: the gateway saw what stood when it asked, and sees what stands now.
 
-    Raises Permanent for what the gateway should not have let through.
+    Raises PermanentFailure for what the gateway should not have let through.
     """
     await queries.wait_briefly(db)
     await queries.lock_declarations(db)
@@ -64,7 +64,7 @@ async def declare_dataset(command: DeclareDataset, db: Connection) -> DatasetDec
     try:
         declared = await _declare(db, standing, to_dataset(command.dataset, command.declaration))
     except BadDeclaration as error:
-        raise Permanent(Problem(code="bad_declaration", detail=str(error))) from error
+        raise PermanentFailure(Problem(code="bad_declaration", detail=str(error))) from error
     load.show_zeros(command.dataset)
     return declared
 
@@ -79,7 +79,7 @@ async def _declare(db: Connection, standing: tuple[Dataset, int] | None, dataset
         statements, revision = ddl.create(dataset), 1
     else:
         old, before = standing
-        if refused := refusals(old, dataset):
+        if refused := find_conflicts(old, dataset):
             raise BadDeclaration("\n".join(refused))
         statements, revision = ddl.evolve(old, dataset), before + 1
     await queries.upsert_dataset(db, dataset, revision, statements)

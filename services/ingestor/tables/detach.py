@@ -6,13 +6,13 @@ import time
 from services.ingestor import chunk_ledger, ddl
 from services.ingestor.ddl import quoted
 from services.ingestor.write import partitions, queries, upsert_sql
-from shared.bus.failures import Later, Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DetachPartition, PlanDetach
 from shared.contracts.events import ChunkLoaded, ImportPlanned
 from shared.contracts.parts import Dialect, Outcome, Problem
 from shared.db import Connection
-from shared.db.faults import LOCKED
+from shared.db.faults import LOCK_TIMEOUT
 from shared.telemetry import metrics
 
 KEEP_SECONDS = 1800.0
@@ -32,7 +32,7 @@ async def plan_detach(command: PlanDetach, db: Connection) -> list[DetachPartiti
 async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoaded:
     """What takes long is done while others read and load other years; nobody waits but for the last moment.
 
-    Raises Permanent, Postponed, and Later while the table is never free.
+    Raises PermanentFailure, NotReady, and TransientFailure while the table is never free.
     """
     chunk = await chunk_ledger.select_chunk(db, command.job_id, command.chunk)
     dataset = chunk.dataset
@@ -45,7 +45,7 @@ async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoa
     deleted = await _keep(db, dataset, partition, chunk.ledger) if kept else await _count(db, partition)
     await _lock_alone(db, dataset, partition)
     if not kept and await _has_readers(db, dataset.name):
-        raise Postponed  # the first of them was declared meanwhile, and knows the rows
+        raise NotReady  # the first of them was declared meanwhile, and knows the rows
     for statement in ddl.detach_partition(dataset, command.year):
         await db.execute(statement)
     outcome = Outcome(deleted=deleted)
@@ -63,20 +63,20 @@ async def detach_partition(command: DetachPartition, db: Connection) -> ChunkLoa
 
 
 async def _refuse(db: Connection, dataset: Dataset, year: int) -> None:
-    """Raises Permanent. The gateway has looked as well, but some time ago."""
+    """Raises PermanentFailure. The gateway has looked as well, but some time ago."""
     years = await partitions.select_years(db, dataset)
     if year not in years:
         known = f"There are: {', '.join(map(str, years))}." if years else "It has no years."
-        raise Permanent(Problem(code="no_such_year", detail=f"{dataset.name} has no year {year}.", hint=known))
+        raise PermanentFailure(Problem(code="no_such_year", detail=f"{dataset.name} has no year {year}.", hint=known))
     if (other := await partitions.select_in_the_way(db, dataset, year)) is not None:
         detail = f"{other} has the names that the table of {year} would have: it was detached before."
         hint = f"Drop it, or move it elsewhere: CREATE SCHEMA archive; ALTER TABLE {other} SET SCHEMA archive;"
-        raise Permanent(Problem(code="detached_already", detail=detail, hint=hint))
+        raise PermanentFailure(Problem(code="detached_already", detail=detail, hint=hint))
 
 
 async def _has_readers(db: Connection, name: str) -> bool:
     found = await queries.select_dataset(db, name)
-    return found is not None and found[0].has_readers
+    return found is not None and found[0].tracks_changes
 
 
 async def _keep(db: Connection, dataset: Dataset, partition: str, ledger: int) -> int:
@@ -91,7 +91,7 @@ async def _count(db: Connection, partition: str) -> int:
 
 
 async def _lock_alone(db: Connection, dataset: Dataset, partition: str) -> None:
-    """Waits for all who use the table, some moments at a time, so that hardly anybody waits behind us. Raises Later."""
+    """Locks the table exclusively, in short attempts so that others hardly wait. Raises TransientFailure."""
     until = time.monotonic() + PATIENCE_SECONDS
     pause = FIRST_PAUSE
     while True:
@@ -103,12 +103,12 @@ async def _lock_alone(db: Connection, dataset: Dataset, partition: str) -> None:
                 )
                 await db.execute("SET LOCAL lock_timeout TO DEFAULT")
                 return
-        except LOCKED as error:
+        except LOCK_TIMEOUT as error:
             if time.monotonic() > until:
                 detail = (
                     f"{dataset.name} was read or loaded all the while, so the year was never free. It is where it was."
                 )
                 hint = "Ask again when fewer read it: long downloads hold it until they end."
-                raise Later(None, Problem(code="table_busy", detail=detail, hint=hint)) from error
+                raise TransientFailure(None, Problem(code="table_busy", detail=detail, hint=hint)) from error
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -6,7 +6,7 @@ import polars as pl
 
 from services.ingestor import ddl
 from services.ingestor.write import queries
-from shared.bus.failures import Postponed
+from shared.bus.failures import NotReady
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
@@ -16,7 +16,7 @@ WRITERS_SECONDS = 300.0
 
 
 async def make_partitions(db: Connection, dataset: Dataset, rows: pl.DataFrame) -> None:
-    """For every year that rows fall into. Raises Postponed while one of the years is being detached."""
+    """For every year that rows fall into. Raises NotReady while one of the years is being detached."""
     if dataset.partition_by is not None and rows.height:
         await make_years(db, dataset, rows[dataset.partition_by.field].dt.year().unique().to_list())
 
@@ -32,7 +32,7 @@ async def make_years(db: Connection, dataset: Dataset, years: Sequence[int]) -> 
 
 
 async def keep_years(db: Connection, dataset: Dataset) -> None:
-    """For who deletes rows: no year is detached until the transaction ends. Raises Postponed while one is."""
+    """For who deletes rows: no year is detached until the transaction ends. Raises NotReady while one is."""
     if dataset.partition_by is not None:
         await _share(db, dataset, [ANY_YEAR])
 
@@ -85,7 +85,7 @@ async def _share(db: Connection, dataset: Dataset, years: Sequence[int]) -> None
         list(years),
     )
     if free is False:  # and not of no year at all
-        raise Postponed
+        raise NotReady
 
 
 async def _select_missing(db: Connection, dataset: Dataset, years: Sequence[int]) -> list[int]:

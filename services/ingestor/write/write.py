@@ -12,7 +12,7 @@ from services.ingestor.chunk_ledger import Chunk
 from services.ingestor.parse.parser import Batch, RowError, refuse
 from services.ingestor.write import partitions, queries, upsert_sql
 from services.ingestor.write.binary_copy import CHUNK, ROW, to_copy
-from shared.bus.failures import Permanent, Postponed
+from shared.bus.failures import NotReady, PermanentFailure
 from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
@@ -28,7 +28,7 @@ LOOK_SECONDS = 0.02
 async def write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Batch]:
     """Writes the good rows. Returns what became of them, and the batch without those that the table refused.
 
-    Raises Postponed while it must not be decided yet which of two rows is the later one, or a year is being detached.
+    Raises NotReady while it must not be decided yet which of two rows is the later one, or a year is being detached.
     """
     if not batch.rows.height:
         return Outcome(), batch
@@ -90,7 +90,7 @@ async def _merge(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, B
             written = Outcome(inserted=inserted, updated=updated, unchanged=met["unchanged"], duplicates=duplicates)
             refused = {number: _taken(dataset, batch.rows, number) for number in met["taken"]}
             return written, refuse(batch, refused) if refused else batch
-    raise Postponed
+    raise NotReady
 
 
 async def _stage(db: Connection, dataset: Dataset, columns: tuple[str, ...], staged: pl.DataFrame) -> None:
@@ -129,14 +129,14 @@ async def _compare(
 
 
 async def _earlier_ones(db: Connection, chunk: Chunk) -> chunk_ledger.Earlier:
-    """Once all of them are loaded. Raises Postponed if that takes long, and Permanent if it can't be."""
+    """Once all of them are loaded. Raises NotReady if that takes long, and PermanentFailure if it can't be."""
     until = time.monotonic() + PATIENCE_SECONDS
     while (earlier := await chunk_ledger.select_earlier(db, chunk.job_id, chunk.chunk)).waiting:
         if earlier.lost:
             detail = "An earlier part of the file could not be loaded."
-            raise Permanent(Problem(code="earlier_chunk_failed", detail=detail))
+            raise PermanentFailure(Problem(code="earlier_chunk_failed", detail=detail))
         if time.monotonic() > until:
-            raise Postponed
+            raise NotReady
         await asyncio.sleep(LOOK_SECONDS)
     return earlier
 

@@ -1,4 +1,4 @@
-"""Which type holds all values of a column, as far as a sample shows. Pure. What is ambiguous stays text."""
+"""Infers the type of a column from a sample of its values. Pure. Ambiguous columns are text."""
 
 import re
 from collections.abc import Sequence
@@ -6,142 +6,146 @@ from typing import Any, NamedTuple
 
 from shared.catalog import kinds, literals
 
-ZEROS = re.compile(r"[+-]?0[0-9]+(?:\.[0-9]*)?")
-LOOKS_LIKE_DATE = re.compile(
-    r"(?:[0-9]{4}([./-])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([./-])[0-9]{1,2}\2[0-9]{2,4})(?:[ T].*)?"
-)
-PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"))
-TELLING = ("true", "false", "yes", "no")
-"""Which mean something by themselves; a column of nothing but t is no column of booleans."""
-SORTS = ("date", "datetime", "time", "uuid")
-LEAST_WHOLE, LEAST_SCALE = 10, 2
-ROOM = 3
-"""Digits before the point that later values may have more than those of the sample."""
-MOST = 0.5
-"""The share of values of one type that makes the others remarkable."""
-SHOWN = 40
+LEADING_ZEROS = re.compile(r"[+-]?0[0-9]+(?:\.[0-9]*)?")
+DATE_LIKE = re.compile(r"(?:[0-9]{4}([./-])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([./-])[0-9]{1,2}\2[0-9]{2,4})(?:[ T].*)?")
+BOOLEAN_PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"))
+CLEAR_BOOLEANS = ("true", "false", "yes", "no")
+"""Clear without their counterpart: a column with only "t" is not boolean."""
+OTHER_TYPES = ("date", "datetime", "time", "uuid")
+MIN_WHOLE, MIN_SCALE = 10, 2
+SPARE_DIGITS = 3
+"""Digits before the point that later values may have in addition to those of the sample."""
+MAJORITY = 0.5
+"""A larger share of one type makes the values of other types worth a warning."""
+MAX_SHOWN = 40
 
 
-class Written(str):
-    """A number of JSON with a fraction or an exponent, as it is written: its type depends on that."""
+class JsonNumber(str):
+    """The text of a JSON number with a fraction or an exponent; its type depends on how it is written."""
 
     __slots__ = ()
 
 
-class Column(NamedTuple):
-    """The type; and if that was not clear, the code of a warning and what is remarkable."""
+class InferredType(NamedTuple):
+    """The type of a column, and if it is not certain, the code and the text of a warning."""
 
     kind: str
     code: str = ""
     detail: str = ""
 
 
-def of_texts(texts: Sequence[str]) -> Column:
-    """Of the cells that have something in them; spaces around them count for text only."""
+def infer_from_text(texts: Sequence[str]) -> InferredType:
+    """Infers the type of non-empty CSV cells. Surrounding spaces matter for text only."""
     values = list(dict.fromkeys(text.strip(" ") for text in texts))
     if not values:
-        return Column("string", "empty_column", "has no value in the sample, so it is text")
-    if (number := of_numbers(values)) is not None:
+        return InferredType("string", "empty_column", "has no value in the sample, so it is text")
+    if (number := _infer_numbers(values)) is not None:
         return number
     words = {value.lower() for value in values}
-    if any(words <= set(pair) and (len(words) > 1 or words & set(TELLING)) for pair in PAIRS):
-        return Column("boolean")
+    if any(words <= set(pair) and (len(words) > 1 or words & set(CLEAR_BOOLEANS)) for pair in BOOLEAN_PAIRS):
+        return InferredType("boolean")
     if all(value[:1] in ("{", "[") and literals.holds("object", value) for value in values):
-        return Column("object")
-    return _of_sorts(values) or _mixed(values)
+        return InferredType("object")
+    return _infer_other(values) or _mixed(values)
 
 
-def of_values(values: Sequence[Any]) -> Column:
-    """Of the values of JSON that are not null. Numbers in quotes are text, since somebody has put them there."""
-    sorts = {_sort(value) for value in values}
-    if len(sorts) > 1:
-        told = " and ".join(sorted(sorts))
-        refused = ", which objects can't become" if "object" in sorts else ""
-        return Column("string", "mixed_types", f"has values of different sorts ({told}), so it is text{refused}")
-    match sorts.pop() if sorts else "":
+def infer_from_json(values: Sequence[Any]) -> InferredType:
+    """Infers the type of JSON values other than null. Quoted numbers are text."""
+    json_types = {_json_type(value) for value in values}
+    if len(json_types) > 1:
+        listed = " and ".join(sorted(json_types))
+        refused = ", which objects can't become" if "object" in json_types else ""
+        return InferredType(
+            "string", "mixed_types", f"has values of different types ({listed}), so it is text{refused}"
+        )
+    match json_types.pop() if json_types else "":
         case "string":
             texts = [value for value in values if value]
-            return _of_sorts(texts) or _mixed_dates(texts) or Column("string")
+            return _infer_other(texts) or _mixed_dates(texts) or InferredType("string")
         case "number":
-            return _of_json_numbers([str(value) for value in values])
+            return _infer_json_numbers([str(value) for value in values])
         case "boolean" | "object" as kind:
-            return Column(kind)
-    return of_texts([])
+            return InferredType(kind)
+    return infer_from_text([])
 
 
-def _sort(value: Any) -> str:
+def _json_type(value: Any) -> str:
     match value:
         case bool():
             return "boolean"
-        case int() | Written():
+        case int() | JsonNumber():
             return "number"
         case str():
             return "string"
     return "object"
 
 
-def _of_json_numbers(values: Sequence[str]) -> Column:
-    """Always of a type that takes numbers, if need be an inexact one."""
-    found = of_numbers(values)
-    if found is not None and not found.code:
-        return found
+def _infer_json_numbers(values: Sequence[str]) -> InferredType:
+    """Returns a numeric type in any case, if necessary an inexact one."""
+    inferred = _infer_numbers(values)
+    if inferred is not None and not inferred.code:
+        return inferred
     exact = f"decimal({kinds.MOST_DIGITS},0)"
     kind = exact if all(literals.holds(exact, value) for value in values) else "number"
-    return Column(kind, "big_int", f"has numbers beyond 64 bits, as {max(values, key=len)[:SHOWN]}, so it is {kind}")
+    return InferredType(
+        kind, "big_int", f"has numbers beyond 64 bits, such as {max(values, key=len)[:MAX_SHOWN]}, so it is {kind}"
+    )
 
 
-def of_numbers(values: Sequence[str]) -> Column | None:
-    """None if something else is among them."""
+def _infer_numbers(values: Sequence[str]) -> InferredType | None:
+    """Returns None if not all values are numbers."""
     if all(literals.INTEGER.fullmatch(value) or literals.NUMBER.fullmatch(value) for value in values):
-        zeros = next((value for value in values if ZEROS.fullmatch(value)), None)
+        zeros = next((value for value in values if LEADING_ZEROS.fullmatch(value)), None)
         if zeros is not None:
-            return Column(
-                "string", "leading_zeros", f"has leading zeros, as in {zeros!r}; as a number it would lose them"
+            return InferredType(
+                "string", "leading_zeros", f"has leading zeros, as in {zeros!r}, which numbers would lose"
             )
     if all(literals.holds("integer", value) for value in values):
-        return Column("integer")
+        return InferredType("integer")
     places = [literals.places(value) for value in values]
     plain = [place for place in places if place is not None]
     if len(plain) < len(values):
-        return Column("number") if all(literals.holds("number", value) for value in values) else None
+        return InferredType("number") if all(literals.holds("number", value) for value in values) else None
     whole, scale = max(before for before, _ in plain), max(behind for _, behind in plain)
     if whole + scale > kinds.MOST_DIGITS or scale == 0:
         longest = max(values, key=len)
-        return Column("string", "big_int", f"has numbers beyond 64 bits, as {longest[:SHOWN]}, so it is text")
-    scale = max(scale, min(LEAST_SCALE, kinds.MOST_DIGITS - whole))
-    digits = min(kinds.MOST_DIGITS, max(LEAST_WHOLE, whole + ROOM) + scale)
-    return Column(f"decimal({digits},{scale})")
+        return InferredType(
+            "string", "big_int", f"has numbers beyond 64 bits, such as {longest[:MAX_SHOWN]}, so it is text"
+        )
+    scale = max(scale, min(MIN_SCALE, kinds.MOST_DIGITS - whole))
+    digits = min(kinds.MOST_DIGITS, max(MIN_WHOLE, whole + SPARE_DIGITS) + scale)
+    return InferredType(f"decimal({digits},{scale})")
 
 
-def _of_sorts(values: Sequence[str]) -> Column | None:
-    for kind in SORTS if values else ():
+def _infer_other(values: Sequence[str]) -> InferredType | None:
+    for kind in OTHER_TYPES if values else ():
         if all(literals.holds(kind, value) for value in values):
-            return Column(kind)
+            return InferredType(kind)
     return None
 
 
-def _mixed(values: Sequence[str]) -> Column:
-    """Text, unless most of the values are something else: then there is something to tell."""
-    for kind in ("integer", "number", *SORTS):
+def _mixed(values: Sequence[str]) -> InferredType:
+    """Returns text, with a warning if most of the values have another type."""
+    for kind in ("integer", "number", *OTHER_TYPES):
         others = [value for value in values if not literals.holds(kind, value)]
-        if len(others) < (1 - MOST) * len(values):
-            share = f"{len(others)} of {len(values)} different values, as {others[0][:SHOWN]!r}"
+        if len(others) < (1 - MAJORITY) * len(values):
+            share = f"{len(others)} of {len(values)} different values, such as {others[0][:MAX_SHOWN]!r}"
             detail = f"is {kind} but for {share}, so it is text"
-            odd = kind in ("date", "datetime") and LOOKS_LIKE_DATE.fullmatch(others[0])
-            return Column("string", "mixed_dates" if odd else "mixed_types", detail)
-    return _mixed_dates(values) or Column("string")
+            is_date = kind in ("date", "datetime") and DATE_LIKE.fullmatch(others[0])
+            return InferredType("string", "mixed_dates" if is_date else "mixed_types", detail)
+    return _mixed_dates(values) or InferredType("string")
 
 
-def _mixed_dates(values: Sequence[str]) -> Column | None:
-    """If most are dates, and written in another way than ISO's, or in several."""
-    dates = [value for value in values if LOOKS_LIKE_DATE.fullmatch(value)]
-    if len(dates) <= MOST * len(values):
+def _mixed_dates(values: Sequence[str]) -> InferredType | None:
+    """Returns text with a warning if most values are dates, but not all in one ISO format."""
+    dates = [value for value in values if DATE_LIKE.fullmatch(value)]
+    if len(dates) <= MAJORITY * len(values):
         return None
     for value in dates:
         if not literals.holds("date", value) and not literals.holds("datetime", value):
-            why = "is on no calendar" if value[:4].isdigit() else "can be read in several ways"
-            detail = f"has dates like {value[:SHOWN]}, which {why}, so it is text"
-            return Column("string", "mixed_dates", detail)
+            reason = "is no valid date" if value[:4].isdigit() else "can be read in several ways"
+            detail = f"has dates like {value[:MAX_SHOWN]}, which {reason}, so it is text"
+            return InferredType("string", "mixed_dates", detail)
     if len({len(value) > len("2021-11-07") for value in dates}) > 1:
-        return Column("string", "mixed_dates", "has dates with and without a time of day, so it is text")
+        return InferredType("string", "mixed_dates", "has dates with and without a time of day, so it is text")
     return None

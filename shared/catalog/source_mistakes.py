@@ -1,87 +1,91 @@
-"""What is wrong with the sources of a dataset."""
+"""Finds mistakes in the sources of a dataset."""
 
 import re
 from collections.abc import Iterator
 
 from shared.catalog import fields, jsonpath, schedule
 from shared.catalog.dataset import Dataset
-from shared.catalog.shape import Mistake, place
+from shared.catalog.shape import Mistake, to_path
 from shared.catalog.source import Cursor, DeleteMissing, HeaderLink, Offset, PageNumber, SinglePage, Source
 
 VARIABLE = re.compile(r"^\$\{(SOURCE_[A-Z0-9_]+)\}(?=[/?]|$)")
-"""Where a source is, said by who runs the ingestor. What follows it can't change the host."""
-WRITTEN_OUT = re.compile(r"^https?://[^/?#@\s$]+(?:[/?][^#\s$]*)?$")
-TOKEN = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-OURS = frozenset(("authorization", "host", "connection", "content-length", "transfer-encoding", "accept-encoding"))
-IDS = ("string", "integer", "uuid")
+"""A variable of the service's environment at the start of a URL. The rest of the URL cannot change the host."""
+ABSOLUTE_URL = re.compile(r"^https?://[^/?#@\s$]+(?:[/?][^#\s$]*)?$")
+HEADER_NAME = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+RESERVED_HEADERS = frozenset(
+    ("authorization", "host", "connection", "content-length", "transfer-encoding", "accept-encoding")
+)
+ID_TYPES = ("string", "integer", "uuid")
 LARGEST_PAGE = 64 << 20
-"""Bytes: pages are held in memory."""
+"""Bytes. Pages are held in memory."""
 LONGEST_TIMEOUT = 120
-"""A page is pulled within a transaction, which the server ends after ten idle minutes."""
+"""Seconds. A page is pulled in a transaction, which Postgres ends when it is idle for ten minutes."""
 
 
-def mistakes(dataset: Dataset) -> Iterator[Mistake]:
-    """Of a dataset whose fields and keys are good. A sentence each."""
+def find_mistakes(dataset: Dataset) -> Iterator[Mistake]:
+    """Yields the mistakes in the sources of a dataset whose fields and keys are valid."""
     names = [source.name for source in dataset.sources]
     for number, source in enumerate(dataset.sources):
         if source.name in names[:number]:
             yield Mistake(f"#/sources/{number}/name", f"source {source.name!r} is declared twice")
-        for found in (_of_request, _of_limits, _of_paths, _of_paginator):
-            yield from _placed(number, found(source))
-        yield from _placed(number, _of_fields(source, dataset))
+        for check in (_check_request, _check_limits, _check_paths, _check_paginator):
+            yield from _locate(number, check(source))
+        yield from _locate(number, _check_fields(source, dataset))
         if source.delete_missing:
-            yield from _placed(number, _of_deletion(source, source.delete_missing, dataset))
+            yield from _locate(number, _check_delete_missing(source, source.delete_missing, dataset))
         if source.schedule:
-            yield from _placed(number, (("schedule", detail) for detail in schedule.mistakes(source.schedule)))
+            yield from _locate(number, (("schedule", detail) for detail in schedule.find_mistakes(source.schedule)))
 
 
-def _placed(number: int, found: Iterator[tuple[str, str]]) -> Iterator[Mistake]:
-    for key, detail in found:
+def _locate(number: int, details: Iterator[tuple[str, str]]) -> Iterator[Mistake]:
+    for key, detail in details:
         pointer = f"#/sources/{number}/{key}"
-        yield Mistake(pointer, f"{place(pointer)}: {detail}")
+        yield Mistake(pointer, f"{to_path(pointer)}: {detail}")
 
 
-def _of_request(source: Source) -> Iterator[tuple[str, str]]:
+def _check_request(source: Source) -> Iterator[tuple[str, str]]:
     if not fields.NAME.match(source.name):
         yield "name", f"{source.name!r} is not a name: use a-z, 0-9 and _, beginning with a letter, 63 at most"
     variable = VARIABLE.match(source.url)
     rest = f"https://host{source.url[variable.end() :]}" if variable else source.url
-    if not WRITTEN_OUT.match(rest):
-        yield "url", "must be like https://host/path, or begin with a variable, like ${SOURCE_CRM}/path"
+    if not ABSOLUTE_URL.match(rest):
+        yield "url", "must look like https://host/path or ${SOURCE_CRM}/path"
     if source.auth and not variable:
-        yield "url", "must begin with a variable, like ${SOURCE_CRM}: who runs Millrace says where a secret may go"
+        yield "url", "must begin with a variable like ${SOURCE_CRM}: the operator decides where a secret may go"
     if source.auth and not fields.NAME.match(source.auth.secret):
-        yield "auth/secret", "is the name of a secret, of a-z, 0-9 and _, never the secret itself"
+        yield "auth/secret", "must be the name of a secret (a-z, 0-9 and _), never the secret itself"
     for name, value in source.headers.items():
-        if name.lower() in OURS or not TOKEN.match(name):
+        if name.lower() in RESERVED_HEADERS or not HEADER_NAME.match(name):
             yield "headers", f"{name!r} can't be set; use auth for secrets"
         if not value.isprintable() or not value.isascii():
-            yield "headers", f"{name!r} has a value that is not of printable ASCII characters"
+            yield "headers", f"{name!r} has a value with characters other than printable ASCII"
 
 
-def _of_limits(source: Source) -> Iterator[tuple[str, str]]:
+def _check_limits(source: Source) -> Iterator[tuple[str, str]]:
     for key in ("max_pages", "max_rows", "max_seconds", "max_bytes", "timeout_seconds", "requests_per_second"):
         value = getattr(source, key)
         if value is not None and value <= 0:
             yield key, "must be more than 0"
     if source.max_bytes > LARGEST_PAGE:
-        yield "max_bytes", f"must be {LARGEST_PAGE} at most"
+        yield "max_bytes", f"must be at most {LARGEST_PAGE}"
     if source.timeout_seconds > LONGEST_TIMEOUT:
-        yield "timeout_seconds", f"must be {LONGEST_TIMEOUT} at most"
+        yield "timeout_seconds", f"must be at most {LONGEST_TIMEOUT}"
     if source.requests_per_second is not None and source.requests_per_second < 1 / LONGEST_TIMEOUT:
         yield "requests_per_second", f"must be at least one in {LONGEST_TIMEOUT} seconds"
     if source.max_errors is not None and source.max_errors < 0:
         yield "max_errors", "must be 0 or more"
     if source.max_error_rate is not None and not 0 <= source.max_error_rate <= 1:
-        yield "max_error_rate", "is a share, from 0 to 1"
+        yield "max_error_rate", "must be a share from 0 to 1"
     if source.delete_missing and not 0 <= source.delete_missing.max_shrink <= 1:
-        yield "delete_missing/max_shrink", "is a share, from 0 to 1"
+        yield "delete_missing/max_shrink", "must be a share from 0 to 1"
     if source.delete_missing and source.schedule and source.schedule.overlap == "allow":
-        yield "schedule/overlap", "must be skip: of two syncs at once, one would delete what the other brings"
+        yield (
+            "schedule/overlap",
+            "must be skip with delete_missing: concurrent syncs would delete each other's rows",
+        )
 
 
-def _of_paths(source: Source) -> Iterator[tuple[str, str]]:
-    """Of those that are told, each must be one."""
+def _check_paths(source: Source) -> Iterator[tuple[str, str]]:
     paths = {"data_selector": source.data_selector}
     paths |= {f"fields/{name}": path for name, path in source.fields.items()}
     if source.incremental:
@@ -91,51 +95,51 @@ def _of_paths(source: Source) -> Iterator[tuple[str, str]]:
             paths[f"paginator/{key}"] = path
     for key, path in paths.items():
         try:
-            jsonpath.steps(path)
+            jsonpath.parse(path)
         except jsonpath.BadPath as error:
             yield key, str(error)
 
 
-def _of_paginator(source: Source) -> Iterator[tuple[str, str]]:
+def _check_paginator(source: Source) -> Iterator[tuple[str, str]]:
     paginator = source.paginator
     if source.format == "text" and not isinstance(paginator, SinglePage | HeaderLink):
-        yield "paginator", "a text has no place for cursors, totals or links: use single_page or header_link"
+        yield "paginator", "must be single_page or header_link: a text contains no cursor, total or link"
     if isinstance(paginator, PageNumber | Offset | Cursor) and paginator.limit is not None and paginator.limit < 1:
         yield "paginator/limit", "must be at least 1"
     if isinstance(paginator, PageNumber | Offset) and not (
         paginator.stop_after_empty_page or paginator.total_path or paginator.has_more_path or _maximum(paginator)
     ):
-        yield "paginator", "nothing ends it: it needs stop_after_empty_page, total_path, has_more_path or a maximum"
+        yield "paginator", "has no end: set stop_after_empty_page, total_path, has_more_path or a maximum"
     if source.incremental:
-        taken = {getattr(paginator, key, None) for key in ("page_param", "offset_param", "cursor_param", "limit_param")}
-        if source.incremental.start_param in taken:
-            yield "incremental/start_param", "is a parameter of the paginator"
+        used = {getattr(paginator, key, None) for key in ("page_param", "offset_param", "cursor_param", "limit_param")}
+        if source.incremental.start_param in used:
+            yield "incremental/start_param", "is already a parameter of the paginator"
 
 
 def _maximum(paginator: PageNumber | Offset) -> bool:
     return (paginator.maximum_page if isinstance(paginator, PageNumber) else paginator.maximum_offset) is not None
 
 
-def _of_fields(source: Source, dataset: Dataset) -> Iterator[tuple[str, str]]:
+def _check_fields(source: Source, dataset: Dataset) -> Iterator[tuple[str, str]]:
     inputs = {field.name: field for field in dataset.input_fields}
     for name in source.fields:
         if name not in inputs:
-            yield f"fields/{name}", f"{name!r} is not a field that a source can fill"
+            yield f"fields/{name}", f"{name!r} is not a field that input may contain"
     if source.format == "text" and set(source.fields.values()) != {"$"}:
-        yield "fields", 'a text needs one field that it goes into, like { content = "$" }'
+        yield "fields", 'must map one field to the text, like { content = "$" }'
     if source.fields:
         for field in inputs.values():
             if field.required and field.default is None and field.name not in source.fields:
-                yield "fields", f"{field.name!r} is required, so the source must fill it"
+                yield "fields", f"{field.name!r} is required and has no default: map it to a path"
     if source.incremental and not (dataset.primary_key and set(dataset.primary_key) <= inputs.keys()):
-        yield "incremental", "needs a primary key that the source fills, or rows would come twice"
+        yield "incremental", "needs a primary key that the source fills, or rows would be loaded twice"
 
 
-def _of_deletion(source: Source, deletion: DeleteMissing, dataset: Dataset) -> Iterator[tuple[str, str]]:
+def _check_delete_missing(source: Source, deletion: DeleteMissing, dataset: Dataset) -> Iterator[tuple[str, str]]:
     field = next((field for field in dataset.input_fields if field.name == deletion.id_field), None)
     if field is None or (source.fields and field.name not in source.fields):
         yield "delete_missing/id_field", f"{deletion.id_field!r} is not a field that this source fills"
-    elif field.type not in IDS:
-        yield "delete_missing/id_field", f"{field.name!r} is {field.type}; ids are {', '.join(IDS)}"
+    elif field.type not in ID_TYPES:
+        yield "delete_missing/id_field", f"{field.name!r} is {field.type}; an id must be {' or '.join(ID_TYPES)}"
     if source.incremental:
-        yield "delete_missing", "an incremental source brings only what has changed, not what is missing"
+        yield "delete_missing", "can't be combined with incremental: such a source returns only changed rows, not all"
