@@ -1,4 +1,4 @@
-"""The indexer: loaded rows become documents that can be searched, and searches answers that are kept."""
+"""The indexer: builds search indexes from loaded rows, runs search jobs, and looks up definitions of words."""
 
 import os
 
@@ -6,7 +6,7 @@ from litestar import Litestar
 
 from services.indexer.documents.index import index_chunk
 from services.indexer.documents.reindex import build_index, index_piece, prepare_all, prepare_documents, switch_index
-from services.indexer.documents.vocabulary_cache import Known
+from services.indexer.documents.vocabulary_cache import VocabularyCache
 from services.indexer.recovery import resend_unindexed
 from services.indexer.searches.run_search import run_search
 from services.indexer.settings import IndexerSettings
@@ -37,7 +37,10 @@ def build(settings: IndexerSettings) -> Litestar:
             "indexer",
             ROUTES,
             settings=settings,
-            dependencies={OutboundClient: OutboundClient(settings.source_allow, os.environ), Known: Known()},
+            dependencies={
+                OutboundClient: OutboundClient(settings.source_allow, os.environ),
+                VocabularyCache: VocabularyCache(),
+            },
             sweep=resend_unindexed,
             start=prepare_all,
             periodic=(

@@ -1,4 +1,4 @@
-"""Recovery of the indexer: chunks without documents and unfinished pieces, found by the ledgers."""
+"""Recovery of the indexer: resends lost events and commands, and deletes expired search results."""
 
 from services.indexer.documents import queries
 from services.indexer.searches import stored_searches
@@ -13,9 +13,9 @@ RESENT_AT_ONCE = 100
 
 
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
-    """Returns lost events and commands; deletes expired search results."""
+    """Returns events of unindexed chunks and commands of incomplete pieces, with their queues."""
     await stored_searches.delete_expired(db)
     events = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
-    found: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]
-    return [*found, *(("", piece) for piece in pieces)]
+    messages: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]
+    return [*messages, *(("", piece) for piece in pieces)]

@@ -10,8 +10,8 @@ import pytest
 
 from sandbox.world import WORDS
 from services.indexer.words import lookup, queries
-from services.indexer.words.dictionary_api import LONGEST_WORD
-from services.indexer.words.queries import LONGEST_PAUSE_SECONDS, PAUSE_SECONDS
+from services.indexer.words.dictionary_api import MAX_WORD_LENGTH
+from services.indexer.words.queries import MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS
 from shared.bus import inbox
 from shared.contracts.commands import DefineWords
 from shared.outgoing.http_client import OutboundClient
@@ -126,7 +126,7 @@ async def test_the_most_frequent_are_asked_for_with_stop_words_and_without(
 async def test_what_stands_in_no_dictionary_is_not_asked_for(
     ingestor: Ingestor, indexer: Indexer, outside: Outside
 ) -> None:
-    long = "x" * (LONGEST_WORD + 1)
+    long = "x" * (MAX_WORD_LENGTH + 1)
     await bring(ingestor, indexer, "1842", long)
     await define(indexer, outside.outgoing())
     assert outside.asked() == []
@@ -156,7 +156,7 @@ async def test_the_declared_rate_is_kept(ingestor: Ingestor, indexer: Indexer, o
 async def test_what_takes_too_long_goes_on_in_the_next_message(
     ingestor: Ingestor, indexer: Indexer, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr(lookup, "BATCH_SECONDS", 0.0)
     await bring(ingestor, indexer, *KNOWN)
     sizes = []
     said = await define(indexer, outside.outgoing())
@@ -192,7 +192,7 @@ async def test_a_dictionary_that_is_away_is_asked_for_four_words_and_then_left_i
         waits.append(found[1])
         await indexer.pool.execute("UPDATE dictionaries SET retry_at = now()")
     assert waits == pytest.approx([60, 120, 240, 480, 900, 900], abs=5)
-    assert (waits[0], waits[-1]) == pytest.approx((PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), abs=5)
+    assert (waits[0], waits[-1]) == pytest.approx((MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS), abs=5)
     assert {row["state"] for word, row in (await kept(indexer)).items() if word.isdecimal()} == {"unknown"}
     assert len(await kept(indexer)) == 6
     outside.behave()
@@ -249,12 +249,12 @@ async def test_one_bad_word_does_not_keep_the_others_waiting(
     assert {row["state"] for word, row in found.items() if word != "quiet"} == {"found"}
     assert (len(found), await pause(indexer)) == (len(KNOWN), None)
     assert (found["quiet"]["state"], found["quiet"]["failures"]) == ("unavailable", 1)
-    assert found["quiet"]["fresh"].total_seconds() == pytest.approx(PAUSE_SECONDS, abs=5)
+    assert found["quiet"]["fresh"].total_seconds() == pytest.approx(MIN_BACKOFF_SECONDS, abs=5)
     await pass_a_day(indexer)
     await define(indexer, outside.outgoing(), 2)
     again = (await kept(indexer))["quiet"]
     assert (again["state"], again["failures"]) == ("unavailable", 2)
-    assert again["fresh"].total_seconds() == pytest.approx(2 * PAUSE_SECONDS, abs=5)
+    assert again["fresh"].total_seconds() == pytest.approx(2 * MIN_BACKOFF_SECONDS, abs=5)
     outside.behave()
     await pass_a_day(indexer)
     await define(indexer, outside.outgoing(), 3)

@@ -249,7 +249,7 @@ async def test_a_dataset_that_is_searched_from_now_on_tells_the_version_that_it_
 
 async def test_searches_do_not_read_through_a_large_import_of_few_words_for_ever(shelf: Shelf) -> None:
     await shelf.declare(SEARCH)
-    rows = books(["red chairs"] * (vocabulary.MANY + 1))
+    rows = books(["red chairs"] * (vocabulary.BULK_SIZE + 1))
     events = await shelf.load(rows, chunk_bytes=1 << 20)
     for event in events:
         await shelf.indexer.index(event)

@@ -8,7 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.indexer.words import dictionary_api
-from services.indexer.words.dictionary_api import IN_ALL, LONGEST_TEXT, OF_EACH, Definition, Entry, Unreadable
+from services.indexer.words.dictionary_api import (
+    MAX_DEFINITIONS,
+    MAX_PER_PART,
+    MAX_TEXT_LENGTH,
+    Definition,
+    Entry,
+    InvalidResponse,
+)
 from shared.bus.failures import PermanentFailure
 from shared.catalog.dataset import Dictionary
 from shared.catalog.source import ApiKey, Bearer
@@ -43,11 +50,11 @@ REAL = [
 
 
 def read(answer: Any) -> Entry | None:
-    return dictionary_api.read(json.dumps(answer).encode())
+    return dictionary_api.parse(json.dumps(answer).encode())
 
 
 def asked(word: str, **told: Any) -> tuple[str, dict[str, str], tuple[str, ...]]:
-    request, secrets = dictionary_api.question("notes", Dictionary(url=URL, **told), word, ENVIRONMENT)
+    request, secrets = dictionary_api.build_request("notes", Dictionary(url=URL, **told), word, ENVIRONMENT)
     return str(request.url), dict(request.headers), secrets
 
 
@@ -69,18 +76,18 @@ def test_an_answer_without_a_meaning_or_a_sound_says_nothing() -> None:
 
 
 def test_only_so_much_is_kept() -> None:
-    many = [{"definition": f"{number} {'x' * 2 * LONGEST_TEXT}"} for number in range(9)]
+    many = [{"definition": f"{number} {'x' * 2 * MAX_TEXT_LENGTH}"} for number in range(9)]
     entry = read([{"meanings": [{"partOfSpeech": str(number), "definitions": many} for number in range(9)]}])
     assert entry is not None
-    assert len(entry.definitions) == IN_ALL
-    assert [one.part_of_speech for one in entry.definitions] == [str(n // OF_EACH) for n in range(IN_ALL)]
-    assert {len(one.definition) for one in entry.definitions} == {LONGEST_TEXT}
+    assert len(entry.definitions) == MAX_DEFINITIONS
+    assert [one.part_of_speech for one in entry.definitions] == [str(n // MAX_PER_PART) for n in range(MAX_DEFINITIONS)]
+    assert {len(one.definition) for one in entry.definitions} == {MAX_TEXT_LENGTH}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b'[{"meanings": 3}]', b"\xff", b"[" * 100_000, b"[[1]]"])
 def test_what_is_no_answer_is_told(body: bytes) -> None:
-    with pytest.raises(Unreadable):
-        dictionary_api.read(body)
+    with pytest.raises(InvalidResponse):
+        dictionary_api.parse(body)
 
 
 JSON = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
@@ -95,7 +102,7 @@ MEMBERS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
 def test_any_answer_is_read_or_told_to_be_none(answer: Any) -> None:
     try:
         entry = read(answer)
-    except Unreadable:
+    except InvalidResponse:
         return
     assert entry is None or "\0" not in repr(entry)
 
@@ -118,7 +125,7 @@ def test_with_which_secret() -> None:
 
 
 def test_what_is_no_word_is_not_asked_for() -> None:
-    assert [word for word in ("mill", "été", "b2b", "42", "_", "x" * 65) if dictionary_api.is_askable(word)] == [
+    assert [word for word in ("mill", "été", "b2b", "42", "_", "x" * 65) if dictionary_api.can_look_up(word)] == [
         "mill",
         "été",
         "b2b",

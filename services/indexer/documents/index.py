@@ -1,7 +1,7 @@
-"""What the indexer decides: which rows become documents, of which generation."""
+"""Handler of ChunkLoaded: indexes the rows of a chunk in every generation."""
 
 from services.indexer.documents import documents, queries
-from services.indexer.documents.vocabulary_cache import Known
+from services.indexer.documents.vocabulary_cache import VocabularyCache
 from shared import ledger
 from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkIndexed, ChunkLoaded
@@ -9,20 +9,20 @@ from shared.db import Connection
 from shared.telemetry import metrics
 
 
-async def index_chunk(event: ChunkLoaded, db: Connection, known: Known) -> ChunkIndexed | None:
-    """Makes the chunk's rows searchable, in every generation; for a dataset without search nobody waits."""
+async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache) -> ChunkIndexed | None:
+    """Indexes the chunk. Returns no event for a dataset without search. Raises NotReady until it has an index."""
     deletes = event.outcome.deleted > 0
-    # Before the declaration is read: whoever makes a generation after another one must know what this chunk went into.
-    await queries.lock_documents(db, event.dataset, alone=deletes)
+    # Before reading the declaration: the builder of the next generation must see which generations have this chunk.
+    await queries.lock_documents(db, event.dataset, exclusive=deletes)
     dataset = await ledger.select_dataset(db, event.dataset)
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
     written = 0
     if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
         indexes = await queries.select_indexes(db, event.dataset)
         if not indexes:
-            raise NotReady  # until what was declared a moment ago has its tables
+            raise NotReady  # the declaration is newer than the tables
         for index in indexes:
-            written = await documents.insert_rows(db, index, dataset, [event.ledger], known)
+            written = await documents.index_rows(db, index, dataset, [event.ledger], cache)
             if deletes:
                 await documents.delete_rows(db, index, dataset, event.ledger)
     await queries.insert_indexed(db, event.ledger, written)

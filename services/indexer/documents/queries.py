@@ -1,4 +1,4 @@
-"""What the indexer remembers: generations of documents, what is left to build of them, and which chunks it has."""
+"""Queries about generations, the pieces to build them from, indexed chunks and freshness."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from shared.contracts.commands import IndexPiece
 from shared.db import Connection
 from shared.search.index import Index
 
-INDEXING = 0x646F6373
-COUNTING = 0x776F7264
+INDEX_LOCK = 0x646F6373
+COUNT_LOCK = 0x776F7264
 
 
-async def lock_documents(db: Connection, dataset: str, *, alone: bool) -> None:
-    """Until the transaction ends. Those who add documents share it; who deletes some, or makes tables, is alone.
+async def lock_documents(db: Connection, dataset: str, *, exclusive: bool) -> None:
+    """Takes the lock of a dataset's documents until the transaction ends: shared for inserts only.
 
-    Who deletes must see the documents of all rows that are gone, and who plans a generation all chunks that it lacks.
+    Deletes need it exclusively to see the documents of all deleted rows, and new generations to see all chunks.
     """
-    shared = "" if alone else "_shared"
-    await db.execute(f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", INDEXING, dataset)
+    shared = "" if exclusive else "_shared"
+    await db.execute(f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", INDEX_LOCK, dataset)
 
 
 async def select_indexes(db: Connection, dataset: str) -> list[Index]:
-    """The generation that answers and the one that is being built, as far as there are."""
+    """Selects the generation that serves searches and the one that is being built, if any."""
     rows = await db.fetch(
         "SELECT dataset, generation, search, state FROM indexes WHERE dataset = $1 ORDER BY generation", dataset
     )
@@ -31,7 +31,7 @@ async def select_indexes(db: Connection, dataset: str) -> list[Index]:
 
 
 async def select_unprepared(db: Connection) -> list[str]:
-    """Searchable datasets without documents."""
+    """Selects searchable datasets without an index."""
     rows = await db.fetch(
         "SELECT name FROM ingestor.datasets d WHERE declaration->'search' IS NOT NULL"
         " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name)"
@@ -40,7 +40,7 @@ async def select_unprepared(db: Connection) -> list[str]:
 
 
 async def insert_index(db: Connection, dataset: str, search: Search) -> Index:
-    """The next generation, which is being built. Its number is never used again: messages are known by it."""
+    """Inserts the next generation, as building. Its number is never reused, because messages refer to it."""
     generation: int = await db.fetchval(
         "INSERT INTO indexes (dataset, search, state) VALUES ($1, $2, 'building') RETURNING generation",
         dataset,
@@ -50,7 +50,7 @@ async def insert_index(db: Connection, dataset: str, search: Search) -> Index:
 
 
 async def update_search(db: Connection, index: Index, search: Search) -> None:
-    """Weights can change over documents that stand."""
+    """Updates the declaration of a generation. New weights need no new documents."""
     await db.execute(
         "UPDATE indexes SET search = $3 WHERE dataset = $1 AND generation = $2",
         index.dataset,
@@ -59,32 +59,32 @@ async def update_search(db: Connection, index: Index, search: Search) -> None:
     )
 
 
-async def update_serving(db: Connection, index: Index) -> None:
-    """From the commit on, this generation answers."""
+async def set_serving(db: Connection, index: Index) -> None:
+    """Makes the generation serve searches."""
     await db.execute(
         "UPDATE indexes SET state = 'serving' WHERE dataset = $1 AND generation = $2", index.dataset, index.generation
     )
 
 
-async def update_words(db: Connection, index: Index, more: int) -> None:
-    """So many more words stand in the documents."""
+async def add_word_count(db: Connection, index: Index, change: int) -> None:
+    """Adds to the number of different words."""
     await db.execute(
         "UPDATE indexes SET words = words + $3 WHERE dataset = $1 AND generation = $2",
         index.dataset,
         index.generation,
-        more,
+        change,
     )
 
 
 async def delete_index(db: Connection, index: Index) -> None:
-    """With what was left to do of it."""
+    """Deletes a generation and its pieces."""
     await db.execute("DELETE FROM indexes WHERE dataset = $1 AND generation = $2", index.dataset, index.generation)
 
 
 async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list[IndexPiece]:
-    """All chunks that are indexed, in runs that wrote or deleted about so many rows together.
+    """Inserts pieces with all indexed chunks, each of about `rows_at_once` rows.
 
-    Whatever else is loaded comes to the generation by its event.
+    `index_chunk` indexes all other chunks in the new generation, too.
     """
     rows = await db.fetch(
         """
@@ -107,7 +107,7 @@ async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list
 
 
 async def lock_piece(db: Connection, piece: IndexPiece) -> list[int]:
-    """Its chunks; none if it is done already."""
+    """Locks a piece and returns its chunks; none if it is complete."""
     ledgers: list[int] | None = await db.fetchval(
         "SELECT ledgers FROM pieces WHERE dataset = $1 AND generation = $2 AND first = $3 AND done_at IS NULL"
         " FOR UPDATE",
@@ -118,9 +118,9 @@ async def lock_piece(db: Connection, piece: IndexPiece) -> list[int]:
     return ledgers or []
 
 
-async def update_done(db: Connection, piece: IndexPiece) -> bool:
-    """Closes a piece; whether it was the last. Near the commit: others who close one wait for it."""
-    # Of two last pieces, one waits here and then sees that the other is done.
+async def complete_piece(db: Connection, piece: IndexPiece) -> bool:
+    """Completes a piece. Returns whether it was the last. Call it close to the commit: it blocks other pieces."""
+    # Of the last two pieces, one waits here and then sees that the other is complete.
     await db.execute(
         "SELECT FROM indexes WHERE dataset = $1 AND generation = $2 FOR UPDATE", piece.dataset, piece.generation
     )
@@ -138,7 +138,7 @@ async def update_done(db: Connection, piece: IndexPiece) -> bool:
 
 
 async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequence[IndexPiece]:
-    """Pieces whose message is lost: no other was done for so long either. Marks them as sent."""
+    """Selects pieces whose message is lost, as no piece was completed for so long, and marks them as sent."""
     rows = await db.fetch(
         """
         UPDATE pieces p SET sent_at = now()
@@ -158,17 +158,17 @@ async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequen
 
 
 async def insert_indexed(db: Connection, ledger: int, documents: int) -> None:
-    """Closes the chunk."""
+    """Inserts an indexed chunk."""
     await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
 
 
 async def is_indexed(db: Connection, ledger: int) -> bool:
-    """Whether its words are counted: counting them twice would be wrong, whatever the inbox says."""
+    """Returns whether the chunk is indexed. Indexing it twice would count its words twice, whatever the inbox says."""
     return bool(await db.fetchval("SELECT true FROM chunks WHERE ledger = $1", ledger))
 
 
 async def select_uncounted(db: Connection) -> list[str]:
-    """Datasets whose words are not all counted."""
+    """Selects datasets with unmerged counts of words."""
     rows = await db.fetch(
         """
         SELECT f.dataset FROM freshness f
@@ -178,13 +178,13 @@ async def select_uncounted(db: Connection) -> list[str]:
     return [row["dataset"] for row in rows]
 
 
-async def lock_words(db: Connection, dataset: str) -> bool:
-    """For whoever counts words, until the transaction ends; false if somebody else does."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", COUNTING, dataset))
+async def try_lock_counts(db: Connection, dataset: str) -> bool:
+    """Takes the lock for merging counts until the transaction ends. Returns False if another transaction has it."""
+    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", COUNT_LOCK, dataset))
 
 
-async def has_more_to_come(db: Connection, dataset: str) -> bool:
-    """Whether an import of the dataset is under way, or what it has loaded is being indexed."""
+async def has_import(db: Connection, dataset: str) -> bool:
+    """Returns whether chunks of the dataset are being loaded or indexed."""
     return bool(
         await db.fetchval(
             """
@@ -203,12 +203,12 @@ async def has_more_to_come(db: Connection, dataset: str) -> bool:
     )
 
 
-async def select_indexed(db: Connection, dataset: str) -> int:
-    """Up to which version everything is indexed."""
+async def select_indexed_version(db: Connection, dataset: str) -> int:
+    """Selects the version up to which all chunks are indexed."""
     version: int | None = await db.fetchval("SELECT indexed FROM freshness WHERE dataset = $1", dataset)
     return version or 0
 
 
-async def update_counted(db: Connection, dataset: str, version: int) -> None:
-    """Up to which version all words are counted."""
+async def set_counted(db: Connection, dataset: str, version: int) -> None:
+    """Stores the version up to which all words are counted."""
     await db.execute("UPDATE freshness SET counted = $2 WHERE dataset = $1", dataset, version)

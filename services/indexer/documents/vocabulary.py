@@ -1,31 +1,31 @@
-"""Queries of the vocabulary of a generation's documents: its words, and how often they stand where."""
+"""Queries about the vocabulary of a generation: its words, and the deltas of their counts."""
 
 from typing import NamedTuple
 
-from services.indexer.documents.tokens import Counts
-from services.indexer.documents.vocabulary_cache import Known
+from services.indexer.documents.tokens import CountDeltas
+from services.indexer.documents.vocabulary_cache import VocabularyCache
 from shared.db import Connection
 from shared.search import tokenizer
 from shared.search.index import Index
 
-FOLD_SECONDS = 600.0
-MANY = 1000
-"""Documents, or words: so many are dealt with together, and not one by one."""
+MERGE_SECONDS = 600.0
+BULK_SIZE = 1000
+"""Chunks with more documents, or statements with more words, are executed with bulk settings."""
 
 
-class News(NamedTuple):
-    """Chunks that wait to be brought into the vocabulary, and the words that they have together.
+class PendingDeltas(NamedTuple):
+    """The number of chunks with unmerged deltas, and of the words in these.
 
-    `gathered` says that one of them had so many documents that they were not brought into the index one by one.
+    `is_bulk` if a chunk had so many documents that the GIN index holds them in its pending list.
     """
 
     chunks: int
     words: int
-    gathered: bool
+    is_bulk: bool
 
 
-async def identify(db: Connection, index: Index) -> str:
-    """The vocabulary, and no other of its name: one that was emptied by hand, or brought back from a backup."""
+async def select_identity(db: Connection, index: Index) -> str:
+    """Returns a key for the cache, which changes when the table is truncated or restored from a backup."""
     identity: str = await db.fetchval(
         "SELECT format('%s %s %s', $1::text, pg_relation_filenode($1::text::regclass), pg_postmaster_start_time())",
         index.words,
@@ -33,18 +33,20 @@ async def identify(db: Connection, index: Index) -> str:
     return identity
 
 
-async def insert_words(db: Connection, index: Index, given: list[str], known: Known, fresh: set[str]) -> set[str]:
-    """The vocabulary has them all, and new ones before their documents can be found. Returns those that it lacked.
+async def insert_words(
+    db: Connection, index: Index, words: list[str], cache: VocabularyCache, uncommitted: set[str]
+) -> set[str]:
+    """Inserts and returns the words that the vocabulary lacks. The cache gets those that were already committed.
 
-    What is `fresh`, the transaction has inserted before: if it fails, they are gone again.
+    `uncommitted` are words that this transaction has inserted before: a rollback would remove them.
     """
-    itself = await identify(db, index)
-    missing = known.missing(itself, given)
+    vocabulary = await select_identity(db, index)
+    missing = cache.missing(vocabulary, words)
     if not missing:
         return set()
-    many = len(missing) > MANY
-    if many:
-        # Of a young vocabulary Postgres doesn't know that it is no longer empty: it would look up every word by itself.
+    is_bulk = len(missing) > BULK_SIZE
+    if is_bulk:
+        # Without statistics, Postgres takes a new vocabulary for empty and would look up each word in a nested loop.
         await db.execute("SET LOCAL enable_nestloop = off")
     rows = await db.fetch(
         f"""
@@ -57,31 +59,31 @@ async def insert_words(db: Connection, index: Index, given: list[str], known: Kn
         missing,
         tokenizer.fold_accents(missing),
         index.search.stemmer,
-        timeout=FOLD_SECONDS,
+        timeout=MERGE_SECONDS,
     )
-    if many:
+    if is_bulk:
         await db.execute("SET LOCAL enable_nestloop = on")
     inserted = {row["word"] for row in rows}
-    known.learn(itself, (word for word in missing if word not in inserted and word not in fresh))
+    cache.add(vocabulary, (word for word in missing if word not in inserted and word not in uncommitted))
     return inserted
 
 
-async def insert_news(db: Connection, index: Index, counts: Counts, written: int) -> None:
-    """Counts follow by and by. So many documents were `written`."""
-    if not counts.words:
+async def insert_deltas(db: Connection, index: Index, deltas: CountDeltas, written: int) -> None:
+    """Inserts the deltas of a chunk, which are merged later. `written` is the number of its documents."""
+    if not deltas.words:
         return
     await db.execute(
         f"INSERT INTO {index.deltas} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
         written,
-        counts.words,
-        counts.documents,
-        counts.occurrences,
+        deltas.words,
+        deltas.documents,
+        deltas.occurrences,
     )
 
 
-async def fold_news(db: Connection, index: Index) -> int:
-    """Brings what was added to the counts into the vocabulary. Returns how many more words there are."""
-    words: int = await db.fetchval(
+async def merge_deltas(db: Connection, index: Index) -> int:
+    """Merges all pending deltas into the vocabulary. Returns the change in the number of words with occurrences."""
+    change: int = await db.fetchval(
         f"""
         WITH news AS (DELETE FROM {index.deltas} RETURNING *), summed AS (
             SELECT word, sum(n.documents)::bigint AS documents, sum(n.occurrences)::bigint AS occurrences
@@ -95,13 +97,13 @@ async def fold_news(db: Connection, index: Index) -> int:
         SELECT count(*) FILTER (WHERE now > 0 AND now = more) - count(*) FILTER (WHERE now = 0 AND more < 0)
         FROM counted
         """,
-        timeout=FOLD_SECONDS,
+        timeout=MERGE_SECONDS,
     )
-    return words
+    return change
 
 
-async def count_news(db: Connection, index: Index) -> News:
-    """As far as it is committed."""
+async def select_pending(db: Connection, index: Index) -> PendingDeltas:
+    """Counts the committed deltas that are not merged yet."""
     row = await db.fetchrow(
         f"""
         SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words,
@@ -109,4 +111,8 @@ async def count_news(db: Connection, index: Index) -> News:
         FROM {index.deltas}
         """
     )
-    return News(row["chunks"], row["words"], row["written"] > MANY) if row else News(0, 0, gathered=False)
+    return (
+        PendingDeltas(row["chunks"], row["words"], row["written"] > BULK_SIZE)
+        if row
+        else PendingDeltas(0, 0, is_bulk=False)
+    )

@@ -1,4 +1,4 @@
-"""What the indexer decides about a search that was asked for as a job: it is answered once, and the answer kept."""
+"""Handler of RunSearch: runs a search job and stores its results."""
 
 import msgspec
 
@@ -15,37 +15,37 @@ from shared.search.query import SearchQuery, SearchResults
 from shared.search.search import IndexNotBuilt, find
 from shared.search.validate import check_query
 
-PATIENCE_SECONDS = 30.0
-"""For a second connection: if all are held by those who wait for one, the search is put off and tried again."""
-CHANGED = "The dataset was declared otherwise after the search was accepted: ask again."
+ACQUIRE_SECONDS = 30.0
+"""For the second connection. If handlers that wait for one hold all of them, the search fails and is retried."""
+CHANGED = "The declaration of the dataset changed after the search was accepted: submit it again."
 
 
 async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCompleted:
-    """Raises NotReady until its documents are made, and PermanentFailure for what can't be answered any more."""
+    """Raises NotReady until the index has `min_version`, and PermanentFailure if the query no longer fits."""
     if (await select_freshness(db, command.dataset)).indexed < command.min_version:
         raise NotReady
     try:
-        found = await _answer(command, db, pool)
+        results = await _search(command, db, pool)
     except IndexNotBuilt as error:
         raise NotReady from error
     except InvalidQuery as error:
         raise PermanentFailure(Problem(code=error.code, detail=error.detail, hint=CHANGED)) from error
-    await stored_searches.insert_search(db, command, found)
+    await stored_searches.insert_search(db, command, results)
     return SearchCompleted(
         dataset=command.dataset,
         job_id=command.job_id,
-        hits=len(found.data),
-        total=found.total.value,
-        version=found.meta.version,
+        hits=len(results.data),
+        total=results.total.value,
+        version=results.meta.version,
     )
 
 
-async def _answer(command: RunSearch, db: Connection, pool: Pool) -> SearchResults:
+async def _search(command: RunSearch, db: Connection, pool: Pool) -> SearchResults:
     dataset = await ledger.select_dataset(db, command.dataset)
-    question = msgspec.convert(command.query, SearchQuery)
+    query = msgspec.convert(command.query, SearchQuery)
     if dataset.search is None:
-        raise InvalidQuery("dataset", "not_searchable", f"{dataset.name} declares no search any more.")
-    check_query(dataset, dataset.search, question)
-    # On a connection of its own: how Postgres is told to go about a search must not last until our commit.
-    async with pool.acquire(timeout=PATIENCE_SECONDS) as reading:
-        return await find(reading, dataset, question)
+        raise InvalidQuery("dataset", "not_searchable", f"{dataset.name} no longer declares a search.")
+    check_query(dataset, dataset.search, query)
+    # On a connection of its own: the planner settings of a search must not last until the commit of this transaction.
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+        return await find(connection, dataset, query)

@@ -1,4 +1,4 @@
-"""An entry of a dictionary in the form of dictionaryapi.dev: what is asked, and what is kept of the answer."""
+"""Client of the dictionaryapi.dev format: builds the request for a word and parses the response."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,10 +10,10 @@ import msgspec
 from shared.catalog.dataset import Dictionary
 from shared.outgoing import endpoint
 
-LONGEST_WORD = 64
-OF_EACH, IN_ALL = 5, 20
-"""Definitions that are kept: of each part of speech, and of a word."""
-LONGEST_TEXT = 1000
+MAX_WORD_LENGTH = 64
+MAX_PER_PART, MAX_DEFINITIONS = 5, 20
+"""Definitions that are stored: for each part of speech, and for a word."""
+MAX_TEXT_LENGTH = 1000
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -24,14 +24,14 @@ class Definition(msgspec.Struct, frozen=True):
 
 
 class Entry(NamedTuple):
-    """What is kept of a word that the dictionary knows."""
+    """The stored part of a dictionary entry."""
 
     phonetic: str | None
     definitions: list[Definition]
 
 
-class Unreadable(ValueError):
-    """The answer is not what a dictionary answers; says why."""
+class InvalidResponse(ValueError):
+    """The response does not have the format of a dictionary."""
 
 
 class _Meaning(msgspec.Struct, rename="camel"):
@@ -39,21 +39,21 @@ class _Meaning(msgspec.Struct, rename="camel"):
     definitions: list[dict[str, msgspec.Raw]] = []
 
 
-class _Answer(msgspec.Struct):
+class _Word(msgspec.Struct):
     phonetic: str | None = None
     phonetics: list[dict[str, msgspec.Raw]] = []
     meanings: list[_Meaning] = []
 
 
-def is_askable(word: str) -> bool:
-    """Numbers stand in no dictionary, and what is very long is no word."""
-    return len(word) <= LONGEST_WORD and any(char.isalpha() for char in word)
+def can_look_up(word: str) -> bool:
+    """Returns whether a dictionary may have the word: not if it is a number or too long."""
+    return len(word) <= MAX_WORD_LENGTH and any(char.isalpha() for char in word)
 
 
-def question(
+def build_request(
     dataset: str, dictionary: Dictionary, word: str, environment: Mapping[str, str]
 ) -> tuple[httpx2.Request, tuple[str, ...]]:
-    """The request, and the texts that must not be seen in any problem. Raises PermanentFailure."""
+    """Returns the request, and the secrets in it that problems must not show. Raises PermanentFailure."""
     base = endpoint.resolve_url(f"The dictionary of {dataset}", dictionary.url, environment)
     headers: dict[str, str] = {}
     params: dict[str, str | int | float | bool] = {}
@@ -62,36 +62,36 @@ def question(
         url = httpx2.URL(base.replace("{word}", quote(word, safe="")))
         return httpx2.Request("GET", url.copy_merge_params(params), headers=headers), secrets
     except (httpx2.InvalidURL, ValueError):
-        raise endpoint.to_failure("source_forbidden", f"The dictionary of {dataset} has a URL that is none.") from None
+        raise endpoint.to_failure("source_forbidden", f"The dictionary of {dataset} has an invalid URL.") from None
 
 
-def read(body: bytes) -> Entry | None:
-    """None if nothing is said of the word. Raises Unreadable."""
+def parse(body: bytes) -> Entry | None:
+    """Parses a response; None if it says nothing about the word. Raises InvalidResponse."""
     try:
-        answers = msgspec.json.decode(body, type=list[_Answer])
-        sounds = [one.phonetic for one in answers]
-        sounds += [_text(sound, "text") for one in answers for sound in one.phonetics]
+        words = msgspec.json.decode(body, type=list[_Word])
+        phonetics = [word.phonetic for word in words]
+        phonetics += [_text(phonetic, "text") for word in words for phonetic in word.phonetics]
         definitions = [
             Definition(_clean(meaning.part_of_speech or ""), text)
-            for one in answers
-            for meaning in one.meanings
-            for text in _texts(meaning)[:OF_EACH]
+            for word in words
+            for meaning in word.meanings
+            for text in _texts(meaning)[:MAX_PER_PART]
         ]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(str(error)) from None
-    phonetic = next((clean for sound in sounds if sound and (clean := _clean(sound))), None)
-    return Entry(phonetic, definitions[:IN_ALL]) if definitions or phonetic else None
+        raise InvalidResponse(str(error)) from None
+    phonetic = next((clean for text in phonetics if text and (clean := _clean(text))), None)
+    return Entry(phonetic, definitions[:MAX_DEFINITIONS]) if definitions or phonetic else None
 
 
 def _texts(meaning: _Meaning) -> list[str]:
-    texts = (_clean(_text(one, "definition") or "") for one in meaning.definitions)
+    texts = (_clean(_text(item, "definition") or "") for item in meaning.definitions)
     return [text for text in texts if text]
 
 
-def _text(found: dict[str, msgspec.Raw], key: str) -> str | None:
-    return msgspec.json.decode(found[key], type=str | None) if key in found else None
+def _text(item: dict[str, msgspec.Raw], key: str) -> str | None:
+    return msgspec.json.decode(item[key], type=str | None) if key in item else None
 
 
 def _clean(text: str) -> str:
-    """On one line, without what Postgres can't keep."""
-    return " ".join(text.replace("\0", " ").split())[:LONGEST_TEXT]
+    """Returns the text on one line, without NUL, which Postgres can't store."""
+    return " ".join(text.replace("\0", " ").split())[:MAX_TEXT_LENGTH]

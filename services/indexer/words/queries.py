@@ -1,4 +1,4 @@
-"""What the indexer remembers of dictionaries: definitions with their age, and when one that is away may be asked."""
+"""Queries about definitions of words, and about dictionaries that are unavailable."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,15 +10,15 @@ from shared.contracts.parts import Problem
 from shared.db import Connection
 
 FRESH_SECONDS = 86_400.0
-PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60.0, 900.0
-"""Until what failed is tried again: doubled with each failure."""
-LONGEST_ASKED_SECONDS = 86_400.0
-ASKING = 0x64696374
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 60.0, 900.0
+"""Pause after a failure: doubled with each failure in a row."""
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+DICTIONARY_LOCK = 0x64696374
 LOCK_SECONDS = 120.0
 
 
 async def select_datasets(db: Connection) -> list[tuple[Dataset, int]]:
-    """Those that declare a dictionary, with their versions."""
+    """Selects the datasets with a dictionary, and their versions."""
     rows = await db.fetch(
         "SELECT declaration, version FROM ingestor.datasets WHERE declaration->'dictionary' IS NOT NULL ORDER BY name"
     )
@@ -26,13 +26,13 @@ async def select_datasets(db: Connection) -> list[tuple[Dataset, int]]:
 
 
 async def lock_dictionary(db: Connection, url: str) -> int:
-    """One transaction at a time asks it. Returns how often in a row it has failed."""
-    await db.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", ASKING, url, timeout=LOCK_SECONDS)
+    """Locks a dictionary until the transaction ends. Returns its number of failures in a row."""
+    await db.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", DICTIONARY_LOCK, url, timeout=LOCK_SECONDS)
     return await db.fetchval("SELECT failures FROM dictionaries WHERE url = $1", url) or 0
 
 
-async def select_lacking(db: Connection, url: str, words: Sequence[str]) -> list[str]:
-    """Those of the words that are to be asked for now, in the same order; none while it is left in peace."""
+async def select_due(db: Connection, url: str, words: Sequence[str]) -> list[str]:
+    """Selects the words without a fresh definition, in the given order; none while the dictionary is backed off."""
     rows = await db.fetch(
         """
         SELECT w.word FROM unnest($2::text[]) WITH ORDINALITY AS w (word, place)
@@ -47,8 +47,8 @@ async def select_lacking(db: Connection, url: str, words: Sequence[str]) -> list
     return [row["word"] for row in rows]
 
 
-async def upsert_answers(db: Connection, url: str, answers: Mapping[str, Entry | None]) -> None:
-    """What was said now, also of words that are not known."""
+async def upsert_entries(db: Connection, url: str, entries: Mapping[str, Entry | None]) -> None:
+    """Upserts fetched entries, None for words that the dictionary does not have."""
     await db.execute(
         """
         INSERT INTO definitions (dictionary, word, state, phonetic, meanings, fetched_at, expires_at)
@@ -59,13 +59,13 @@ async def upsert_answers(db: Connection, url: str, answers: Mapping[str, Entry |
             expires_at = excluded.expires_at
         """,
         url,
-        [_row(word, entry) for word, entry in answers.items()],
+        [_row(word, entry) for word, entry in entries.items()],
         FRESH_SECONDS,
     )
 
 
 async def upsert_failures(db: Connection, url: str, words: Sequence[str]) -> None:
-    """Asked for in vain, though the dictionary did answer about others. What it has said earlier stands."""
+    """Backs off from words that failed while others succeeded. Their earlier definitions stay."""
     await db.execute(
         """
         INSERT INTO definitions AS d (dictionary, word, state, failures, expires_at)
@@ -76,14 +76,14 @@ async def upsert_failures(db: Connection, url: str, words: Sequence[str]) -> Non
         """,
         url,
         words,
-        PAUSE_SECONDS,
-        LONGEST_PAUSE_SECONDS,
+        MIN_BACKOFF_SECONDS,
+        MAX_BACKOFF_SECONDS,
     )
 
 
-async def put_off(db: Connection, url: str, *, failures: int, asked: float | None, problem: Problem) -> None:
-    """The dictionary has failed so often in a row: it is left in peace for a while, or for as long as it has asked."""
-    usual = min(PAUSE_SECONDS * 2 ** min(failures - 1, 20), LONGEST_PAUSE_SECONDS)
+async def back_off(db: Connection, url: str, *, failures: int, retry_after: float | None, problem: Problem) -> None:
+    """Backs off from a dictionary, by its number of failures in a row or for as long as its `Retry-After` says."""
+    seconds = min(MIN_BACKOFF_SECONDS * 2 ** min(failures - 1, 20), MAX_BACKOFF_SECONDS)
     await db.execute(
         """
         INSERT INTO dictionaries (url, failures, retry_at, problem)
@@ -93,13 +93,13 @@ async def put_off(db: Connection, url: str, *, failures: int, asked: float | Non
         """,
         url,
         failures,
-        max(usual, min(asked or 0.0, LONGEST_ASKED_SECONDS)),
+        max(seconds, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)),
         msgspec.to_builtins(problem),
     )
 
 
-async def delete_pause(db: Connection, url: str) -> None:
-    """It has answered."""
+async def delete_backoff(db: Connection, url: str) -> None:
+    """Ends the backoff of a dictionary that responds."""
     await db.execute("DELETE FROM dictionaries WHERE url = $1", url)
 
 

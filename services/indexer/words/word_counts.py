@@ -1,6 +1,4 @@
-"""Keeps the counts of words current, apart from indexing: a word that is everywhere would make all chunks wait."""
-
-import structlog
+"""Periodic task that merges word counts, apart from indexing: frequent words would make all chunks wait for a lock."""
 
 from services.indexer.documents import documents, queries, vocabulary
 from services.indexer.words import lookup
@@ -8,36 +6,36 @@ from shared.db import Connection, Pool, transaction
 
 EVERY_SECONDS = 1.0
 FEW_WORDS = 20_000
-"""Are counted at once. More, while an import goes on, wait for what follows: the big work is done once for all."""
-MANY_CHUNKS = 32
-log = structlog.get_logger()
+"""Deltas with up to so many words are merged at once. Larger ones wait for the end of an import, to be merged once."""
+MAX_CHUNKS = 32
+"""Chunks whose deltas wait, at most."""
 
 
 async def run(pool: Pool) -> int:
-    """Counts what is not counted, and asks for definitions of the words that are frequent then."""
+    """Merges the counts of all datasets, then requests definitions of the words that are frequent now."""
     async with pool.acquire() as db:
-        waiting = await queries.select_uncounted(db)
-    for dataset in waiting:
+        datasets = await queries.select_uncounted(db)
+    for dataset in datasets:
         async with transaction(pool) as db:
-            await count(db, dataset)
-    return await lookup.run(pool) if waiting else 0
+            await merge(db, dataset)
+    return await lookup.run(pool) if datasets else 0
 
 
-async def count(db: Connection, dataset: str) -> None:
-    """Brings what was added into the vocabulary, unless somebody else is at it or more is about to come."""
-    if not await queries.lock_words(db, dataset):
+async def merge(db: Connection, dataset: str) -> None:
+    """Merges the counts of a dataset, unless another transaction does so or a large import goes on."""
+    if not await queries.try_lock_counts(db, dataset):
         return
-    more = await queries.has_more_to_come(db, dataset)
-    # What everything up to this version has added is there to be seen by the statements that follow.
-    version = await queries.select_indexed(db, dataset)
+    is_importing = await queries.has_import(db, dataset)
+    # The following statements see the deltas of everything up to this version.
+    version = await queries.select_indexed_version(db, dataset)
     for index in await queries.select_indexes(db, dataset):
-        news = await vocabulary.count_news(db, index)
-        if more and news.words > FEW_WORDS and news.chunks < MANY_CHUNKS:
+        pending = await vocabulary.select_pending(db, index)
+        if is_importing and pending.words > FEW_WORDS and pending.chunks < MAX_CHUNKS:
             return
-        if news.chunks:
-            await queries.update_words(db, index, await vocabulary.fold_news(db, index))
-        if news.gathered:
-            await documents.bring_in(db, index)
-        if news.words > FEW_WORDS:
+        if pending.chunks:
+            await queries.add_word_count(db, index, await vocabulary.merge_deltas(db, index))
+        if pending.is_bulk:
+            await documents.flush_pending_list(db, index)
+        if pending.words > FEW_WORDS:
             await documents.analyze(db, index)
-    await queries.update_counted(db, dataset, version)
+    await queries.set_counted(db, dataset, version)
