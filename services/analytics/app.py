@@ -1,9 +1,12 @@
-"""Analytics: what each chunk changed is added to the rollups that reports read."""
+"""The analytics service: adds the deltas of chunks to rollups, which reports read."""
 
 from litestar import Litestar
 
-from services.analytics.declaring import prepare_all, prepare_rollups, rebuild_rollup
-from services.analytics.handlers import count_chunk, refresh_report, resend_uncounted
+from services.analytics.count import count_chunk
+from services.analytics.declare import prepare_all, prepare_rollups
+from services.analytics.rebuild import rebuild_rollup
+from services.analytics.recovery import resend_uncounted
+from services.analytics.refresh import refresh_report
 from services.analytics.settings import AnalyticsSettings
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
@@ -19,7 +22,7 @@ ROUTES = (
 
 
 def build(settings: AnalyticsSettings) -> Litestar:
-    """The service, ready to run."""
+    """Returns the service's application."""
     return operations_app(
         Consumer("analytics", ROUTES, settings=settings, dependencies={}, sweep=resend_uncounted, start=prepare_all)
     )

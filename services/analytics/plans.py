@@ -1,16 +1,16 @@
-"""How Postgres is to go about a statement. It would guess from samples that a chunk is not in; we know."""
+"""Planner settings for rollup statements. Postgres estimates from samples that lack new chunks; these fix the plan."""
 
 from shared.db import Connection
 
-WHOLE = {"seqscan": "on", "nestloop": "off", "hashjoin": "on", "mergejoin": "on"}
-"""All rows are read, and what was made of them is joined."""
-MEETING = {**WHOLE, "seqscan": "off"}
-"""A chunk's rows are found by an index; what was made of them is joined."""
-KEYED = {"seqscan": "off", "nestloop": "on", "hashjoin": "off", "mergejoin": "off"}
-"""Some keys, each looked up by an index, however many there are of them."""
+SCAN_ALL = {"seqscan": "on", "nestloop": "off", "hashjoin": "on", "mergejoin": "on"}
+"""Sequential scans of all rows; hash or merge joins of their aggregates."""
+SCAN_CHUNK = {**SCAN_ALL, "seqscan": "off"}
+"""Index scans for the rows of a chunk; hash or merge joins of their aggregates."""
+LOOK_UP_KEYS = {"seqscan": "off", "nestloop": "on", "hashjoin": "off", "mergejoin": "off"}
+"""An index lookup for each key, however many keys there are."""
 
 
 async def use(db: Connection, plan: dict[str, str]) -> None:
-    """Until the transaction ends, or another one is used. To compile such statements costs more than to run them."""
+    """Sets the plan until the transaction ends. JIT is off: compiling these statements costs more than running them."""
     settings = [f"SET LOCAL enable_{name} = {value}" for name, value in plan.items()]
     await db.execute("; ".join([*settings, "SET LOCAL jit = off"]))

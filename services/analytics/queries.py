@@ -1,44 +1,44 @@
-"""What analytics remembers: the rollups that stand, which chunks they contain, and what it was asked to do."""
+"""Queries about built rollups, counted chunks and finished refreshes."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from services.analytics.rollups import Tables
+from services.analytics.rollup_tables import RollupTables
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Rollup
 from shared.contracts.events import DatasetDeclared, ReportRefreshed, RollupRebuilt
 from shared.db import Connection
 
-CLAIM_SECONDS = 900.0
-BUILDING = 0x6D616B65
-COUNTING = 0x726F6C6C
-KEPT_DAYS = 8
-"""As long as an inbox remembers that the message was heard."""
+LOCK_SECONDS = 900.0
+BUILD_LOCK = 0x6D616B65
+COUNT_LOCK = 0x726F6C6C
+RETENTION_DAYS = 8
+"""As long as the inbox keeps the ids of handled messages."""
 
 
-async def lock_building(db: Connection, dataset: str) -> None:
-    """One at a time makes rollups of a dataset, or mends one; until the transaction ends."""
-    await db.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", BUILDING, dataset, timeout=CLAIM_SECONDS)
+async def lock_builds(db: Connection, dataset: str) -> None:
+    """Serializes builds and rebuilds of a dataset's rollups until the transaction ends."""
+    await db.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", BUILD_LOCK, dataset, timeout=LOCK_SECONDS)
 
 
-async def lock_counting(db: Connection, dataset: str, *, alone: bool) -> None:
-    """Until the transaction ends. Those who count chunks share it; who brings a rollup up to what they did is alone."""
-    shared = "" if alone else "_shared"
+async def lock_counts(db: Connection, dataset: str, *, exclusive: bool) -> None:
+    """Locks a dataset's counts until the transaction ends: shared to count chunks, exclusive to finish a build."""
+    shared = "" if exclusive else "_shared"
     await db.execute(
-        f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", COUNTING, dataset, timeout=CLAIM_SECONDS
+        f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", COUNT_LOCK, dataset, timeout=LOCK_SECONDS
     )
 
 
-async def select_standing(db: Connection, dataset: Dataset) -> list[Tables]:
-    """In the order of their names, in which everybody changes them."""
+async def select_rollups(db: Connection, dataset: Dataset) -> list[RollupTables]:
+    """Returns the built rollups by name. All writers use this order, which prevents deadlocks."""
     rows = await db.fetch("SELECT declaration FROM rollups WHERE dataset = $1 ORDER BY name", dataset.name)
-    return [Tables(dataset, msgspec.convert(row["declaration"], Rollup)) for row in rows]
+    return [RollupTables(dataset, msgspec.convert(row["declaration"], Rollup)) for row in rows]
 
 
-async def upsert_standing(db: Connection, tables: Tables) -> None:
-    """That the rollup stands as it is declared."""
+async def upsert_rollup(db: Connection, tables: RollupTables) -> None:
+    """Records the declaration of a built rollup and the time of its build."""
     await db.execute(
         """
         INSERT INTO rollups (dataset, name, declaration) VALUES ($1, $2, $3)
@@ -50,13 +50,16 @@ async def upsert_standing(db: Connection, tables: Tables) -> None:
     )
 
 
-async def delete_standing(db: Connection, tables: Tables) -> None:
-    """That it stands no longer."""
+async def delete_rollup(db: Connection, tables: RollupTables) -> None:
+    """Deletes the record of a dropped rollup."""
     await db.execute("DELETE FROM rollups WHERE dataset = $1 AND name = $2", tables.dataset.name, tables.rollup.name)
 
 
-async def select_unprepared(db: Connection, *, seconds: float = 0) -> list[DatasetDeclared]:
-    """Datasets, declared so long ago, whose rollups are not those that stand; unless somebody is making them."""
+async def select_outdated(db: Connection, *, seconds: float = 0) -> list[DatasetDeclared]:
+    """Returns datasets whose built rollups differ from the declared ones.
+
+    `seconds` is the minimum age of the declaration; if it is not 0, datasets with a running build are left out.
+    """
     rows = await db.fetch(
         """
         SELECT d.name, d.revision, d.declaration->'rollups' AS declared,
@@ -65,27 +68,27 @@ async def select_unprepared(db: Connection, *, seconds: float = 0) -> list[Datas
         """,
         seconds,
     )
-    found = [row for row in rows if _by_name(row["declared"]) != _by_name(row["standing"])]
+    outdated = [row for row in rows if _by_name(row["declared"]) != _by_name(row["standing"])]
     return [
         DatasetDeclared(dataset=row["name"], revision=row["revision"])
-        for row in found
-        if not seconds or await _is_free(db, row["name"])
+        for row in outdated
+        if not seconds or await _try_lock_builds(db, row["name"])
     ]
 
 
 async def claim_chunk(db: Connection, ledger: int) -> bool:
-    """False if the rollups contain the chunk: adding it twice would be wrong. Waits for whoever else counts it."""
+    """Marks the chunk as counted; returns False if it was. Waits for a concurrent transaction that counts it."""
     return bool(
         await db.fetchval(
             "INSERT INTO chunks (ledger, groups) VALUES ($1, 0) ON CONFLICT DO NOTHING RETURNING true",
             ledger,
-            timeout=CLAIM_SECONDS,
+            timeout=LOCK_SECONDS,
         )
     )
 
 
-async def claim_loaded(db: Connection, dataset: str) -> list[int]:
-    """All chunks of the dataset that are loaded and not counted. Waits for whoever else counts some."""
+async def claim_loaded_chunks(db: Connection, dataset: str) -> list[int]:
+    """Marks all loaded chunks of the dataset as counted; returns those that were not. Waits for concurrent counts."""
     rows = await db.fetch(
         """
         INSERT INTO chunks (ledger, groups)
@@ -95,18 +98,18 @@ async def claim_loaded(db: Connection, dataset: str) -> list[int]:
         ORDER BY ledger ON CONFLICT DO NOTHING RETURNING ledger
         """,
         dataset,
-        timeout=CLAIM_SECONDS,
+        timeout=LOCK_SECONDS,
     )
     return [row["ledger"] for row in rows]
 
 
 async def update_groups(db: Connection, ledger: int, groups: int) -> None:
-    """How many groups the chunk touched."""
+    """Records how many groups the chunk changed."""
     await db.execute("UPDATE chunks SET groups = $2 WHERE ledger = $1", ledger, groups)
 
 
 async def select_counted_since(db: Connection, dataset: str, version: int) -> list[int]:
-    """Chunks that are counted, and loaded after this version of the dataset."""
+    """Returns the counted chunks that were loaded after this version of the dataset."""
     rows = await db.fetch(
         "SELECT ledger FROM ingestor.chunks c JOIN chunks USING (ledger) WHERE dataset = $1 AND version > $2",
         dataset,
@@ -116,7 +119,7 @@ async def select_counted_since(db: Connection, dataset: str, version: int) -> li
 
 
 async def select_partitions(db: Connection, dataset: str) -> list[int]:
-    """Of the dataset's table, by Postgres' own numbers."""
+    """Returns the OIDs of the partitions of the dataset's table."""
     rows = await db.fetch(
         "SELECT inhrelid::bigint FROM pg_inherits WHERE inhparent = $1::text::regclass ORDER BY 1", f'data."{dataset}"'
     )
@@ -124,18 +127,18 @@ async def select_partitions(db: Connection, dataset: str) -> list[int]:
 
 
 async def select_version(db: Connection, dataset: str) -> int:
-    """Of the dataset's rows."""
+    """Returns the version of the dataset's rows."""
     version: int = await db.fetchval("SELECT version FROM ingestor.datasets WHERE name = $1", dataset)
     return version
 
 
 async def delete_freshness(db: Connection, dataset: str) -> None:
-    """Of a dataset without rollups."""
+    """Deletes the watermark of a dataset that has no rollups any more."""
     await db.execute("DELETE FROM freshness WHERE dataset = $1", dataset)
 
 
 async def insert_refresh(db: Connection, event: ReportRefreshed | RollupRebuilt, round_: int = 1) -> None:
-    """The event that tells of it, should it be lost."""
+    """Keeps the event of a finished refresh or rebuild, in case its message is lost."""
     await db.execute(
         "INSERT INTO refreshes (job_id, round, event) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         event.job_id,
@@ -145,13 +148,13 @@ async def insert_refresh(db: Connection, event: ReportRefreshed | RollupRebuilt,
 
 
 async def delete_refreshes(db: Connection) -> None:
-    """Whoever waits for them has given up."""
-    await db.execute("DELETE FROM refreshes WHERE done_at < now() - $1 * interval '1 day'", KEPT_DAYS)
+    """Deletes expired refreshes."""
+    await db.execute("DELETE FROM refreshes WHERE done_at < now() - $1 * interval '1 day'", RETENTION_DAYS)
 
 
-async def _is_free(db: Connection, dataset: str) -> bool:
-    """Until the transaction ends."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", BUILDING, dataset))
+async def _try_lock_builds(db: Connection, dataset: str) -> bool:
+    """Like `lock_builds`, but returns False instead of waiting."""
+    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", BUILD_LOCK, dataset))
 
 
 def _by_name(declarations: Sequence[Any] | None) -> dict[str, Rollup]:

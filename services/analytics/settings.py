@@ -4,4 +4,4 @@ from shared.settings import ServiceSettings
 
 
 class AnalyticsSettings(ServiceSettings, frozen=True, kw_only=True):
-    """Analytics has only the settings of every service."""
+    """The settings that all services share."""

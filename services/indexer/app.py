@@ -1,4 +1,4 @@
-"""The indexer: builds search indexes from loaded rows, runs search jobs, and looks up definitions of words."""
+"""The indexer service: makes loaded rows searchable, runs search jobs and looks up definitions of words."""
 
 import os
 
@@ -31,7 +31,7 @@ ROUTES = (
 
 
 def build(settings: IndexerSettings) -> Litestar:
-    """The service, ready to run."""
+    """Returns the service's application."""
     return operations_app(
         Consumer(
             "indexer",

@@ -1,4 +1,4 @@
-"""Recovery of the indexer: resends lost events and commands, and deletes expired search results."""
+"""Recovery of the indexer: chunks without documents and unfinished pieces, found by the ledgers."""
 
 from services.indexer.documents import queries
 from services.indexer.searches import stored_searches
@@ -13,7 +13,7 @@ RESENT_AT_ONCE = 100
 
 
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
-    """Returns events of unindexed chunks and commands of incomplete pieces, with their queues."""
+    """Returns lost events and commands; deletes expired search results."""
     await stored_searches.delete_expired(db)
     events = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)

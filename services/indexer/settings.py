@@ -4,6 +4,6 @@ from shared.settings import ServiceSettings
 
 
 class IndexerSettings(ServiceSettings, frozen=True, kw_only=True):
-    """`source_allow` lists hosts with ports that dictionaries may use even if not public or without TLS."""
+    """`source_allow` lists `host:port` pairs of dictionaries that may be at private addresses or use plain HTTP."""
 
     source_allow: str = ""

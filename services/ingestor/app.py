@@ -1,4 +1,4 @@
-"""The ingestor: files become checked rows, and rows that can't be become failed rows."""
+"""The ingestor: loads files, batches and sources into tables; rows that fail a check become failed rows."""
 
 import os
 from functools import partial
@@ -41,7 +41,7 @@ from shared.outgoing.http_client import OutboundClient
 from shared.spool import Spool
 
 AT_ONCE = max(2, os.cpu_count() or 1)
-"""Chunks, each with a connection of its own: Postgres works on one while the next is read."""
+"""Chunks to load in parallel, each on its own connection: Postgres writes one while another is parsed."""
 
 ROUTES = (
     on(DeclareDataset, declare_dataset, then=DatasetDeclared),
@@ -58,7 +58,7 @@ ROUTES = (
 
 
 def build(settings: IngestorSettings) -> Litestar:
-    """The service, ready to run."""
+    """Returns the service, ready to run."""
     return operations_app(
         Consumer(
             "ingestor",

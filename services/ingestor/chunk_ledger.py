@@ -1,4 +1,4 @@
-"""The chunk ledger: what is to be loaded, and once it is, what became of its rows."""
+"""Queries about the chunk ledger: which chunks to load, and the counts of those that are loaded."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,16 +8,17 @@ import msgspec
 
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DetachPartition, LoadChunk, PlanDetach, PlanImport, PlanReplay, SwapStage
+from shared.contracts.events import ChunkLoaded
 from shared.contracts.message import Command
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection
 
-COUNTS = Outcome.__struct_fields__
-Planned = LoadChunk | SwapStage | DetachPartition
+COUNTERS = Outcome.__struct_fields__
+PlannedCommand = LoadChunk | SwapStage | DetachPartition
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the ledger with what is needed to load it."""
+    """A line of the ledger, with everything needed to load the chunk."""
 
     ledger: int
     job_id: UUID
@@ -34,11 +35,11 @@ async def insert_plan(
     db: Connection,
     command: PlanImport | PlanReplay | PlanDetach,
     dialect: Dialect,
-    planned: Sequence[Planned],
+    planned: Sequence[PlannedCommand],
     *,
     bytes_total: int,
 ) -> None:
-    """The import and a line of the ledger for each chunk, in the order of the input; the swap of a stage comes last."""
+    """Inserts an import and a ledger line for each chunk, in the order of the input; the swap of a stage comes last."""
     await db.execute(
         "INSERT INTO imports (job_id, dataset, file, replay_of, year, dialect, load_options, chunks)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -59,12 +60,12 @@ async def insert_plan(
         """,
         command.job_id,
         command.dataset,
-        [one.chunk for one in planned],
-        [one.id for one in planned],
-        [one.start if isinstance(one, LoadChunk) else bytes_total for one in planned],
-        [one.end if isinstance(one, LoadChunk) else bytes_total for one in planned],
-        [one.line if isinstance(one, LoadChunk) else 0 for one in planned],
-        [isinstance(one, LoadChunk) and one.overlong for one in planned],
+        [item.chunk for item in planned],
+        [item.id for item in planned],
+        [item.start if isinstance(item, LoadChunk) else bytes_total for item in planned],
+        [item.end if isinstance(item, LoadChunk) else bytes_total for item in planned],
+        [item.line if isinstance(item, LoadChunk) else 0 for item in planned],
+        [isinstance(item, LoadChunk) and item.overlong for item in planned],
     )
 
 
@@ -79,7 +80,7 @@ async def insert_chunk(
     load_options: LoadOptions,
     source: str | None = None,
 ) -> Chunk:
-    """A chunk that was not planned but came with its message, of `size` bytes. Raises LookupError."""
+    """Inserts an unplanned chunk of `size` bytes, whose rows came with the command. Raises LookupError."""
     row = await db.fetchrow(
         """
         WITH import AS (
@@ -109,8 +110,9 @@ async def insert_chunk(
 
 
 async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
-    """Locked until the transaction ends, so that a sweeper sees that it is under way. Raises LookupError for a chunk
-    that was never planned.
+    """Locks the chunk until the transaction ends, so that recovery skips it.
+
+    Raises LookupError for a chunk that was never planned.
     """
     row = await db.fetchrow(
         """
@@ -127,22 +129,22 @@ async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
     return msgspec.convert(dict(row), Chunk)
 
 
-async def select_siblings(db: Connection, job_id: UUID) -> list[int]:
-    """The ledger numbers of all chunks of a job."""
+async def select_ledger_numbers(db: Connection, job_id: UUID) -> list[int]:
+    """Returns the ledger numbers of all chunks of a job."""
     rows = await db.fetch("SELECT ledger FROM chunks WHERE job_id = $1", job_id)
     return [row["ledger"] for row in rows]
 
 
-class Earlier(msgspec.Struct, frozen=True):
-    """The chunks before one: how many are not loaded yet, how many never will be, how many rows the others wrote."""
+class EarlierChunks(msgspec.Struct, frozen=True):
+    """The chunks before another one: how many are not loaded, how many of these gave up, and the rows of the others."""
 
     waiting: int
     lost: int
     written: int
 
 
-async def select_earlier(db: Connection, job_id: UUID, chunk: int) -> Earlier:
-    """As far as they have committed."""
+async def select_earlier_chunks(db: Connection, job_id: UUID, chunk: int) -> EarlierChunks:
+    """Counts the chunks of the job before `chunk`, as committed."""
     row = await db.fetchrow(
         """
         SELECT count(*) FILTER (WHERE loaded_at IS NULL) AS waiting,
@@ -154,14 +156,14 @@ async def select_earlier(db: Connection, job_id: UUID, chunk: int) -> Earlier:
         job_id,
         chunk,
     )
-    return Earlier(**row) if row else Earlier(0, 0, 0)
+    return EarlierChunks(**row) if row else EarlierChunks(0, 0, 0)
 
 
-async def update_loaded(db: Connection, chunk: Chunk, outcome: Outcome) -> int:
-    """Closes the ledger's line and returns the dataset's new version.
+async def close_chunk(db: Connection, chunk: Chunk, outcome: Outcome, *, size: int = 0) -> ChunkLoaded:
+    """Closes the line of a chunk of `size` bytes, with a new version of the dataset, and returns the event.
 
-    The last thing before the commit: whoever changed a row later has a higher version, since the dataset's row is
-    locked until then; and of a job's chunks one at a time passes here.
+    Call it last before the commit: it locks the dataset's row, so later changes get higher versions and the chunks of a
+    job pass one at a time.
     """
     version: int = await db.fetchval(
         "UPDATE datasets SET version = version + 1 WHERE name = $1 RETURNING version", chunk.dataset.name
@@ -169,21 +171,29 @@ async def update_loaded(db: Connection, chunk: Chunk, outcome: Outcome) -> int:
     await db.execute(
         f"""
         UPDATE chunks SET loaded_at = clock_timestamp(), version = $2,
-               {", ".join(f"{word} = ${number}" for number, word in enumerate(COUNTS, 3))}
+               {", ".join(f"{counter} = ${number}" for number, counter in enumerate(COUNTERS, 3))}
         WHERE ledger = $1 AND loaded_at IS NULL
         """,
         chunk.ledger,
         version,
-        *(getattr(outcome, word) for word in COUNTS),
+        *(getattr(outcome, counter) for counter in COUNTERS),
     )
-    return version
+    return ChunkLoaded(
+        dataset=chunk.dataset.name,
+        job_id=chunk.job_id,
+        chunk=chunk.chunk,
+        ledger=chunk.ledger,
+        version=version,
+        bytes=size,
+        outcome=outcome,
+    )
 
 
 async def select_outcome(db: Connection, job_id: UUID) -> tuple[Outcome, int, Problem | None]:
-    """What has become of a job's rows so far, how many chunks are not loaded yet, and whether it was stopped."""
+    """Returns a job's outcome so far, how many of its chunks are not loaded, and the problem that stopped it."""
     row = await db.fetchrow(
         f"""
-        SELECT {", ".join(f"coalesce(sum({word}), 0)::bigint AS {word}" for word in COUNTS)},
+        SELECT {", ".join(f"coalesce(sum({counter}), 0)::bigint AS {counter}" for counter in COUNTERS)},
                count(*) FILTER (WHERE loaded_at IS NULL AND start_byte < end_byte) AS _waiting,
                (SELECT stopped FROM imports WHERE job_id = $1) AS _stopped
         FROM chunks WHERE job_id = $1
@@ -193,16 +203,16 @@ async def select_outcome(db: Connection, job_id: UUID) -> tuple[Outcome, int, Pr
     if row is None:
         raise LookupError(f"job {job_id} is not in the ledger")
     stopped = msgspec.convert(row["_stopped"], Problem) if row["_stopped"] else None
-    return Outcome(**{word: row[word] for word in COUNTS}), row["_waiting"], stopped
+    return Outcome(**{counter: row[counter] for counter in COUNTERS}), row["_waiting"], stopped
 
 
 async def update_stopped(db: Connection, job_id: UUID, problem: Problem) -> None:
-    """No further chunk of the job is to be loaded."""
+    """Marks the job as stopped: its other chunks will not be loaded."""
     await db.execute("UPDATE imports SET stopped = $2 WHERE job_id = $1", job_id, msgspec.to_builtins(problem))
 
 
-async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[Planned]:
-    """Chunks that nobody loads: none was finished for so long, and these were sent before that. Marks them as sent."""
+async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[PlannedCommand]:
+    """Returns the commands of chunks sent more than `seconds` ago, if no chunk was loaded since; marks them as sent."""
     rows = await db.fetch(
         """
         UPDATE chunks SET sent_at = now()
@@ -224,14 +234,13 @@ async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[P
         seconds,
         limit,
     )
-    return [_planned(row) for row in rows]
+    return [_to_command(row) for row in rows]
 
 
-def _planned(row: Any) -> Planned:
-    about: dict[str, Any] = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
+def _to_command(row: Any) -> PlannedCommand:
+    chunk: dict[str, Any] = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
     if row["year"] is not None:
-        return DetachPartition(**about, year=row["year"])
+        return DetachPartition(**chunk, year=row["year"])
     if row["start_byte"] == row["end_byte"]:
-        return SwapStage(**about)
-    place = {"start": row["start_byte"], "end": row["end_byte"], "line": row["line"], "overlong": row["overlong"]}
-    return LoadChunk(**about, **place)
+        return SwapStage(**chunk)
+    return LoadChunk(**chunk, start=row["start_byte"], end=row["end_byte"], line=row["line"], overlong=row["overlong"])

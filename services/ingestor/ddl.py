@@ -1,43 +1,43 @@
-"""The Postgres table that a declaration asks for, as SQL. Pure."""
+"""DDL of dataset tables: statements that create, alter and partition them. Pure."""
 
 from collections.abc import Sequence
 
 import msgspec
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import ROW_KEY, Dataset, Field
 
 
-def quoted(*names: str) -> str:
-    """Identifiers, quoted; the catalog lets no name through that has a quote in it."""
+def quote(*names: str) -> str:
+    """Returns identifiers in quotes, separated by commas. The catalog allows no name that contains a quote."""
     return ", ".join(f'"{name}"' for name in names)
 
 
-def create(dataset: Dataset) -> list[str]:
-    """Statements that make the table and its indexes. `_chunk` is the ledger number of the chunk that wrote a row."""
-    columns = [_column(field) for field in dataset.fields]
+def create_table(dataset: Dataset) -> list[str]:
+    """Returns statements that create the table and its indexes. `_chunk` is the ledger number of a row's chunk."""
+    columns = [_column_definition(field) for field in dataset.fields]
     if not dataset.primary_key:
-        columns.append(f"{quoted(ROW_KEY)} bigint GENERATED ALWAYS AS IDENTITY")
+        columns.append(f"{quote(ROW_KEY)} bigint GENERATED ALWAYS AS IDENTITY")
     columns.append('"_chunk" bigint NOT NULL')
     if not (dataset.partition_by and not dataset.primary_key):
-        columns.append(f"PRIMARY KEY ({quoted(*dataset.key)})")
-    table = f"data.{quoted(dataset.name)}"
-    partitioning = f" PARTITION BY RANGE ({quoted(dataset.partition_by.field)})" if dataset.partition_by else ""
+        columns.append(f"PRIMARY KEY ({quote(*dataset.key)})")
+    table = f"data.{quote(dataset.name)}"
+    partitioning = f" PARTITION BY RANGE ({quote(dataset.partition_by.field)})" if dataset.partition_by else ""
     return [
         f"CREATE TABLE {table} ({', '.join(columns)}){partitioning}",
-        # Only those who index or sum up a chunk look for its rows.
-        *([_chunks_index(table)] if dataset.tracks_changes else []),
-        *(f"CREATE INDEX ON {table} ({quoted(*index)})" for index in dataset.indexes),
+        # Only search and rollups look up the rows of a chunk.
+        *([_create_chunk_index(table)] if dataset.tracks_changes else []),
+        *(f"CREATE INDEX ON {table} ({quote(*index)})" for index in dataset.indexes),
     ]
 
 
-def _chunks_index(table: str) -> str:
+def _create_chunk_index(table: str) -> str:
     return f'CREATE INDEX IF NOT EXISTS {table.removeprefix("data.")[:-1]}__chunk" ON {table} ("_chunk")'
 
 
 def create_partition(dataset: Dataset, year: int) -> list[str]:
-    """Attached, not created in place: that would lock out everyone who reads or loads other years."""
-    table, partition = f"data.{quoted(dataset.name)}", f"data.{quoted(partition_name(dataset, year))}"
+    """Attaches a new table. Creating the partition in place would block readers and writers of other years."""
+    table, partition = f"data.{quote(dataset.name)}", f"data.{quote(partition_name(dataset, year))}"
     return [
         f"CREATE TABLE {partition} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
         f"ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ('{year}-01-01') TO ('{year + 1}-01-01')",
@@ -45,8 +45,8 @@ def create_partition(dataset: Dataset, year: int) -> list[str]:
 
 
 def detach_partition(dataset: Dataset, year: int) -> list[str]:
-    """With all that it has: its key, its indexes, and who may read it."""
-    table, partition = f"data.{quoted(dataset.name)}", f"data.{quoted(partition_name(dataset, year))}"
+    """Moves the table of a year into schema `detached`, with its key, indexes and grants."""
+    table, partition = f"data.{quote(dataset.name)}", f"data.{quote(partition_name(dataset, year))}"
     return [
         f"ALTER TABLE {table} DETACH PARTITION {partition}",
         f"ALTER TABLE {partition} SET SCHEMA detached",
@@ -54,47 +54,47 @@ def detach_partition(dataset: Dataset, year: int) -> list[str]:
 
 
 def partition_name(dataset: Dataset, year: int) -> str:
-    """`hired_employees__2021`."""
+    """Returns the name of a year's table, like `hired_employees__2021`."""
     return f"{dataset.name}__{year}"
 
 
-def evolve(old: Dataset, new: Dataset) -> list[str]:
-    """Statements that take the table from one declaration to a next one that `evolution.refusals` has let through."""
-    table = f"data.{quoted(new.name)}"
+def alter_table(old: Dataset, new: Dataset) -> list[str]:
+    """Returns statements that change the table from one declaration to another without conflicts with it."""
+    table = f"data.{quote(new.name)}"
     before = {field.name: field for field in old.fields}
     statements = []
     for field in new.fields:
         if field.name not in before:
-            statements += _add(table, field)
+            statements += _add_column(table, field)
         else:
-            statements += _alter(table, before[field.name], field)
+            statements += _alter_column(table, before[field.name], field)
     if new.tracks_changes and not old.tracks_changes:
-        statements.append(_chunks_index(table))  # it stays when the last reader goes: another may come
+        statements.append(_create_chunk_index(table))  # never dropped: search or rollups may be declared again
     statements += [_drop_index(table, index) for index in old.indexes if index not in new.indexes]
-    statements += [f"CREATE INDEX ON {table} ({quoted(*i)})" for i in new.indexes if i not in old.indexes]
+    statements += [f"CREATE INDEX ON {table} ({quote(*i)})" for i in new.indexes if i not in old.indexes]
     return statements
 
 
-def _add(table: str, field: Field) -> list[str]:
-    """Rows that are there get the default, as if they came now; but they didn't come now."""
+def _add_column(table: str, field: Field) -> list[str]:
+    """Existing rows get the default, except a default of `now`: they did not come now."""
     if not field.defaults_to_now:
-        return [f"ALTER TABLE {table} ADD COLUMN {_column(field)}"]
+        return [f"ALTER TABLE {table} ADD COLUMN {_column_definition(field)}"]
     plain = msgspec.structs.replace(field, default=None)
-    return [f"ALTER TABLE {table} ADD COLUMN {_column(plain)}", *_alter(table, plain, field)]
+    return [f"ALTER TABLE {table} ADD COLUMN {_column_definition(plain)}", *_alter_column(table, plain, field)]
 
 
-def _alter(table: str, old: Field, new: Field) -> list[str]:
-    column = f"ALTER TABLE {table} ALTER COLUMN {quoted(new.name)}"
+def _alter_column(table: str, old: Field, new: Field) -> list[str]:
+    column = f"ALTER TABLE {table} ALTER COLUMN {quote(new.name)}"
     statements = []
     if old.required and not new.required:
         statements.append(f"{column} DROP NOT NULL")
     if new.default != old.default:
-        statements.append(f"{column} SET {_default(new)}" if _default(new) else f"{column} DROP DEFAULT")
+        statements.append(f"{column} SET {_default_clause(new)}" if _default_clause(new) else f"{column} DROP DEFAULT")
     return statements
 
 
 def _drop_index(table: str, index: Sequence[str]) -> str:
-    """Postgres has named it, so it is found by its columns."""
+    """Finds the index by its columns, because Postgres chose its name."""
     columns = ", ".join(f"'{name}'" for name in index)
     return f"""
         DO $$ DECLARE found regclass; BEGIN
@@ -109,16 +109,16 @@ def _drop_index(table: str, index: Sequence[str]) -> str:
     """
 
 
-def _column(field: Field) -> str:
-    words = [quoted(field.name), kinds.sql(field.type)]
+def _column_definition(field: Field) -> str:
+    words = [quote(field.name), field_types.find(field.type).sql]
     if field.generated:
         words.append("GENERATED ALWAYS AS IDENTITY")
     elif field.required:
         words.append("NOT NULL")
-    return " ".join([*words, _default(field)]).rstrip()
+    return " ".join([*words, _default_clause(field)]).rstrip()
 
 
-def _default(field: Field) -> str:
+def _default_clause(field: Field) -> str:
     if field.default is None:
         return ""
     if field.defaults_to_now:

@@ -6,10 +6,10 @@ from shared.settings import ServiceSettings
 
 
 class IngestorSettings(ServiceSettings, frozen=True, kw_only=True):
-    """`chunk_bytes` is the size of a chunk of a file.
+    """`chunk_bytes` is the size of the chunks of a file.
 
-    `source_allow` lists hosts with ports, like `crm.internal:443,127.0.0.1:8100`, that sources may use even if they are
-    not public or speak plain HTTP.
+    `source_allow` lists `host:port` pairs, like `crm.internal:443,127.0.0.1:8100`: private addresses that sources may
+    use, also over plain HTTP.
     """
 
     spool_url: str

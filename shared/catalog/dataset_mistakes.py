@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from shared.catalog import dictionary_mistakes, fields, source_mistakes
+from shared.catalog import dictionary_mistakes, field_mistakes, source_mistakes
 from shared.catalog.dataset import Dataset, Partition, Search
 from shared.catalog.shape import Mistake, to_path
 
@@ -56,7 +56,7 @@ def find_mistakes(dataset: Dataset) -> list[Mistake]:
 
 def _check_names(dataset: Dataset) -> Iterator[Mistake]:
     name, root = dataset.name, "#"
-    if not fields.NAME.match(name):
+    if not field_mistakes.NAME.match(name):
         yield Mistake(root, f"{name!r} is not a name: use a-z, 0-9 and _, beginning with a letter, 63 at most")
     if "__" in name or len(name) > LONGEST_NAME:
         yield Mistake(root, f"{name!r}: a dataset's name has at most {LONGEST_NAME} characters and no double _")
@@ -80,7 +80,7 @@ def _check_fields(dataset: Dataset) -> Iterator[Mistake]:
     for number, field in enumerate(dataset.fields):
         if field.name in names[:number]:
             yield Mistake(f"#/fields/{number}/name", f"field {field.name!r} is declared twice")
-        for key, detail in fields.mistakes(field):
+        for key, detail in field_mistakes.find_mistakes(field):
             yield Mistake(f"#/fields/{number}/{key}", detail)
     if not dataset.input_fields:
         yield Mistake("#/fields", "declare at least one field that is not generated")

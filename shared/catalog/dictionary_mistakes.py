@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from shared.catalog import fields
+from shared.catalog import field_mistakes
 from shared.catalog.dataset import Dataset, Dictionary
 from shared.catalog.shape import Mistake, to_path
 
@@ -38,7 +38,7 @@ def _mistakes(dictionary: Dictionary) -> Iterator[tuple[str, str]]:
             "url",
             "must begin with a variable like ${SOURCE_DICTIONARY}: the operator decides where a secret may go",
         )
-    if dictionary.auth and not fields.NAME.match(dictionary.auth.secret):
+    if dictionary.auth and not field_mistakes.NAME.match(dictionary.auth.secret):
         yield "auth/secret", "must be the name of a secret (a-z, 0-9 and _), never the secret itself"
     if not 1 <= dictionary.words <= MOST_WORDS:
         yield "words", f"must be from 1 to {MOST_WORDS}"

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.catalog import literals
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset, Field
 from shared.contracts.parts import Dialect
 
@@ -242,4 +242,4 @@ def _other_delimiter(cells: list[str], delimiter: str) -> str:
 
 
 def _parses(cell: str, field: Field) -> bool:
-    return field.type != "string" and literals.holds(field.type, cell.strip())
+    return field.type != "string" and field_types.find(field.type).holds(cell.strip())

@@ -1,13 +1,12 @@
 """Declaration of a report: SQL over rollups and datasets, with typed parameters."""
 
-import datetime as dt
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from shared.catalog import kinds, literals
+from shared.catalog import field_types
 from shared.catalog.chart import Chart
 from shared.catalog.shape import Mistake
 
@@ -27,21 +26,6 @@ TOKEN = re.compile(
 """String literals, quoted names and comments of SQL, and the parameters and semicolons outside of them."""
 Value = bool | int | float | str
 Kind = Literal["integer", "number", "string", "date", "boolean"]
-READERS: dict[Kind, Callable[[str], Any]] = {
-    "integer": int,
-    "number": float,
-    "string": str,
-    "date": dt.date.fromisoformat,
-    "boolean": lambda text: text.lower() in ("true", "t", "yes", "y", "1"),
-}
-ALIKE: dict[Kind, str] = {
-    "integer": "a whole number of at most 64 bits, like -12",
-    "number": "a number, like -0.5 or 1e6",
-    "string": "text without a NUL character",
-    "date": "a day, like 2021-11-07",
-    "boolean": "true or false",
-}
-BOUNDED = ("integer", "number", "date")
 
 
 class BadValue(ValueError):
@@ -92,7 +76,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             yield "name", f"{label} is not a name: use a-z, 0-9 and _, beginning with a letter"
         if self.name in RESERVED:
             yield "name", f"{label} has a reserved name: every report has {' and '.join(RESERVED)}"
-        mistakes = [*self._find_bound_mistakes(label)]
+        mistakes = list(self._find_bound_mistakes(label))
         yield from mistakes
         if self.default is not None and not mistakes:
             try:
@@ -101,19 +85,21 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 yield "default", f"{label}: invalid default: {error}"
 
     def _find_bound_mistakes(self, label: str) -> Iterator[tuple[str, str]]:
+        field_type = field_types.find(self.type)
         for key in ("minimum", "maximum", "enum"):
             declared = getattr(self, key)
             for value in declared if isinstance(declared, tuple) else () if declared is None else (declared,):
-                if not literals.holds(self.type, _to_text(value)):
+                if not field_type.holds(_to_text(value)):
                     yield key, f"{label}: {key} {_to_text(value)!r} is no {self.type}"
-            if declared is not None and key != "enum" and self.type not in BOUNDED:
+            if declared is not None and key != "enum" and not field_type.bounded:
                 yield key, f"{label} is a {self.type}, which has no {key}"
 
     def _convert(self, text: str) -> Any:
+        field_type = field_types.find(self.type)
         plain = text if self.type == "string" else text.strip(" ")
-        if not literals.holds(self.type, plain) or any("\ud800" <= char <= "\udfff" for char in plain):
-            raise BadValue("type", f"{self.name} must be {ALIKE[self.type]}, not {text!r}.")
-        return READERS[self.type](plain)
+        if not field_type.holds(plain):
+            raise BadValue("type", f"{self.name} must be {field_type.expected}, not {text!r}.")
+        return field_type.parse(plain)
 
 
 class Statement(NamedTuple):
@@ -150,7 +136,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def build_statement(self) -> Statement:
         """Returns the SQL for Postgres, with a limit of one row more than `row_limit`, which shows truncation."""
         parameters = enumerate(self.parameters, 1)
-        numbers = {parameter.name: f"${number}::{kinds.sql(parameter.type)}" for number, parameter in parameters}
+        numbers = {
+            parameter.name: f"${number}::{field_types.find(parameter.type).sql}" for number, parameter in parameters
+        }
         text = "SELECT * FROM (\n"
         offsets = [(len(text), 0)]
         end = 0

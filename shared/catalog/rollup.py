@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}\Z")
 GROUP = re.compile(r"^(?:(year|quarter|month|date|domain|word)\(([a-z][a-z0-9_]*)\)|([a-z][a-z0-9_]*))\Z")
@@ -23,7 +23,6 @@ Function = Literal["count", "sum", "min", "max", "avg", "count_distinct"]
 DATE_PARTS = ("year", "quarter", "month", "date")
 BY_VALUE = ("min", "max", "count_distinct")
 """Functions that need each value and its number of rows, because a deleted row may change the result."""
-ORDERED = (*kinds.NUMERIC, "date", "datetime", "time", "string")
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -155,9 +154,9 @@ def _check_group(group: Group, kind: str | None) -> str:
 
 def _check_measure(function: Function, kind: str) -> str:
     """Returns the kind of field that the function needs; "" if a field of this type is one."""
-    base = kinds.base(kind)
+    field_type = field_types.find(kind) if kind else None
     if function in ("sum", "avg"):
-        return "" if base in kinds.NUMERIC else "a number field"
+        return "" if field_type and field_type.numeric else "a number field"
     if function in ("min", "max"):
-        return "" if base in ORDERED else "a field of numbers, texts or times"
-    return "" if base and base != "object" else "a field that is not an object"
+        return "" if field_type and (field_type.bounded or kind == "string") else "a field of numbers, texts or times"
+    return "" if field_type and kind != "object" else "a field that is not an object"

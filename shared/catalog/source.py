@@ -4,89 +4,30 @@ from typing import Literal
 
 import msgspec
 
+from shared.catalog.paginators import AnyPaginator, SinglePage
 from shared.catalog.schedule import Schedule
 
 
-class _Choice(
+class _Auth(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"
 ):
-    """Base of alternatives that are distinguished by `type`."""
+    """Base of the authentications, which are distinguished by `type`."""
 
 
-class SinglePage(_Choice, frozen=True, kw_only=True, tag="single_page"):
-    """A single request returns all rows."""
-
-
-class PageNumber(_Choice, frozen=True, kw_only=True, tag="page_number"):
-    """Pages are numbered from `base_page` up to `maximum_page`.
-
-    `total_path` is the path of the total number of `pages` or `rows`.
-    """
-
-    base_page: int = 0
-    page_param: str = "page"
-    limit: int | None = None
-    limit_param: str = "limit"
-    total_path: str | None = None
-    total_of: Literal["pages", "rows"] = "pages"
-    maximum_page: int | None = None
-    has_more_path: str | None = None
-    stop_after_empty_page: bool = True
-
-
-class Offset(_Choice, frozen=True, kw_only=True, tag="offset"):
-    """Each page starts at the number of rows so far, up to `maximum_offset`."""
-
-    limit: int
-    limit_param: str = "limit"
-    offset: int = 0
-    offset_param: str = "offset"
-    total_path: str | None = None
-    maximum_offset: int | None = None
-    has_more_path: str | None = None
-    stop_after_empty_page: bool = True
-
-
-class Cursor(_Choice, frozen=True, kw_only=True, tag="cursor"):
-    """Each page contains the cursor of the next one; a missing, null or empty cursor ends the sync."""
-
-    cursor_path: str = "cursors.next"
-    cursor_param: str = "after"
-    limit: int | None = None
-    limit_param: str = "limit"
-    has_more_path: str | None = None
-
-
-class JsonLink(_Choice, frozen=True, kw_only=True, tag="json_link"):
-    """Each page contains the URL of the next one."""
-
-    next_url_path: str = "next"
-    has_more_path: str | None = None
-
-
-class HeaderLink(_Choice, frozen=True, kw_only=True, tag="header_link"):
-    """The header `Link` contains the URL of the next page."""
-
-    links_next_key: str = "next"
-
-
-Paginator = SinglePage | PageNumber | Offset | Cursor | JsonLink | HeaderLink
-
-
-class Bearer(_Choice, frozen=True, kw_only=True, tag="bearer"):
+class Bearer(_Auth, frozen=True, kw_only=True, tag="bearer"):
     """`Authorization: Bearer …`. `secret` is a name; the value comes from the environment of the service."""
 
     secret: str
 
 
-class HttpBasic(_Choice, frozen=True, kw_only=True, tag="http_basic"):
+class HttpBasic(_Auth, frozen=True, kw_only=True, tag="http_basic"):
     """HTTP basic authentication."""
 
     username: str
     secret: str
 
 
-class ApiKey(_Choice, frozen=True, kw_only=True, tag="api_key"):
+class ApiKey(_Auth, frozen=True, kw_only=True, tag="api_key"):
     """A header or a query parameter called `name`."""
 
     secret: str
@@ -129,7 +70,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     headers: dict[str, str] = {}
     format: Literal["json", "text"] = "json"
     data_selector: str = "$"
-    paginator: Paginator = SinglePage()
+    paginator: AnyPaginator = SinglePage()
     auth: Auth | None = None
     fields: dict[str, str] = {}
     incremental: Incremental | None = None

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from shared.catalog import fields, jsonpath, schedule
+from shared.catalog import field_mistakes, jsonpath, schedule
 from shared.catalog.dataset import Dataset
 from shared.catalog.shape import Mistake, to_path
-from shared.catalog.source import Cursor, DeleteMissing, HeaderLink, Offset, PageNumber, SinglePage, Source
+from shared.catalog.source import DeleteMissing, Source
 
 VARIABLE = re.compile(r"^\$\{(SOURCE_[A-Z0-9_]+)\}(?=[/?]|$)")
 """A variable of the service's environment at the start of a URL. The rest of the URL cannot change the host."""
@@ -44,7 +44,7 @@ def _locate(number: int, details: Iterator[tuple[str, str]]) -> Iterator[Mistake
 
 
 def _check_request(source: Source) -> Iterator[tuple[str, str]]:
-    if not fields.NAME.match(source.name):
+    if not field_mistakes.NAME.match(source.name):
         yield "name", f"{source.name!r} is not a name: use a-z, 0-9 and _, beginning with a letter, 63 at most"
     variable = VARIABLE.match(source.url)
     rest = f"https://host{source.url[variable.end() :]}" if variable else source.url
@@ -52,7 +52,7 @@ def _check_request(source: Source) -> Iterator[tuple[str, str]]:
         yield "url", "must look like https://host/path or ${SOURCE_CRM}/path"
     if source.auth and not variable:
         yield "url", "must begin with a variable like ${SOURCE_CRM}: the operator decides where a secret may go"
-    if source.auth and not fields.NAME.match(source.auth.secret):
+    if source.auth and not field_mistakes.NAME.match(source.auth.secret):
         yield "auth/secret", "must be the name of a secret (a-z, 0-9 and _), never the secret itself"
     for name, value in source.headers.items():
         if name.lower() in RESERVED_HEADERS or not HEADER_NAME.match(name):
@@ -90,9 +90,7 @@ def _check_paths(source: Source) -> Iterator[tuple[str, str]]:
     paths |= {f"fields/{name}": path for name, path in source.fields.items()}
     if source.incremental:
         paths["incremental/cursor_path"] = source.incremental.cursor_path
-    for key in ("total_path", "has_more_path", "cursor_path", "next_url_path"):
-        if path := getattr(source.paginator, key, None):
-            paths[f"paginator/{key}"] = path
+    paths |= {f"paginator/{key}": path for key, path in source.paginator.values("_path").items()}
     for key, path in paths.items():
         try:
             jsonpath.parse(path)
@@ -102,22 +100,12 @@ def _check_paths(source: Source) -> Iterator[tuple[str, str]]:
 
 def _check_paginator(source: Source) -> Iterator[tuple[str, str]]:
     paginator = source.paginator
-    if source.format == "text" and not isinstance(paginator, SinglePage | HeaderLink):
+    if source.format == "text" and not paginator.reads_text:
         yield "paginator", "must be single_page or header_link: a text contains no cursor, total or link"
-    if isinstance(paginator, PageNumber | Offset | Cursor) and paginator.limit is not None and paginator.limit < 1:
-        yield "paginator/limit", "must be at least 1"
-    if isinstance(paginator, PageNumber | Offset) and not (
-        paginator.stop_after_empty_page or paginator.total_path or paginator.has_more_path or _maximum(paginator)
-    ):
-        yield "paginator", "has no end: set stop_after_empty_page, total_path, has_more_path or a maximum"
-    if source.incremental:
-        used = {getattr(paginator, key, None) for key in ("page_param", "offset_param", "cursor_param", "limit_param")}
-        if source.incremental.start_param in used:
-            yield "incremental/start_param", "is already a parameter of the paginator"
-
-
-def _maximum(paginator: PageNumber | Offset) -> bool:
-    return (paginator.maximum_page if isinstance(paginator, PageNumber) else paginator.maximum_offset) is not None
+    for key, detail in paginator.find_mistakes():
+        yield f"paginator/{key}".rstrip("/"), detail
+    if source.incremental and source.incremental.start_param in paginator.values("_param").values():
+        yield "incremental/start_param", "is already a parameter of the paginator"
 
 
 def _check_fields(source: Source, dataset: Dataset) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ def encode(query: Any, last: Sequence[Any]) -> str:
 
     `query` is everything that determines the rows and their order, as anything that msgspec encodes.
     """
-    content = msgspec.json.encode((_digest(query), [values.write(value) for value in last]))
+    content = msgspec.json.encode((_digest(query), [values.to_text(value) for value in last]))
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
@@ -37,7 +37,8 @@ def decode(text: str, query: Any, fields: Sequence[Field], parameter: str = "cur
         content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         digest, last = DECODER.decode(content)
         parsed = [
-            None if value is None else values.read(field.type, value) for field, value in zip(fields, last, strict=True)
+            None if value is None else values.parse(field.type, value)
+            for field, value in zip(fields, last, strict=True)
         ]
     except (binascii.Error, msgspec.DecodeError, ValueError) as error:
         detail = f"{parameter}: not a cursor. Use the `next` of a page unchanged."

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset, Field
-from shared.search import values as texts
+from shared.search import values as field_values
 from shared.search.columns import columns, quote_column
 from shared.search.conditions import (
     PATTERNS,
@@ -69,18 +69,18 @@ class _SqlWriter:
         field = self._fields.get(filter_.field)
         if field is None:
             raise InvalidFilter(filter_.field, "unknown_field", f"{filter_.field!r} is no longer a field.")
-        column, base = quote_column(self._table, filter_.field), kinds.base(field.type)
+        column, parameter = quote_column(self._table, filter_.field), field_types.find_parameter(field.type)
         match filter_:
             case StateTest():
                 return f"{column} {STATE_TESTS[filter_.state]}"
             case Membership():
                 members = [_value(field, text) for text in filter_.values]
-                return f"{column} = ANY({self._parameter(members)}::{texts.ARRAYS[base]})"
+                return f"{column} = ANY({self._parameter(members)}::{parameter.array_cast})"
             case Comparison():
                 value = _value(field, filter_.value)
                 if filter_.operator in PATTERNS:
                     value = STAR.sub(lambda match: match[1] or "%", value)
-                return f"{column} {SIGNS[filter_.operator]} {self._parameter(value)}::{texts.CASTS[base]}"
+                return f"{column} {SIGNS[filter_.operator]} {self._parameter(value)}::{parameter.cast}"
 
     def _parameter(self, value: Any) -> str:
         self._values.append(value)
@@ -89,6 +89,6 @@ class _SqlWriter:
 
 def _value(field: Field, text: str) -> Any:
     try:
-        return texts.read(field.type, text)
-    except texts.NotOfType as error:
+        return field_values.parse(field.type, text)
+    except field_values.InvalidValue as error:
         raise InvalidFilter(field.name, "type", f"{field.name} {error}.") from error

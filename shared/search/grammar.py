@@ -7,7 +7,7 @@ closing parenthesis, unless it is in double quotes. Within quotes, a backslash e
 import re
 from typing import cast
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Field
 from shared.search import values
 from shared.search.columns import suggest_name
@@ -36,7 +36,6 @@ QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*(?=[,)])', re.DOTALL)
 QUOTE = re.compile(r'\s*"')
 OPENING, CLOSING, NEXT = re.compile(r"\s*\("), re.compile(r"\s*\)"), re.compile(r"\s*([,)])")
 PLAIN = re.compile(r"[^,)]*")
-UNSORTED = ("boolean", "object")
 
 
 class FilterParser:
@@ -104,7 +103,7 @@ class _ParameterParser:
         negated = bool(self._need(NEGATION)[1])
         match = self._take(OPERATOR)
         if match is None:
-            rest = self._text[start : start + values.LONGEST_SHOWN]
+            rest = self._text[start : start + values.MAX_SHOWN]
             separator = "." if nested else "="
             raise self._error("no_operator", f"an operator is missing; write {field.name}{separator}eq.{rest}")
         operator = match[1]
@@ -156,20 +155,16 @@ class _ParameterParser:
 
     def _check_value(self, field: Field, text: str) -> None:
         try:
-            values.read(field.type, text)
-        except values.NotOfType as error:
+            values.parse(field.type, text)
+        except values.InvalidValue as error:
             raise self._error("type", f"{field.name} {error}") from error
 
     def _check_operator(self, field: Field, operator: str) -> None:
-        kind = kinds.base(field.type)
-        unfit = (operator in PATTERNS and kind != "string") or (
-            operator in ("gt", "gte", "lt", "lte") and kind in UNSORTED
-        )
-        if unfit:
-            fit = ["eq", "neq", "in", "is"] if kind in UNSORTED else [o for o in OPERATORS if o not in PATTERNS]
-            raise self._error(
-                "unfit_operator", f"{field.name} is {kind}, which does not support {operator}: use {', '.join(fit)}"
-            )
+        field_type = field_types.find(field.type)
+        allowed = [o for o in OPERATORS if o not in PATTERNS] if field_type.ordered else ["eq", "neq", "in", "is"]
+        if operator not in allowed and not (operator in PATTERNS and field_type.name == "string"):
+            detail = f"{field.name} is {field_type.name}, which does not support {operator}: use {', '.join(allowed)}"
+            raise self._error("unfit_operator", detail)
 
     def _take_comma(self) -> bool:
         """Consumes a comma or a closing parenthesis. Returns whether it was a comma."""
@@ -183,7 +178,7 @@ class _ParameterParser:
             raise self._error("syntax", f"unexpected text after the closing parenthesis: {self._here()}")
 
     def _here(self) -> str:
-        rest = self._text[self._at : self._at + values.LONGEST_SHOWN]
+        rest = self._text[self._at : self._at + values.MAX_SHOWN]
         return repr(rest) if rest else "the end"
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:

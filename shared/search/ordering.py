@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset, Field
 from shared.catalog.dataset_mistakes import LONGEST_KEY
-from shared.search import values as texts
 from shared.search.columns import InvalidQuery, columns, quote_column, suggest_name
 
 MAX_TERMS = 10
@@ -97,7 +96,7 @@ class _TermComparison:
         self.value = "NULL"
         if not self._is_null:
             values.append(value)
-            self.value = f"${len(values)}::{texts.CASTS[kinds.base(field.type)]}"
+            self.value = f"${len(values)}::{field_types.find_parameter(field.type).cast}"
 
     def after(self) -> str:
         if self._is_null:

@@ -1,54 +1,36 @@
-"""Texts as values of declared types: what a file may say, a question may, with spaces around it."""
+"""Values of field types: parses the texts of requests and cursors, and writes them."""
 
 import datetime as dt
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
-from shared.catalog import kinds, literals
+from shared.catalog import field_types
 
-CASTS = {**kinds.SQL, "decimal": "numeric", "object": "text::jsonb"}
-"""Behind a parameter: Postgres is told its type instead of guessing."""
-ARRAYS = {**{kind: f"{cast}[]" for kind, cast in CASTS.items()}, "object": "text[]::jsonb[]"}
-ALIKE = {
-    "integer": "a whole number of at most 64 bits, like -12",
-    "number": "a number, like -0.5 or 1e6",
-    "decimal": f"a number of at most {kinds.MOST_DIGITS} digits on each side of the point, like 1234.50",
-    "string": "text without a NUL character",
-    "boolean": "true or false",
-    "date": "a day, like 2021-11-07",
-    "datetime": "a day or a moment, like 2021-11-07T02:48:42Z (in a URL, + must be written %2B)",
-    "time": "a time, like 02:48 or 02:48:42.5",
-    "uuid": "a UUID, like 123e4567-e89b-12d3-a456-426614174000",
-    "object": "a JSON object or array",
-}
-TRUE = ("true", "t", "yes", "y", "1")
-LONGEST_SHOWN = 60
+MAX_SHOWN = 60
 
 
-class NotOfType(ValueError):
-    """The text is no value of the type; the message goes on after the name of the field."""
+class InvalidValue(ValueError):
+    """The text is no literal of the type. The message follows the name of the field."""
 
-    def __init__(self, kind: str, text: str) -> None:
-        shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
-        super().__init__(f"is {kind}, which {shown!r} is not: it must be {ALIKE[kinds.base(kind)]}")
+    def __init__(self, type_name: str, text: str, expected: str) -> None:
+        shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+        super().__init__(f"is {type_name}, which {shown!r} is not: it must be {expected}")
 
 
-def read(kind: str, text: str) -> Any:
-    """As asyncpg wants it. A number may have more digits than a decimal field keeps: one may still compare with it.
+def parse(type_name: str, text: str) -> Any:
+    """Returns the value that asyncpg sends to compare a field of this type with. Spaces around a literal are ignored.
 
     Raises NotOfType.
     """
-    base = kinds.base(kind)
-    plain = text if base in ("string", "object") else text.strip(" ")
-    if not _holds(base, plain):
-        raise NotOfType(kind, text)
-    return READERS[base](plain)
+    parameter = field_types.find_parameter(type_name)
+    plain = text if type_name == "string" else text.strip(" ")
+    if not parameter.holds(plain):
+        raise InvalidValue(type_name, text, parameter.expected)
+    return parameter.parse(plain)
 
 
-def write(value: Any) -> str | None:
-    """The text that `read` takes for a value as asyncpg gives it; None for none."""
+def to_text(value: Any) -> str | None:
+    """Returns the text that `parse` turns into this value of asyncpg's; None for None."""
     match value:
         case None | str():
             return value
@@ -59,35 +41,3 @@ def write(value: Any) -> str | None:
         case dt.date() | dt.time():
             return value.isoformat()
     return str(value)
-
-
-def _holds(base: str, text: str) -> bool:
-    match base:
-        case "decimal":
-            places = literals.places(text)
-            return places is not None and max(places) <= kinds.MOST_DIGITS
-        case "datetime":
-            return literals.holds("datetime", text) or literals.holds("date", text)
-        case "string":
-            return literals.holds("string", text) and not any("\ud800" <= char <= "\udfff" for char in text)
-    return literals.holds(base, text)
-
-
-def _moment(text: str) -> dt.datetime:
-    """Without an offset it is UTC; a day is its beginning."""
-    moment = dt.datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-
-
-READERS: dict[str, Callable[[str], Any]] = {
-    "integer": int,
-    "number": float,
-    "decimal": Decimal,
-    "string": str,
-    "boolean": lambda text: text.lower() in TRUE,
-    "date": dt.date.fromisoformat,
-    "datetime": _moment,
-    "time": dt.time.fromisoformat,
-    "uuid": UUID,
-    "object": str,
-}

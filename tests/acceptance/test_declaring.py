@@ -85,7 +85,7 @@ async def test_an_unsafe_change_is_refused_with_all_reasons(stack: Stack, name: 
     assert [error["detail"] for error in body["errors"]] == [
         "field 'name' can't be removed: its values would be lost",
         "field 'id' can't become uuid: its values are integer",
-        "primary_key can't change, because rows are known by it already: declare a dataset of another name",
+        "primary_key can't change, because existing rows are identified by it: declare a dataset with another name",
     ]
     assert (await stack.client.get(f"/v1/datasets/{name}")).headers["etag"] == '"1"'
 

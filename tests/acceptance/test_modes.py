@@ -90,7 +90,7 @@ async def test_replace_does_not_lose_half_of_the_table_by_mistake(stack: Stack) 
     await done(stack, "departments", "1,Sales\n2,Legal\n3,Finance\n")
     job = await done(stack, "departments", "1,Sales\n", mode="replace")
     assert (job["status"], job["error"]["code"]) == ("failed", "shrink_guard")
-    assert job["error"]["detail"] == "2 of 3 rows would be gone; at most 50% may go."
+    assert job["error"]["detail"] == "2 of 3 rows would be deleted; the limit is 50%."
     assert len(await departments(stack)) == 3
     job = await done(stack, "departments", "id,department\n", mode="replace", max_shrink="1")
     assert (job["status"], counts(job)) == ("succeeded", {"deleted": 3})

@@ -229,7 +229,7 @@ async def test_no_text_becomes_sql(stack: Stack, name: str, text: str) -> None:
 
 async def test_all_rows_come_as_ndjson(stack: Stack, name: str) -> None:
     path = f"/v1/datasets/{name}/rows"
-    answer = await stack.client.get(path, headers={"Accept": "application/x-ndjson"})
+    answer = await stack.client.get(path, headers={"Accept": "text/csv;q=0.5, application/x-ndjson;q=0.9, */*;q=0.1"})
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(line) for line in answer.text.splitlines()] == ROWS
     answer = await ask(stack, name, ("price", "gt.1"), format="ndjson", order="id.desc", select="id", limit=1)

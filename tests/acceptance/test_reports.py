@@ -74,7 +74,11 @@ async def test_an_answer_tells_how_fresh_it_is(stack: Stack, loaded: dict[str, A
 @pytest.mark.usefixtures("loaded")
 async def test_json_csv_and_ndjson_say_the_same(stack: Stack) -> None:
     rows = (await get(stack, QUARTERS, year=2021))["data"]
-    for query, accept in (("&format=csv", "*/*"), ("", "text/csv"), ("&format=csv", "application/json")):
+    for query, accept in (
+        ("&format=csv", "*/*"),
+        ("", "application/json;q=0.5, text/csv"),
+        ("&format=csv", "application/json"),
+    ):
         answer = await stack.client.get(f"{QUARTERS}?year=2021{query}", headers={"Accept": accept})
         assert answer.headers["content-type"] == "text/csv; charset=utf-8"
         assert answer.headers["content-disposition"] == 'attachment; filename="hires_by_quarter.csv"'

@@ -162,6 +162,31 @@ async def test_what_is_no_text_costs_its_own_row(stack: Stack) -> None:
     ]
 
 
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+async def test_a_malformed_array_is_refused_with_the_place_of_the_mistake_and_nothing_is_loaded(
+    stack: Stack, mode: str
+) -> None:
+    first = next(FIRSTS)
+    found = [{"id": first + number % 3, "name": "Müßig", "price": 1} for number in range(5000)]
+    whole = json.dumps(found, ensure_ascii=False, indent=0)
+    content = whole.encode() + b"\n {}"
+    job = ended(await post(stack, content, "application/json", mode=mode))
+    place = f"line {whole.count(chr(10)) + 2}, column 2 (byte {len(content) - 2})"
+    assert (job["status"], job["outcome"]["rows_read"], job["error"]["code"]) == ("failed", 0, "not_json"), job
+    assert place in job["error"]["detail"]
+    assert "Write one object a line (NDJSON)" in job["error"]["hint"]
+    assert (await stack.client.get(f"/v1/datasets/items/rows/{first}")).status_code == 404
+
+
+async def test_elements_that_are_no_good_rows_cost_themselves_alone(stack: Stack) -> None:
+    first = next(FIRSTS)
+    content = f'[{{"id": {first}, "name": "a", "price": 1}},\n[1], {{"id": "x"}},\n\n"text"]'.encode()
+    job = ended(await post(stack, content, "application/json"))
+    assert (job["status"], job["outcome"]["inserted"], job["outcome"]["failed"]) == ("partial", 1, 3), job
+    found = [(row["line"], row["errors"][0]["code"]) for row in await failed_rows(stack, job)]
+    assert found == [(2, "not_an_object"), (2, "type"), (4, "not_an_object")]
+
+
 async def test_a_mark_that_contradicts_the_encoding_is_422(stack: Stack) -> None:
     answer = await post(stack, written(".csv", 1).decode().encode("utf-16"), "text/csv", encoding="utf-8")
     assert "encoding" in refused(answer, 422, "encoding_mismatch")["hint"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.analytics.declaring import prepare_rollups
+from services.analytics.declare import prepare_rollups
 from services.indexer.documents.reindex import prepare_documents
 from services.ingestor.ddl import detach_partition
 from services.ingestor.write import partitions
@@ -45,7 +45,7 @@ async def inhabited(database: dict[str, str], tmp_path: Path) -> dict[str, str]:
         loaded = await ingestor.bring("hired_employees", "1,Ada,2021-11-07T00:00:00Z,1,1\n")
         assert loaded.inserted == 1  # and its year has a partition now
         async with ingestor.transaction() as db:
-            await partitions.make_years(db, DATASETS["hired_employees"], [2020])
+            await partitions.create_years(db, DATASETS["hired_employees"], [2020])
             for statement in detach_partition(DATASETS["hired_employees"], 2020):
                 await db.execute(statement)
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:

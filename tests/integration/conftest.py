@@ -51,7 +51,7 @@ async def ingestor(
 ) -> AsyncIterator[Ingestor]:
     """The ingestor's handlers on a database of their own, with the catalog declared."""
     # Here chunks are most often loaded one after the other: waiting for an earlier one would be in vain.
-    monkeypatch.setattr(write, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(write, "LONGEST_WAIT_SECONDS", 0.0)
     async with ingesting(database, tmp_path) as started:
         yield started
 

@@ -8,8 +8,10 @@ from uuid import uuid4
 
 import asyncpg
 
-from services.analytics.declaring import prepare_rollups, rebuild_rollup
-from services.analytics.handlers import count_chunk, refresh_report
+from services.analytics.count import count_chunk
+from services.analytics.declare import prepare_rollups
+from services.analytics.rebuild import rebuild_rollup
+from services.analytics.refresh import refresh_report
 from services.indexer.documents.index import index_chunk
 from services.indexer.documents.reindex import index_piece, prepare_documents, switch_index
 from services.indexer.documents.vocabulary_cache import VocabularyCache
@@ -104,16 +106,16 @@ class Indexer:
     def __init__(self, pool: Pool, admin: asyncpg.Connection) -> None:
         self.pool = pool
         self.admin = admin
-        self.cache = VocabularyCache()
+        self.vocabulary_cache = VocabularyCache()
 
     async def forget(self) -> None:
         """As before the first row came."""
         await forget(self.admin)
-        self.cache = VocabularyCache()
+        self.vocabulary_cache = VocabularyCache()
 
     async def index(self, event: ChunkLoaded) -> ChunkIndexed | None:
         async with self.pool.acquire() as db, db.transaction():
-            return await index_chunk(event, db, self.cache)
+            return await index_chunk(event, db, self.vocabulary_cache)
 
     async def hear(self, event: ChunkLoaded) -> None:
         await self.index(event)
@@ -133,13 +135,13 @@ class Indexer:
         """All pieces of a generation, each twice."""
         for piece in [*pieces, *pieces]:
             async with self.pool.acquire() as db, db.transaction():
-                switch = await index_piece(piece, db, self.cache)
+                switch = await index_piece(piece, db, self.vocabulary_cache)
                 if switch is not None:
                     await switch_index(switch, db)
 
     async def count(self, dataset: str) -> None:
         async with self.pool.acquire() as db, db.transaction():
-            await word_counts.merge(db, dataset)
+            await word_counts.count(db, dataset)
 
     async def documents(self, dataset: str) -> tuple[list[tuple[Any, ...]], list[tuple[str, int, int]]]:
         """The words of each row with their places, and all words with their counts."""
@@ -160,7 +162,7 @@ class Indexer:
         columns = ", ".join(f'"{name}"' for name in search.fields)
         rows = await self.pool.fetch(f'SELECT {key(dataset)}, ARRAY[{columns}] AS _texts FROM data."{dataset}"')
         documents, everywhere, anywhere = [], Counter[str](), Counter[str]()
-        for *values, fields in map(tuple, rows):
+        for *known, fields in map(tuple, rows):
             entries, place = [], 0
             for label, text in zip("ABCD", fields, strict=False):
                 for word in re.findall(r"\w+", (text or "").lower()):
@@ -170,7 +172,7 @@ class Indexer:
             everywhere.update(word for word, _ in entries)
             anywhere.update({word for word, _ in entries})
             vector = await self.pool.fetchval("SELECT $1::text::tsvector::text", " ".join(one for _, one in entries))
-            documents.append((*values, vector))
+            documents.append((*known, vector))
         return sorted(documents, key=repr), sorted((word, anywhere[word], n) for word, n in everywhere.items())
 
     async def serving(self, dataset: str) -> Index:

@@ -91,7 +91,7 @@ class Shelf:
     async def build(self, piece: IndexPiece) -> None:
         """And switches after the last one."""
         async with self.indexer.pool.acquire() as db, db.transaction():
-            switch = await index_piece(piece, db, self.indexer.cache)
+            switch = await index_piece(piece, db, self.indexer.vocabulary_cache)
         if switch is not None:
             async with self.indexer.pool.acquire() as db, db.transaction():
                 await switch_index(switch, db)

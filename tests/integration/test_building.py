@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from services.analytics import building, queries
-from services.analytics.declaring import prepare_all, rebuild_rollup
-from services.analytics.handlers import resend_uncounted
-from services.analytics.rollups import Tables
+from services.analytics import build, queries
+from services.analytics.declare import prepare_all
+from services.analytics.rebuild import rebuild_rollup
+from services.analytics.recovery import resend_uncounted
+from services.analytics.rollup_tables import RollupTables
 from services.ingestor import chunk_ledger
 from services.ingestor.chunk_ledger import Chunk
 from services.ingestor.tables.declare import declare_dataset
@@ -227,16 +228,16 @@ async def test_a_rebuild_adds_what_was_loaded_and_counted_after_its_snapshot(
 ) -> None:
     """Of the chunks of that moment, one is counted, and one is not; of those before, one had not been."""
     late, *_ = await bring(ingestor, *some_lines(random.Random(6), 20))
-    lock = queries.lock_counting
+    lock = queries.lock_counts
 
-    async def and_meanwhile(db: Connection, dataset: str, *, alone: bool) -> None:
-        if alone:
+    async def and_meanwhile(db: Connection, dataset: str, *, exclusive: bool) -> None:
+        if exclusive:
             _, second, *_ = await bring(ingestor, *some_lines(random.Random(7), 40))
-            monkeypatch.setattr(queries, "lock_counting", lock)
+            monkeypatch.setattr(queries, "lock_counts", lock)
             await analytics.hear(second)
-        await lock(db, dataset, alone=alone)
+        await lock(db, dataset, exclusive=exclusive)
 
-    monkeypatch.setattr(queries, "lock_counting", and_meanwhile)
+    monkeypatch.setattr(queries, "lock_counts", and_meanwhile)
     assert (await analytics.rebuild("sales", "sold")).mended == 0
     await holds(analytics.pool, sales)
     await analytics.hear(late)
@@ -279,7 +280,7 @@ async def test_rows_of_a_year_that_was_new_to_the_snapshot_are_not_missed(
     monkeypatch.setattr(queries, "select_partitions", select_partitions)
     dataset = msgspec.structs.replace(SALES["yearly"], rollups=SALES["yearly"].rollups[:1])
     async with analytics.pool.acquire() as db, db.transaction():
-        await building.build(db, dataset, [], [], [Tables(dataset, dataset.rollups[0])])
+        await build.build(db, dataset, kept=[], dropped=[], added=[RollupTables(dataset, dataset.rollups[0])])
     assert seen == []
     await holds(analytics.pool, dataset)
 

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from services.ingestor.write.binary_copy import to_copy
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Field
 from shared.db import connect
 
@@ -43,13 +43,13 @@ TYPES: dict[str, tuple[Any, list[Any]]] = {
 
 def chance(kind: str, seed: random.Random) -> Any:  # noqa: PLR0911 - a line for each type
     """Any value of the type."""
-    match kinds.base(kind):
+    match field_types.find(kind).name:
         case "integer":
             return seed.randint(-(2**63), 2**63 - 1)
         case "number":
             return seed.uniform(-1e9, 1e9)
         case "decimal":
-            digits, scale = kinds.precision(kind)
+            digits, scale = field_types.find(kind).digits, field_types.find(kind).scale or 0
             return Decimal(seed.randint(-(10**digits) + 1, 10**digits - 1)).scaleb(-scale)
         case "string":
             return "".join(seed.choices(string.printable + "äß€😀", k=seed.randint(0, 40)))
@@ -85,7 +85,7 @@ async def test_any_value_arrives_as_it_is(kind: str, database: dict[str, str]) -
     assert rows["value"].null_count() == 2
     pool = await connect(database["admin"], name="test", connections=1)
     async with pool, pool.acquire() as db:
-        await db.execute(f"CREATE TABLE copied (row bigint, value {kinds.sql(kind)})")
+        await db.execute(f"CREATE TABLE copied (row bigint, value {field_types.find(kind).sql})")
         data = to_copy(rows, (Field(name="value", type=kind),))
         await db.copy_to_table("copied", source=io.BytesIO(data), columns=["row", "value"], format="binary")
         there = [row["value"] for row in await db.fetch("SELECT value FROM copied ORDER BY row")]

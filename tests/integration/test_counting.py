@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.analytics import counting, plans
-from services.analytics.handlers import count_chunk
-from services.analytics.rollups import Tables
+from services.analytics import deltas, plans
+from services.analytics.count import count_chunk
+from services.analytics.rollup_tables import RollupTables
 from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import LoadOptions
@@ -157,18 +157,18 @@ async def explained(db: Connection, statement: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-async def plans_of(db: Connection, tables: Tables) -> list[list[str]]:
+async def plans_of(db: Connection, tables: RollupTables) -> list[list[str]]:
     """Of every statement of a chunk, as `add_chunks` has them run."""
     valued = tables.rollup.value_fields
     if valued:
-        await db.execute(counting.create_news(tables))
-    await plans.use(db, plans.MEETING)
-    found = [await explained(db, counting.add_sums(tables))]
-    await plans.use(db, plans.KEYED)
+        await db.execute(deltas.create_delta_table(tables))
+    await plans.use(db, plans.SCAN_CHUNK)
+    found = [await explained(db, deltas.add_sums(tables))]
+    await plans.use(db, plans.LOOK_UP_KEYS)
     for field in valued:
-        made = counting.add_values(tables, field), counting.delete_values(tables, field)
-        found += [await explained(db, one) for one in (*made, *counting.find_ends(tables, field))]
-    return [*found, await explained(db, counting.delete_empty(tables))]
+        made = deltas.add_values(tables, field), deltas.delete_values(tables, field)
+        found += [await explained(db, one) for one in (*made, *deltas.update_extremes(tables, field))]
+    return [*found, await explained(db, deltas.delete_empty_groups(tables))]
 
 
 async def test_a_chunk_costs_the_same_however_many_rows_there_are(sales: Ingestor, analytics: Analytics) -> None:
@@ -178,7 +178,7 @@ async def test_a_chunk_costs_the_same_however_many_rows_there_are(sales: Ingesto
     async def look() -> list[list[str]]:
         await analytics.admin.execute("ANALYZE")
         async with analytics.pool.acquire() as db, db.transaction():
-            found = [plan for rollup in dataset.rollups for plan in await plans_of(db, Tables(dataset, rollup))]
+            found = [plan for rollup in dataset.rollups for plan in await plans_of(db, RollupTables(dataset, rollup))]
         for plan in found:
             for line, following in itertools.pairwise(plan):
                 assert "Index Scan" not in line or following.strip().startswith("Index Cond"), plan

@@ -105,7 +105,7 @@ async def test_a_changed_table_is_like_one_made_afresh(pool: Pool, changes: dict
 async def make_partition(pool: Pool, name: str, kind: dict[str, Any]) -> None:
     if "partition_by" in kind:
         async with pool.acquire() as db, db.transaction():
-            await partitions.make_years(db, to_dataset(name, {**SIMPLE, **kind}), [2021])
+            await partitions.create_years(db, to_dataset(name, {**SIMPLE, **kind}), [2021])
 
 
 @pytest.mark.parametrize(("changes", "_said"), UNSAFE)

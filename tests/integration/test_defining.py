@@ -11,7 +11,7 @@ import pytest
 from sandbox.world import WORDS
 from services.indexer.words import lookup, queries
 from services.indexer.words.dictionary_api import MAX_WORD_LENGTH
-from services.indexer.words.queries import MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS
+from services.indexer.words.queries import BACKOFF_SECONDS, MAX_BACKOFF_SECONDS
 from shared.bus import inbox
 from shared.contracts.commands import DefineWords
 from shared.outgoing.http_client import OutboundClient
@@ -192,7 +192,7 @@ async def test_a_dictionary_that_is_away_is_asked_for_four_words_and_then_left_i
         waits.append(found[1])
         await indexer.pool.execute("UPDATE dictionaries SET retry_at = now()")
     assert waits == pytest.approx([60, 120, 240, 480, 900, 900], abs=5)
-    assert (waits[0], waits[-1]) == pytest.approx((MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS), abs=5)
+    assert (waits[0], waits[-1]) == pytest.approx((BACKOFF_SECONDS, MAX_BACKOFF_SECONDS), abs=5)
     assert {row["state"] for word, row in (await kept(indexer)).items() if word.isdecimal()} == {"unknown"}
     assert len(await kept(indexer)) == 6
     outside.behave()
@@ -249,12 +249,12 @@ async def test_one_bad_word_does_not_keep_the_others_waiting(
     assert {row["state"] for word, row in found.items() if word != "quiet"} == {"found"}
     assert (len(found), await pause(indexer)) == (len(KNOWN), None)
     assert (found["quiet"]["state"], found["quiet"]["failures"]) == ("unavailable", 1)
-    assert found["quiet"]["fresh"].total_seconds() == pytest.approx(MIN_BACKOFF_SECONDS, abs=5)
+    assert found["quiet"]["fresh"].total_seconds() == pytest.approx(BACKOFF_SECONDS, abs=5)
     await pass_a_day(indexer)
     await define(indexer, outside.outgoing(), 2)
     again = (await kept(indexer))["quiet"]
     assert (again["state"], again["failures"]) == ("unavailable", 2)
-    assert again["fresh"].total_seconds() == pytest.approx(2 * MIN_BACKOFF_SECONDS, abs=5)
+    assert again["fresh"].total_seconds() == pytest.approx(2 * BACKOFF_SECONDS, abs=5)
     outside.behave()
     await pass_a_day(indexer)
     await define(indexer, outside.outgoing(), 3)

@@ -197,14 +197,14 @@ async def test_heard_twice_it_happens_once(ingestor: Ingestor) -> None:
     assert await everything(ingestor) == before
 
 
-@pytest.mark.parametrize("step", ["_refuse", "_keep", "_lock_alone", "update_loaded"])
+@pytest.mark.parametrize("step", ["_check_year", "_insert_before_images", "_lock_exclusively", "close_chunk"])
 async def test_of_a_crash_in_the_middle_nothing_is_left_and_the_next_one_does_it(
     ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     await ingestor.do(HIRED, hired((1, "ada", 2020), (2, "bob", 2021)))
     command = await plan(ingestor, 2021)
     before = await everything(ingestor)
-    where: Any = chunk_ledger if step == "update_loaded" else detaching
+    where: Any = chunk_ledger if step == "close_chunk" else detaching
     whole = getattr(where, step)
 
     async def dies_after(db: Connection, *given: Any) -> Any:
@@ -259,7 +259,7 @@ async def test_meanwhile_other_years_are_read_and_loaded_and_rows_of_this_one_wa
 
 
 async def test_a_table_that_is_never_free_is_left_as_it_is(ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detaching, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(detaching, "LONGEST_WAIT_SECONDS", 0.3)
     await ingestor.do(HIRED, hired((2, "bob", 2021)))
     command = await plan(ingestor, 2021)
     before = await everything(ingestor)

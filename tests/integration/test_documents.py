@@ -63,14 +63,14 @@ async def test_words_of_a_chunk_that_is_taken_back_are_not_taken_for_known(
         async with indexer.pool.acquire() as db:
             killed = db.transaction()
             await killed.start()
-            assert await index_chunk(event, db, indexer.cache)
+            assert await index_chunk(event, db, indexer.vocabulary_cache)
             await killed.rollback()
     await indexer.index(event)
     assert await indexer.documents("items") == await indexer.recomputed("items")
     await indexer.bring(ingestor, "4,Chair,,1,,,,\n")
     async with indexer.pool.acquire() as db:
-        itself = await vocabulary.select_identity(db, await indexer.serving("items"))
-    assert indexer.cache.missing(itself, ["chair", "table"]) == ["table"]
+        vocabulary_id = await vocabulary.select_vocabulary_id(db, await indexer.serving("items"))
+    assert indexer.vocabulary_cache.missing(vocabulary_id, ["chair", "table"]) == ["table"]
     assert await indexer.documents("items") == await indexer.recomputed("items")
 
 

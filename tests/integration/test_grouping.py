@@ -7,7 +7,7 @@ import unicodedata
 import asyncpg
 import pytest
 
-from services.analytics import groups
+from services.analytics import group_keys
 from shared.catalog import rollup
 from shared.catalog.rollup import Rollup
 from shared.search import tokenizer
@@ -34,9 +34,9 @@ def made_up(chance: random.Random) -> list[str]:
 async def grouped(url: str, group: str, texts: list[str]) -> list[set[str]]:
     """What each text belongs to."""
     kept = Rollup(name="r", group_by=(group,), measures={"n": "count"})
-    rows = groups.source(kept, "unnest($1::text[]) WITH ORDINALITY AS x (text, number)")
+    rows = group_keys.source(kept, "unnest($1::text[]) WITH ORDINALITY AS x (text, number)")
     db = await asyncpg.connect(url)
-    found = await db.fetch(f"SELECT x.number, {groups.columns(kept)} FROM {rows}", texts, timeout=300)
+    found = await db.fetch(f"SELECT x.number, {group_keys.columns(kept)} FROM {rows}", texts, timeout=300)
     await db.close()
     result = [set[str]() for _ in texts]
     for number, key in found:

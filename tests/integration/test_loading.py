@@ -97,7 +97,7 @@ async def test_a_chunk_with_unchanged_rows_waits_for_the_earlier_chunks(ingestor
 async def test_a_waiting_chunk_goes_on_when_the_earlier_one_is_in(
     ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write, "PATIENCE_SECONDS", 20.0)
+    monkeypatch.setattr(write, "LONGEST_WAIT_SECONDS", 20.0)
     await ingestor.bring("departments", departments((1, "stays")))
     text = departments((1, "first"), (2, "last")) + departments((1, "stays"), (2, "last"))
     first, last = await ingestor.plan("departments", text, chunk_bytes=16)
@@ -120,7 +120,7 @@ async def test_a_chunk_does_not_wait_for_one_that_was_given_up(ingestor: Ingesto
     first, last = await ingestor.plan("departments", departments((1, "first"), (2, "last")) * 2, chunk_bytes=16)
     async with ingestor.transaction() as db:
         assert await inbox.claim(db, first)
-    with pytest.raises(PermanentFailure, match="earlier part of the file"):
+    with pytest.raises(PermanentFailure, match="earlier chunk of the file"):
         await ingestor.load(last)
     assert await names(ingestor) == {1: "first"}
 
@@ -276,7 +276,7 @@ async def test_an_outcome_that_does_not_add_up_is_refused_by_the_ledger(ingestor
         line = await chunk_ledger.select_chunk(db, chunk.job_id, chunk.chunk)
     with pytest.raises(asyncpg.CheckViolationError):
         async with ingestor.transaction() as db:
-            await chunk_ledger.update_loaded(db, line, Outcome(rows_read=2, inserted=1))
+            await chunk_ledger.close_chunk(db, line, Outcome(rows_read=2, inserted=1))
 
 
 async def test_a_file_that_is_gone_ends_the_import_and_says_so(ingestor: Ingestor) -> None:

@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from services.ingestor.recovery import resend_overdue
-from services.ingestor.sources import cursors, pull
+from services.ingestor.sources import pull, queries
 from shared.bus import inbox
 from shared.bus.failures import PermanentFailure, TransientFailure
-from shared.catalog.source import DeleteMissing, HeaderLink, Incremental
+from shared.catalog.paginators import HeaderLink
+from shared.catalog.source import DeleteMissing, Incremental
 from shared.contracts.commands import PullPage
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
@@ -50,7 +51,7 @@ def crm(outside: Outside) -> dict[str, str]:
 async def cursor(ingestor: Ingestor) -> str | None:
     """How far the CRM was read."""
     async with ingestor.transaction() as db:
-        return await cursors.select_cursor(db, "contacts", "crm")
+        return await queries.select_cursor(db, "contacts", "crm")
 
 
 async def nothing_is_left(ingestor: Ingestor) -> bool:
@@ -341,7 +342,7 @@ async def test_a_process_that_dies_before_its_commit_has_done_nothing(
         raise ConnectionResetError("the process is killed here")
 
     with monkeypatch.context() as broken:
-        broken.setattr(cursors, "upsert_pull", die)
+        broken.setattr(queries, "upsert_pull", die)
         for _ in range(2):
             with pytest.raises(ConnectionResetError):
                 await pulled.step()
@@ -381,7 +382,7 @@ async def test_what_a_sync_left_that_was_given_up_is_gone_with_the_next_one(
         await inbox.claim(db, given_up.next)  # as `WorkFailed` is said
     await ingestor.pool.execute("UPDATE pulls SET sent_at = now() - interval '1 hour'")
     async with ingestor.transaction() as db:
-        assert await cursors.claim_overdue_pulls(db, limit=10) == [beside.next]
+        assert await queries.claim_overdue_pulls(db, limit=10) == [beside.next]
     await synced(ingestor, outside)
     left = await ingestor.pool.fetch("SELECT job_id FROM pulls UNION SELECT job_id FROM seen")
     assert [row["job_id"] for row in left] == [beside.job_id]

@@ -53,7 +53,7 @@ class Tables(msgspec.Struct, frozen=True):
         async with self.owner.acquire() as db:
             await db.execute(f"TRUNCATE data.{dataset.name} RESTART IDENTITY")
             await db.executemany(
-                f"INSERT INTO data.{dataset.name} ({ddl.quoted(*names)}, _chunk) VALUES ({places}, 0)",
+                f"INSERT INTO data.{dataset.name} ({ddl.quote(*names)}, _chunk) VALUES ({places}, 0)",
                 [[row[name] for name in names] for row in found],
             )
 
@@ -65,7 +65,7 @@ async def filled(database: dict[str, str]) -> AsyncIterator[Tables]:
         connected(database["gateway"], "gateway") as reader,
     ):
         for dataset in DATASETS.values():
-            for statement in ddl.create(dataset):
+            for statement in ddl.create_table(dataset):
                 await owner.execute(statement)
         yield Tables(owner, reader)
 

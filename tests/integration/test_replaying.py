@@ -142,7 +142,7 @@ async def test_a_row_is_never_taken_up_by_two_jobs(ingestor: Ingestor) -> None:
 async def lines(ingestor: Ingestor, loads: Sequence[LoadChunk]) -> list[int]:
     """The lines that these chunks are about."""
     async with ingestor.transaction() as db:
-        return [line for load in loads for line, _ in await failed_rows.read_raw(db, load.job_id, load.chunk)]
+        return [line for load in loads for line, _ in await failed_rows.select_raw_rows(db, load.job_id, load.chunk)]
 
 
 @pytest.mark.parametrize(("rows", "size"), [(2, 1 << 20), (1000, 60), (3, 100)])

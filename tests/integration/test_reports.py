@@ -209,8 +209,8 @@ async def test_a_chart_must_fit_the_columns(folder: Folder) -> None:
     assert await folder.states() == {"good": "ready", "bad": "broken", "worse": "broken"}
     flaws = [str(flaw) for flaw in folder.reports.statuses["bad"].flaws]
     assert flaws == [
-        "catalog/reports/bad.toml:7: chart: 'nme' is not a column; there are name, n",
-        "catalog/reports/bad.toml:7: chart: 'name' in `series` is no column of numbers",
+        "catalog/reports/bad.toml:7: chart: 'nme' is not a column; columns: name, n",
+        "catalog/reports/bad.toml:7: chart: 'name' in `series` is not numeric",
     ]
     (worse,) = folder.reports.statuses["worse"].flaws
     assert worse.line == 6

@@ -125,7 +125,7 @@ async def test_what_the_dataset_no_longer_has_ends_the_search(
     with pytest.raises(PermanentFailure) as raised:
         await hear(indexer, asked(question))
     assert raised.value.problem.code == code
-    assert "submit it again" in raised.value.problem.hint
+    assert "submit the search again" in raised.value.problem.hint
 
 
 async def test_a_dataset_that_is_not_searched_any_more_ends_the_search(indexer: Indexer) -> None:

@@ -19,12 +19,12 @@ async def test_what_is_written_is_what_postgres_would_have_made(database: dict[s
     # Of a word that stands at the last place in two fields, Postgres keeps the letter of any.
     late = " ".join(f"late{number}" for number in range(300))
     rows += [[" ".join(dice.choices(known, k=tokenizer.MAX_WORDS)), late, "", ""], ["", "", "", ""]]
-    found = tokens.truncate(tokens.build_postings({label: [row[n] for row in rows] for n, label in enumerate(LABELS)}))
+    found = tokens.truncate(tokens.tokenize({label: [row[n] for row in rows] for n, label in enumerate(LABELS)}))
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:
         told = await db.fetch(
             "SELECT made = wanted::tsvector AS same, made::text AS made, wanted FROM unnest($1::tsvector[], $2::text[])"
             " AS n (made, wanted)",
-            vectors.build_tsvectors(found, LABELS, len(rows)),
+            vectors.encode(found, LABELS, len(rows)),
             [_as_text(row) for row in rows],
         )
     assert [row["made"][:200] for row in told if not row["same"]] == []
@@ -33,16 +33,16 @@ async def test_what_is_written_is_what_postgres_would_have_made(database: dict[s
 
 async def test_a_text_that_is_too_long_for_a_document_is_cut(database: dict[str, str]) -> None:
     many = " ".join(f"{number:0200d}" for number in range(tokenizer.MAX_WORDS))
-    found = tokens.truncate(tokens.build_postings({"a": ["short", many, "other"]}))
+    found = tokens.truncate(tokens.tokenize({"a": ["short", many, "other"]}))
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:
         lengths = [
             row["length"]
             for row in await db.fetch(
                 "SELECT length(made) AS length FROM unnest($1::tsvector[]) WITH ORDINALITY AS n (made, at) ORDER BY at",
-                vectors.build_tsvectors(found, "A", 3),
+                vectors.encode(found, "A", 3),
             )
         ]
-    assert lengths == [1, tokens.MAX_BYTES // 208, 1]
+    assert lengths == [1, tokens.MAX_DOCUMENT_BYTES // 208, 1]
 
 
 def _as_text(row: list[str]) -> str:

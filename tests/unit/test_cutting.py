@@ -133,18 +133,6 @@ def test_cuts_tile_the_file_at_record_ends(data: bytes, size: int, largest: int)
         assert comparable(parts) == comparable(whole)
 
 
-@settings(deadline=None)
-@given(TORTURE, st.integers(1, 50), st.integers(0, 9))
-def test_goes_on_from_an_earlier_cut(data: bytes, size: int, number: int) -> None:
-    cuts = list(cut(io.BytesIO(data), HEADERLESS, size=size))
-    if number >= len(cuts):
-        return
-    file = io.BytesIO(data)
-    file.seek(cuts[number].end)
-    line = 1 + data.count(b"\n", 0, cuts[number].end)
-    assert list(cut(file, HEADED, size=size, start=cuts[number].end, line=line)) == cuts[number + 1 :]
-
-
 @pytest.mark.parametrize(
     ("data", "dialect", "expected"),
     [

@@ -2,11 +2,12 @@
 
 import re
 import tomllib
+from typing import get_args
 
 import msgspec
 import pytest
 
-from shared.catalog import dataset, kinds, rollup, schedule, source
+from shared.catalog import dataset, field_types, paginators, rollup, schedule, source
 from shared.catalog.files import to_dataset
 from tests.stack import ROOT
 
@@ -24,8 +25,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "dictionary": dataset.Dictionary,
 }
 CHOICES = {
-    "Paginators": (source.PageNumber, source.Offset, source.Cursor, source.JsonLink, source.HeaderLink),
-    "auth": (source.Bearer, source.HttpBasic, source.ApiKey),
+    "Paginators": get_args(paginators.AnyPaginator),
+    "auth": get_args(source.Auth),
 }
 
 
@@ -67,7 +68,7 @@ def test_every_key_of_what_can_be_chosen_is_explained(heading: str) -> None:
 
 def test_every_type_is_explained() -> None:
     known = {name.strip("`") for name in told("Types")}
-    assert known == {*kinds.SQL, "decimal(15,2)"}
+    assert known == set(field_types.names(decimal="decimal(15,2)"))
 
 
 def test_the_example_can_be_declared() -> None:

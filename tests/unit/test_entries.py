@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from services.indexer.words import dictionary_api
 from services.indexer.words.dictionary_api import (
     MAX_DEFINITIONS,
-    MAX_PER_PART,
+    MAX_DEFINITIONS_PER_MEANING,
     MAX_TEXT_LENGTH,
     Definition,
     Entry,
-    InvalidResponse,
+    Unreadable,
 )
 from shared.bus.failures import PermanentFailure
 from shared.catalog.dataset import Dictionary
@@ -80,13 +80,15 @@ def test_only_so_much_is_kept() -> None:
     entry = read([{"meanings": [{"partOfSpeech": str(number), "definitions": many} for number in range(9)]}])
     assert entry is not None
     assert len(entry.definitions) == MAX_DEFINITIONS
-    assert [one.part_of_speech for one in entry.definitions] == [str(n // MAX_PER_PART) for n in range(MAX_DEFINITIONS)]
+    assert [one.part_of_speech for one in entry.definitions] == [
+        str(n // MAX_DEFINITIONS_PER_MEANING) for n in range(MAX_DEFINITIONS)
+    ]
     assert {len(one.definition) for one in entry.definitions} == {MAX_TEXT_LENGTH}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b'[{"meanings": 3}]', b"\xff", b"[" * 100_000, b"[[1]]"])
 def test_what_is_no_answer_is_told(body: bytes) -> None:
-    with pytest.raises(InvalidResponse):
+    with pytest.raises(Unreadable):
         dictionary_api.parse(body)
 
 
@@ -102,7 +104,7 @@ MEMBERS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
 def test_any_answer_is_read_or_told_to_be_none(answer: Any) -> None:
     try:
         entry = read(answer)
-    except InvalidResponse:
+    except Unreadable:
         return
     assert entry is None or "\0" not in repr(entry)
 

@@ -82,14 +82,16 @@ def test_all_reasons_are_told() -> None:
 
 def test_the_same_may_follow_and_changes_nothing() -> None:
     assert find_conflicts(declared(), declared()) == []
-    assert ddl.evolve(declared(), declared()) == []
+    assert ddl.alter_table(declared(), declared()) == []
 
 
 def test_rows_that_are_there_get_a_constant_but_not_the_moment_of_the_change() -> None:
     constant = declared(**with_field(name="note", type="string", default="it's"))
-    assert ddl.evolve(declared(), constant) == ["ALTER TABLE data.\"things\" ADD COLUMN \"note\" text DEFAULT 'it''s'"]
+    assert ddl.alter_table(declared(), constant) == [
+        "ALTER TABLE data.\"things\" ADD COLUMN \"note\" text DEFAULT 'it''s'"
+    ]
     moment = declared(**with_field(name="seen_at", type="datetime", default="now"))
-    assert ddl.evolve(declared(), moment) == [
+    assert ddl.alter_table(declared(), moment) == [
         'ALTER TABLE data."things" ADD COLUMN "seen_at" timestamptz',
         'ALTER TABLE data."things" ALTER COLUMN "seen_at" SET DEFAULT now()',
     ]

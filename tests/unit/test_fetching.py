@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from services.ingestor.sources import mapping
-from services.ingestor.sources.fetch import ask
-from services.ingestor.sources.mapping import Unreadable
-from services.ingestor.sources.paginators import Place
+from services.ingestor.sources.fetch import build_request
+from services.ingestor.sources.mapping import UnreadableResponse
 from shared.bus.failures import PermanentFailure
 from shared.catalog.files import to_dataset
+from shared.catalog.paginators import Place
 from shared.catalog.source import Source
 
 SECRET = "s3cr3t/of+ours"
@@ -25,12 +25,12 @@ def source(**told: Any) -> Source:
 
 
 def asked(at: Place | None = None, since: str | None = None, **told: Any) -> str:
-    return str(ask(source(**told), at or Place(), since, ENVIRONMENT).request.url)
+    return str(build_request(source(**told), at or Place(), since, ENVIRONMENT).request.url)
 
 
 def refused(environment: dict[str, str], at: Place | None = None, **told: Any) -> str:
     with pytest.raises(PermanentFailure) as caught:
-        ask(source(**told), at or Place(), None, environment)
+        build_request(source(**told), at or Place(), None, environment)
     problem = caught.value.problem
     assert SECRET not in problem.detail + problem.hint
     return problem.code
@@ -85,26 +85,28 @@ def test_a_link_to_another_host_is_not_followed(link: str) -> None:
 
 
 def test_where_a_secret_goes() -> None:
-    question = ask(source(auth={"type": "bearer", "secret": "there"}), Place(), None, ENVIRONMENT)
+    question = build_request(source(auth={"type": "bearer", "secret": "there"}), Place(), None, ENVIRONMENT)
     assert question.request.headers["Authorization"] == f"Bearer {SECRET}"
-    question = ask(source(auth={"type": "http_basic", "username": "me", "secret": "there"}), Place(), None, ENVIRONMENT)
+    question = build_request(
+        source(auth={"type": "http_basic", "username": "me", "secret": "there"}), Place(), None, ENVIRONMENT
+    )
     pair = base64.b64encode(f"me:{SECRET}".encode()).decode()
     assert question.request.headers["Authorization"] == f"Basic {pair}"
     assert {SECRET, pair} <= set(question.secrets)
-    question = ask(source(auth={"type": "api_key", "secret": "there"}), Place(), None, ENVIRONMENT)
+    question = build_request(source(auth={"type": "api_key", "secret": "there"}), Place(), None, ENVIRONMENT)
     assert question.request.headers["X-Api-Key"] == SECRET
     told = {"type": "api_key", "secret": "there", "name": "key", "location": "query"}
-    question = ask(source(auth=told), Place(), None, ENVIRONMENT)
+    question = build_request(source(auth=told), Place(), None, ENVIRONMENT)
     assert dict(question.request.url.params) == {"key": SECRET}
     assert "s3cr3t%2Fof%2Bours" in question.secrets
     linked = source(auth=told, paginator={"type": "json_link"})
-    assert str(ask(linked, Place(token="?p=2"), None, ENVIRONMENT).request.url).startswith(f"{BASE}?p=2&key=")
+    assert str(build_request(linked, Place(token="?p=2"), None, ENVIRONMENT).request.url).startswith(f"{BASE}?p=2&key=")
 
 
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "there").write_text(f"{SECRET}\n")
     environment = {"SOURCE_THERE": "https://there.example", "SECRETS_DIR": str(tmp_path)}
-    question = ask(source(auth={"type": "bearer", "secret": "there"}), Place(), None, environment)
+    question = build_request(source(auth={"type": "bearer", "secret": "there"}), Place(), None, environment)
     assert question.request.headers["Authorization"] == f"Bearer {SECRET}"
 
 
@@ -176,7 +178,7 @@ def test_from_an_answer_to_lines(body: bytes, told: dict[str, Any], expected: li
 
 @pytest.mark.parametrize("body", [b'{"data": [1, 2', b"<html>", b'"\xff"', b"[" * 100_000, b"[NaN]"])
 def test_what_is_no_json_is_unreadable(body: bytes) -> None:
-    with pytest.raises(Unreadable, match="no JSON"):
+    with pytest.raises(UnreadableResponse, match="no JSON"):
         mapping.read(body, "utf-8", source())
 
 
@@ -184,7 +186,7 @@ def test_a_text_in_another_encoding() -> None:
     text = source(format="text", fields={"name": "$"})
     assert mapping.read("Grün".encode("latin-1"), "latin-1", text) == "Grün"
     for encoding in ("utf-8", "nonsense"):
-        with pytest.raises(Unreadable, match="no text"):
+        with pytest.raises(UnreadableResponse, match="no text"):
             mapping.read("Grün".encode("latin-1"), encoding, text)
 
 

@@ -39,8 +39,8 @@ def loaded(data: bytes, form: Format, draft: Draft) -> tuple[int, int] | None:
         return None
     good = bad = 0
     for piece in cut(io.BytesIO(data), dialect):
-        reading = parser.read(data[piece.start : piece.end], draft.dataset, dialect, line=piece.line)
-        batch = parser.judge(reading, now=datetime.now(UTC))
+        parsed = parser.parse(data[piece.start : piece.end], draft.dataset, dialect, line=piece.line)
+        batch = parser.build_batch(parsed, now=datetime.now(UTC))
         good, bad = good + batch.rows.height, bad + len(batch.failed)
     return good, bad
 

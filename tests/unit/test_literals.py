@@ -5,12 +5,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.ingestor.parse.types import convert
-from shared.catalog import literals
+from services.ingestor.parse.column_types import convert
+from shared.catalog import field_types, literals
 from shared.catalog.dataset import Field
-from shared.catalog.fields import mistakes
+from shared.catalog.field_mistakes import find_mistakes
 
-KINDS = (*(kind for kind in literals.READERS if kind != "object"), "decimal(5,2)", "decimal(38,0)", "decimal(2,2)")
+KINDS = (
+    *(kind for kind in field_types.FIELD_TYPES if kind not in ("object", "decimal")),
+    "decimal(5,2)",
+    "decimal(38,0)",
+    "decimal(2,2)",
+)
 TEXTS = st.one_of(
     st.text("0123456789+-.eE:TZ ", max_size=30),
     st.integers().map(str),
@@ -65,7 +70,7 @@ PIECES = st.sampled_from(
 def test_a_text_is_a_value_for_both_or_for_neither(kind: str, text: str) -> None:
     read = pl.DataFrame({"text": [text]}).select(convert(pl.col("text"), kind)).to_series()[0] is not None
     if "\0" not in text:  # which no cell has
-        assert literals.holds(kind, text) == read
+        assert field_types.find(kind).holds(text) == read
 
 
 @given(text=st.one_of(TEXTS, st.recursive(st.none() | st.floats(), lambda inner: st.lists(inner, max_size=3)).map(str)))
@@ -73,13 +78,13 @@ def test_a_text_is_a_value_for_both_or_for_neither(kind: str, text: str) -> None
 @example("[1e-99999]")
 @example("[" * 5000)
 def test_what_is_taken_for_an_object_is_read_as_one(text: str) -> None:
-    if literals.holds("object", text):
+    if literals.is_object(text):
         assert pl.DataFrame({"text": [text]}).select(convert(pl.col("text"), "object")).to_series()[0] is not None
 
 
 @given(pattern=st.lists(PIECES, max_size=6).map("".join))
 def test_a_pattern_that_may_be_declared_can_be_applied(pattern: str) -> None:
-    if not list(mistakes(Field(name="a", type="string", pattern=pattern))):
+    if not list(find_mistakes(Field(name="a", type="string", pattern=pattern))):
         pl.Series([""]).str.contains(pattern)
 
 
@@ -96,9 +101,9 @@ def test_a_pattern_that_may_be_declared_can_be_applied(pattern: str) -> None:
     ],
 )
 def test_usual_patterns_may_be_declared(pattern: str) -> None:
-    assert not list(mistakes(Field(name="a", type="string", pattern=pattern)))
+    assert not list(find_mistakes(Field(name="a", type="string", pattern=pattern)))
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)", r"(a)\1", "a++", "(?>a)", r"a\Z", "[[]", "[a&&b]", "a" * 1001])
 def test_patterns_that_only_python_knows_are_refused(pattern: str) -> None:
-    assert list(mistakes(Field(name="a", type="string", pattern=pattern)))
+    assert list(find_mistakes(Field(name="a", type="string", pattern=pattern)))

@@ -7,20 +7,25 @@ import httpx2
 import msgspec
 import pytest
 
-from services.ingestor.sources import mapping, paginators, sync_progress
-from services.ingestor.sources.paginators import BadPage, Page, Place, Trail
-from services.ingestor.sources.sync_progress import Progress, Step
-from shared.catalog.source import (
+from services.ingestor.sources import mapping, sync_progress
+from services.ingestor.sources.sync_progress import LoopDetector, Progress, Step
+from shared.catalog import jsonpath, source_mistakes
+from shared.catalog.files import to_dataset
+from shared.catalog.paginators import (
+    AnyPaginator,
+    BadPage,
     Cursor,
     HeaderLink,
-    Incremental,
     JsonLink,
     Offset,
+    Page,
     PageNumber,
     Paginator,
+    Place,
     SinglePage,
-    Source,
+    Token,
 )
+from shared.catalog.source import Incremental, Source
 
 ROWS = [{"id": number} for number in range(1, 8)]
 MOST = 60
@@ -29,7 +34,7 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 """From query parameters to a document, whose `link` is the header's."""
 
 
-def source(paginator: Paginator, **told: Any) -> Source:
+def source(paginator: AnyPaginator, **told: Any) -> Source:
     return Source(**{"name": "there", "url": BASE, "data_selector": "rows", "paginator": paginator, **told})
 
 
@@ -47,8 +52,8 @@ def sync(declared: Source, answer: Answer, *, seconds: Sequence[float] = (0.0,))
     ids: list[int] = []
     asked: list[dict[str, Any]] = []
     for number in range(MOST):
-        link = paginators.link(declared.paginator, now.place)
-        params: dict[str, Any] = dict(paginators.parameters(declared.paginator, now.place))
+        link = declared.paginator.link(now.place)
+        params: dict[str, Any] = dict(declared.paginator.parameters(now.place))
         if link is not None:
             assert params == {}
             params = dict(httpx2.URL(BASE).join(link).params)
@@ -307,7 +312,7 @@ PAGES = PageNumber(base_page=1)
     ],
 )  # fmt: skip
 def test_a_source_is_read_to_its_end_or_is_said_not_to_be(
-    paginator: Paginator, answer: Answer, ids: list[int], requests: int, warning: str
+    paginator: AnyPaginator, answer: Answer, ids: list[int], requests: int, warning: str
 ) -> None:
     synced = sync(source(paginator, max_pages=10), answer)
     assert (synced.ids, len(synced.asked), synced.warning) == (ids, requests, warning)
@@ -371,7 +376,7 @@ def test_a_limit_that_is_just_reached_at_the_end_is_no_reason_to_worry() -> None
         (JsonLink(), {"rows": ROWS, "next": ["?p=2"]}),
     ],
 )
-def test_an_answer_that_a_paginator_cannot_follow_is_no_end(paginator: Paginator, document: dict[str, Any]) -> None:
+def test_an_answer_that_a_paginator_cannot_follow_is_no_end(paginator: AnyPaginator, document: dict[str, Any]) -> None:
     with pytest.raises(BadPage, match="should be"):
         sync(source(paginator), pages(document))
 
@@ -387,8 +392,52 @@ def test_the_highest_value_is_kept_and_the_one_that_was_asked_for_stays() -> Non
 
 
 def test_a_trail_stays_small() -> None:
-    trail: Trail | None = Trail()
+    detector: LoopDetector | None = LoopDetector()
     for number in range(1000):
-        assert trail is not None
-        trail = trail.over(Page(rows(number), None, {}), Place(token=f"cursor {number}"))
-    assert len(msgspec.json.encode(trail)) < 200
+        assert detector is not None
+        detector = detector.advance(Page(rows(number), None, {}), Place(token=f"cursor {number}"))
+    assert len(msgspec.json.encode(detector)) < 200
+
+
+class LastId(Paginator, frozen=True, kw_only=True, tag="last_id"):
+    """A paginator made up: each page begins after the id of the last row of the page before."""
+
+    id_path: str = "id"
+    after_param: str = "after_id"
+
+    def parameters(self, place: Place) -> dict[str, Token]:
+        return {} if place.token is None else {self.after_param: place.token}
+
+    def next_place(self, place: Place, page: Page) -> Place | None:
+        if not page.rows:
+            return None
+        return Place(token=jsonpath.first(page.rows[-1], self.id_path), rows=place.rows + len(page.rows))
+
+
+class SourceWithLastId(Source, frozen=True, kw_only=True):
+    """As if LastId were a member of AnyPaginator, which is the one line that registers it."""
+
+    paginator: AnyPaginator | LastId = SinglePage()  # type: ignore[assignment]
+
+
+def test_a_paginator_is_one_class_and_one_member_of_the_union() -> None:
+    declaration = {"name": "there", "url": BASE, "data_selector": "rows", "paginator": {"type": "last_id"}}
+    declared = msgspec.convert(declaration, SourceWithLastId)
+
+    def answer(params: dict[str, Any]) -> dict[str, Any]:
+        return {"rows": [row for row in ROWS if row["id"] > params.get("after_id", 0)][:3]}
+
+    assert sync(declared, answer) == Synced(ALL, [{}, {"after_id": 3}, {"after_id": 6}, {"after_id": 7}], "")
+
+    def mistakes(**changes: Any) -> list[str]:
+        wrong = msgspec.convert({**declaration, **changes}, SourceWithLastId)
+        items = to_dataset("items", {"title": "Items", "fields": [{"name": "id", "type": "integer", "required": True}]})
+        return [
+            found.detail for found in source_mistakes.find_mistakes(msgspec.structs.replace(items, sources=(wrong,)))
+        ]
+
+    assert mistakes() == []
+    (bad_path,) = mistakes(paginator={"type": "last_id", "id_path": "a b"})
+    assert bad_path.startswith("sources[0].paginator.id_path: 'a b' is not a path")
+    (no_text,) = mistakes(format="text", fields={"id": "$"})
+    assert no_text.startswith("sources[0].paginator: must be single_page or header_link")

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.ingestor.parse import csv_scanner, parser
+from services.ingestor.parse import csv_scanner, parser, splitter
 from services.ingestor.parse.constraints import BadConstraint
-from services.ingestor.parse.parser import Batch, counts
-from services.ingestor.parse.row_errors import FailedRow, Miscounted, RowError
+from services.ingestor.parse.parser import Batch, count_errors
+from services.ingestor.parse.row_errors import FailedRow, RowCountMismatch, RowError
 from services.ingestor.parse.splitter import cut
 from shared.catalog.dataset import Dataset, Field, Partition
 from shared.contracts.failures import LONGEST_RAW
@@ -46,7 +46,7 @@ def read(
 
 
 def parse(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int) -> Batch:
-    return parser.judge(parser.read(data, dataset, dialect, line=line), now=NOW)
+    return parser.build_batch(parser.parse(data, dataset, dialect, line=line), now=NOW)
 
 
 def string(name: str, **more: Any) -> Field:
@@ -157,11 +157,11 @@ def test_values_that_refer_to_nothing() -> None:
     )
     dialect = Dialect(columns=("id", "team", "city"), header=False)
     data = b"1,7,Ur\n2,99,\n3,,Xy\nq, 99 ,Xy\n4,7\n"
-    reading = parser.read(data, table(*fields), dialect, line=1)
-    assert sorted(reading.values("team")) == [7, 99]
-    assert sorted(reading.values("city")) == ["Ur", "Xy"]
+    parsed = parser.parse(data, table(*fields), dialect, line=1)
+    assert sorted(parsed.values("team")) == [7, 99]
+    assert sorted(parsed.values("city")) == ["Ur", "Xy"]
     unknown = {"team": pl.Series([99]), "city": pl.Series(["Xy"]), "id": pl.Series([], dtype=pl.Int64)}
-    batch = parser.judge(reading, now=NOW, unknown=unknown)
+    batch = parser.build_batch(parsed, now=NOW, unknown=unknown)
     assert batch.rows.rows() == [(1, 7, "Ur")]
     assert errors(batch) == [
         (2, [("maximum", "team", "99"), ("reference", "team", "99")]),
@@ -178,29 +178,29 @@ def test_values_that_refer_to_nothing() -> None:
         (5, [("row_length", "", None)]),
     ]
     assert batch.failed[1].errors[0].detail == "There is no cities.name Xy."
-    assert counts(batch) == {
+    assert count_errors(batch) == {
         ("maximum", "team"): 2,
         ("reference", "team"): 2,
         ("reference", "city"): 2,
         ("type", "id"): 1,
         ("row_length", ""): 1,
     }
-    assert parser.judge(reading, now=NOW).rows.height == 2
+    assert parser.build_batch(parsed, now=NOW).rows.height == 2
 
 
 def test_a_good_row_can_be_refused_later() -> None:
     batch = read('x,a\n1,"b\n"\n2,c\ny,d\n3,e\n', ID, A)
     taken = RowError("key_exists", "id", "1", "There is one.")
-    left = parser.refuse(batch, {2: taken, 0: taken})
+    left = parser.fail_rows(batch, {2: taken, 0: taken})
     assert left.rows.rows() == [(2, "c")]
     assert left.lines.tolist() == [4]
     assert left.rows_read == batch.rows_read == 5
     assert [(row.line, row.raw) for row in left.failed] == [(1, "x,a"), (2, '1,"b\n"'), (5, "y,d"), (6, "3,e")]
     assert left.failed[1] == FailedRow(2, '1,"b\n"', (taken,))
-    again = parser.refuse(left, {0: taken})
+    again = parser.fail_rows(left, {0: taken})
     assert [row.line for row in again.failed] == [1, 2, 4, 5, 6]
     assert again.rows.height == 0
-    assert counts(again) == {("type", "id"): 2, ("key_exists", "id"): 3}
+    assert count_errors(again) == {("type", "id"): 2, ("key_exists", "id"): 3}
 
 
 def test_the_columns_are_those_of_the_file_in_its_order() -> None:
@@ -400,25 +400,21 @@ def test_a_declaration_that_can_not_be_applied_is_no_fault_of_the_rows(field: Fi
 
 def test_rows_that_got_lost_are_never_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pl, "read_csv", lambda *_, **__: pl.DataFrame({"a": ["x"]}))
-    with pytest.raises(Miscounted, match="2 records, 1 rows"):
+    with pytest.raises(RowCountMismatch, match="2 records, 1 rows"):
         read("x\ny\n", A)
 
 
 MARKS = st.tuples(st.sampled_from(",;\t|^ a\x01"), st.sampled_from("\"'`|b\x02")).filter(
     lambda marks: marks[0] != marks[1]
 )
-JSON_TORTURE = st.lists(
-    st.sampled_from(
-        [
-            b'{"id":1}', b'{"id":"2","b":"x,]}"}', b'{"id":3, "c":[1,{"a":"]"}]}', b'{"b":"\\"\\\\"}',
-            b'{"id":4,\n "b":"xyz"\n}',
-            b'{"no":1}', b'{"id":{}}', b'{"b":"\\u0000"}', b'{"b":"\\ud800"}',
-            b",", b",", b",\n", b"\n", b"\r\n", b" ", b"[", b"]", b"{", b"}", b'"', b"\\", b"12", b"null",
-            b"\xc3\xa9", b"\xff", b"\0",
-        ]
-    ),
-    max_size=25,
-).map(b"".join)  # fmt: skip
+JSON_ROWS = [
+    b'{"id":1}', b'{"id":"2","b":"x,]}"}', b'{"id":3, "c":[1,{"a":"]"}]}', b'{"b":"\\"\\\\"}',
+    b'{"id":4,\n "b":"xyz"\n}', b'{"no":1}', b'{"id":{}}', b'{"b":"\\u0000"}', b'{"b":"\\ud800"}',
+]  # fmt: skip
+JSON_PIECES = [
+    b",", b",\n", b"\n", b"\r\n", b" ", b"[", b"]", b"{", b"}", b'"', b"\\", b"12", b"null",
+    b"\xc3\xa9", b"\xff", b"\0",
+]  # fmt: skip
 LIMITS = st.sampled_from([4, 12, 40, 1 << 20])
 FIELDS = (Field(name="id", type="integer", required=True), string("b", max_length=2), Field(name="c", type="object"))
 
@@ -446,7 +442,7 @@ def assert_all_chunkings_agree(data: bytes, dialect: Dialect, size: int, largest
     assert all(text.raw.startswith(beginning.raw.rstrip("\ufffd")) for beginning, text in zip(part, whole, strict=True))
     for batch in wholes + parts:
         assert batch.rows_read == batch.rows.height + len(batch.failed)
-        assert sum(counts(batch).values()) >= len(batch.failed)
+        assert sum(count_errors(batch).values()) >= len(batch.failed)
 
 
 @settings(max_examples=400, deadline=None)
@@ -461,21 +457,29 @@ def test_the_chunks_of_a_file_give_what_the_whole_gives(
 
 
 @settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(JSON_ROWS + JSON_PIECES), max_size=25).map(b"".join), st.integers(1, 60), LIMITS)
+def test_so_do_the_chunks_of_ndjson(data: bytes, size: int, largest: int) -> None:
+    dialect = Dialect(columns=("id", "b", "c"), header=False, format="ndjson")
+    assert_all_chunkings_agree(data, dialect, size, largest)
+
+
+@settings(max_examples=400, deadline=None)
 @given(
-    JSON_TORTURE,
-    st.sampled_from(["ndjson", "json"]),
-    st.sampled_from([b"", b"[", b"\xef\xbb\xbf[\n"]),
+    st.lists(st.sampled_from([*JSON_ROWS, b"[]", b"12", b"null", b'"]"', b'{"b":"\xff"}']), max_size=12),
+    st.sampled_from([b"", b"\xef\xbb\xbf\r\n "]),
+    st.sampled_from([b",", b",\n", b"\n\t, ", b" " * 50 + b","]),
+    st.sampled_from([b"]", b"\n]\n", b" " * 50 + b"]" + b" " * 50]),
     st.integers(1, 60),
     LIMITS,
 )
-@example(b'{"id":1}\n,{"id":2}', "json", b"[", 1, 12)
-@example(b'{"id":1},,\n', "json", b"[", 1, 12)
-@example(b'{"id":1}] x' + b"x" * 50, "json", b"[", 1, 12)
-@example(b'{"id":1}]' + b" " * 50 + b"x", "json", b"[", 1, 12)
-@example(b'{"id":1}]' + b" " * 50, "json", b"[", 1, 12)
-def test_so_do_the_chunks_of_json(data: bytes, form: Any, before: bytes, size: int, largest: int) -> None:
-    dialect = Dialect(columns=("id", "b", "c"), header=False, format=form)
-    assert_all_chunkings_agree(before + data, dialect, size, largest)
+@example([b'{"id":1}'], b"", b",", b" " * 50 + b"]", 1, 12)
+def test_so_do_the_chunks_of_an_array(
+    rows: list[bytes], before: bytes, between: bytes, after: bytes, size: int, largest: int
+) -> None:
+    dialect = Dialect(columns=("id", "b", "c"), header=False, format="json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitter, "BLOCK", size)
+        assert_all_chunkings_agree(before + b"[" + between.join(rows) + after, dialect, size, largest)
 
 
 @settings(max_examples=300, deadline=None)

@@ -8,8 +8,9 @@ import pytest
 from shared.catalog import jsonpath
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import BadDeclaration, read_datasets, to_dataset
+from shared.catalog.paginators import Cursor, Offset, PageNumber, SinglePage
 from shared.catalog.schedule import Schedule
-from shared.catalog.source import Bearer, Cursor, DeleteMissing, Incremental, Offset, PageNumber, SinglePage
+from shared.catalog.source import Bearer, DeleteMissing, Incremental
 from tests.stack import ROOT
 
 SOURCE: dict[str, Any] = {"name": "there", "url": "https://there.example/things"}

@@ -15,7 +15,7 @@ ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=200)
 
 
 def split(text: str) -> list[str]:
-    found: list[str] = tokens.tokenize(pl.Series([text], dtype=pl.String)).to_list()[0]
+    found: list[str] = tokens.split(pl.Series([text], dtype=pl.String)).to_list()[0]
     return found
 
 

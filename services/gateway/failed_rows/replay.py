@@ -79,7 +79,7 @@ async def replay_job(
             mode=command.load_options.mode,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
-            fingerprint=hashlib.sha256(f"replay/{failed_job.id}/{error_filter}".encode()).hexdigest(),
+            fingerprint=hashlib.sha256(failed_job.id.bytes + msgspec.json.encode(error_filter)).hexdigest(),
             replay_of=failed_job.id,
         )
     )

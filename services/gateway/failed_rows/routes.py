@@ -16,7 +16,7 @@ from services.gateway.failed_rows.csv_file import FailedRowsCsv
 from services.gateway.http.parameters import IdempotencyKey
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
-from services.gateway.http.responses import Answer, wants_csv
+from services.gateway.http.responses import Answer, negotiate
 from services.gateway.jobs import failed_rows
 from services.gateway.jobs.failed_rows import ErrorCount, ErrorFilter, FailedRow, RowState
 from services.gateway.jobs.queries import find_job
@@ -27,6 +27,7 @@ from shared.contracts.commands import DiscardRows
 from shared.contracts.parts import Dialect
 from shared.db import Pool, transaction
 
+FORMATS = {"application/json": "json", "text/csv": "csv"}
 BATCH_ROWS = 250
 """Rows of a download that are in memory at once; each has up to 64 KiB."""
 DISCARD_SECONDS = 10.0
@@ -84,7 +85,7 @@ async def list_failed_rows(
     async with pool.acquire() as db:
         found_job = await find_job(db, job)
         job_input = await failed_rows.select_input(db, found_job.id)
-        if not wants_csv(accept, form):
+        if (form or negotiate(accept, FORMATS)) == "json":
             page_rows = limit or 100
             found = await failed_rows.select_failed_rows(
                 db, found_job.id, after=after, limit=page_rows + 1, error_filter=error_filter, state=in_state
@@ -130,7 +131,7 @@ async def discard_failed_rows(
     error_filter = data or failed_rows.ALL
     async with transaction(pool) as db:
         found_job = await find_job(db, job)
-        identity = f"{request.user.id}/{idempotency_key}/{error_filter}"
+        identity = f"{request.user.id}/{idempotency_key}/{error_filter.code}/{error_filter.column}"
         command = DiscardRows(
             dataset=found_job.dataset,
             request_id=uuid5(found_job.id, identity) if idempotency_key else uuid4(),

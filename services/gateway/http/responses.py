@@ -1,4 +1,4 @@
-"""JSON responses with decimals as numbers, and the response format that a client accepts."""
+"""JSON responses with decimals as numbers, and content negotiation."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Response
-from litestar.enums import MediaType as KnownMediaType
+from litestar.datastructures.headers import Accept
 
 T = TypeVar("T")
 
@@ -24,20 +24,16 @@ class Answer(Response[T]):
         return content if isinstance(content, bytes) else ENCODER.encode(content)
 
 
-def wants_csv(accept: str | None, form: str | None) -> bool:
-    """`format=` decides, else the first of JSON and CSV that the client accepts."""
-    return (form or preferred(accept, {"text/csv": "csv"})) == "csv"
+def negotiate(accept: str | None, types: Mapping[str, str]) -> str:
+    """Returns the name of the media type that an Accept header prefers, or the first name if it accepts none of them.
 
-
-def preferred(accept: str | None, others: Mapping[str, str]) -> str:
-    """The first of JSON and `others`, types with their names, that the client accepts; JSON if it doesn't care."""
-    for part in (accept or "").split(","):
-        kind = part.partition(";")[0].strip().lower()
-        if kind in (KnownMediaType.JSON, "*/*", "application/*"):
-            break
-        if kind in others:
-            return others[kind]
-    return "json"
+    A q that is not a finite number makes Litestar's parser fail; then the header counts as absent.
+    """
+    default = next(iter(types))
+    try:
+        return types[Accept(accept or "*/*").best_match([*types], default)]
+    except OverflowError:
+        return types[default]
 
 
 def escape_formula(text: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, post
 from litestar.params import Parameter
 
@@ -142,5 +143,5 @@ async def import_file(
 
 def _fingerprint(command: PlanImport) -> str:
     """Hashes the file and the options: a form and a raw body with the same file are the same request."""
-    content = f"{command.dataset}/{command.load_options}/{command.dialect}/{command.sha256}"
-    return hashlib.sha256(content.encode()).hexdigest()
+    content = (command.dataset, command.load_options, command.dialect, command.sha256)
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()

@@ -20,10 +20,6 @@ class ErrorFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, msgspec.Meta(pattern=WITHOUT_NUL)] | None = None
     column: Annotated[str, msgspec.Meta(pattern=WITHOUT_NUL)] | None = None
 
-    def __str__(self) -> str:
-        """Stable text: stored fingerprints of requests are hashes of it."""
-        return f"Chosen(code={self.code!r}, column={self.column!r})"
-
     @property
     def error(self) -> list[dict[str, str]]:
         """The JSON that `errors` must contain."""

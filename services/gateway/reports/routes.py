@@ -14,7 +14,7 @@ from litestar.params import Parameter as QueryParameter
 from services.gateway.http import auth, etags, preferences
 from services.gateway.http.min_version import wait_for_version
 from services.gateway.http.problems import Problem, responses
-from services.gateway.http.responses import ENCODER, Answer, preferred
+from services.gateway.http.responses import ENCODER, Answer, negotiate
 from services.gateway.reports import drawing, parameters
 from services.gateway.reports.cache import RenderedReport, ReportCache
 from services.gateway.reports.formats import FORMS
@@ -25,12 +25,7 @@ from shared.catalog.report import Parameter
 from shared.catalog.report_files import Flaw
 from shared.db import Pool
 
-FILES = {
-    "text/csv": "csv",
-    "application/x-ndjson": "ndjson",
-    "application/ndjson": "ndjson",
-    drawing.MEDIA_TYPE: "svg",
-}
+MEDIA_TYPES = {form.media_type: name for name, form in FORMS.items()} | {"application/ndjson": "ndjson"}
 
 
 class ReportBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +130,7 @@ async def read_report(
     reserved = auth.query_parameters(request)
     pairs = [(name, text) for name, text in request.query_params.multi_items() if name not in reserved]
     values = parameters.parse(ready.report, pairs)
-    wanted = form or preferred(accept, FILES)
+    wanted = form or negotiate(accept, MEDIA_TYPES)
     seconds = preferences.wait_seconds(prefer)
 
     async def version() -> int:

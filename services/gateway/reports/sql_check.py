@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.catalog.report import Report, Statement
 from shared.db import Connection
@@ -107,7 +107,7 @@ async def check(db: Connection, report: Report, datasets: Mapping[str, Dataset])
 
 async def _parse(db: Connection, report: Report, statement: Statement) -> str:
     name = f"report_{secrets.token_hex(8)}"
-    arguments = ", ".join(kinds.sql(parameter.type) for parameter in report.parameters)
+    arguments = ", ".join(field_types.find(parameter.type).sql for parameter in report.parameters)
     # fetch uses the extended protocol, which refuses a second statement.
     await db.fetch(
         f"CREATE FUNCTION {name}({arguments}) RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC {statement.text}; END"

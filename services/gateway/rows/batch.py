@@ -100,7 +100,7 @@ async def load_rows(
             mode=load_options.mode,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
-            fingerprint=hashlib.sha256(f"{dataset}/{load_options}/".encode() + body).hexdigest(),
+            fingerprint=hashlib.sha256(dataset.encode() + msgspec.json.encode(load_options) + body).hexdigest(),
             bytes_total=sum(len(bytes(row)) for row in rows),
             chunks=1,
         )

@@ -130,8 +130,8 @@ def parse_key(dataset: Dataset, key: str) -> list[Any]:
     parsed = []
     for name, part in zip(dataset.key, parts, strict=True):
         try:
-            parsed.append(values.read(fields[name].type, part))
-        except values.NotOfType as error:
+            parsed.append(values.parse(fields[name].type, part))
+        except values.InvalidValue as error:
             raise InvalidKey(f"{name} {error}") from error
     return parsed
 

@@ -13,7 +13,7 @@ from services.gateway.http import auth, problems
 from services.gateway.http.formats import Csv, Ndjson, RowFormat
 from services.gateway.http.openapi import FieldQuery
 from services.gateway.http.problems import Detail, Problem, responses
-from services.gateway.http.responses import Answer, preferred
+from services.gateway.http.responses import Answer, negotiate
 from services.gateway.http.row_query import OPERATORS, RowQuery, parse_row_query
 from services.gateway.rows import queries
 from services.gateway.rows.export import Downloads
@@ -21,7 +21,12 @@ from shared.db import Pool
 
 MAX_PAGE = 10_000_000
 DEFAULT_LIMIT = 10
-FILES = {"text/csv": "csv", "application/x-ndjson": "ndjson", "application/ndjson": "ndjson"}
+FORMATS = {
+    "application/json": "json",
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+}
 PAGING = ("page", "cursor", "count")
 CountMode = Literal["exact", "estimated", "none"]
 
@@ -75,7 +80,7 @@ async def list_rows(
     declared = await catalog.dataset(pool, dataset)
     parameters = request.query_params.multi_items()
     query = parse_row_query(declared, parameters, auth.query_parameters(request), order=order, select=select)
-    wanted = form or preferred(accept, FILES)
+    wanted = form or negotiate(accept, FORMATS)
     options = {"page": page, "cursor": cursor, "count": count, "spreadsheet_safe": spreadsheet_safe}
     _check_options(wanted, {name for name, value in options.items() if value is not None})
     try:

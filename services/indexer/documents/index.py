@@ -1,4 +1,4 @@
-"""Handler of ChunkLoaded: indexes the rows of a chunk in every generation."""
+"""Indexes a loaded chunk: writes the documents of its rows in every generation of the index."""
 
 from services.indexer.documents import documents, queries
 from services.indexer.documents.vocabulary_cache import VocabularyCache
@@ -10,9 +10,12 @@ from shared.telemetry import metrics
 
 
 async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache) -> ChunkIndexed | None:
-    """Indexes the chunk. Returns no event for a dataset without search. Raises NotReady until it has an index."""
+    """Makes the chunk's rows searchable, once. Returns None for a dataset without search.
+
+    Raises NotReady while the tables of the dataset's first generation are not created.
+    """
     deletes = event.outcome.deleted > 0
-    # Before reading the declaration: the builder of the next generation must see which generations have this chunk.
+    # Lock before reading the declaration: a new generation must know which generations contain this chunk.
     await queries.lock_documents(db, event.dataset, exclusive=deletes)
     dataset = await ledger.select_dataset(db, event.dataset)
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
@@ -20,12 +23,12 @@ async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache
     if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
         indexes = await queries.select_indexes(db, event.dataset)
         if not indexes:
-            raise NotReady  # the declaration is newer than the tables
+            raise NotReady
         for index in indexes:
             written = await documents.index_rows(db, index, dataset, [event.ledger], cache)
             if deletes:
                 await documents.delete_rows(db, index, dataset, event.ledger)
-    await queries.insert_indexed(db, event.ledger, written)
+    await queries.insert_chunk(db, event.ledger, written)
     if dataset.search is None:
         return None
     await ledger.update_freshness(db, event.dataset, "indexed")

@@ -1,4 +1,4 @@
-"""Queries about generations, the pieces to build them from, indexed chunks and freshness."""
+"""Queries about index generations, the pieces left to build, indexed chunks and watermarks."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from shared.contracts.commands import IndexPiece
 from shared.db import Connection
 from shared.search.index import Index
 
-INDEX_LOCK = 0x646F6373
-COUNT_LOCK = 0x776F7264
+DOCUMENTS_LOCK = 0x646F6373
+WORDS_LOCK = 0x776F7264
 
 
 async def lock_documents(db: Connection, dataset: str, *, exclusive: bool) -> None:
-    """Takes the lock of a dataset's documents until the transaction ends: shared for inserts only.
+    """Locks a dataset's documents until the transaction ends: shared to add, exclusive to delete or to create tables.
 
-    Deletes need it exclusively to see the documents of all deleted rows, and new generations to see all chunks.
+    A delete must see the documents of all deleted rows; a plan of a generation must see all indexed chunks.
     """
     shared = "" if exclusive else "_shared"
-    await db.execute(f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", INDEX_LOCK, dataset)
+    await db.execute(f"SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))", DOCUMENTS_LOCK, dataset)
 
 
 async def select_indexes(db: Connection, dataset: str) -> list[Index]:
-    """Selects the generation that serves searches and the one that is being built, if any."""
+    """Returns the serving and the building generation, as far as they exist."""
     rows = await db.fetch(
         "SELECT dataset, generation, search, state FROM indexes WHERE dataset = $1 ORDER BY generation", dataset
     )
@@ -31,7 +31,7 @@ async def select_indexes(db: Connection, dataset: str) -> list[Index]:
 
 
 async def select_unprepared(db: Connection) -> list[str]:
-    """Selects searchable datasets without an index."""
+    """Returns the names of searchable datasets without an index."""
     rows = await db.fetch(
         "SELECT name FROM ingestor.datasets d WHERE declaration->'search' IS NOT NULL"
         " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name)"
@@ -40,7 +40,7 @@ async def select_unprepared(db: Connection) -> list[str]:
 
 
 async def insert_index(db: Connection, dataset: str, search: Search) -> Index:
-    """Inserts the next generation, as building. Its number is never reused, because messages refer to it."""
+    """Inserts the next generation, in state building. Its number is never reused: ids of messages derive from it."""
     generation: int = await db.fetchval(
         "INSERT INTO indexes (dataset, search, state) VALUES ($1, $2, 'building') RETURNING generation",
         dataset,
@@ -50,7 +50,7 @@ async def insert_index(db: Connection, dataset: str, search: Search) -> Index:
 
 
 async def update_search(db: Connection, index: Index, search: Search) -> None:
-    """Updates the declaration of a generation. New weights need no new documents."""
+    """Changes the weights of an existing index."""
     await db.execute(
         "UPDATE indexes SET search = $3 WHERE dataset = $1 AND generation = $2",
         index.dataset,
@@ -59,32 +59,32 @@ async def update_search(db: Connection, index: Index, search: Search) -> None:
     )
 
 
-async def set_serving(db: Connection, index: Index) -> None:
-    """Makes the generation serve searches."""
+async def update_serving(db: Connection, index: Index) -> None:
+    """Makes the generation serve searches from the commit on."""
     await db.execute(
         "UPDATE indexes SET state = 'serving' WHERE dataset = $1 AND generation = $2", index.dataset, index.generation
     )
 
 
-async def add_word_count(db: Connection, index: Index, change: int) -> None:
-    """Adds to the number of different words."""
+async def update_words(db: Connection, index: Index, delta: int) -> None:
+    """Adds to the number of distinct words."""
     await db.execute(
         "UPDATE indexes SET words = words + $3 WHERE dataset = $1 AND generation = $2",
         index.dataset,
         index.generation,
-        change,
+        delta,
     )
 
 
 async def delete_index(db: Connection, index: Index) -> None:
-    """Deletes a generation and its pieces."""
+    """Deletes the generation and its pieces."""
     await db.execute("DELETE FROM indexes WHERE dataset = $1 AND generation = $2", index.dataset, index.generation)
 
 
-async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list[IndexPiece]:
-    """Inserts pieces with all indexed chunks, each of about `rows_at_once` rows.
+async def insert_pieces(db: Connection, index: Index, piece_rows: int) -> list[IndexPiece]:
+    """Splits all indexed chunks into pieces of about `piece_rows` written or deleted rows.
 
-    `index_chunk` indexes all other chunks in the new generation, too.
+    `index_chunk` adds later chunks to the generation.
     """
     rows = await db.fetch(
         """
@@ -101,13 +101,13 @@ async def insert_pieces(db: Connection, index: Index, rows_at_once: int) -> list
         """,
         index.dataset,
         index.generation,
-        rows_at_once,
+        piece_rows,
     )
     return [IndexPiece(dataset=index.dataset, generation=index.generation, **row) for row in rows]
 
 
 async def lock_piece(db: Connection, piece: IndexPiece) -> list[int]:
-    """Locks a piece and returns its chunks; none if it is complete."""
+    """Locks the piece and returns its chunks; none if it is done."""
     ledgers: list[int] | None = await db.fetchval(
         "SELECT ledgers FROM pieces WHERE dataset = $1 AND generation = $2 AND first = $3 AND done_at IS NULL"
         " FOR UPDATE",
@@ -118,9 +118,9 @@ async def lock_piece(db: Connection, piece: IndexPiece) -> list[int]:
     return ledgers or []
 
 
-async def complete_piece(db: Connection, piece: IndexPiece) -> bool:
-    """Completes a piece. Returns whether it was the last. Call it close to the commit: it blocks other pieces."""
-    # Of the last two pieces, one waits here and then sees that the other is complete.
+async def finish_piece(db: Connection, piece: IndexPiece) -> bool:
+    """Marks the piece as done; returns whether it was the last. Call near the commit: concurrent calls wait for it."""
+    # Serializes the last two pieces, so that the second one sees that the first is done.
     await db.execute(
         "SELECT FROM indexes WHERE dataset = $1 AND generation = $2 FOR UPDATE", piece.dataset, piece.generation
     )
@@ -138,7 +138,7 @@ async def complete_piece(db: Connection, piece: IndexPiece) -> bool:
 
 
 async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequence[IndexPiece]:
-    """Selects pieces whose message is lost, as no piece was completed for so long, and marks them as sent."""
+    """Returns pieces whose message is lost, and marks them as sent. None is lost while other pieces get done."""
     rows = await db.fetch(
         """
         UPDATE pieces p SET sent_at = now()
@@ -157,18 +157,18 @@ async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequen
     return [IndexPiece(**row) for row in rows]
 
 
-async def insert_indexed(db: Connection, ledger: int, documents: int) -> None:
-    """Inserts an indexed chunk."""
+async def insert_chunk(db: Connection, ledger: int, documents: int) -> None:
+    """Marks the chunk as indexed."""
     await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
 
 
 async def is_indexed(db: Connection, ledger: int) -> bool:
-    """Returns whether the chunk is indexed. Indexing it twice would count its words twice, whatever the inbox says."""
+    """Whether the chunk is indexed. Checked in addition to the inbox: words must not be counted twice."""
     return bool(await db.fetchval("SELECT true FROM chunks WHERE ledger = $1", ledger))
 
 
 async def select_uncounted(db: Connection) -> list[str]:
-    """Selects datasets with unmerged counts of words."""
+    """Returns datasets with uncounted words."""
     rows = await db.fetch(
         """
         SELECT f.dataset FROM freshness f
@@ -178,13 +178,13 @@ async def select_uncounted(db: Connection) -> list[str]:
     return [row["dataset"] for row in rows]
 
 
-async def try_lock_counts(db: Connection, dataset: str) -> bool:
-    """Takes the lock for merging counts until the transaction ends. Returns False if another transaction has it."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", COUNT_LOCK, dataset))
+async def lock_words(db: Connection, dataset: str) -> bool:
+    """Locks the word counts until the transaction ends; returns False if another transaction holds the lock."""
+    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", WORDS_LOCK, dataset))
 
 
-async def has_import(db: Connection, dataset: str) -> bool:
-    """Returns whether chunks of the dataset are being loaded or indexed."""
+async def is_importing(db: Connection, dataset: str) -> bool:
+    """Whether an import of the dataset is running, or its loaded chunks are being indexed."""
     return bool(
         await db.fetchval(
             """
@@ -203,12 +203,12 @@ async def has_import(db: Connection, dataset: str) -> bool:
     )
 
 
-async def select_indexed_version(db: Connection, dataset: str) -> int:
-    """Selects the version up to which all chunks are indexed."""
+async def select_indexed(db: Connection, dataset: str) -> int:
+    """Returns the version up to which everything is indexed."""
     version: int | None = await db.fetchval("SELECT indexed FROM freshness WHERE dataset = $1", dataset)
     return version or 0
 
 
-async def set_counted(db: Connection, dataset: str, version: int) -> None:
-    """Stores the version up to which all words are counted."""
+async def update_counted(db: Connection, dataset: str, version: int) -> None:
+    """Sets the version up to which all words are counted."""
     await db.execute("UPDATE freshness SET counted = $2 WHERE dataset = $1", dataset, version)

@@ -1,4 +1,4 @@
-"""Generations of an index: one serves searches, the next is built beside it from the rows, and replaces it."""
+"""Rebuilds an index: builds the next generation from the table while the current one serves, then switches."""
 
 from services.indexer.documents import documents, queries, vocabulary
 from services.indexer.documents.vocabulary_cache import VocabularyCache
@@ -15,25 +15,25 @@ PIECE_ROWS = 20_000
 
 
 async def prepare_all(db: Connection) -> list[Message]:
-    """Runs at startup: prepares the index of every searchable dataset that has none."""
-    messages: list[Message] = []
+    """At start: prepares datasets whose declaration was missed, or whose documents an older version dropped."""
+    pieces: list[Message] = []
     for name in await queries.select_unprepared(db):
-        messages += await _prepare(db, name, rebuild=False)
-    return messages
+        pieces += await _prepare(db, name, force=False)
+    return pieces
 
 
 async def prepare_documents(event: DatasetDeclared, db: Connection) -> list[IndexPiece]:
-    """Creates the index of a searchable dataset, or starts the next generation if the declaration requires it."""
-    return await _prepare(db, event.dataset, rebuild=False)
+    """Creates the index, even before the first row; rebuilds it if the declaration changes what documents contain."""
+    return await _prepare(db, event.dataset, force=False)
 
 
 async def build_index(command: BuildIndex, db: Connection) -> list[IndexPiece]:
-    """Rebuilds the index: starts the next generation."""
-    return await _prepare(db, command.dataset, rebuild=True)
+    """Rebuilds the index from all rows."""
+    return await _prepare(db, command.dataset, force=True)
 
 
 async def index_piece(command: IndexPiece, db: Connection, cache: VocabularyCache) -> SwitchIndex | None:
-    """Indexes some chunks in the new generation. `index_chunk` does so with chunks that are loaded in the meantime."""
+    """Indexes the chunks of a piece. `index_chunk` adds chunks that are loaded in the meantime."""
     dataset = await ledger.select_dataset(db, command.dataset)
     await queries.lock_documents(db, command.dataset, exclusive=False)
     indexes = {index.generation: index for index in await queries.select_indexes(db, command.dataset)}
@@ -43,13 +43,13 @@ async def index_piece(command: IndexPiece, db: Connection, cache: VocabularyCach
         return None
     written = await documents.index_rows(db, index, dataset, ledgers, cache)
     metrics.DOCUMENTS.labels(command.dataset).inc(written)
-    if await queries.complete_piece(db, command):
+    if await queries.finish_piece(db, command):
         return SwitchIndex(dataset=command.dataset, generation=command.generation)
     return None
 
 
 async def switch_index(command: SwitchIndex, db: Connection) -> None:
-    """Makes the complete generation serve searches, and drops the previous one."""
+    """Makes the built generation serve searches; drops the previous one."""
     await queries.lock_documents(db, command.dataset, exclusive=True)
     indexes = await queries.select_indexes(db, command.dataset)
     for index in indexes:
@@ -57,18 +57,18 @@ async def switch_index(command: SwitchIndex, db: Connection) -> None:
             await _switch(db, index, indexes)
 
 
-async def _prepare(db: Connection, name: str, *, rebuild: bool) -> list[IndexPiece]:
-    # Before reading the declaration: of two handlers at the same time, the second one sees the latest.
+async def _prepare(db: Connection, name: str, *, force: bool) -> list[IndexPiece]:
+    # Lock before reading the declaration: the latest declaration wins.
     await queries.lock_documents(db, name, exclusive=True)
     dataset = await ledger.select_dataset(db, name)
     indexes = await queries.select_indexes(db, name)
-    matching = [index for index in indexes if dataset.search and index.search.has_same_documents(dataset.search)]
+    current = [index for index in indexes if dataset.search and index.search.has_same_documents(dataset.search)]
     for index in indexes:
-        if dataset.search is None or (index.state == "building" and (rebuild or index not in matching)):
+        if dataset.search is None or (index.state == "building" and (force or index not in current)):
             await _drop(db, index)
-        elif index in matching and index.search != dataset.search:
+        elif index in current and index.search != dataset.search:
             await queries.update_search(db, index, dataset.search)
-    if dataset.search is None or (matching and not rebuild):
+    if dataset.search is None or (current and not force):
         return []
     return await _build(db, dataset, dataset.search)
 
@@ -83,17 +83,17 @@ async def _build(db: Connection, dataset: Dataset, search: Search) -> list[Index
 
 
 async def _switch(db: Connection, index: Index, indexes: list[Index]) -> None:
-    # Includes chunks from before the dataset was searchable.
+    # Includes chunks that were indexed before the dataset declared a search.
     await ledger.update_freshness(db, index.dataset, "indexed")
-    version = await queries.select_indexed_version(db, index.dataset)
-    await queries.add_word_count(db, index, await vocabulary.merge_deltas(db, index))
-    await documents.flush_pending_list(db, index)
+    version = await queries.select_indexed(db, index.dataset)
+    await queries.update_words(db, index, await vocabulary.merge_deltas(db, index))
+    await documents.merge_pending_list(db, index)
     await documents.analyze(db, index)
     for other in indexes:
         if other.state == "serving":
             await _drop(db, other)
-    await queries.set_serving(db, index)
-    await queries.set_counted(db, index.dataset, version)
+    await queries.update_serving(db, index)
+    await queries.update_counted(db, index.dataset, version)
 
 
 async def _drop(db: Connection, index: Index) -> None:

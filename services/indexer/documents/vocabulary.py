@@ -1,8 +1,8 @@
-"""Queries about the vocabulary of a generation: its words, and the deltas of their counts."""
+"""Queries about the vocabulary of an index generation: its words with their counts, and deltas to be merged."""
 
 from typing import NamedTuple
 
-from services.indexer.documents.tokens import CountDeltas
+from services.indexer.documents.tokens import WordCounts
 from services.indexer.documents.vocabulary_cache import VocabularyCache
 from shared.db import Connection
 from shared.search import tokenizer
@@ -10,43 +10,40 @@ from shared.search.index import Index
 
 MERGE_SECONDS = 600.0
 BULK_SIZE = 1000
-"""Chunks with more documents, or statements with more words, are executed with bulk settings."""
+"""More documents, or words, than this use the plans and limits for bulk work."""
 
 
 class PendingDeltas(NamedTuple):
-    """The number of chunks with unmerged deltas, and of the words in these.
-
-    `is_bulk` if a chunk had so many documents that the GIN index holds them in its pending list.
-    """
+    """The numbers of chunks and words whose deltas are not merged; `bulk` if a chunk left documents pending in GIN."""
 
     chunks: int
     words: int
-    is_bulk: bool
+    bulk: bool
 
 
-async def select_identity(db: Connection, index: Index) -> str:
-    """Returns a key for the cache, which changes when the table is truncated or restored from a backup."""
-    identity: str = await db.fetchval(
+async def select_vocabulary_id(db: Connection, index: Index) -> str:
+    """Returns an id of the vocabulary's contents, which changes if they are truncated or restored from a backup."""
+    vocabulary_id: str = await db.fetchval(
         "SELECT format('%s %s %s', $1::text, pg_relation_filenode($1::text::regclass), pg_postmaster_start_time())",
         index.words,
     )
-    return identity
+    return vocabulary_id
 
 
 async def insert_words(
-    db: Connection, index: Index, words: list[str], cache: VocabularyCache, uncommitted: set[str]
+    db: Connection, index: Index, new_words: list[str], cache: VocabularyCache, uncommitted: set[str]
 ) -> set[str]:
-    """Inserts and returns the words that the vocabulary lacks. The cache gets those that were already committed.
+    """Inserts words that the vocabulary lacks; returns them. They are committed together with their documents.
 
-    `uncommitted` are words that this transaction has inserted before: a rollback would remove them.
+    `uncommitted` are words that this transaction inserted before. They are not cached, since it may roll back.
     """
-    vocabulary = await select_identity(db, index)
-    missing = cache.missing(vocabulary, words)
+    vocabulary_id = await select_vocabulary_id(db, index)
+    missing = cache.missing(vocabulary_id, new_words)
     if not missing:
         return set()
-    is_bulk = len(missing) > BULK_SIZE
-    if is_bulk:
-        # Without statistics, Postgres takes a new vocabulary for empty and would look up each word in a nested loop.
+    bulk = len(missing) > BULK_SIZE
+    if bulk:
+        # Statistics of a new vocabulary still say that it is empty, and Postgres would look up each word separately.
         await db.execute("SET LOCAL enable_nestloop = off")
     rows = await db.fetch(
         f"""
@@ -61,29 +58,29 @@ async def insert_words(
         index.search.stemmer,
         timeout=MERGE_SECONDS,
     )
-    if is_bulk:
+    if bulk:
         await db.execute("SET LOCAL enable_nestloop = on")
     inserted = {row["word"] for row in rows}
-    cache.add(vocabulary, (word for word in missing if word not in inserted and word not in uncommitted))
+    cache.add(vocabulary_id, (word for word in missing if word not in inserted and word not in uncommitted))
     return inserted
 
 
-async def insert_deltas(db: Connection, index: Index, deltas: CountDeltas, written: int) -> None:
-    """Inserts the deltas of a chunk, which are merged later. `written` is the number of its documents."""
-    if not deltas.words:
+async def insert_deltas(db: Connection, index: Index, counts: WordCounts, written: int) -> None:
+    """Inserts deltas of the word counts, to be merged later. `written` is the number of documents."""
+    if not counts.words:
         return
     await db.execute(
         f"INSERT INTO {index.deltas} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
         written,
-        deltas.words,
-        deltas.documents,
-        deltas.occurrences,
+        counts.words,
+        counts.documents,
+        counts.occurrences,
     )
 
 
 async def merge_deltas(db: Connection, index: Index) -> int:
-    """Merges all pending deltas into the vocabulary. Returns the change in the number of words with occurrences."""
-    change: int = await db.fetchval(
+    """Merges all deltas into the vocabulary; returns by how much the number of words in use changed."""
+    words: int = await db.fetchval(
         f"""
         WITH news AS (DELETE FROM {index.deltas} RETURNING *), summed AS (
             SELECT word, sum(n.documents)::bigint AS documents, sum(n.occurrences)::bigint AS occurrences
@@ -99,11 +96,11 @@ async def merge_deltas(db: Connection, index: Index) -> int:
         """,
         timeout=MERGE_SECONDS,
     )
-    return change
+    return words
 
 
-async def select_pending(db: Connection, index: Index) -> PendingDeltas:
-    """Counts the committed deltas that are not merged yet."""
+async def count_deltas(db: Connection, index: Index) -> PendingDeltas:
+    """Counts the committed deltas."""
     row = await db.fetchrow(
         f"""
         SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words,
@@ -111,8 +108,6 @@ async def select_pending(db: Connection, index: Index) -> PendingDeltas:
         FROM {index.deltas}
         """
     )
-    return (
-        PendingDeltas(row["chunks"], row["words"], row["written"] > BULK_SIZE)
-        if row
-        else PendingDeltas(0, 0, is_bulk=False)
-    )
+    if row is None:
+        return PendingDeltas(0, 0, bulk=False)
+    return PendingDeltas(row["chunks"], row["words"], bulk=row["written"] > BULK_SIZE)

@@ -1,4 +1,4 @@
-"""Handler of RunSearch: runs a search job and stores its results."""
+"""Runs a search job once and stores its result."""
 
 import msgspec
 
@@ -16,27 +16,27 @@ from shared.search.search import IndexNotBuilt, find
 from shared.search.validate import check_query
 
 ACQUIRE_SECONDS = 30.0
-"""For the second connection. If handlers that wait for one hold all of them, the search fails and is retried."""
-CHANGED = "The declaration of the dataset changed after the search was accepted: submit it again."
+"""Timeout for the second connection. If waiting searches hold all connections, this one fails and is retried."""
+CHANGED = "The declaration of the dataset changed after the search was accepted: submit the search again."
 
 
 async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCompleted:
-    """Raises NotReady until the index has `min_version`, and PermanentFailure if the query no longer fits."""
+    """Raises NotReady until the index has `min_version`, PermanentFailure if the search became invalid."""
     if (await select_freshness(db, command.dataset)).indexed < command.min_version:
         raise NotReady
     try:
-        results = await _search(command, db, pool)
+        found = await _search(command, db, pool)
     except IndexNotBuilt as error:
         raise NotReady from error
     except InvalidQuery as error:
         raise PermanentFailure(Problem(code=error.code, detail=error.detail, hint=CHANGED)) from error
-    await stored_searches.insert_search(db, command, results)
+    await stored_searches.insert_search(db, command, found)
     return SearchCompleted(
         dataset=command.dataset,
         job_id=command.job_id,
-        hits=len(results.data),
-        total=results.total.value,
-        version=results.meta.version,
+        hits=len(found.data),
+        total=found.total.value,
+        version=found.meta.version,
     )
 
 
@@ -44,8 +44,8 @@ async def _search(command: RunSearch, db: Connection, pool: Pool) -> SearchResul
     dataset = await ledger.select_dataset(db, command.dataset)
     query = msgspec.convert(command.query, SearchQuery)
     if dataset.search is None:
-        raise InvalidQuery("dataset", "not_searchable", f"{dataset.name} no longer declares a search.")
+        raise InvalidQuery("dataset", "not_searchable", f"Dataset {dataset.name} does not declare a search any more.")
     check_query(dataset, dataset.search, query)
-    # On a connection of its own: the planner settings of a search must not last until the commit of this transaction.
-    async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-        return await find(connection, dataset, query)
+    # On a second connection: planner settings of a search must not last until our commit.
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as search_db:
+        return await find(search_db, dataset, query)

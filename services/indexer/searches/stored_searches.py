@@ -1,4 +1,4 @@
-"""Queries about the stored results of search jobs."""
+"""Queries about results of search jobs."""
 
 import msgspec
 
@@ -6,18 +6,18 @@ from shared.contracts.commands import RunSearch
 from shared.db import Connection
 from shared.search.query import SearchResults
 
-ENCODER = msgspec.json.Encoder(decimal_format="number")
+EXACT = msgspec.json.Encoder(decimal_format="number")
 
 
-async def insert_search(db: Connection, command: RunSearch, results: SearchResults) -> None:
-    """Inserts the results, with one array element for each hit, so that pages of them can be read."""
+async def insert_search(db: Connection, command: RunSearch, found: SearchResults) -> None:
+    """Stores the result until it expires; each hit is an array element, so that pages can be read."""
     await db.execute(
         "INSERT INTO searches (job_id, dataset, question, hits, answer) VALUES ($1, $2, $3, $4::json[], $5)",
         command.job_id,
         command.dataset,
         command.query,
-        [msgspec.Raw(ENCODER.encode(hit)) for hit in results.data],
-        msgspec.Raw(ENCODER.encode(msgspec.structs.replace(results, data=[]))),
+        [msgspec.Raw(EXACT.encode(hit)) for hit in found.data],
+        msgspec.Raw(EXACT.encode(msgspec.structs.replace(found, data=[]))),
     )
 
 

@@ -1,4 +1,4 @@
-"""Client of the dictionaryapi.dev format: builds the request for a word and parses the response."""
+"""Client for the API of dictionaryapi.dev: builds requests and parses entries."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,27 +11,26 @@ from shared.catalog.dataset import Dictionary
 from shared.outgoing import endpoint
 
 MAX_WORD_LENGTH = 64
-MAX_PER_PART, MAX_DEFINITIONS = 5, 20
-"""Definitions that are stored: for each part of speech, and for a word."""
+MAX_DEFINITIONS_PER_MEANING, MAX_DEFINITIONS = 5, 20
 MAX_TEXT_LENGTH = 1000
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """One meaning of a word."""
+    """A definition of a word."""
 
     part_of_speech: str
     definition: str
 
 
 class Entry(NamedTuple):
-    """The stored part of a dictionary entry."""
+    """The pronunciation and definitions of a word."""
 
     phonetic: str | None
     definitions: list[Definition]
 
 
-class InvalidResponse(ValueError):
-    """The response does not have the format of a dictionary."""
+class Unreadable(ValueError):
+    """The response does not have the format of the API."""
 
 
 class _Meaning(msgspec.Struct, rename="camel"):
@@ -39,21 +38,21 @@ class _Meaning(msgspec.Struct, rename="camel"):
     definitions: list[dict[str, msgspec.Raw]] = []
 
 
-class _Word(msgspec.Struct):
+class _Response(msgspec.Struct):
     phonetic: str | None = None
     phonetics: list[dict[str, msgspec.Raw]] = []
     meanings: list[_Meaning] = []
 
 
 def can_look_up(word: str) -> bool:
-    """Returns whether a dictionary may have the word: not if it is a number or too long."""
+    """False for numbers and very long words, which no dictionary has."""
     return len(word) <= MAX_WORD_LENGTH and any(char.isalpha() for char in word)
 
 
 def build_request(
     dataset: str, dictionary: Dictionary, word: str, environment: Mapping[str, str]
 ) -> tuple[httpx2.Request, tuple[str, ...]]:
-    """Returns the request, and the secrets in it that problems must not show. Raises PermanentFailure."""
+    """Returns the request and the secrets to redact from problems. Raises PermanentFailure."""
     base = endpoint.resolve_url(f"The dictionary of {dataset}", dictionary.url, environment)
     headers: dict[str, str] = {}
     params: dict[str, str | int | float | bool] = {}
@@ -66,32 +65,32 @@ def build_request(
 
 
 def parse(body: bytes) -> Entry | None:
-    """Parses a response; None if it says nothing about the word. Raises InvalidResponse."""
+    """Returns None if the response has neither pronunciation nor definitions. Raises Unreadable."""
     try:
-        words = msgspec.json.decode(body, type=list[_Word])
-        phonetics = [word.phonetic for word in words]
-        phonetics += [_text(phonetic, "text") for word in words for phonetic in word.phonetics]
+        responses = msgspec.json.decode(body, type=list[_Response])
+        sounds = [response.phonetic for response in responses]
+        sounds += [_text(sound, "text") for response in responses for sound in response.phonetics]
         definitions = [
             Definition(_clean(meaning.part_of_speech or ""), text)
-            for word in words
-            for meaning in word.meanings
-            for text in _texts(meaning)[:MAX_PER_PART]
+            for response in responses
+            for meaning in response.meanings
+            for text in _texts(meaning)[:MAX_DEFINITIONS_PER_MEANING]
         ]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidResponse(str(error)) from None
-    phonetic = next((clean for text in phonetics if text and (clean := _clean(text))), None)
+        raise Unreadable(str(error)) from None
+    phonetic = next((clean for sound in sounds if sound and (clean := _clean(sound))), None)
     return Entry(phonetic, definitions[:MAX_DEFINITIONS]) if definitions or phonetic else None
 
 
 def _texts(meaning: _Meaning) -> list[str]:
-    texts = (_clean(_text(item, "definition") or "") for item in meaning.definitions)
+    texts = (_clean(_text(definition, "definition") or "") for definition in meaning.definitions)
     return [text for text in texts if text]
 
 
-def _text(item: dict[str, msgspec.Raw], key: str) -> str | None:
-    return msgspec.json.decode(item[key], type=str | None) if key in item else None
+def _text(members: dict[str, msgspec.Raw], key: str) -> str | None:
+    return msgspec.json.decode(members[key], type=str | None) if key in members else None
 
 
 def _clean(text: str) -> str:
-    """Returns the text on one line, without NUL, which Postgres can't store."""
+    """Joins lines, removes null characters, which Postgres can't store, and truncates."""
     return " ".join(text.replace("\0", " ").split())[:MAX_TEXT_LENGTH]

@@ -1,4 +1,4 @@
-"""Handler of DefineWords: looks up the most frequent words of a dataset in its dictionary. Stored for a day."""
+"""Looks up the most frequent words of datasets in their dictionaries, with rate limit and back-off."""
 
 import asyncio
 import time
@@ -21,59 +21,60 @@ from shared.outgoing.http_client import NotFound, OutboundClient, OutboundSessio
 from shared.search import stopwords, vocabulary, word_definitions
 from shared.telemetry import metrics
 
-CONCURRENCY = 4
+CONCURRENT_REQUESTS = 4
 BATCH_SECONDS = 5.0
-RESPONSE_SECONDS = 5.0
+REQUEST_SECONDS = 5.0
 MAX_RESPONSE_BYTES = 1 << 20
 EVERY_SECONDS = 10.0
 log = structlog.get_logger()
 
 
 async def run(pool: Pool) -> int:
-    """Writes a command for every dataset that lacks definitions. Returns the number of commands."""
+    """Sends DefineWords for every dataset that lacks definitions; returns how many."""
     async with pool.acquire() as db:
         datasets = await queries.select_datasets(db)
     sent = 0
     for dataset, version in datasets:
         try:
             async with transaction(pool) as db:
-                commands = await build_commands(db, dataset, version)
+                commands = await _define_missing(db, dataset, version)
                 await outbox.insert_messages(db, commands)
-        except Exception as error:  # a broken dataset must not block the others
-            log.warning("definitions postponed", dataset=dataset.name, error=repr(error), exc_info=error)
+        except Exception as error:  # a failing dataset must not block the others
+            log.warning("definitions delayed", dataset=dataset.name, error=repr(error), exc_info=error)
         else:
             sent += len(commands)
     return sent
 
 
-async def build_commands(db: Connection, dataset: Dataset, version: int) -> list[DefineWords]:
-    """Returns a command if words of the dataset are due for a look-up."""
-    if dataset.dictionary is None or not await _select_due(db, dataset, dataset.dictionary):
+async def _define_missing(db: Connection, dataset: Dataset, version: int) -> list[DefineWords]:
+    if dataset.dictionary is None or not await _select_due_words(db, dataset, dataset.dictionary):
         return []
     return [word_definitions.define_words(dataset.name, version)]
 
 
-async def define_words(command: DefineWords, db: Connection, outgoing: OutboundClient) -> DefineWords | None:
-    """Looks up words for some seconds. Returns a command for the rest. Failures of the dictionary do not fail it."""
+async def define_words(command: DefineWords, db: Connection, client: OutboundClient) -> DefineWords | None:
+    """Looks up words for some seconds; returns the next command if some are left. Failed requests cause back-off."""
     dataset = await ledger.select_dataset(db, command.dataset)
     dictionary = dataset.dictionary
     if dictionary is None:
         return None
     failures = await queries.lock_dictionary(db, dictionary.url)
-    due = await _select_due(db, dataset, dictionary)
+    due = await _select_due_words(db, dataset, dictionary)
     if not due:
         return None
     words = [word for word in due if dictionary_api.can_look_up(word)]
     await queries.upsert_entries(db, dictionary.url, dict.fromkeys(set(due).difference(words)))
-    async with outgoing.session() as session:
-        batch = LookupBatch(session, dataset.name, dictionary, outgoing)
+    async with client.session() as session:
+        batch = LookupBatch(session, dataset.name, dictionary, client)
         remaining = iter(words)
-        await asyncio.gather(*(batch.look_up(remaining) for _ in range(CONCURRENCY)))
+        await asyncio.gather(*(batch.look_up(remaining) for _ in range(CONCURRENT_REQUESTS)))
     await queries.upsert_entries(db, dictionary.url, batch.entries)
     if batch.is_unavailable:
         failures = 1 if batch.entries else failures + 1
         problem = batch.problem or Problem(code="source_unavailable", detail="")
-        await queries.back_off(db, dictionary.url, failures=failures, retry_after=batch.retry_after, problem=problem)
+        await queries.upsert_backoff(
+            db, dictionary.url, failures=failures, retry_after=batch.retry_after, problem=problem
+        )
         log.warning("dictionary unavailable", failures=failures, error=problem.detail)
         return None
     if batch.entries:
@@ -85,73 +86,69 @@ async def define_words(command: DefineWords, db: Connection, outgoing: OutboundC
 
 
 class LookupBatch:
-    """Look-ups of one session, until time is up or the dictionary seems unavailable."""
+    """Concurrent lookups in one dictionary, until the time is up or the dictionary is unavailable."""
 
-    def __init__(
-        self, session: OutboundSession, dataset: str, dictionary: Dictionary, outgoing: OutboundClient
-    ) -> None:
+    def __init__(self, session: OutboundSession, dataset: str, dictionary: Dictionary, client: OutboundClient) -> None:
         self.entries: dict[str, Entry | None] = {}
         self.failed: set[str] = set()
         self.problem: Problem | None = None
         """The last failure."""
         self.retry_after: float | None = None
-        """Seconds, from the dictionary's `Retry-After`."""
-        self._failures_in_a_row = 0
+        """Seconds of the dictionary's `Retry-After`."""
+        self._consecutive_failures = 0
         self._session = session
         self._dataset = dataset
         self._dictionary = dictionary
-        self._environment = outgoing.environment
+        self._environment = client.environment
         self._deadline = time.monotonic() + BATCH_SECONDS
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether the dictionary fails, not only single words: no word succeeded, or none of the last ones."""
+        """Whether the dictionary failed rather than single words: all lookups failed, or all of the last ones."""
         all_failed = bool(self.failed) and not self.entries
-        return all_failed or self._failures_in_a_row == CONCURRENCY or self.retry_after is not None
+        return all_failed or self._consecutive_failures == CONCURRENT_REQUESTS or self.retry_after is not None
 
     async def look_up(self, words: Iterator[str]) -> None:
-        """Looks up one word after the other, until one fails. Concurrent calls share the iterator."""
+        """Looks up words until one fails. Concurrent calls share the iterator."""
         for word in words:
             try:
-                self.entries[word] = await self._fetch(word)
+                self.entries[word] = await self._fetch_entry(word)
             except (TransientFailure, PermanentFailure) as error:
-                self._fail(word, error)
+                self._add_failure(word, error)
                 return
-            self._failures_in_a_row = 0
+            self._consecutive_failures = 0
             metrics.DEFINITIONS.labels("unknown" if self.entries[word] is None else "found").inc()
             if self.retry_after is not None or time.monotonic() > self._deadline:
                 return
 
-    async def _fetch(self, word: str) -> Entry | None:
+    async def _fetch_entry(self, word: str) -> Entry | None:
         request, secrets = dictionary_api.build_request(self._dataset, self._dictionary, word, self._environment)
         await self._session.wait_for_turn(request.url.host, self._dictionary.requests_per_second)
         try:
             response = await self._session.send(
-                request, seconds=RESPONSE_SECONDS, limit=MAX_RESPONSE_BYTES, secrets=secrets
+                request, seconds=REQUEST_SECONDS, limit=MAX_RESPONSE_BYTES, secrets=secrets
             )
             return dictionary_api.parse(response.body)
         except NotFound:
             return None
-        except dictionary_api.InvalidResponse as error:
-            detail = f"The response of {httpx2.URL(request.url).host} for {word!r} is invalid: {error}."
+        except dictionary_api.Unreadable as error:
+            detail = f"The response of {httpx2.URL(request.url).host} for {word!r} can't be parsed: {error}."
             raise TransientFailure(None, Problem(code="source_unreadable", detail=detail)) from None
 
-    def _fail(self, word: str, error: TransientFailure | PermanentFailure) -> None:
+    def _add_failure(self, word: str, error: TransientFailure | PermanentFailure) -> None:
         self.failed.add(word)
         self.problem = error.problem
-        self._failures_in_a_row += 1
+        self._consecutive_failures += 1
         metrics.DEFINITIONS.labels("failed").inc()
         if isinstance(error, TransientFailure) and error.seconds is not None:
             self.retry_after = max(self.retry_after or 0.0, error.seconds)
 
 
-async def _select_due(db: Connection, dataset: Dataset, dictionary: Dictionary) -> list[str]:
-    """Selects the most frequent words, with and without stop words, that are due for a look-up."""
+async def _select_due_words(db: Connection, dataset: Dataset, dictionary: Dictionary) -> list[str]:
+    """Returns the most frequent words, and the most frequent without stop words, as far as a lookup is due."""
     stemmer = stopwords.stemmer(dataset.search) if dataset.search else None
     words: dict[str, None] = {}
-    for stop_dictionary in dict.fromkeys((None, stemmer)):
-        found = await vocabulary.select_frequent(
-            db, dataset.name, limit=dictionary.words, stop_dictionary=stop_dictionary
-        )
-        words |= dict.fromkeys(frequent.word for frequent in found)
-    return await queries.select_due(db, dictionary.url, list(words))
+    for without in dict.fromkeys((None, stemmer)):
+        frequent = await vocabulary.select_frequent(db, dataset.name, limit=dictionary.words, stop_dictionary=without)
+        words |= dict.fromkeys(row.word for row in frequent)
+    return await queries.select_due_words(db, dictionary.url, list(words))

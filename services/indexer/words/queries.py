@@ -1,4 +1,4 @@
-"""Queries about definitions of words, and about dictionaries that are unavailable."""
+"""Queries about definitions of words and the back-off of dictionaries."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,15 +10,15 @@ from shared.contracts.parts import Problem
 from shared.db import Connection
 
 FRESH_SECONDS = 86_400.0
-MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 60.0, 900.0
-"""Pause after a failure: doubled with each failure in a row."""
+BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 60.0, 900.0
+"""Time until a retry; doubles with each failure."""
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 DICTIONARY_LOCK = 0x64696374
 LOCK_SECONDS = 120.0
 
 
 async def select_datasets(db: Connection) -> list[tuple[Dataset, int]]:
-    """Selects the datasets with a dictionary, and their versions."""
+    """Returns datasets that declare a dictionary, with their versions."""
     rows = await db.fetch(
         "SELECT declaration, version FROM ingestor.datasets WHERE declaration->'dictionary' IS NOT NULL ORDER BY name"
     )
@@ -26,13 +26,13 @@ async def select_datasets(db: Connection) -> list[tuple[Dataset, int]]:
 
 
 async def lock_dictionary(db: Connection, url: str) -> int:
-    """Locks a dictionary until the transaction ends. Returns its number of failures in a row."""
+    """Locks the dictionary until the transaction ends; returns its number of consecutive failures."""
     await db.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", DICTIONARY_LOCK, url, timeout=LOCK_SECONDS)
     return await db.fetchval("SELECT failures FROM dictionaries WHERE url = $1", url) or 0
 
 
-async def select_due(db: Connection, url: str, words: Sequence[str]) -> list[str]:
-    """Selects the words without a fresh definition, in the given order; none while the dictionary is backed off."""
+async def select_due_words(db: Connection, url: str, words: Sequence[str]) -> list[str]:
+    """Returns the words to look up now, in the same order: without a current definition. None during a back-off."""
     rows = await db.fetch(
         """
         SELECT w.word FROM unnest($2::text[]) WITH ORDINALITY AS w (word, place)
@@ -48,7 +48,7 @@ async def select_due(db: Connection, url: str, words: Sequence[str]) -> list[str
 
 
 async def upsert_entries(db: Connection, url: str, entries: Mapping[str, Entry | None]) -> None:
-    """Upserts fetched entries, None for words that the dictionary does not have."""
+    """Stores entries; None marks the word as unknown."""
     await db.execute(
         """
         INSERT INTO definitions (dictionary, word, state, phonetic, meanings, fetched_at, expires_at)
@@ -65,7 +65,7 @@ async def upsert_entries(db: Connection, url: str, entries: Mapping[str, Entry |
 
 
 async def upsert_failures(db: Connection, url: str, words: Sequence[str]) -> None:
-    """Backs off from words that failed while others succeeded. Their earlier definitions stay."""
+    """Backs off from words whose lookup failed while others succeeded. Earlier definitions stay."""
     await db.execute(
         """
         INSERT INTO definitions AS d (dictionary, word, state, failures, expires_at)
@@ -76,14 +76,16 @@ async def upsert_failures(db: Connection, url: str, words: Sequence[str]) -> Non
         """,
         url,
         words,
-        MIN_BACKOFF_SECONDS,
+        BACKOFF_SECONDS,
         MAX_BACKOFF_SECONDS,
     )
 
 
-async def back_off(db: Connection, url: str, *, failures: int, retry_after: float | None, problem: Problem) -> None:
-    """Backs off from a dictionary, by its number of failures in a row or for as long as its `Retry-After` says."""
-    seconds = min(MIN_BACKOFF_SECONDS * 2 ** min(failures - 1, 20), MAX_BACKOFF_SECONDS)
+async def upsert_backoff(
+    db: Connection, url: str, *, failures: int, retry_after: float | None, problem: Problem
+) -> None:
+    """Backs off from a dictionary with so many consecutive failures, for at least the seconds of its `Retry-After`."""
+    backoff = min(BACKOFF_SECONDS * 2 ** min(failures - 1, 20), MAX_BACKOFF_SECONDS)
     await db.execute(
         """
         INSERT INTO dictionaries (url, failures, retry_at, problem)
@@ -93,13 +95,13 @@ async def back_off(db: Connection, url: str, *, failures: int, retry_after: floa
         """,
         url,
         failures,
-        max(seconds, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)),
+        max(backoff, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS)),
         msgspec.to_builtins(problem),
     )
 
 
 async def delete_backoff(db: Connection, url: str) -> None:
-    """Ends the backoff of a dictionary that responds."""
+    """Ends the back-off of a dictionary that responds again."""
     await db.execute("DELETE FROM dictionaries WHERE url = $1", url)
 
 

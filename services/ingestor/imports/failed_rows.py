@@ -1,4 +1,4 @@
-"""The rows that were refused, once they are kept: taken up again, or discarded."""
+"""Queries about failed rows: a replay claims them, or they are discarded."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,41 +17,41 @@ CHUNK_BYTES = 6 << 20
 CLAIM_SECONDS = 900.0
 
 
-class Claimed(msgspec.Struct, frozen=True):
-    """Rows that a replaying job has taken up as one of its chunks: the line of the first, and the size of all."""
+class ClaimedChunk(msgspec.Struct, frozen=True):
+    """Failed rows that a replay has claimed as one of its chunks: the line of the first, and the bytes of all."""
 
     chunk: int
     line: int
     bytes: int
 
 
-async def select_written(db: Connection, job_id: UUID) -> tuple[Dialect, Dataset]:
-    """How the rows of a job were written, and what is demanded of them now. Raises LookupError for an unknown job."""
+async def select_dialect_and_dataset(db: Connection, job_id: UUID) -> tuple[Dialect, Dataset]:
+    """Returns the dialect of a job's rows and the current declaration. Raises LookupError for an unknown job."""
     row = await db.fetchrow(
         "SELECT i.dialect, d.declaration FROM imports i JOIN datasets d ON d.name = i.dataset WHERE i.job_id = $1",
         job_id,
     )
     if row is None:
-        raise LookupError(f"job {job_id} has brought no rows")
+        raise LookupError(f"job {job_id} is not in the ledger")
     return msgspec.convert(row["dialect"], Dialect), msgspec.convert(row["declaration"], Dataset)
 
 
-async def claim_rows(db: Connection, command: PlanReplay) -> list[Claimed]:
-    """Takes open rows up, as far as they can be read again, in the order of the input.
+async def claim_rows(db: Connection, command: PlanReplay) -> list[ClaimedChunk]:
+    """Claims the open rows that can be parsed again, in the order of the input.
 
-    They are locked in that order before anything is done: of two jobs that want the same row, the second does not see
-    it any more, and none waits for the other for ever.
+    Locks them in that order first: of two jobs that claim the same row, the second no longer sees it, and there is no
+    deadlock.
     """
     rows = await db.fetch(
         r"""
-        WITH mine AS (
+        WITH claimable AS (
             SELECT id, line, octet_length(raw) AS size FROM failed_rows
             WHERE job_id = $1 AND state = 'open' AND errors @> $2 AND octet_length(raw) < $3 AND raw ~ '[^ \t\r\n]'
               AND NOT EXISTS (SELECT FROM jsonb_array_elements(errors) e WHERE e->>'code' = ANY($4))
             ORDER BY line, id FOR UPDATE
         ), placed AS (
             SELECT id, line, size, (row_number() OVER w - 1) / $5 AS by_rows, (sum(size) OVER w - size) / $6 AS by_bytes
-            FROM mine WINDOW w AS (ORDER BY line, id)
+            FROM claimable WINDOW w AS (ORDER BY line, id)
         ), numbered AS (
             SELECT id, line, size, dense_rank() OVER (ORDER BY by_rows, by_bytes)::int AS chunk FROM placed
         ), taken AS (
@@ -61,7 +61,7 @@ async def claim_rows(db: Connection, command: PlanReplay) -> list[Claimed]:
         SELECT chunk, min(line) AS line, sum(size)::bigint AS bytes FROM numbered GROUP BY chunk ORDER BY chunk
         """,
         command.replay_of,
-        _error(command),
+        _error_filter(command),
         CUT_OFF,
         list(UNREADABLE),
         CHUNK_ROWS,
@@ -69,11 +69,11 @@ async def claim_rows(db: Connection, command: PlanReplay) -> list[Claimed]:
         command.job_id,
         timeout=CLAIM_SECONDS,
     )
-    return [Claimed(**row) for row in rows]
+    return [ClaimedChunk(**row) for row in rows]
 
 
-async def count_left(db: Connection, command: PlanReplay) -> int:
-    """Of the rows that were asked for, those that can't be read again."""
+async def count_unreadable(db: Connection, command: PlanReplay) -> int:
+    """Counts the open rows that match the command and can't be parsed again."""
     count: int = await db.fetchval(
         r"""
         SELECT count(*) FROM failed_rows
@@ -82,7 +82,7 @@ async def count_left(db: Connection, command: PlanReplay) -> int:
                OR EXISTS (SELECT FROM jsonb_array_elements(errors) e WHERE e->>'code' = ANY($4)))
         """,
         command.replay_of,
-        _error(command),
+        _error_filter(command),
         CUT_OFF,
         list(UNREADABLE),
     )
@@ -90,7 +90,7 @@ async def count_left(db: Connection, command: PlanReplay) -> int:
 
 
 async def select_unknown_fields(db: Connection, job_id: UUID) -> set[str]:
-    """Names that rows which this job took up gave to values, and that were no fields then."""
+    """Returns the keys of the rows claimed by this job that were unknown fields when they failed."""
     rows = await db.fetch(
         """
         SELECT DISTINCT e->>'column' AS name FROM failed_rows, jsonb_array_elements(errors) e
@@ -101,8 +101,8 @@ async def select_unknown_fields(db: Connection, job_id: UUID) -> set[str]:
     return {row["name"] for row in rows}
 
 
-async def read_raw(db: Connection, job_id: UUID, chunk: int) -> list[tuple[int, str]]:
-    """Lines and text of the rows that a replaying job has taken up as this chunk. JSON is on a single line each."""
+async def select_raw_rows(db: Connection, job_id: UUID, chunk: int) -> list[tuple[int, str]]:
+    """Returns lines and texts of the rows that the replay has claimed as this chunk; each JSON row in one line."""
     rows = await db.fetch(
         r"""
         SELECT f.line,
@@ -118,12 +118,12 @@ async def read_raw(db: Connection, job_id: UUID, chunk: int) -> list[tuple[int, 
 
 
 async def update_warning(db: Connection, job_id: UUID, warning: Problem) -> None:
-    """What the job has run into without failing."""
+    """Sets the warning of a job."""
     await db.execute("UPDATE imports SET warning = $2 WHERE job_id = $1", job_id, msgspec.to_builtins(warning))
 
 
 async def discard_rows(db: Connection, command: DiscardRows) -> None:
-    """Marks open rows and keeps them; locked in the order in which a replay locks them."""
+    """Marks open rows as discarded, and keeps them. Locks them in the order of `claim_rows`."""
     await db.execute(
         """
         UPDATE failed_rows SET state = 'discarded', resolved_by = $3 WHERE id IN (
@@ -132,13 +132,13 @@ async def discard_rows(db: Connection, command: DiscardRows) -> None:
         )
         """,
         command.failed_in,
-        _error(command),
+        _error_filter(command),
         command.request_id,
         timeout=CLAIM_SECONDS,
     )
 
 
-def _error(command: PlanReplay | DiscardRows) -> Sequence[dict[str, Any]]:
-    """What `errors` must contain."""
-    given = {"code": command.code, "column": command.column}
-    return [{name: value for name, value in given.items() if value is not None}]
+def _error_filter(command: PlanReplay | DiscardRows) -> Sequence[dict[str, Any]]:
+    """Returns what `errors` must contain to match the command."""
+    error = {"code": command.code, "column": command.column}
+    return [{name: value for name, value in error.items() if value is not None}]

@@ -1,16 +1,16 @@
-"""PlanImport: cuts a file into chunks at record ends."""
+"""PlanImport: splits a file into chunks at record ends."""
 
 import asyncio
 from typing import BinaryIO
 
 from services.ingestor import chunk_ledger
 from services.ingestor.imports import load, replace
-from services.ingestor.parse.splitter import Cut, cut
+from services.ingestor.parse.splitter import Cut, MalformedJson, cut
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.write import queries
 from shared.contracts.commands import LoadChunk, PlanImport, SwapStage
 from shared.contracts.events import ImportPlanned, ImportRejected
-from shared.contracts.parts import Dialect
+from shared.contracts.parts import Dialect, Problem
 from shared.db import Connection
 from shared.spool import Spool
 
@@ -18,23 +18,25 @@ from shared.spool import Spool
 async def plan_import(
     command: PlanImport, db: Connection, spool: Spool, settings: IngestorSettings
 ) -> list[LoadChunk | SwapStage | ImportPlanned] | ImportRejected:
-    """Cuts the file at record ends; each chunk is then loaded by whoever is free."""
+    """Enters the chunks of the file in the ledger and returns a command to load each; a replace gets its stage."""
     try:
         with spool.open(command.file) as file:
-            cuts = await asyncio.to_thread(_cuts, file, command.dialect, settings.chunk_bytes)
+            ranges = await asyncio.to_thread(_split, file, command.dialect, settings.chunk_bytes)
     except FileNotFoundError:
         return ImportRejected(dataset=command.dataset, job_id=command.job_id, problem=load.file_missing())
+    except MalformedJson as error:
+        return ImportRejected(dataset=command.dataset, job_id=command.job_id, problem=_not_json(error))
     loads = [
         LoadChunk(
             dataset=command.dataset,
             job_id=command.job_id,
             chunk=number,
-            start=piece.start,
-            end=piece.end,
-            line=piece.line,
-            overlong=piece.end - piece.start > max(settings.chunk_bytes, load.OVERLONG_BYTES),
+            start=chunk_range.start,
+            end=chunk_range.end,
+            line=chunk_range.line,
+            overlong=chunk_range.end - chunk_range.start > max(settings.chunk_bytes, load.OVERLONG_BYTES),
         )
-        for number, piece in enumerate(cuts, 1)
+        for number, chunk_range in enumerate(ranges, 1)
     ]
     planned: list[LoadChunk | SwapStage] = [*loads]
     if command.load_options.mode == "replace" and not command.load_options.validate_only:
@@ -44,15 +46,23 @@ async def plan_import(
         await replace.create_stage(db, command.job_id, dataset[0], command.dialect.fields)
         planned.append(SwapStage(dataset=command.dataset, job_id=command.job_id, chunk=len(loads) + 1))
     await chunk_ledger.insert_plan(db, command, command.dialect, planned, bytes_total=command.bytes_total)
-    told_all = ImportPlanned(
+    event = ImportPlanned(
         dataset=command.dataset,
         job_id=command.job_id,
         chunks=len(planned),
         bytes=sum(chunk.end - chunk.start for chunk in loads),
     )
-    # Of a file without rows there is nothing to wait for: the swap comes at once.
-    return [*(loads or planned), told_all]
+    # Without rows to load, the swap can run at once.
+    return [*(loads or planned), event]
 
 
-def _cuts(file: BinaryIO, dialect: Dialect, size: int) -> list[Cut]:
+def _split(file: BinaryIO, dialect: Dialect, size: int) -> list[Cut]:
     return list(cut(file, dialect, size=size))
+
+
+def _not_json(error: MalformedJson) -> Problem:
+    return Problem(
+        code="not_json",
+        detail=f"The file is not a well-formed JSON array: {error}. No row was loaded.",
+        hint="Write one object a line (NDJSON) if single broken rows must not stop the others.",
+    )

@@ -1,4 +1,4 @@
-"""What becomes of refused rows later: a job takes them up again, or somebody gives them up."""
+"""PlanReplay and DiscardRows: failed rows are loaded again by a job, or discarded."""
 
 from typing import Any
 
@@ -14,50 +14,50 @@ from shared.db import Connection
 
 
 async def plan_replay(command: PlanReplay, db: Connection) -> list[LoadChunk | ImportPlanned]:
-    """Takes up the rows that can be read again; what is left stays open, and the job's warning says so."""
-    written, dataset = await failed_rows.select_written(db, command.replay_of)
+    """Claims the failed rows that can be parsed again. The others stay open, and the job gets a warning."""
+    dialect, dataset = await failed_rows.select_dialect_and_dataset(db, command.replay_of)
     claimed = await failed_rows.claim_rows(db, command)
     loads: list[LoadChunk] = []
     end = 0
-    for piece in claimed:
-        start, end = end, end + piece.bytes
+    for chunk in claimed:
+        start, end = end, end + chunk.bytes
         loads.append(
             LoadChunk(
                 dataset=command.dataset,
                 job_id=command.job_id,
-                chunk=piece.chunk,
+                chunk=chunk.chunk,
                 start=start,
                 end=end,
-                line=piece.line,
+                line=chunk.line,
             )
         )
     unknown = await failed_rows.select_unknown_fields(db, command.job_id)
-    await chunk_ledger.insert_plan(db, command, _dialect(written, dataset, unknown), loads, bytes_total=end)
-    left = await failed_rows.count_left(db, command)
-    warning = _left_out(left) if left else None
+    await chunk_ledger.insert_plan(db, command, _replay_dialect(dialect, dataset, unknown), loads, bytes_total=end)
+    left = await failed_rows.count_unreadable(db, command)
+    warning = _rows_left_out(left) if left else None
     if warning is not None:
         await failed_rows.update_warning(db, command.job_id, warning)
-    about: dict[str, Any] = {"dataset": command.dataset, "job_id": command.job_id}
-    return [*loads, ImportPlanned(**about, chunks=len(loads), bytes=end, warning=warning)]
+    job: dict[str, Any] = {"dataset": command.dataset, "job_id": command.job_id}
+    return [*loads, ImportPlanned(**job, chunks=len(loads), bytes=end, warning=warning)]
 
 
 async def discard_rows(command: DiscardRows, db: Connection) -> None:
-    """A second time it finds nothing to do."""
+    """Discards open rows; a repeated command finds none."""
     await failed_rows.discard_rows(db, command)
 
 
-def _dialect(written: Dialect, dataset: Dataset, unknown: set[str]) -> Dialect:
-    """Of rows as they are kept, one after the other. JSON may name fields that have been declared meanwhile."""
-    if written.format == "csv":
-        return msgspec.structs.replace(written, header=False)
-    known = {*written.columns, *unknown}
+def _replay_dialect(original: Dialect, dataset: Dataset, unknown: set[str]) -> Dialect:
+    """Returns the dialect of failed rows as they are kept. JSON rows may have keys that became fields since then."""
+    if original.format == "csv":
+        return msgspec.structs.replace(original, header=False)
+    known = {*original.columns, *unknown}
     columns = tuple(field.name for field in dataset.input_fields if field.name in known)
     return Dialect(columns=columns, header=False, format="ndjson")
 
 
-def _left_out(rows: int) -> Problem:
+def _rows_left_out(rows: int) -> Problem:
     return Problem(
         code="rows_left_out",
-        detail=f"{rows} failed rows stay open: they can't be read again as they are.",
-        hint="Download the failed rows as CSV, mend them and import the file.",
+        detail=f"{rows} failed rows stay open, because they can't be parsed.",
+        hint="Download the failed rows as CSV, fix them and import the file.",
     )

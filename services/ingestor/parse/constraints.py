@@ -1,6 +1,5 @@
-"""What a declaration demands of values beyond their type: bounds, patterns, defaults; and how to say so."""
+"""Checks of values by polars, from what fields declare: required, type, length, bounds, enum, pattern; and defaults."""
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -9,23 +8,12 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from services.ingestor.parse.types import DATE, convert
-from shared.catalog import kinds
+from services.ingestor.parse.column_types import convert
+from shared.catalog import field_types, literals
 from shared.catalog.dataset import Dataset, Field
 
 FIRST_YEAR, LAST_YEAR = 1900, 2200
-"""Of a partitioned dataset: each year becomes a table."""
-
-EXPECTED = {
-    "integer": "Expected a whole number from -9223372036854775808 to 9223372036854775807.",
-    "number": "Expected a finite number, like 12 or -0.5 or 1e6.",
-    "boolean": "Expected true or false (or t, f, yes, no, y, n, 1, 0).",
-    "date": "Expected a date of the calendar, like 2021-11-07.",
-    "datetime": "Expected a date and a time of day, like 2021-11-07T02:48:42Z.",
-    "time": "Expected a time of day, like 02:48 or 02:48:42.",
-    "uuid": "Expected a UUID, like 123e4567-e89b-12d3-a456-426614174000.",
-    "object": "Expected a JSON object or array that Postgres can hold.",
-}
+"""Years of a partitioned dataset, because each becomes a table."""
 
 
 class BadConstraint(Exception):
@@ -33,7 +21,7 @@ class BadConstraint(Exception):
 
 
 class Check(NamedTuple):
-    """A way in which a value can be wrong. `bad` reads the cell from column `:name` and the value from `name`."""
+    """A check of one field. `bad` is true for wrong values; it reads columns `:name` (cell) and `name` (value)."""
 
     field: str
     code: str
@@ -41,14 +29,14 @@ class Check(NamedTuple):
     detail: str
 
 
-def checks(dataset: Dataset, fields: Sequence[Field]) -> list[Check]:
-    """Everything that the declaration demands of the fields. Raises BadConstraint."""
+def build_checks(dataset: Dataset, fields: Sequence[Field]) -> list[Check]:
+    """Returns all checks of the fields. Raises BadConstraint."""
     partition = dataset.partition_by.field if dataset.partition_by else None
-    return [check for field in fields for check in _checks(field, partitioned=field.name == partition)]
+    return [check for field in fields for check in _build_checks(field, partitioned=field.name == partition)]
 
 
-def fill(values: pl.DataFrame, fields: Sequence[Field], now: datetime) -> pl.DataFrame:
-    """Defaults in the place of missing values. Raises BadConstraint."""
+def fill_defaults(values: pl.DataFrame, fields: Sequence[Field], now: datetime) -> pl.DataFrame:
+    """Replaces missing values by defaults, in which "now" is `now`. Raises BadConstraint."""
     return values.with_columns(
         pl.col(field.name).fill_null(_default(field, now))
         for field in fields
@@ -56,68 +44,62 @@ def fill(values: pl.DataFrame, fields: Sequence[Field], now: datetime) -> pl.Dat
     )
 
 
-def _checks(field: Field, *, partitioned: bool) -> Iterator[Check]:
+def _build_checks(field: Field, *, partitioned: bool) -> Iterator[Check]:
     name, cell, value = field.name, pl.col(f":{field.name}"), pl.col(field.name)
     text = cell if field.type == "string" else cell.str.strip_chars(" ")
     if field.required and field.default is None:
         yield Check(name, "required", cell.is_null(), "A value is required.")
     if field.type != "string":
-        yield Check(name, "type", cell.is_not_null() & value.is_null(), _expected(field.type))
+        yield Check(
+            name, "type", cell.is_not_null() & value.is_null(), f"Expected {field_types.find(field.type).expected}."
+        )
     if field.max_length is not None:
         too_long = cell.str.len_chars() > field.max_length
         yield Check(name, "too_long", too_long, f"Expected {field.max_length} characters at most.")
     if field.minimum is not None:
-        detail = f"Expected {_shown(field.minimum)} or more."
+        detail = f"Expected {_format_bound(field.minimum)} or more."
         yield Check(name, "minimum", value < _bound(field, field.minimum, ROUND_CEILING), detail)
     if field.maximum is not None:
-        detail = f"Expected {_shown(field.maximum)} or less."
+        detail = f"Expected {_format_bound(field.maximum)} or less."
         yield Check(name, "maximum", value > _bound(field, field.maximum, ROUND_FLOOR), detail)
     if partitioned:
-        detail = f"Expected a year from {FIRST_YEAR} to {LAST_YEAR}, because each year is a table."
-        yield Check(name, "minimum", value < _start(field, FIRST_YEAR), detail)
-        yield Check(name, "maximum", value >= _start(field, LAST_YEAR + 1), detail)
+        detail = f"Expected a year from {FIRST_YEAR} to {LAST_YEAR}."
+        yield Check(name, "minimum", value < _start_of_year(field, FIRST_YEAR), detail)
+        yield Check(name, "maximum", value >= _start_of_year(field, LAST_YEAR + 1), detail)
     if field.enum is not None:
         yield Check(name, "enum", ~text.is_in(list(field.enum)), f"Expected one of: {', '.join(field.enum)}.")
     if field.pattern is not None:
-        fits = text.str.contains(_pattern(field))
+        fits = text.str.contains(_checked_pattern(field))
         yield Check(name, "pattern", ~fits, f"Expected text that matches {field.pattern}.")
 
 
-def _expected(kind: str) -> str:
-    if kind in EXPECTED:
-        return EXPECTED[kind]
-    digits, scale = kinds.precision(kind)
-    return f"Expected a number with at most {digits - scale} digits before the point and {scale} behind it."
-
-
-def _shown(bound: float | str) -> str:
+def _format_bound(bound: float | str) -> str:
     return str(int(bound)) if isinstance(bound, float) and bound.is_integer() else str(bound)
 
 
-def _pattern(field: Field) -> str:
+def _checked_pattern(field: Field) -> str:
     pattern = field.pattern or ""
     try:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.ComputeError as error:
-        message = f"field {field.name!r}: the pattern needs what a linear-time search can't do: {error}"
+        message = f"field {field.name!r}: the pattern can't be searched for in linear time: {error}"
         raise BadConstraint(message) from error
     return pattern
 
 
 def _bound(field: Field, bound: float | str, rounding: str) -> pl.Expr:
-    """A bound as a value that compares exactly with the field's own."""
-    kind = kinds.base(field.type)
-    if kind == "number":
-        return pl.lit(float(bound))
-    if kind in kinds.NUMERIC:
-        scale = kinds.precision(field.type)[1] if kind == "decimal" else 0
-        exact = Decimal(str(bound)).quantize(Decimal(1).scaleb(-scale), rounding)
-        return pl.lit(exact if kind == "decimal" else int(exact))
-    if kind not in ("date", "datetime", "time"):
-        message = f"field {field.name!r}: a {field.type} has neither minimum nor maximum"
+    """Returns a bound as a value that compares exactly with the values of the field."""
+    field_type = field_types.find(field.type)
+    if not field_type.bounded:
+        message = f"field {field.name!r}: a {field.type} can't have minimum or maximum"
         raise BadConstraint(message)
+    if field_type.numeric and field_type.scale is None:
+        return pl.lit(float(bound))
+    if field_type.numeric:
+        exact = Decimal(str(bound)).quantize(Decimal(1).scaleb(-(field_type.scale or 0)), rounding)
+        return pl.lit(exact if field.type != "integer" else int(exact))
     text = str(bound)
-    return _constant(field, f"{text}T00:00Z" if kind == "datetime" and re.search(DATE, text) else text)
+    return _constant(field, f"{text}T00:00Z" if field.type == "datetime" and literals.is_date(text) else text)
 
 
 def _default(field: Field, now: datetime) -> pl.Expr:
@@ -133,12 +115,12 @@ def _default(field: Field, now: datetime) -> pl.Expr:
     return _constant(field, str(default))
 
 
-def _start(field: Field, year: int) -> datetime | date:
+def _start_of_year(field: Field, year: int) -> datetime | date:
     return datetime(year, 1, 1, tzinfo=UTC) if field.type == "datetime" else date(year, 1, 1)
 
 
 def _constant(field: Field, text: str) -> pl.Expr:
-    """What a declaration says, as a value of the field's type. Raises BadConstraint."""
+    """Parses a text of the declaration as a value of the field's type. Raises BadConstraint."""
     value = pl.DataFrame({"text": [text]}).select(convert(pl.col("text"), field.type)).to_series()
     if value[0] is None:
         message = f"field {field.name!r}: {text!r} is not a {field.type}"

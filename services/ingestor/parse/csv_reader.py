@@ -1,4 +1,4 @@
-"""The cells of CSV as columns of text."""
+"""Reads CSV bytes as columns of text."""
 
 import numpy as np
 import polars as pl
@@ -6,37 +6,37 @@ import polars as pl
 from services.ingestor.parse import csv_scanner, raw_columns
 from services.ingestor.parse.csv_scanner import Mask, Records
 from services.ingestor.parse.raw_columns import Texts
-from services.ingestor.parse.row_errors import Miscounted, RowError
+from services.ingestor.parse.row_errors import RowCountMismatch, RowError
 from shared.contracts.parts import Dialect
 
 BOM = b"\xef\xbb\xbf"
 
 
 def read(data: bytes, dialect: Dialect) -> Texts:
-    """Raises Miscounted."""
+    """Returns the columns of the dialect. Raises RowCountMismatch."""
     found = csv_scanner.find(data, csv_scanner.marks(dialect))
     wrong = raw_columns.unreadable(data, found)
     columns = len(dialect.columns)
     for number in np.flatnonzero((found.flaws == csv_scanner.Flaw.NONE) & (found.fields != columns)).tolist():
         detail = f"{columns} columns expected, {found.fields[number]} found."
         wrong.setdefault(number, []).append(RowError("row_length", "", None, detail))
-    whole = np.ones(len(found.starts), np.bool_)
-    whole[list(wrong)] = False
-    return Texts(found, np.flatnonzero(whole), _columns(data, found, whole, dialect), wrong)
+    readable = np.ones(len(found.starts), np.bool_)
+    readable[list(wrong)] = False
+    return Texts(found, np.flatnonzero(readable), _read_cells(data, found, readable, dialect), wrong)
 
 
-def _columns(data: bytes, found: Records, whole: Mask, dialect: Dialect) -> pl.DataFrame:
-    """The cells of whole records, null where they are empty."""
+def _read_cells(data: bytes, found: Records, readable: Mask, dialect: Dialect) -> pl.DataFrame:
+    """Returns the cells of the readable records, null where they are empty."""
     names = [str(place) if name.startswith("_") else name for place, name in enumerate(dialect.columns)]
     schema = dict.fromkeys(names, pl.String())
-    starts, ends = found.starts[whole], found.ends[whole]
+    starts, ends = found.starts[readable], found.ends[readable]
     if len(starts) == 0:
         return pl.DataFrame(schema=schema).select(dialect.fields)
     gaps = np.flatnonzero(starts[1:] != ends[:-1]) + 1
     begins, stops = starts[np.r_[0, gaps]].tolist(), ends[np.r_[gaps - 1, -1]].tolist()
     text = b"".join(data[begin:stop] for begin, stop in zip(begins, stops, strict=True))
     quote = dialect.quote.encode()
-    # At the start of a file a BOM is no data, and polars thinks that every text is a file.
+    # polars drops a BOM at the start of each text, but only at the start of a file it is no data.
     guard = dialect.delimiter.encode() * (len(names) - 1) + quote + quote + b"\n" if text.startswith(BOM) else b""
     columns = pl.read_csv(
         guard + text,
@@ -48,8 +48,8 @@ def _columns(data: bytes, found: Records, whole: Mask, dialect: Dialect) -> pl.D
     ).slice(1 if guard else 0)
     if columns.height != len(starts):
         message = f"{len(starts)} records, {columns.height} rows of cells"
-        raise Miscounted(message)
+        raise RowCountMismatch(message)
     columns = columns.select(dialect.fields)
-    # A cell of nothing but quotes is as missing as one of nothing at all. Two bytes take long to find, one doesn't.
+    # A cell that consists of two quotes is missing too. Searching one byte first is fast.
     empty = quote in text and quote + quote in text
     return columns.with_columns(pl.when(pl.all() != "").then(pl.all())) if empty else columns

@@ -1,7 +1,7 @@
-"""Where the records of CSV bytes begin and end (RFC 4180). Cutting and parsing both ask here, so they can't disagree.
+"""Finds the records in CSV bytes (RFC 4180). The splitter and the reader share it, so that they agree.
 
-A row whose quotes are wrong is its first line and nothing more: reading resumes on the next one, so a stray quote
-can't swallow the rest of a file. In NDJSON every line is a record.
+A record with wrong quotes ends with its first line, and the next line begins a new record: a stray quote can't swallow
+the rest of a file. In NDJSON every line is a record.
 """
 
 from bisect import bisect_left
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from shared.contracts.parts import Dialect
 
 LARGEST_RECORD = 1 << 20
-"""Bytes of a record without its line end. How far to look for the quote that closes one."""
+"""Bytes of a record without its line end, and of the search for a closing quote."""
 
 LF, CR = b"\n\r"
 
@@ -25,25 +25,23 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Flaw(IntEnum):
-    """Why the cells of a record can't be told apart; the last two only occur in JSON arrays."""
+    """Why the cells of a record can't be told apart."""
 
     NONE = 0
     STRAY_QUOTE = 1
     UNCLOSED_QUOTE = 2
     TOO_LARGE = 3
-    NOT_CLOSED = 4
-    AFTER_END = 5
 
 
 class Marks(NamedTuple):
-    """The bytes that separate and enclose cells."""
+    """The bytes of the delimiter and the quote."""
 
     delimiter: int
     quote: int
 
 
 class Ends(NamedTuple):
-    """What `ends` found: the byte after each line, blank ones included, and which lines end a record, with its flaw."""
+    """The ends of all lines, the numbers of those that end a record, and the flaws of the records."""
 
     lines: Positions
     last: Positions
@@ -51,36 +49,36 @@ class Ends(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Records in file order, blank lines left out. One is `data[start:stop]`, with its line end `data[start:end]`."""
+    """Records in file order without blank lines: `data[start:stop]`, or `data[start:end]` with the line end."""
 
     starts: Positions
     stops: Positions
     ends: Positions
     lines: Positions
-    """Lines of the data before the one where the record begins."""
+    """Number of lines before the one on which the record begins."""
     fields: Positions
-    """How many cells; without meaning where there is a flaw."""
+    """Number of cells; meaningless if the record has a flaw."""
     flaws: Symbols
 
 
 def marks(dialect: Dialect) -> Marks | None:
-    """None if every line is a record."""
+    """Returns None for NDJSON, where every line is a record."""
     return Marks(ord(dialect.delimiter), ord(dialect.quote)) if dialect.format == "csv" else None
 
 
 def find(data: bytes, marks: Marks | None) -> Records:
-    """The records of whole lines; only the very last may lack its line end."""
+    """Returns the records of whole lines; only the last may lack its line end."""
     symbols = np.frombuffer(data, np.uint8)
     lines, last, flaws = ends(data, marks)
     after = lines[last]
-    starts, numbers = _begin(after), _begin(last + 1)
+    starts, numbers = _starts(after), _starts(last + 1)
     stops = _stops(symbols, starts, after)
-    fields = _fields(symbols, starts, after, marks, paired=not flaws.any()) if marks else np.zeros_like(starts)
+    fields = _count_fields(symbols, starts, after, marks, paired=not flaws.any()) if marks else np.zeros_like(starts)
     return only(Records(starts, stops, after, numbers, fields, flaws), stops > starts)
 
 
 def only(found: Records, some: Mask) -> Records:
-    """Without the others, which are blank."""
+    """Returns some of the records; the others are blank."""
     if some.all():
         return found
     starts, stops, after, lines, fields, flaws = found
@@ -88,64 +86,64 @@ def only(found: Records, some: Mask) -> Records:
 
 
 def ends(data: bytes, marks: Marks | None) -> Ends:
-    """Blank lines count as records here.
+    """Returns the ends of all records; a blank line is a record here.
 
-    What a record is depends on no more than `LARGEST_RECORD + 2` bytes from its start, except that a flawed one lasts
-    until its first newline.
+    The end of a record depends on `LARGEST_RECORD + 2` bytes from its start at most, except that a flawed one ends with
+    its first newline.
     """
     symbols = np.frombuffer(data, np.uint8)
     lines = np.flatnonzero(symbols == LF) + 1
     if data and symbols[-1] != LF:
         lines = np.append(lines, len(data))
     if marks and marks.quote in data:
-        last, flaws = _follow(symbols, lines, marks)
+        last, flaws = _find_last_lines(symbols, lines, marks)
     else:
         last, flaws = np.arange(len(lines)), np.zeros(len(lines), np.uint8)
     after = lines[last]
-    long = np.flatnonzero(after - _begin(after) > LARGEST_RECORD)
-    flaws[long[_lengths(symbols, _begin(after)[long], after[long]) > LARGEST_RECORD]] = Flaw.TOO_LARGE
+    long = np.flatnonzero(after - _starts(after) > LARGEST_RECORD)
+    flaws[long[_lengths(symbols, _starts(after)[long], after[long]) > LARGEST_RECORD]] = Flaw.TOO_LARGE
     return Ends(lines, last, flaws)
 
 
-class _Reading(NamedTuple):
-    """The lines as they look if the opening quotes are those before which the number of quotes is even, or odd."""
+class _Interpretation(NamedTuple):
+    """The lines under the assumption that opening quotes have an even, or an odd, number of quotes before them."""
 
     last: Positions
-    """Lines that end outside a cell."""
+    """Numbers of the lines that end outside a cell."""
     stray: Mask
-    """Of all lines, those with a quote that can't stand where it does."""
+    """Whether a line has a quote in a wrong place."""
     wrong: Positions
-    """Lines where a record begins that isn't well-formed."""
+    """Numbers of the lines on which a malformed record begins."""
 
 
-def _follow(symbols: Symbols, lines: Positions, marks: Marks) -> tuple[Positions, Symbols]:
-    """The lines that end a record, and the flaws of those records.
+def _find_last_lines(symbols: Symbols, lines: Positions, marks: Marks) -> tuple[Positions, Symbols]:
+    """Returns the numbers of the lines that end a record, and the flaws of those records.
 
-    As long as all quotes are in their places, a byte is inside a cell when the number of quotes before it is odd. After
-    a flawed record it may be the other way round. So both readings are made, and this follows the one that holds.
+    While all quotes are in their places, a byte is inside a cell if the number of quotes before it is odd. After a
+    flawed record it may be the reverse. This makes both interpretations, and chooses one after each flawed record.
     """
     quotes = np.flatnonzero(symbols == marks.quote)
     before = np.searchsorted(quotes, lines)
-    even = _read(symbols, lines, quotes, before, marks, 0)
+    even = _interpret(symbols, lines, quotes, before, marks, 0)
     if len(even.wrong) == 0:
         return even.last, np.zeros(len(even.last), np.uint8)
-    odd = _read(symbols, lines, quotes, before, marks, 1)
-    wrong = list(_flawed(before, (even.wrong.tolist(), odd.wrong.tolist())))
-    # The line after a flawed record begins outside a cell, so the quotes before it tell which reading holds from there.
+    odd = _interpret(symbols, lines, quotes, before, marks, 1)
+    wrong = list(_flawed_lines(before, (even.wrong.tolist(), odd.wrong.tolist())))
+    # The line after a flawed record begins outside a cell, so the quotes before it decide which interpretation holds.
     begin = np.array([0, *(line + 1 for line in wrong)])
     phases = np.where(begin > 0, before[begin - 1] % 2, 0)
-    held = np.repeat(phases, np.diff(begin, append=len(lines)))
-    is_last = (before & 1) == held
+    valid = np.repeat(phases, np.diff(begin, append=len(lines)))
+    is_last = (before & 1) == valid
     is_last[wrong] = True
-    stray = np.where(held[wrong] == 0, even.stray[wrong], odd.stray[wrong])
+    stray = np.where(valid[wrong] == 0, even.stray[wrong], odd.stray[wrong])
     flaws = np.zeros(len(lines), np.uint8)
     flaws[wrong] = np.where(stray, Flaw.STRAY_QUOTE, Flaw.UNCLOSED_QUOTE)
     last = np.flatnonzero(is_last)
     return last, flaws[last]
 
 
-def _flawed(before: Positions, wrong: tuple[list[int], list[int]]) -> Iterator[int]:
-    """The lines that are flawed records, from one to the next by the reading that holds."""
+def _flawed_lines(before: Positions, wrong: tuple[list[int], list[int]]) -> Iterator[int]:
+    """Yields the lines that are flawed records, each found by the interpretation that holds after the one before."""
     line = phase = 0
     while (following := bisect_left(wrong[phase], line)) < len(wrong[phase]):
         yield wrong[phase][following]
@@ -153,26 +151,26 @@ def _flawed(before: Positions, wrong: tuple[list[int], list[int]]) -> Iterator[i
         phase = int(before[line - 1]) % 2
 
 
-def _read(
+def _interpret(
     symbols: Symbols, lines: Positions, quotes: Positions, before: Positions, marks: Marks, phase: int
-) -> _Reading:
+) -> _Interpretation:
     last = np.flatnonzero((before & 1) == phase)
     stray = np.zeros(len(lines), np.bool_)
-    stray[np.searchsorted(lines, quotes[~_placed(symbols, quotes, marks, phase)], side="right")] = True
+    stray[np.searchsorted(lines, quotes[~_are_placed(symbols, quotes, marks, phase)], side="right")] = True
     # A record begins on the line after the one that ended the record before it.
     begin = np.concatenate([[0], last + 1])
     wrong = np.zeros(len(lines) + 1, np.bool_)
     wrong[begin[np.searchsorted(last, np.flatnonzero(stray))]] = True
     wrong[begin[-1]] = True
     after = lines[last]
-    starts = _begin(after)
+    starts = _starts(after)
     long = np.flatnonzero((after - starts > LARGEST_RECORD) & (np.diff(last, prepend=-1) > 1))
     wrong[begin[long[_lengths(symbols, starts[long], after[long]) > LARGEST_RECORD]]] = True
-    return _Reading(last, stray, np.flatnonzero(wrong[:-1]))
+    return _Interpretation(last, stray, np.flatnonzero(wrong[:-1]))
 
 
-def _placed(symbols: Symbols, quotes: Positions, marks: Marks, phase: int) -> Mask:
-    """Which quotes stand where an opening or a closing one may: a doubled quote closes the cell and opens it again."""
+def _are_placed(symbols: Symbols, quotes: Positions, marks: Marks, phase: int) -> Mask:
+    """Returns which quotes are in their places. A doubled quote closes the cell and opens it again."""
     padded = np.concatenate([np.array([LF], np.uint8), symbols, np.array([LF, LF], np.uint8)])
     neighbour = np.empty(len(quotes), np.uint8)
     neighbour[phase::2] = padded[quotes[phase::2]]
@@ -183,8 +181,8 @@ def _placed(symbols: Symbols, quotes: Positions, marks: Marks, phase: int) -> Ma
     return fits
 
 
-def _begin(after: Positions) -> Positions:
-    """Where the things begin that end before these positions and follow each other without a gap."""
+def _starts(after: Positions) -> Positions:
+    """Returns the starts of ranges that end at these positions and follow each other without a gap."""
     starts = np.zeros_like(after)
     starts[1:] = after[:-1]
     return starts
@@ -195,18 +193,18 @@ def _lengths(symbols: Symbols, starts: Positions, after: Positions) -> Positions
 
 
 def _stops(symbols: Symbols, starts: Positions, after: Positions) -> Positions:
-    """Where the records end without LF or CRLF. A file's last byte may be the CR of a CRLF that was torn apart."""
+    """Returns the ends of records without LF or CRLF. The last byte of a file may be the CR of a truncated CRLF."""
     stops: Positions = after - ((after > starts) & (symbols[after - 1] == LF))
     stops -= (stops > starts) & (symbols[stops - 1] == CR)
     return stops
 
 
-def _fields(symbols: Symbols, starts: Positions, after: Positions, marks: Marks, *, paired: bool) -> Positions:
-    """How many cells the records have. Unless all quotes are paired, they must be counted from a record's start."""
+def _count_fields(symbols: Symbols, starts: Positions, after: Positions, marks: Marks, *, paired: bool) -> Positions:
+    """Counts the cells of each record. Unless all quotes are paired, quotes are counted from the record's start."""
     delimiting = symbols == marks.delimiter
     quoting = symbols == marks.quote
     if len(starts) and not quoting.any():
-        # Bytes add up twice as fast as larger numbers, where they are large enough.
+        # Sums of bytes are twice as fast as those of larger integers, where they suffice.
         count = np.uint8 if (after - starts).max() <= np.iinfo(np.uint8).max else np.uint32
         return np.add.reduceat(delimiting.view(np.uint8), starts, dtype=count).astype(np.intp) + 1
     delimiters, quotes = np.flatnonzero(delimiting), np.flatnonzero(quoting)

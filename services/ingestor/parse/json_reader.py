@@ -1,8 +1,8 @@
 """The values of JSON objects as columns of text: a number is what it is written as, a string is what it says."""
 
-import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import msgspec
 import numpy as np
@@ -18,12 +18,10 @@ from shared.contracts.parts import Dialect
 Row = dict[str, msgspec.Raw]
 
 ROW = msgspec.json.Decoder(Row)
-ANY = msgspec.json.Decoder(msgspec.Raw)
 STRING = msgspec.json.Decoder(str)
 STRINGS = msgspec.json.Decoder(list[str | None])
 NULL = msgspec.Raw(b"null")
 NO_PLAIN_WORD = re.compile(rb'["{\[]')
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 NOT_DECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -63,22 +61,15 @@ def _lines(data: bytes) -> Records:
 
 def _refusal(row: bytes) -> RowError:
     try:
-        ANY.decode(row)
+        json_scanner.ANY.decode(row)
     except RecursionError:
         return RowError("invalid_json", "", None, "Expected JSON that is nested less deeply.")
-    except (msgspec.MsgspecError, ValueError) as error:
-        if SURROGATE.search(row) and _is_json(row):
+    except msgspec.DecodeError as error:
+        with suppress(*json_scanner.REFUSED):
+            json_scanner.ANY.decode(json_scanner.without_surrogates(row))
             return RowError("encoding", "", None, "Expected characters, not halves of a surrogate pair like \\ud83d.")
         return RowError("invalid_json", "", None, f"Expected a JSON object: {error}.")
     return RowError("not_an_object", "", None, 'Expected a JSON object, like {"id": 1}.')
-
-
-def _is_json(row: bytes) -> bool:
-    try:
-        json.loads(row, parse_constant=int, parse_int=str, parse_float=str)  # no int is called NaN
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _unknown(row: Row, dataset: Dataset, dialect: Dialect) -> Iterator[RowError]:

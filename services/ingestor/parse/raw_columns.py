@@ -1,4 +1,4 @@
-"""The rows of a chunk as columns of text, before anything is known of types; and what keeps a row from being that."""
+"""Rows as columns of text, before their values are parsed; and the errors of rows that can't be read as such."""
 
 import codecs
 from collections.abc import Iterator
@@ -12,30 +12,28 @@ from services.ingestor.parse.csv_scanner import Flaw, Mask, Positions, Records
 from services.ingestor.parse.row_errors import RowError
 
 Wrong = dict[int, list[RowError]]
-"""By the place of a row among all records."""
+"""Errors by the number of the record."""
 
 FLAWS = {
     Flaw.STRAY_QUOTE: ("stray_quote", "Expected quotes only around a whole cell, and doubled within it."),
     Flaw.UNCLOSED_QUOTE: ("unclosed_quote", "Expected a closing quote for the cell whose quote opens on this line."),
     Flaw.TOO_LARGE: ("too_large", f"Expected a row of {csv_scanner.LARGEST_RECORD} bytes at most."),
-    Flaw.NOT_CLOSED: ("invalid_json", "Expected all brackets and strings to be closed, and a , or ] after them."),
-    Flaw.AFTER_END: ("invalid_json", "Expected nothing after the ] that closes the array."),
 }
 
 
 class Texts(NamedTuple):
-    """Rows whose values can be told apart."""
+    """The readable rows as columns of text, and the errors of the others."""
 
     records: Records
     numbers: Positions
-    """The places of these rows among the records."""
+    """The numbers of these rows among the records."""
     columns: pl.DataFrame
-    """A column of text for each field that the chunk brings, null where there is no value."""
+    """A column of text for each field of the chunk; null where a value is missing."""
     wrong: Wrong
 
 
 def unreadable(data: bytes, found: Records) -> Wrong:
-    """Records that are flawed or no text."""
+    """Returns the errors of records that have a flaw, or are no text."""
     wrong: Wrong = {}
     for number in np.flatnonzero(found.flaws).tolist():
         code, detail = FLAWS[Flaw(found.flaws[number])]
@@ -49,7 +47,7 @@ def unreadable(data: bytes, found: Records) -> Wrong:
 
 
 def _undecodable(data: bytes, found: Records, sound: Mask) -> Iterator[int]:
-    """Decodes on from the record after each one that can't be, so that every byte is looked at once."""
+    """Continues after each record that can't be decoded, so that every byte is decoded once."""
     if data.isascii():
         return
     view = memoryview(data)

@@ -1,4 +1,4 @@
-"""What is said about rows that are refused."""
+"""Failed rows and their errors."""
 
 import codecs
 
@@ -9,12 +9,12 @@ from shared.contracts.failures import LONGEST_RAW
 LONGEST_VALUE = 200
 
 
-class Miscounted(Exception):
-    """Rows were read that are neither good nor failed: a bug, and nothing may be loaded."""
+class RowCountMismatch(Exception):
+    """Some rows are neither good nor failed. This is a bug, and nothing may be loaded."""
 
 
 class RowError(msgspec.Struct, frozen=True):
-    """What is wrong with a row, in `column` or, when that is empty, in all of it. `detail` says what was expected."""
+    """An error of a row, in `column` or, when that is empty, in the whole row. `detail` says what was expected."""
 
     code: str
     column: str
@@ -23,9 +23,9 @@ class RowError(msgspec.Struct, frozen=True):
 
 
 class FailedRow(msgspec.Struct, frozen=True):
-    """A refused row: the physical line it begins on, its text, and all that is wrong with it.
+    """A row that failed: the physical line on which it begins, its text, and all its errors.
 
-    In `raw`, undecodable bytes are U+FFFD and a NUL is U+2400, because Postgres can't keep them in text.
+    In `raw`, U+FFFD replaces undecodable bytes and U+2400 replaces NUL, because Postgres can't store them in text.
     """
 
     line: int
@@ -34,11 +34,11 @@ class FailedRow(msgspec.Struct, frozen=True):
 
 
 def raw_text(row: bytes) -> str:
-    """A refused row as the text that is kept of it."""
+    """Returns the text to keep of a failed row, of LONGEST_RAW bytes at most."""
     raw = row[:LONGEST_RAW]
     return codecs.utf_8_decode(raw, "replace", len(raw) == len(row))[0].replace("\0", "\u2400")
 
 
 def shown(value: str) -> str:
-    """A wrong value, as much of it as is told."""
+    """Returns the beginning of a wrong value, for its error."""
     return value[:LONGEST_VALUE].replace("\0", "\u2400")

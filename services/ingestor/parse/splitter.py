@@ -7,10 +7,15 @@ import msgspec
 import numpy as np
 
 from services.ingestor.parse import csv_scanner, json_scanner
+from services.ingestor.parse.csv_scanner import Positions
 from shared.contracts.parts import Dialect
 
 SIZE = 8 << 20
+BLOCK = 256 << 10
+"""Bytes of an array that are checked at a time."""
 BOM = b"\xef\xbb\xbf"
+CONTINUATION = bytes(range(0x80, 0xC0))
+"""The continuation bytes of UTF-8."""
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -21,29 +26,45 @@ class Cut(msgspec.Struct, frozen=True):
     line: int
 
 
-def cut(file: BinaryIO, dialect: Dialect, *, size: int = SIZE, start: int = 0, line: int = 1) -> Iterator[Cut]:
-    """Ranges of about `size` bytes with all rows of the file: what follows its BOM and header line, or its elements.
+class MalformedJson(Exception):
+    """The first mistake of a JSON array: line and column (in characters) count from 1, bytes from 0."""
 
-    With `start`, which must be the end of an earlier cut, the file stands there and goes on with physical line `line`.
+    def __init__(self, reason: str, line: int, column: int, byte: int) -> None:
+        super().__init__(f"{reason} at line {line}, column {column} (byte {byte})")
+        self.reason = reason
+        self.line = line
+        self.column = column
+        self.byte = byte
+
+
+def cut(file: BinaryIO, dialect: Dialect, *, size: int = SIZE) -> Iterator[Cut]:
+    """Ranges of about `size` bytes with all rows of the file: what follows its BOM and header line, or its elements.
 
     A cut longer than `max(size, LARGEST_RECORD + 2)` is one record that is too large. Its first `LARGEST_RECORD + 2`
     bytes parse to the same failed row, so nobody needs to hold more of it in memory.
+
+    Raises MalformedJson, maybe only after the last cut, if the file is not one well-formed JSON array.
     """
-    ahead = _Ahead(file, size + csv_scanner.LARGEST_RECORD + 2, start, line)
-    if start == 0:
-        ahead.pass_by(len(BOM) if ahead.data.startswith(BOM) else 0)
-        ahead.pass_by(_preface(ahead.data, dialect))
-    return _cut_array(ahead, size) if dialect.format == "json" else _cut_lines(ahead, csv_scanner.marks(dialect), size)
+    in_sight = BLOCK if dialect.format == "json" else size
+    ahead = _Ahead(file, in_sight + csv_scanner.LARGEST_RECORD + 2)
+    ahead.pass_by(len(BOM) if ahead.data.startswith(BOM) else 0)
+    if dialect.format == "json":
+        return _cut_array(ahead, size)
+    marks = csv_scanner.marks(dialect)
+    if dialect.header:
+        ends = csv_scanner.find(ahead.data, marks).ends
+        ahead.pass_by(int(ends[0]) if len(ends) else len(ahead.data))
+    return _cut_lines(ahead, marks, size)
 
 
 class _Ahead:
     """What has been read of a file and not been passed by: `data`, from byte `at` and physical line `line` on."""
 
-    def __init__(self, file: BinaryIO, reach: int, at: int, line: int) -> None:
+    def __init__(self, file: BinaryIO, reach: int) -> None:
         self._file = file
         self._reach = reach
-        self.at = at
-        self.line = line
+        self.at = 0
+        self.line = 1
         self.data = file.read(reach)
 
     @property
@@ -57,22 +78,20 @@ class _Ahead:
         self.data = self.data[length:]
         self.data += self._file.read(self._reach - len(self.data))
 
+    def pass_blanks(self) -> None:
+        while blank := json_scanner.skip(self.data):
+            self.pass_by(blank)
+
     def pieces(self) -> Iterator[bytes]:
         """All that follows, each piece passed by when the next is asked for."""
         while self.data:
             yield self.data
             self.pass_by(len(self.data))
 
-
-def _preface(data: bytes, dialect: Dialect) -> int:
-    """Bytes before the first row."""
-    if dialect.format == "json":
-        blank = len(data) - len(data.lstrip(json_scanner.SPACE))
-        return blank + data.startswith(b"[", blank)
-    if not dialect.header:
-        return 0
-    found = csv_scanner.find(data, csv_scanner.marks(dialect))
-    return int(found.ends[0]) if len(found.ends) else len(data)
+    def malformed(self, reason: str, byte: int = 0) -> MalformedJson:
+        """Returns the error for a byte of `data`."""
+        byte += self.at
+        return MalformedJson(reason, *_place(self._file, byte), byte)
 
 
 def _cut_lines(ahead: _Ahead, marks: csv_scanner.Marks | None, size: int) -> Iterator[Cut]:
@@ -105,35 +124,74 @@ def _pass_line(ahead: _Ahead) -> None:
 
 
 def _cut_array(ahead: _Ahead, size: int) -> Iterator[Cut]:
-    """If more than blanks follow the array's end, the last cut is that, and begins with the `]`, which is also in the
-    cut before. If there is no end, no cut has what follows the last element, which shows that this one may be torn.
-    """
     last: Cut | None = None
-    stop = 0
-    while True:
-        while blank := json_scanner.skip(ahead.data):
-            ahead.pass_by(blank)
-        if last:
-            yield last if ahead.data else msgspec.structs.replace(last, end=stop)
+    for part in _parts(ahead, size):
+        if last and part.end - last.start > size:
+            yield last
+            last = None
+        last = Cut(last.start, part.end, last.line) if last else part
+    if last:
+        yield last
+
+
+def _parts(ahead: _Ahead, size: int) -> Iterator[Cut]:
+    """Yields runs of elements, or single elements where a run is longer than `size`."""
+    ahead.pass_blanks()
+    if not ahead.data.startswith(b"["):
+        raise ahead.malformed("expected '['")
+    ahead.pass_by(1)
+    ahead.pass_blanks()
+    closing = b"]" if ahead.data.startswith(b"]") else b","
+    ahead.pass_by(closing == b"]")
+    while closing == b",":
+        ahead.pass_blanks()
         start, line = ahead.at, ahead.line
-        if not ahead.data:
-            return
-        if ahead.data.startswith(b"]"):
-            ahead.pass_by(1)
-            if any([piece.strip(json_scanner.SPACE) for piece in ahead.pieces()]):  # noqa: C419 - to the file's end
-                yield Cut(start, ahead.at, line)
-            return
-        found = json_scanner.find(ahead.data)
-        place = max(
-            0, int(np.searchsorted(found.ends[found.flaws != csv_scanner.Flaw.AFTER_END], size, side="right")) - 1
-        )
-        length = int(found.ends[place])
-        # An array is no row, and looks like the end if it comes last.
-        sound = not found.flaws[place] and not ahead.data.endswith(b"]", 0, int(found.stops[place]))
-        stop = start + (int(found.stops[place]) if sound else length)
-        if place == 0 and found.flaws[0] == csv_scanner.Flaw.TOO_LARGE:
-            stop = start + json_scanner.skip_large(ahead.pieces())
-            length = stop - ahead.at
-        closed = ahead.data.startswith(b"]", length - 1)
-        ahead.pass_by(length - closed)
-        last = Cut(start, ahead.at + closed, line)
+        if len(ends := json_scanner.ends(ahead.data)):
+            data = ahead.data[: int(ends[-1])]
+            if mistake := json_scanner.find_mistake(data, ends):
+                raise ahead.malformed(*mistake)
+            ahead.pass_by(len(data))
+            closing = data[-1:]
+            yield from _split(data, ends if len(data) > size else ends[-1:], start, line)
+        elif mistake := json_scanner.find_mistake_in_beginning(ahead.data):
+            raise ahead.malformed(*mistake)
+        else:
+            closing = _pass_large(ahead)
+            yield Cut(start, ahead.at, line)
+    if closing == b"}":
+        raise ahead.malformed("expected ',' or ']'", -1)
+    for piece in ahead.pieces():
+        if (blank := json_scanner.skip(piece)) < len(piece):
+            raise ahead.malformed("expected nothing after the ] that closes the array", blank)
+
+
+def _split(data: bytes, ends: Positions, at: int, line: int) -> Iterator[Cut]:
+    before = 0
+    starts, _ = json_scanner.bounds(data, ends)
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        line += data.count(b"\n", before, start)
+        before = start
+        yield Cut(at + start, at + end, line)
+
+
+def _pass_large(ahead: _Ahead) -> bytes:
+    """Skips an element that is longer than `data`, and returns the comma or bracket that ends it."""
+    scanner = json_scanner.Scanner()
+    for piece in ahead.pieces():
+        if len(ends := scanner.ends(piece)):
+            ahead.pass_by(int(ends[0]))
+            return piece[ends[0] - 1 : ends[0]]
+    raise ahead.malformed("the file ends before the array does")
+
+
+def _place(file: BinaryIO, byte: int) -> tuple[int, int]:
+    """Returns line and column of a byte of the file. A BOM does not count as a character."""
+    file.seek(0)
+    left = byte - len(BOM) if file.read(len(BOM)) == BOM else byte - file.seek(0)
+    line = column = 1
+    while piece := file.read(min(left, BLOCK)):
+        left -= len(piece)
+        line += piece.count(b"\n")
+        _, newline, rest = piece.rpartition(b"\n")
+        column = (1 if newline else column) + len(rest.translate(None, CONTINUATION))
+    return line, column

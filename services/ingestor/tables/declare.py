@@ -1,4 +1,4 @@
-"""What becomes of declarations, from the catalog folder and over HTTP: tables that are made or changed."""
+"""DeclareDataset and the catalog folder: creates and alters tables to fit their declarations."""
 
 from pathlib import Path
 
@@ -24,64 +24,64 @@ log = structlog.get_logger()
 
 
 async def declare_catalog(db: Connection, catalog: Path) -> list[Message]:
-    """At start: applies the files that have changed since they were read last; what was declared since then stands.
+    """Applies the files that changed since the last start; newer declarations over HTTP stay.
 
-    Raises BadDeclaration for a file that can't be used, or only by losing something.
+    Raises BadDeclaration for a file that is wrong, or that could only be applied by losing values.
     """
     await queries.lock_declarations(db)
-    filed = await queries.select_filed(db)
-    said: list[Message] = []
+    filed = await queries.select_filed_declarations(db)
+    declared: list[Message] = []
     for dataset in read_datasets(catalog):
         declaration = msgspec.json.decode(msgspec.json.encode(dataset))
         if filed.get(dataset.name) == declaration:
             continue
-        standing = await queries.select_dataset(db, dataset.name)
-        if standing is None or standing[0] != dataset:
+        current = await queries.select_dataset(db, dataset.name)
+        if current is None or current[0] != dataset:
             try:
-                said.append(await _declare(db, standing, dataset))
+                declared.append(await _declare(db, current, dataset))
             except BadDeclaration as error:
                 lines = (f"dataset {dataset.name!r}: {line}" for line in str(error).splitlines())
                 raise BadDeclaration("\n".join(lines)) from error
-        await queries.update_filed(db, dataset.name, declaration)
+        await queries.update_filed_declaration(db, dataset.name, declaration)
         filed[dataset.name] = declaration
     for name in filed:
-        load.show_zeros(name)
-    return said
+        load.init_metrics(name)
+    return declared
 
 
 async def declare_dataset(command: DeclareDataset, db: Connection) -> DatasetDeclared | None:
-    """Nothing if another declaration came first: the gateway saw what stood when it asked, and sees what stands now.
+    """Returns None if another declaration came first, because the gateway has checked this one against the one before.
 
-    Raises PermanentFailure for what the gateway should not have let through.
+    Raises PermanentFailure for a declaration that the gateway should have refused.
     """
-    await queries.wait_briefly(db)
+    await queries.limit_lock_waits(db)
     await queries.lock_declarations(db)
-    standing = await queries.select_dataset(db, command.dataset)
-    revision = standing[1] if standing else 0
+    current = await queries.select_dataset(db, command.dataset)
+    revision = current[1] if current else 0
     if revision != command.follows:
         log.warning("another declaration came first", follows=command.follows, revision=revision)
         return None
     try:
-        declared = await _declare(db, standing, to_dataset(command.dataset, command.declaration))
+        declared = await _declare(db, current, to_dataset(command.dataset, command.declaration))
     except BadDeclaration as error:
         raise PermanentFailure(Problem(code="bad_declaration", detail=str(error))) from error
-    load.show_zeros(command.dataset)
+    load.init_metrics(command.dataset)
     return declared
 
 
-async def _declare(db: Connection, standing: tuple[Dataset, int] | None, dataset: Dataset) -> DatasetDeclared:
-    """Raises BadDeclaration before anything is changed."""
+async def _declare(db: Connection, current: tuple[Dataset, int] | None, dataset: Dataset) -> DatasetDeclared:
+    """Raises BadDeclaration before it changes anything."""
     try:
-        constraints.checks(dataset, dataset.fields)
+        constraints.build_checks(dataset, dataset.fields)
     except BadConstraint as error:
         raise BadDeclaration(str(error)) from error
-    if standing is None:
-        statements, revision = ddl.create(dataset), 1
+    if current is None:
+        statements, revision = ddl.create_table(dataset), 1
     else:
-        old, before = standing
-        if refused := find_conflicts(old, dataset):
-            raise BadDeclaration("\n".join(refused))
-        statements, revision = ddl.evolve(old, dataset), before + 1
+        old, before = current
+        if reasons := find_conflicts(old, dataset):
+            raise BadDeclaration("\n".join(reasons))
+        statements, revision = ddl.alter_table(old, dataset), before + 1
     await queries.upsert_dataset(db, dataset, revision, statements)
     log.info("declared", dataset=dataset.name, revision=revision)
     return DatasetDeclared(dataset=dataset.name, revision=revision)

@@ -1,25 +1,26 @@
-"""Typed rows as the bytes of `COPY ... FROM STDIN (FORMAT binary)`: Postgres reads them in half the time of CSV."""
+"""Encodes typed rows for `COPY ... FROM STDIN (FORMAT binary)`, which Postgres reads in half the time of CSV."""
 
 import polars as pl
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
-from shared.catalog import kinds
+from services.ingestor.parse import column_types
 from shared.catalog.dataset import Field
 
 CHUNK = "_chunk"
-"""The column that says which chunk a row came with."""
+"""The column with the ledger number of the chunk that wrote a row."""
 ROW = "_n"
-"""The column of a stage that counts its rows, in the order of the input."""
-JSONB_VERSION = b"\x01"
+"""The column of a stage that numbers its rows in the order of the input."""
 BATCH_ROWS = 1 << 16
 MICROSECONDS = pa.time64("us")
 
 
 def to_copy(rows: pl.DataFrame, fields: tuple[Field, ...]) -> bytes:
-    """Rows of the fields' types, with or without columns of ours, which are integers."""
-    types = {field.name: kinds.base(field.type) for field in fields}
-    table = rows.select(_wired(name, types.get(name, "integer")) for name in rows.columns).to_arrow()
+    """Returns the bytes of rows of the fields' types; CHUNK, ROW and other columns that are no fields are integers."""
+    types = {field.name: column_types.find(field.type) for field in fields}
+    table = rows.select(
+        types[name].to_binary(pl.col(name)).alias(name) if name in types else pl.col(name) for name in rows.columns
+    ).to_arrow()
     # polars counts times of day in nanoseconds, Postgres in microseconds
     table = table.cast(
         pa.schema((f.name, MICROSECONDS if pa.types.is_time64(f.type) else f.type) for f in table.schema)
@@ -29,14 +30,3 @@ def to_copy(rows: pl.DataFrame, fields: tuple[Field, ...]) -> bytes:
     pieces += [encoder.write_batch(batch) for batch in table.to_batches(BATCH_ROWS)]
     pieces.append(encoder.finish())
     return b"".join(pieces)
-
-
-def _wired(name: str, kind: str) -> pl.Expr:
-    """A column whose Arrow type has the bytes that Postgres expects."""
-    column = pl.col(name)
-    match kind:
-        case "uuid":
-            return column.str.replace_all("-", "", literal=True).str.decode("hex")
-        case "object":
-            return (pl.lit(JSONB_VERSION) + column.cast(pl.Binary)).alias(name)
-    return column

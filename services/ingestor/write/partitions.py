@@ -1,4 +1,4 @@
-"""The years of a partitioned dataset: a table each, made when rows need it, and who may write to it."""
+"""Queries about the partitions of a dataset, one for each year: creates them for rows, and locks them."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,18 @@ from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
 ANY_YEAR = 0
-"""Locked by those who delete rows of whatever year."""
-WRITERS_SECONDS = 300.0
+"""The lock of those who delete rows of any year."""
+LOCK_SECONDS = 300.0
 
 
-async def make_partitions(db: Connection, dataset: Dataset, rows: pl.DataFrame) -> None:
-    """For every year that rows fall into. Raises NotReady while one of the years is being detached."""
+async def create_partitions(db: Connection, dataset: Dataset, rows: pl.DataFrame) -> None:
+    """Creates missing partitions for the rows. Raises NotReady while one of their years is being detached."""
     if dataset.partition_by is not None and rows.height:
-        await make_years(db, dataset, rows[dataset.partition_by.field].dt.year().unique().to_list())
+        await create_years(db, dataset, rows[dataset.partition_by.field].dt.year().unique().to_list())
 
 
-async def make_years(db: Connection, dataset: Dataset, years: Sequence[int]) -> None:
-    """As `make_partitions`. The years stay in the dataset until the transaction ends."""
+async def create_years(db: Connection, dataset: Dataset, years: Sequence[int]) -> None:
+    """Like `create_partitions`. No such year can be detached before the transaction ends."""
     await _share(db, dataset, years)
     if await _select_missing(db, dataset, years):
         await queries.lock_declarations(db)
@@ -31,25 +31,25 @@ async def make_years(db: Connection, dataset: Dataset, years: Sequence[int]) -> 
                 await db.execute(statement)
 
 
-async def keep_years(db: Connection, dataset: Dataset) -> None:
-    """For who deletes rows: no year is detached until the transaction ends. Raises NotReady while one is."""
+async def share_all_years(db: Connection, dataset: Dataset) -> None:
+    """Prevents detaching until the transaction ends, for deletions. Raises NotReady while a year is being detached."""
     if dataset.partition_by is not None:
         await _share(db, dataset, [ANY_YEAR])
 
 
 async def lock_year(db: Connection, dataset: Dataset, year: int) -> None:
-    """Waits for those who write rows of the year, and until the transaction ends nobody begins to."""
+    """Waits for the writers of the year's rows, and keeps new ones out until the transaction ends."""
     for number in (ANY_YEAR, year):
         await db.execute(
             "SELECT pg_advisory_xact_lock(hashtext($1), $2)",
             f"years of {dataset.name}",
             number,
-            timeout=WRITERS_SECONDS,
+            timeout=LOCK_SECONDS,
         )
 
 
 async def select_years(db: Connection, dataset: Dataset) -> list[int]:
-    """Those that have a partition."""
+    """Returns the years that have a partition."""
     rows = await db.fetch(
         """
         SELECT substr(c.relname, length($1) + 3)::int AS year
@@ -62,8 +62,8 @@ async def select_years(db: Connection, dataset: Dataset) -> list[int]:
     return [row["year"] for row in rows]
 
 
-async def select_in_the_way(db: Connection, dataset: Dataset, year: int) -> str | None:
-    """A detached table because of which that of the year can't be one: it, or an index of it, has the same name."""
+async def select_conflict(db: Connection, dataset: Dataset, year: int) -> str | None:
+    """Returns a detached table whose name, or an index of which, the table of the year would need."""
     other: str | None = await db.fetchval(
         """
         SELECT coalesce(i.indrelid, c.oid)::regclass::text FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
@@ -78,16 +78,15 @@ async def select_in_the_way(db: Connection, dataset: Dataset, year: int) -> str 
 
 
 async def _share(db: Connection, dataset: Dataset, years: Sequence[int]) -> None:
-    """It is not waited for: who detaches may wait for us."""
+    """Does not wait, because a detachment may be waiting for this transaction. Raises NotReady."""
     free = await db.fetchval(
         "SELECT bool_and(pg_try_advisory_xact_lock_shared(hashtext($1), year)) FROM unnest($2::int[]) year",
         f"years of {dataset.name}",
         list(years),
     )
-    if free is False:  # and not of no year at all
+    if free is False:  # null if there are no years
         raise NotReady
 
 
 async def _select_missing(db: Connection, dataset: Dataset, years: Sequence[int]) -> list[int]:
-    standing = await select_years(db, dataset)
-    return sorted(set(years) - set(standing))
+    return sorted(set(years) - set(await select_years(db, dataset)))

@@ -1,4 +1,4 @@
-"""What the ingestor remembers: declarations, rows, failed rows. Its ledger is in `chunks`."""
+"""Queries about declarations, rows and failed rows."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,44 +10,44 @@ import polars as pl
 
 from services.ingestor import ddl
 from services.ingestor.chunk_ledger import Chunk
-from services.ingestor.parse.parser import Batch, counts
-from shared.catalog import kinds
+from services.ingestor.parse.parser import Batch, count_errors
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
 COPY_SECONDS = 300.0
 ALTER_SECONDS = 600.0
 LOCK_SECONDS = 2
-DECLARING = 0x64617461
+DECLARATION_LOCK = 0x64617461
 
 
-class KeyTaken(Exception):
+class DuplicateKey(Exception):
     """A row's key is in the table already, or twice in the chunk."""
 
 
 async def lock_declarations(db: Connection) -> None:
-    """One at a time declares datasets or makes partitions; ends with the transaction."""
-    await db.execute("SELECT pg_advisory_xact_lock($1)", DECLARING)
+    """Lets one transaction at a time declare datasets or create partitions."""
+    await db.execute("SELECT pg_advisory_xact_lock($1)", DECLARATION_LOCK)
 
 
-async def wait_briefly(db: Connection) -> None:
-    """For locks, until the transaction ends: behind one who waits to change a table, all wait who read or load it."""
+async def limit_lock_waits(db: Connection) -> None:
+    """Limits waits for locks in this transaction: everyone who reads or loads a table queues behind its ALTER TABLE."""
     await db.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
 
 
 async def lock_rows(db: Connection, dataset: str) -> None:
-    """Against a swap, until the transaction ends: what was compared with the table must not be gone then."""
-    await db.execute(f"LOCK TABLE ONLY data.{ddl.quoted(dataset)} IN ROW EXCLUSIVE MODE", timeout=COPY_SECONDS)
+    """Keeps swaps out until the transaction ends, so that rows compared with the table stay in it."""
+    await db.execute(f"LOCK TABLE ONLY data.{ddl.quote(dataset)} IN ROW EXCLUSIVE MODE", timeout=COPY_SECONDS)
 
 
 async def select_dataset(db: Connection, name: str) -> tuple[Dataset, int] | None:
-    """The declaration and its revision."""
+    """Returns the declaration and its revision."""
     row = await db.fetchrow("SELECT declaration, revision FROM datasets WHERE name = $1", name)
     return (msgspec.convert(row["declaration"], Dataset), row["revision"]) if row else None
 
 
 async def upsert_dataset(db: Connection, dataset: Dataset, revision: int, statements: Sequence[str]) -> None:
-    """Changes the table and remembers the declaration that it follows now."""
+    """Changes the table and stores its new declaration."""
     for statement in statements:
         await db.execute(statement, timeout=ALTER_SECONDS)
     await db.execute(
@@ -62,18 +62,18 @@ async def upsert_dataset(db: Connection, dataset: Dataset, revision: int, statem
     )
 
 
-async def select_filed(db: Connection) -> dict[str, Any]:
-    """All datasets by name, each with the declaration that the catalog folder had for it last; None if it had none."""
+async def select_filed_declarations(db: Connection) -> dict[str, Any]:
+    """Returns the last declaration in the catalog folder of each dataset, None where there was none."""
     return {row["name"]: row["filed"] for row in await db.fetch("SELECT name, filed FROM datasets")}
 
 
-async def update_filed(db: Connection, name: str, declaration: Any) -> None:
-    """That the catalog folder has this declaration."""
+async def update_filed_declaration(db: Connection, name: str, declaration: Any) -> None:
+    """Stores the declaration in the catalog folder."""
     await db.execute("UPDATE datasets SET filed = $2 WHERE name = $1", name, declaration)
 
 
 async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: bytes, *, schema: str | None) -> None:
-    """Binary rows. Raises KeyTaken, and leaves nothing behind then: the transaction goes on."""
+    """Copies binary rows in a savepoint. Raises DuplicateKey, after which the transaction can go on."""
     try:
         async with db.transaction():
             await db.copy_to_table(
@@ -85,34 +85,36 @@ async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: by
                 timeout=COPY_SECONDS,
             )
     except asyncpg.UniqueViolationError as error:
-        raise KeyTaken from error
+        raise DuplicateKey from error
 
 
-async def has_any(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:
-    """Whether one of these keys is in the table already."""
-    types = ", ".join(f"${number}::{kinds.sql(dataset.field(name).type)}[]" for number, name in enumerate(keys, 1))
-    names = ddl.quoted(*keys)
+async def has_any_key(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether the table contains one of these keys."""
+    types = ", ".join(
+        f"${number}::{field_types.find(dataset.field(name).type).sql}[]" for number, name in enumerate(keys, 1)
+    )
+    names = ddl.quote(*keys)
     found: bool = await db.fetchval(
-        f"SELECT EXISTS (SELECT FROM data.{ddl.quoted(dataset.name)}"
+        f"SELECT EXISTS (SELECT FROM data.{ddl.quote(dataset.name)}"
         f" JOIN unnest({types}) AS k ({names}) USING ({names}))",
         *keys.values(),
     )
     return found
 
 
-async def select_unknown(db: Connection, references: str, values: pl.Series) -> pl.Series:
-    """Those of the values that `references`, a `dataset.field`, does not have."""
+async def select_missing_references(db: Connection, references: str, values: pl.Series) -> pl.Series:
+    """Returns the values that do not occur in `references`, a `dataset.field`."""
     dataset, _, field = references.partition(".")
     kind = await db.fetchval(
         "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2",
-        f"data.{ddl.quoted(dataset)}",
+        f"data.{ddl.quote(dataset)}",
         field,
     )
     if kind is None:
         return values
     rows = await db.fetch(
         f"SELECT n FROM unnest($1::{kind}[]) WITH ORDINALITY AS u (v, n) WHERE NOT EXISTS"
-        f" (SELECT FROM data.{ddl.quoted(dataset)} r WHERE r.{ddl.quoted(field)} = v)",
+        f" (SELECT FROM data.{ddl.quote(dataset)} r WHERE r.{ddl.quote(field)} = v)",
         values.to_list(),
         timeout=COPY_SECONDS,
     )
@@ -120,8 +122,8 @@ async def select_unknown(db: Connection, references: str, values: pl.Series) -> 
 
 
 async def insert_failed_rows(db: Connection, chunk: Chunk, batch: Batch) -> None:
-    """Counts every error; keeps the rows with their lines and all their errors, up to what the job allows."""
-    counted = counts(batch)
+    """Counts all errors of the batch; keeps its failed rows up to the job's `max_failed_rows`."""
+    errors = count_errors(batch)
     await db.execute(
         """
         INSERT INTO failures (job_id, chunk, code, "column", rows)
@@ -129,9 +131,9 @@ async def insert_failed_rows(db: Connection, chunk: Chunk, batch: Batch) -> None
         """,
         chunk.job_id,
         chunk.chunk,
-        [code for code, _ in counted],
-        [column for _, column in counted],
-        list(counted.values()),
+        [code for code, _ in errors],
+        [column for _, column in errors],
+        list(errors.values()),
     )
     room = await db.fetchval(
         """

@@ -4,14 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from shared.catalog import kinds, literals
+from shared.catalog import field_types, literals
 
 LEADING_ZEROS = re.compile(r"[+-]?0[0-9]+(?:\.[0-9]*)?")
 DATE_LIKE = re.compile(r"(?:[0-9]{4}([./-])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([./-])[0-9]{1,2}\2[0-9]{2,4})(?:[ T].*)?")
 BOOLEAN_PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"))
 CLEAR_BOOLEANS = ("true", "false", "yes", "no")
 """Clear without their counterpart: a column with only "t" is not boolean."""
-OTHER_TYPES = ("date", "datetime", "time", "uuid")
 MIN_WHOLE, MIN_SCALE = 10, 2
 SPARE_DIGITS = 3
 """Digits before the point that later values may have in addition to those of the sample."""
@@ -44,7 +43,7 @@ def infer_from_text(texts: Sequence[str]) -> InferredType:
     words = {value.lower() for value in values}
     if any(words <= set(pair) and (len(words) > 1 or words & set(CLEAR_BOOLEANS)) for pair in BOOLEAN_PAIRS):
         return InferredType("boolean")
-    if all(value[:1] in ("{", "[") and literals.holds("object", value) for value in values):
+    if all(value[:1] in ("{", "[") and literals.is_object(value) for value in values):
         return InferredType("object")
     return _infer_other(values) or _mixed(values)
 
@@ -85,8 +84,8 @@ def _infer_json_numbers(values: Sequence[str]) -> InferredType:
     inferred = _infer_numbers(values)
     if inferred is not None and not inferred.code:
         return inferred
-    exact = f"decimal({kinds.MOST_DIGITS},0)"
-    kind = exact if all(literals.holds(exact, value) for value in values) else "number"
+    exact = f"decimal({field_types.MOST_DIGITS},0)"
+    kind = exact if all(map(field_types.find(exact).holds, values)) else "number"
     return InferredType(
         kind, "big_int", f"has numbers beyond 64 bits, such as {max(values, key=len)[:MAX_SHOWN]}, so it is {kind}"
     )
@@ -100,34 +99,34 @@ def _infer_numbers(values: Sequence[str]) -> InferredType | None:
             return InferredType(
                 "string", "leading_zeros", f"has leading zeros, as in {zeros!r}, which numbers would lose"
             )
-    if all(literals.holds("integer", value) for value in values):
+    if all(map(literals.is_integer, values)):
         return InferredType("integer")
-    places = [literals.places(value) for value in values]
+    places = [literals.count_digits(value) for value in values]
     plain = [place for place in places if place is not None]
     if len(plain) < len(values):
-        return InferredType("number") if all(literals.holds("number", value) for value in values) else None
+        return InferredType("number") if all(map(literals.is_number, values)) else None
     whole, scale = max(before for before, _ in plain), max(behind for _, behind in plain)
-    if whole + scale > kinds.MOST_DIGITS or scale == 0:
+    if whole + scale > field_types.MOST_DIGITS or scale == 0:
         longest = max(values, key=len)
         return InferredType(
             "string", "big_int", f"has numbers beyond 64 bits, such as {longest[:MAX_SHOWN]}, so it is text"
         )
-    scale = max(scale, min(MIN_SCALE, kinds.MOST_DIGITS - whole))
-    digits = min(kinds.MOST_DIGITS, max(MIN_WHOLE, whole + SPARE_DIGITS) + scale)
+    scale = max(scale, min(MIN_SCALE, field_types.MOST_DIGITS - whole))
+    digits = min(field_types.MOST_DIGITS, max(MIN_WHOLE, whole + SPARE_DIGITS) + scale)
     return InferredType(f"decimal({digits},{scale})")
 
 
 def _infer_other(values: Sequence[str]) -> InferredType | None:
-    for kind in OTHER_TYPES if values else ():
-        if all(literals.holds(kind, value) for value in values):
-            return InferredType(kind)
+    for field_type in field_types.distinct() if values else ():
+        if all(map(field_type.holds, values)):
+            return InferredType(field_type.name)
     return None
 
 
 def _mixed(values: Sequence[str]) -> InferredType:
     """Returns text, with a warning if most of the values have another type."""
-    for kind in ("integer", "number", *OTHER_TYPES):
-        others = [value for value in values if not literals.holds(kind, value)]
+    for field_type in (field_types.find("integer"), field_types.find("number"), *field_types.distinct()):
+        kind, others = field_type.name, [value for value in values if not field_type.holds(value)]
         if len(others) < (1 - MAJORITY) * len(values):
             share = f"{len(others)} of {len(values)} different values, such as {others[0][:MAX_SHOWN]!r}"
             detail = f"is {kind} but for {share}, so it is text"
@@ -142,7 +141,7 @@ def _mixed_dates(values: Sequence[str]) -> InferredType | None:
     if len(dates) <= MAJORITY * len(values):
         return None
     for value in dates:
-        if not literals.holds("date", value) and not literals.holds("datetime", value):
+        if not literals.is_date(value) and not literals.is_datetime(value):
             reason = "is no valid date" if value[:4].isdigit() else "can be read in several ways"
             detail = f"has dates like {value[:MAX_SHOWN]}, which {reason}, so it is text"
             return InferredType("string", "mixed_dates", detail)

@@ -9,7 +9,7 @@ import msgspec
 
 from services.gateway.datasets.infer import column_types, samples
 from services.gateway.datasets.infer.samples import Sample, UnreadableSample
-from shared.catalog import fields
+from shared.catalog import field_mistakes
 from shared.catalog import header as header_check
 from shared.catalog.dataset import Dataset, Field
 from shared.catalog.dataset_mistakes import LONGEST_KEY, LONGEST_NAME, RESERVED
@@ -108,7 +108,7 @@ def _names(texts: Sequence[str]) -> list[str]:
     names: list[str] = []
     for number, text in enumerate(texts, 1):
         name = to_name(text, 60) or f"column_{number}"
-        name += "_" if name in fields.TAKEN else ""
+        name += "_" if name in field_mistakes.SYSTEM_COLUMNS else ""
         suffix = 1
         while (unique := name if suffix == 1 else f"{name[:58]}_{suffix}") in names:
             suffix += 1

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from services.gateway.datasets.infer.column_types import JsonNumber
-from shared.catalog import literals
+from shared.catalog import field_types
 from shared.catalog.dataset_mistakes import MOST_FIELDS
 from shared.contracts.parts import Format
 
@@ -23,7 +23,6 @@ PROBED_RECORDS = 200
 """The number of records from which delimiter and header are detected."""
 MAX_NAME_LENGTH = 63
 IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
-TYPED = ("integer", "number", "date", "datetime", "time", "uuid")
 DECODER = msgspec.json.Decoder(float_hook=JsonNumber)
 
 
@@ -119,16 +118,17 @@ def _detect_delimiter(text: str) -> str:
 
 def _detect_header(rows: Sequence[Sequence[str]]) -> tuple[Literal["present", "absent"], bool]:
     """Returns whether the first row is a header, and whether that is certain."""
+    typed = [field_types.find("integer"), field_types.find("number"), *field_types.distinct()]
     first, others = rows[0], rows[1:PROBED_RECORDS]
     for name, column in zip(first, zip(*others, strict=True), strict=False):
         values = [value.strip(" ") for value in column if value]
-        for kind in TYPED if values else ():
-            if all(literals.holds(kind, value) for value in values) and not literals.holds(kind, name.strip(" ")):
+        for field_type in typed if values else ():
+            if all(map(field_type.holds, values)) and not field_type.holds(name.strip(" ")):
                 return "present", True
         identifiers = sum(bool(IDENTIFIER.fullmatch(value)) for value in values)
         if IDENTIFIER.fullmatch(name) and 2 * identifiers < len(values):
             return "present", True
-    if any(literals.holds(kind, cell.strip(" ")) for kind in TYPED for cell in first):
+    if any(field_type.holds(cell.strip(" ")) for field_type in typed for cell in first):
         return "absent", True
     name_like = all(cell.strip() and len(cell) <= MAX_NAME_LENGTH for cell in first) and len(set(first)) == len(first)
     repeated = any(name in column for name, column in zip(first, zip(*others, strict=True), strict=False))

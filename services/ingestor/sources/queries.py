@@ -1,11 +1,11 @@
-"""What is remembered of syncs: where each stands, how far each source was read, which outside ids it has met."""
+"""Queries about syncs: the next page of each, the cursor of each source, and the ids that a sync has seen."""
 
 from collections.abc import Collection
 from uuid import UUID
 
 import msgspec
 
-from services.ingestor.ddl import quoted
+from services.ingestor.ddl import quote
 from services.ingestor.write import upsert_sql
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import PullPage
@@ -13,12 +13,12 @@ from shared.contracts.parts import Problem
 from shared.db import Connection
 
 DELETE_SECONDS = 600.0
-PATIENCE_SECONDS = 300.0
-"""Longer than pages take at the slowest source that may be declared."""
+OVERDUE_SECONDS = 300.0
+"""Longer than the pages of a message take at the slowest source that can be declared."""
 
 
 async def select_cursor(db: Connection, dataset: str, source: str) -> str | None:
-    """The highest value that was met, as text."""
+    """Returns the highest value of the cursor field so far, as text."""
     cursor: str | None = await db.fetchval(
         "SELECT cursor FROM sources WHERE dataset = $1 AND source = $2", dataset, source
     )
@@ -26,7 +26,7 @@ async def select_cursor(db: Connection, dataset: str, source: str) -> str | None
 
 
 async def upsert_cursor(db: Connection, dataset: str, source: str, cursor: str) -> None:
-    """From now on the source is asked for what comes after it."""
+    """Stores the cursor from which the next sync continues."""
     await db.execute(
         """
         INSERT INTO sources (dataset, source, cursor) VALUES ($1, $2, $3)
@@ -38,8 +38,8 @@ async def upsert_cursor(db: Connection, dataset: str, source: str, cursor: str) 
     )
 
 
-async def select_seconds(db: Connection, job_id: UUID) -> float:
-    """How long ago the job's first page was asked for; 0 if it was not."""
+async def select_duration(db: Connection, job_id: UUID) -> float:
+    """Returns the seconds since the job's first page was loaded; 0 before that."""
     seconds: float | None = await db.fetchval(
         "SELECT extract(epoch FROM clock_timestamp() - planned_at)::float8 FROM imports WHERE job_id = $1", job_id
     )
@@ -47,7 +47,7 @@ async def select_seconds(db: Connection, job_id: UUID) -> float:
 
 
 async def upsert_pull(db: Connection, following: PullPage) -> None:
-    """The sync goes on with this command, which may be lost."""
+    """Stores the next command of the sync, in case its message is lost."""
     await db.execute(
         """
         INSERT INTO pulls (job_id, dataset, source, chunk, at, message_id) VALUES ($1, $2, $3, $4, $5, $6)
@@ -63,14 +63,14 @@ async def upsert_pull(db: Connection, following: PullPage) -> None:
     )
 
 
-async def forget(db: Connection, job_id: UUID) -> None:
-    """What only a running sync needs."""
+async def delete_sync_state(db: Connection, job_id: UUID) -> None:
+    """Deletes what only a running sync needs."""
     await db.execute("DELETE FROM pulls WHERE job_id = $1", job_id)
     await db.execute("DELETE FROM seen WHERE job_id = $1", job_id)
 
 
-async def forget_given_up(db: Connection, dataset: str, source: str) -> None:
-    """What syncs of the source have left that ended before their last page."""
+async def delete_abandoned_syncs(db: Connection, dataset: str, source: str) -> None:
+    """Deletes the state of syncs of the source that gave up before their last page."""
     rows = await db.fetch(
         """
         SELECT job_id FROM pulls p
@@ -80,29 +80,33 @@ async def forget_given_up(db: Connection, dataset: str, source: str) -> None:
         source,
     )
     for row in rows:
-        await forget(db, row["job_id"])
+        await delete_sync_state(db, row["job_id"])
 
 
 async def update_ended(db: Connection, job_id: UUID, chunks: int, warning: Problem | None) -> None:
-    """The source has no more pages; it brought so many chunks."""
-    told = msgspec.to_builtins(warning) if warning else None
-    await db.execute("UPDATE imports SET chunks = $2, warning = $3 WHERE job_id = $1", job_id, chunks, told)
+    """Completes the import of a sync that has loaded its last page."""
+    await db.execute(
+        "UPDATE imports SET chunks = $2, warning = $3 WHERE job_id = $1",
+        job_id,
+        chunks,
+        msgspec.to_builtins(warning) if warning else None,
+    )
 
 
 async def insert_seen(db: Connection, job_id: UUID, ids: Collection[str]) -> None:
-    """Outside ids; each needs to be met only once."""
+    """Adds ids to those that the sync has seen."""
     await db.execute(
         "INSERT INTO seen (job_id, id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING", job_id, list(ids)
     )
 
 
 async def count_missing(db: Connection, dataset: Dataset, field: str, job_id: UUID) -> tuple[int, int]:
-    """Rows that have an outside id, and those among them whose id the source does not have."""
+    """Counts the rows with an id of the source, and those among them that the sync has not seen."""
     row = await db.fetchrow(
         f"""
         SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (
-            SELECT FROM seen s WHERE s.job_id = $1 AND s.id = t.{quoted(field)}::text))
-        FROM data.{quoted(dataset.name)} t WHERE t.{quoted(field)} IS NOT NULL
+            SELECT FROM seen s WHERE s.job_id = $1 AND s.id = t.{quote(field)}::text))
+        FROM data.{quote(dataset.name)} t WHERE t.{quote(field)} IS NOT NULL
         """,
         job_id,
         timeout=DELETE_SECONDS,
@@ -111,13 +115,13 @@ async def count_missing(db: Connection, dataset: Dataset, field: str, job_id: UU
 
 
 async def delete_missing(db: Connection, dataset: Dataset, field: str, job_id: UUID, ledger: int) -> int:
-    """Deletes them as a chunk's work; returns how many they were."""
+    """Deletes the rows that the sync has not seen, as the work of a chunk. Returns their number."""
     count: int = await db.fetchval(upsert_sql.delete_unseen(dataset, field), ledger, job_id, timeout=DELETE_SECONDS)
     return count
 
 
 async def claim_overdue_pulls(db: Connection, *, limit: int) -> list[PullPage]:
-    """Pages that nobody has pulled, though they were sent so long ago. Marks them as sent."""
+    """Returns the commands of pages sent too long ago that no replica has loaded; marks them as sent."""
     rows = await db.fetch(
         """
         UPDATE pulls SET sent_at = now()
@@ -130,7 +134,7 @@ async def claim_overdue_pulls(db: Connection, *, limit: int) -> list[PullPage]:
         )
         RETURNING dataset, job_id, source, chunk, at
         """,
-        PATIENCE_SECONDS,
+        OVERDUE_SECONDS,
         limit,
     )
     return [PullPage(**row) for row in rows]

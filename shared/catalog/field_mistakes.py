@@ -1,4 +1,4 @@
-"""What is wrong with a field of a declaration."""
+"""Finds mistakes in the fields of a dataset."""
 
 import math
 import re
@@ -8,16 +8,16 @@ from typing import Any
 
 import msgspec
 
-from shared.catalog import kinds, literals
+from shared.catalog import field_types, literals
 from shared.catalog.dataset import Field
+from shared.catalog.field_types import FieldType
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}\Z")
 REFERENCE = re.compile(r"^[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}\Z")
-TAKEN = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
-"""Postgres' own columns of every table."""
-BOUNDED = ("integer", "number", "decimal", "date", "datetime", "time")
+SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+"""Postgres adds these columns to every table."""
 LONGEST_PATTERN = 1000
-SYNTAX = re.compile(
+PATTERN = re.compile(
     r"""(?:
         [^\\\[\](){}*+?]                                  # a character, . ^ $ or |
       | \\(?:[dDwWsSbBtnrfv]|x[0-9a-fA-F]{2}|[!-/:-@\[-`{-~])
@@ -27,24 +27,26 @@ SYNTAX = re.compile(
     )*+""",
     re.VERBOSE,
 )
-"""What Python's regular expressions and the ingestor's have in common; the latter take linear time on any text."""
+"""The syntax that Python's regular expressions share with those of the ingestor, which take linear time on any text."""
 
 
-def mistakes(field: Field) -> Iterator[tuple[str, str]]:
-    """The key of the field that is wrong, and a sentence about it."""
+def find_mistakes(field: Field) -> Iterator[tuple[str, str]]:
+    """Yields the key of each wrong value with a sentence about it."""
     if not NAME.match(field.name):
         yield "name", f"{field.name!r} is not a name: use a-z, 0-9 and _, beginning with a letter, 63 at most"
-    if field.name in TAKEN:
-        yield "name", f"field {field.name!r} has a name that Postgres keeps for itself"
-    if not kinds.is_known(field.type):
-        known = ", ".join([*kinds.SQL, "decimal(digits,scale)"])
+    if field.name in SYSTEM_COLUMNS:
+        yield "name", f"field {field.name!r} has the name of a system column of Postgres"
+    try:
+        field_type = field_types.find(field.type)
+    except KeyError:
+        known = ", ".join(field_types.names())
         yield "type", f"field {field.name!r} has type {field.type!r}; known are {known}"
         return
-    for key, what in _mistakes(field):
-        yield key, f"field {field.name!r} {what}"
+    for key, detail in _find_mistakes(field, field_type):
+        yield key, f"field {field.name!r} {detail}"
 
 
-def _mistakes(field: Field) -> Iterator[tuple[str, str]]:
+def _find_mistakes(field: Field, field_type: FieldType) -> Iterator[tuple[str, str]]:
     if field.generated and field.type != "integer":
         yield "generated", "is generated, so its type must be integer"
     if field.generated and field.default is not None:
@@ -52,68 +54,68 @@ def _mistakes(field: Field) -> Iterator[tuple[str, str]]:
     if field.max_length is not None and field.type != "string":
         yield "max_length", "has max_length, which only string fields have"
     if field.max_length is not None and field.max_length < 1:
-        yield "max_length", "has a max_length that no text can keep"
+        yield "max_length", "has a max_length below 1"
     if field.references is not None and not REFERENCE.match(field.references):
         yield "references", f"references {field.references!r}, which is not of the form dataset.field"
-    if field.pattern is not None and (wrong := _wrong_with(field.pattern)):
-        yield "pattern", f"has a pattern that {wrong}"
+    if field.pattern is not None and (reason := _check_pattern(field.pattern)):
+        yield "pattern", f"has a pattern that {reason}"
     if field.enum is not None:
-        yield from _mistakes_of_enum(field, field.enum)
-    if (wrong := _wrong_default(field, field.default)) is not None:
-        yield "default", f"has the default {field.default!r}, {wrong}"
-    yield from _mistakes_of_bounds(field)
+        yield from _check_enum(field, field.enum, field_type)
+    if (reason := _check_default(field, field_type)) is not None:
+        yield "default", f"has the default {field.default!r}, {reason}"
+    yield from _check_bounds(field, field_type)
 
 
-def _mistakes_of_enum(field: Field, values: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _check_enum(field: Field, values: tuple[str, ...], field_type: FieldType) -> Iterator[tuple[str, str]]:
     if not values:
         yield "enum", "has an enum without a value"
     if len(set(values)) < len(values):
         yield "enum", "has an enum with a value that occurs twice"
     for value in values:
-        if not literals.holds(field.type, value):
+        if not field_type.holds(value):
             yield "enum", f"has {value!r} in its enum, which is no {field.type}"
 
 
-def _mistakes_of_bounds(field: Field) -> Iterator[tuple[str, str]]:
+def _check_bounds(field: Field, field_type: FieldType) -> Iterator[tuple[str, str]]:
     bounds = {"minimum": field.minimum, "maximum": field.maximum}
-    told = {name: bound for name, bound in bounds.items() if bound is not None}
-    if told and kinds.base(field.type) not in BOUNDED:
-        yield next(iter(told)), f"has {' and '.join(told)}, which a {field.type} does not"
+    declared = {name: bound for name, bound in bounds.items() if bound is not None}
+    if declared and not field_type.bounded:
+        yield next(iter(declared)), f"has {' and '.join(declared)}, which a {field.type} can't have"
         return
-    wrong = [name for name, bound in told.items() if not _is_bound(field.type, bound)]
-    for name in wrong:
-        yield name, f"has the {name} {told[name]!r}, which is no {field.type}"
-    if len(told) < len(bounds) or wrong:
+    bad = [name for name, bound in declared.items() if not _is_bound(field, bound, field_type)]
+    for name in bad:
+        yield name, f"has the {name} {declared[name]!r}, which is no {field.type}"
+    if len(declared) < len(bounds) or bad:
         return
-    if kinds.base(field.type) in kinds.NUMERIC:
+    if field_type.numeric:
         crossed = Decimal(str(field.minimum)) > Decimal(str(field.maximum))
-    else:  # with offsets, moments can't be compared as text
+    else:  # text can't order moments that have offsets
         crossed = field.type != "datetime" and str(field.minimum) > str(field.maximum)
     if crossed:
         yield "minimum", "has a minimum above its maximum"
 
 
-def _is_bound(kind: str, bound: float | str) -> bool:
-    """Whether the ingestor can compare values with it: exactly, unless they are numbers of the inexact type."""
-    if kinds.base(kind) not in kinds.NUMERIC:
-        return literals.holds(kind, str(bound)) or (kind == "datetime" and literals.holds("date", str(bound)))
-    if not literals.holds("number", str(bound)):
+def _is_bound(field: Field, bound: float | str, field_type: FieldType) -> bool:
+    """Whether the ingestor can compare values with the bound: exactly, unless the type is inexact."""
+    if not field_type.numeric:
+        return field_types.find_parameter(field.type).holds(str(bound))
+    if not literals.is_number(str(bound)):
         return False
-    scale = kinds.precision(kind)[1] if kinds.base(kind) == "decimal" else 0
     try:
-        whole = Decimal(str(bound)).quantize(Decimal(1).scaleb(-scale))
+        rounded = Decimal(str(bound)).quantize(Decimal(1).scaleb(-(field_type.scale or 0)))
     except InvalidOperation:
-        return kind == "number"
-    return kind != "integer" or literals.LEAST_INTEGER <= whole <= literals.MOST_INTEGER
+        return field_type.scale is None
+    return field.type != "integer" or literals.LEAST_INTEGER <= rounded <= literals.MOST_INTEGER
 
 
-def _wrong_default(field: Field, default: Any) -> str | None:
+def _check_default(field: Field, field_type: FieldType) -> str | None:
+    default = field.default
     if default is None or field.defaults_to_now:
         return None
     if field.type == "string" and not isinstance(default, str):
         return "which is not text"
-    text = _text(default)
-    if text is None or not literals.holds(field.type, text):
+    text = _to_text(default)
+    if text is None or not field_type.holds(text):
         return f"which is no {field.type}"
     if field.enum is not None and text not in field.enum:
         return "which is not in its enum"
@@ -122,8 +124,8 @@ def _wrong_default(field: Field, default: Any) -> str | None:
     return None
 
 
-def _text(default: Any) -> str | None:
-    """As a file would bring it."""
+def _to_text(default: Any) -> str | None:
+    """Returns the default as a file would write it."""
     if isinstance(default, str):
         return default
     if isinstance(default, float):
@@ -131,11 +133,11 @@ def _text(default: Any) -> str | None:
     return msgspec.json.encode(default).decode()
 
 
-def _wrong_with(pattern: str) -> str | None:
+def _check_pattern(pattern: str) -> str | None:
     if len(pattern) > LONGEST_PATTERN:
         return f"is longer than {LONGEST_PATTERN} characters"
-    if not SYNTAX.fullmatch(pattern):
-        return "can't be searched for in linear time: look-around, back references and the like are not there"
+    if not PATTERN.fullmatch(pattern):
+        return "can't be searched for in linear time: look-around, back references and the like are not supported"
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:

@@ -1,12 +1,12 @@
-"""What the rows of a dataset are grouped by, as SQL. Pure."""
+"""SQL for the group key of a rollup."""
 
-from shared.catalog import kinds
+from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Group, Rollup
 from shared.search import tokenizer
 
 LOWER = 'lower({} COLLATE "und-x-icu")'
-"""As Python's own: Postgres' alone leaves the capital sigma at a word's end and the dotted capital I to the locale."""
+"""Lowercases like Python. Postgres' default depends on the locale for a final capital sigma and for the dotted I."""
 PARTS = {
     "year": "extract(year FROM {})::int",
     "quarter": "extract(quarter FROM {})::int",
@@ -14,25 +14,25 @@ PARTS = {
     "date": "({})::date",
     "domain": "CASE WHEN {0} LIKE '%@%' THEN nullif(" + LOWER.format("split_part({0}, '@', -1)") + ", '') END",
 }
-"""Of a datetime in UTC, which every connection of ours is set to."""
-TYPES = {"year": "integer", "quarter": "integer", "month": "date", "date": "date", "domain": "text", "word": "text"}
-ZEROS = {
-    "boolean": "false",
-    "date": "'epoch'::date",
-    "timestamptz": "'epoch'::timestamptz",
-    "text": "''",
-    "time": "'00:00'::time",
-    "uuid": "'00000000-0000-0000-0000-000000000000'::uuid",
+"""Datetimes are in UTC: every connection of ours sets that time zone."""
+DATE, TEXT = ("date", "'epoch'::date"), ("text", "''")
+TYPES = {
+    "year": ("integer", "0"),
+    "quarter": ("integer", "0"),
+    "month": DATE,
+    "date": DATE,
+    "domain": TEXT,
+    "word": TEXT,
 }
-"""Something of a type, to stand for null where values are compared; of the other types, it is 0."""
+"""The SQL type of each part, and a constant that stands for null where keys are compared."""
 
 
 def source(rollup: Rollup, rows: str) -> str:
-    """`rows` as x, each as often as it belongs to a group: once, or once for each different word of a text."""
+    """Returns `rows` x, one for each group of a row: one, or one for each distinct word of a text."""
     field = next((group.field for group in rollup.groups if group.part == "word"), None)
     if field is None:
         return rows
-    text = f"normalize({LOWER.format(_of(field))}, NFC)"
+    text = f"normalize({LOWER.format(_field(field))}, NFC)"
     found = (
         f"SELECT found FROM regexp_matches({text}, '{tokenizer.WORD.pattern}', 'g') found LIMIT {tokenizer.MAX_WORDS}"
     )
@@ -41,48 +41,47 @@ def source(rollup: Rollup, rows: str) -> str:
 
 
 def columns(rollup: Rollup) -> str:
-    """The key of a group of x."""
+    """The key columns, computed from row x."""
     return ", ".join(f'{_expression(group)} AS "{group.column}"' for group in rollup.groups)
 
 
 def names(rollup: Rollup, table: str = "") -> str:
-    """The columns of the key, of a table or by themselves."""
+    """The names of the key columns, qualified if a table is given."""
     prefix = f"{table}." if table else ""
     return ", ".join(f'{prefix}"{group.column}"' for group in rollup.groups)
 
 
 def definitions(dataset: Dataset, rollup: Rollup) -> list[str]:
-    """The columns of the key, for the table."""
-    return [f'"{group.column}" {_type(dataset, group)}' for group in rollup.groups]
+    """The key columns as CREATE TABLE defines them."""
+    return [f'"{group.column}" {_type(dataset, group)[0]}' for group in rollup.groups]
 
 
 def same(dataset: Dataset, rollup: Rollup, left: str, right: str) -> str:
-    """Whether two keys are the same, null being equal to null: in words that can be joined by a hash."""
+    """A condition that two keys are equal, null equal to null, in a form that allows a hash join."""
     return " AND ".join(
         f"({_column(left, group)} IS NULL) = ({_column(right, group)} IS NULL)"
-        f" AND coalesce({_column(left, group)}, {_zero(dataset, group)})"
-        f" = coalesce({_column(right, group)}, {_zero(dataset, group)})"
+        f" AND coalesce({_column(left, group)}, {_type(dataset, group)[1]})"
+        f" = coalesce({_column(right, group)}, {_type(dataset, group)[1]})"
         for group in rollup.groups
     )
 
 
-def _of(field: str) -> str:
+def _field(field: str) -> str:
     return f'x."{field}"'
 
 
 def _expression(group: Group) -> str:
     if group.part == "word":
         return "w.word"
-    return PARTS[group.part].format(_of(group.field)) if group.part else _of(group.field)
+    return PARTS[group.part].format(_field(group.field)) if group.part else _field(group.field)
 
 
 def _column(table: str, group: Group) -> str:
     return f'{table}."{group.column}"'
 
 
-def _type(dataset: Dataset, group: Group) -> str:
-    return TYPES[group.part] if group.part else kinds.sql(dataset.field(group.field).type)
-
-
-def _zero(dataset: Dataset, group: Group) -> str:
-    return ZEROS.get(_type(dataset, group), "0")
+def _type(dataset: Dataset, group: Group) -> tuple[str, str]:
+    if group.part:
+        return TYPES[group.part]
+    field_type = field_types.find(dataset.field(group.field).type)
+    return field_type.sql, field_type.placeholder

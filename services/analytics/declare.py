@@ -1,0 +1,61 @@
+"""Makes the built rollups of a dataset match its declaration."""
+
+from typing import NamedTuple
+
+import structlog
+
+from services.analytics import build, queries
+from services.analytics.rollup_tables import RollupTables
+from shared import ledger
+from shared.catalog.dataset import Dataset
+from shared.contracts.events import DatasetDeclared
+from shared.contracts.message import Message
+from shared.db import Connection
+
+log = structlog.get_logger()
+
+
+class Changes(NamedTuple):
+    """Differences between the built rollups of a dataset and the declared ones."""
+
+    dataset: Dataset
+    kept: list[RollupTables]
+    dropped: list[RollupTables]
+    added: list[RollupTables]
+
+
+async def prepare_all(db: Connection) -> list[Message]:
+    """At start: builds rollups whose declaration was missed, and rollups of an older version of the service."""
+    for event in await queries.select_outdated(db):
+        await prepare(db, event.dataset)
+    return []
+
+
+async def prepare_rollups(event: DatasetDeclared, db: Connection) -> None:
+    """Builds the declared rollups from all rows, before the first chunk is counted."""
+    await prepare(db, event.dataset)
+
+
+async def prepare(db: Connection, name: str) -> None:
+    """Builds rollups that are new or changed, drops others; does nothing if all match the declaration."""
+    if await _select_changes(db, name) is None:
+        return
+    await queries.lock_builds(db, name)
+    # Read again under the lock: the latest declaration wins.
+    if (changes := await _select_changes(db, name)) is None:
+        return
+    dataset, kept, dropped, added = changes
+    await build.build(db, dataset, kept=kept, dropped=dropped, added=added)
+    made, gone = ([tables.rollup.name for tables in some] for some in (added, dropped))
+    log.info("rollups built", dataset=name, made=made, dropped=gone)
+
+
+async def _select_changes(db: Connection, name: str) -> Changes | None:
+    """None if every built rollup is declared and every declared one is built."""
+    dataset = await ledger.select_dataset(db, name)
+    rollups = await queries.select_rollups(db, dataset)
+    kept = [tables for tables in rollups if tables.rollup in dataset.rollups]
+    dropped = [tables for tables in rollups if tables not in kept]
+    built = [tables.rollup for tables in kept]
+    added = [RollupTables(dataset, rollup) for rollup in dataset.rollups if rollup not in built]
+    return Changes(dataset, kept, dropped, added) if dropped or added else None
