@@ -1,6 +1,6 @@
-"""`make bench`, or `make bench only="load again"`: the measurements, on a stack of their own.
+"""`make bench`, or `make bench only="load again"`: runs the measurements on a temporary stack.
 
-The results are printed as one table, and each measurement's are written into docs/performance.md.
+Prints one table, and writes the results of each measurement into docs/performance.md.
 """
 
 import os
@@ -10,59 +10,59 @@ from collections.abc import Callable
 
 from bench import (
     accept,
-    again,
     batch,
-    counting,
-    flat,
-    found,
+    file_sizes,
+    indexing,
     load,
     memory,
-    report,
+    reimport,
     reports,
+    results,
+    rollups,
     search,
-    searchable,
-    shown,
+    time_to_report,
+    time_to_search,
     words,
 )
-from bench.report import Row
+from bench.results import Row
 from bench.stack import Stack, running
 
-# In this order: what leaves work behind comes last, and a table is measured with few rows before it has many.
+# In run order: small tables before large ones, and measurements that leave work behind last.
 MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "load": load.measure,
-    "again": again.measure,
-    "flat": flat.measure,
+    "again": reimport.measure,
+    "flat": file_sizes.measure,
     "batch": batch.measure,
-    "searchable": searchable.measure,
+    "searchable": indexing.measure,
     "search": search.measure,
-    "found": found.measure,
+    "found": time_to_search.measure,
     "words": words.measure,
-    "counting": counting.measure,
+    "counting": rollups.measure,
     "reports": reports.measure,
-    "shown": shown.measure,
+    "shown": time_to_report.measure,
     "memory": memory.measure,
     "accept": accept.measure,
 }
 
 
 def main() -> None:
-    """The names of measurements are the arguments; none means all."""
-    asked = set(sys.argv[1:]) or set(MEASUREMENTS)
-    if unknown := asked - set(MEASUREMENTS):
-        sys.exit(f"No measurement is called {', '.join(sorted(unknown))}; there are: {', '.join(MEASUREMENTS)}.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Told to stop."))  # and what was started ends with it
-    print("Starting a stack to measure ...", flush=True)
+    """Runs the measurements named by the arguments, or all."""
+    names = set(sys.argv[1:]) or set(MEASUREMENTS)
+    if unknown := names - set(MEASUREMENTS):
+        sys.exit(f"Unknown measurement: {', '.join(sorted(unknown))}. Choose from {', '.join(MEASUREMENTS)}.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped by SIGTERM."))  # also stops the stack
+    print("Starting a stack ...", flush=True)
     load_before = os.getloadavg()[0]
     table = []
     with running() as stack:
-        facts = report.machine(stack, load_before)
-        for name in (name for name in MEASUREMENTS if name in asked):
+        machine = results.describe_machine(stack, load_before)
+        for name in (name for name in MEASUREMENTS if name in names):
             print(f"Measuring: {name} ...", flush=True)
             rows = MEASUREMENTS[name](stack)
-            print(report.render(rows), flush=True)
-            report.publish(name, rows, facts)
+            print(results.render(rows), flush=True)
+            results.publish(name, rows, machine)
             table += rows
-    print(f"\n{report.render(table)}\n\n{facts}")
+    print(f"\n{results.render(table)}\n\n{machine}")
 
 
 if __name__ == "__main__":

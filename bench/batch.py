@@ -1,10 +1,10 @@
-"""How long a client waits for a batch of a thousand rows to be loaded, on a system that has nothing else to do."""
+"""Response time of a batch of a thousand rows with `Prefer: wait`, on an idle system."""
 
 import time
 from statistics import quantiles
 
 from bench import hires, jobs
-from bench.report import Row, at_most
+from bench.results import Row, at_most
 from bench.stack import Stack
 
 BATCHES, ROWS = 200, 1000
@@ -13,7 +13,7 @@ DATASET = "bench_batch"
 
 
 def measure(stack: Stack) -> list[Row]:
-    """One after another, all rows new; the first few, in which processes warm up, are not counted."""
+    """Sends batches one after another, all rows new. The first five warm up and are not counted."""
     milliseconds = []
     with jobs.client(stack) as http:
         jobs.declare(http, DATASET)
@@ -21,11 +21,11 @@ def measure(stack: Stack) -> list[Row]:
             good = hires.frame((number + 5) * ROWS + 1, ROWS).with_columns(department_id=1, job_id=2)
             body = {"rows": good.to_dicts()}
             began = time.perf_counter()
-            answer = http.post(f"/v1/datasets/{DATASET}/rows", json=body, headers={"Prefer": "wait=30"})
+            response = http.post(f"/v1/datasets/{DATASET}/rows", json=body, headers={"Prefer": "wait=30"})
             if number >= 0:
                 milliseconds.append((time.perf_counter() - began) * 1000)
-            assert answer.status_code == 200, answer.text
-            assert answer.json()["outcome"]["inserted"] == ROWS, answer.text
+            assert response.status_code == 200, response.text
+            assert response.json()["outcome"]["inserted"] == ROWS, response.text
     p95 = quantiles(milliseconds, n=20)[-1]
     return [
         Row(f"batch, {ROWS} rows with Prefer: wait: p50", f"{quantiles(milliseconds, n=2)[0]:.0f} ms"),

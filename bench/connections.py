@@ -1,4 +1,4 @@
-"""HTTP as cheap as psql is: httpx2 spends about a millisecond on an answer of 200 KB, too much beside ten."""
+"""Minimal HTTP client for latency tests: httpx2 needs about a millisecond for a response of 200 KB."""
 
 import asyncio
 import re
@@ -10,16 +10,16 @@ LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
 
 
 class Connections:
-    """To the gateway; kept open, and as many as there are questions at a time."""
+    """Connection pool to the gateway, without a size limit."""
 
     def __init__(self, stack: Stack) -> None:
-        self._place = urlsplit(stack.url)
-        self._headers = f"Host: {self._place.netloc}\r\nAuthorization: Bearer {stack.key}\r\n\r\n"
+        self._address = urlsplit(stack.url)
+        self._headers = f"Host: {self._address.netloc}\r\nAuthorization: Bearer {stack.key}\r\n\r\n"
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def get(self, path: str) -> bytes:
-        """The body of a 200. A connection whose answer is not awaited to its end is not used again."""
-        # The gateway closes connections that nobody has used for a while.
+        """Returns the body of a 200 response. A connection with an unfinished response is not reused."""
+        # The gateway closes connections that are idle for a while.
         self._idle = [(reader, writer) for reader, writer in self._idle if not reader.at_eof()]
         reader, writer = self._idle.pop() if self._idle else await self._open()
         writer.write(f"GET {path} HTTP/1.1\r\n{self._headers}".encode())
@@ -32,10 +32,10 @@ class Connections:
         return body
 
     async def aclose(self) -> None:
-        """All that are idle."""
+        """Closes the idle connections."""
         for _, writer in self._idle:
             writer.close()
             await writer.wait_closed()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(self._place.hostname, self._place.port, limit=1 << 20)
+        return await asyncio.open_connection(self._address.hostname, self._address.port, limit=1 << 20)

@@ -1,4 +1,4 @@
-"""The rows that are measured with: hires of `id,name,hired_at,department_id,job_id`, without a header."""
+"""Generates the rows for load measurements: `id,name,hired_at,department_id,job_id`, without a header."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +12,9 @@ ROWS_AT_ONCE = 200_000
 FIRST = ("Ada", "Blaise", "Carol", "Dmitri", "Edsger", "Frances", "Grace", "Hedy")
 LAST = ("Almeida", "Berger", "Chandrasekhar", "Dijkstra", "Eriksen", "Fourier", "Gutierrez")
 
-# No search, no rollups: what is measured is loading.
+# No search and no rollups: only loading is measured.
 DECLARATION: dict[str, Any] = {
-    "title": "Hires to measure with",
+    "title": "Benchmark hires",
     "primary_key": ["id"],
     "fields": [
         {"name": "id", "type": "integer", "required": True},
@@ -27,7 +27,7 @@ DECLARATION: dict[str, Any] = {
 
 
 def frame(first: int, rows: int) -> pl.DataFrame:
-    """Good rows, with ids that count up from `first`."""
+    """Returns valid rows with consecutive IDs from `first`."""
     number = pl.col("id")
     return (
         pl.int_range(first, first + rows, eager=True)
@@ -45,8 +45,8 @@ def frame(first: int, rows: int) -> pl.DataFrame:
     )
 
 
-def spoil(good: pl.DataFrame) -> pl.DataFrame:
-    """The same with every 200th row bad: half of them lack a value, half have one of the wrong type."""
+def add_errors(good: pl.DataFrame) -> pl.DataFrame:
+    """Makes every 200th row invalid: half of them lack a value, half have a value of the wrong type."""
     number = pl.col("id")
     return good.with_columns(
         job_id=pl.when(number % (2 * BAD_EVERY) != 0).then("job_id"),
@@ -55,21 +55,21 @@ def spoil(good: pl.DataFrame) -> pl.DataFrame:
 
 
 def write(path: Path, rows: int, *, bad: bool) -> None:
-    """A file of rows 1, 2, 3 …"""
+    """Writes rows 1, 2, 3 …"""
     with path.open("wb") as file:
-        for _, piece in pieces(rows, bad=bad):
-            file.write(piece)
+        for _, content in batches(rows, bad=bad):
+            file.write(content)
 
 
-def pieces(rows: int, *, bad: bool) -> Iterator[tuple[int, bytes]]:
-    """The same file a few megabytes at a time, with the number of rows in each piece."""
+def batches(rows: int, *, bad: bool) -> Iterator[tuple[int, bytes]]:
+    """Yields the file in batches of a few megabytes, each with its number of rows."""
     for first in range(1, rows + 1, ROWS_AT_ONCE):
         good = frame(first, min(ROWS_AT_ONCE, rows + 1 - first))
-        yield good.height, (spoil(good) if bad else good).write_csv(include_header=False).encode()
+        yield good.height, (add_errors(good) if bad else good).write_csv(include_header=False).encode()
 
 
 def count_bad(rows: int) -> int:
-    """How many of rows 1 to `rows` are spoiled."""
+    """Returns the number of invalid rows among rows 1 to `rows`."""
     return rows // BAD_EVERY
 
 

@@ -1,4 +1,4 @@
-"""Our side of a measurement, as a client sees it: over HTTP."""
+"""Declares datasets and loads files over HTTP, as a client does."""
 
 import subprocess
 import time
@@ -11,15 +11,15 @@ import msgspec
 
 from bench import hires, psql
 from bench.stack import Stack
+from bench.timing import until
 
-DECLARED_SECONDS = 30
-LOOK_AFTER = 0.02
-"""Of the time that has passed: the error is no more, and looking costs next to nothing."""
-PIECE = 1 << 18
+DECLARE_SECONDS = 30
+POLL_SHARE = 0.02
+"""Pause between two polls as a share of the elapsed time, which limits both error and cost."""
 
 
 class Load(msgspec.Struct, frozen=True):
-    """Seconds from the start of an upload until it was accepted, all its chunks were loaded, and the job had ended."""
+    """Seconds from the start of an upload until it was accepted, all chunks were loaded, and the job ended."""
 
     accepted: float
     loaded: float
@@ -28,23 +28,20 @@ class Load(msgspec.Struct, frozen=True):
 
 
 def client(stack: Stack) -> httpx2.Client:
-    """With the stack's key, which may declare datasets."""
+    """Returns a client with the stack's API key."""
     return httpx2.Client(base_url=stack.url, headers={"Authorization": f"Bearer {stack.key}"}, timeout=300)
 
 
 def declare(http: httpx2.Client, dataset: str, declaration: dict[str, Any] = hires.DECLARATION) -> None:
-    """A new dataset, of hires unless told; its table stands when this returns."""
+    """Declares a dataset, by default of hires, and waits until its table exists."""
     path = f"/v1/datasets/{dataset}"
-    answer = http.put(path, json=declaration)
-    assert answer.is_success, answer.text
-    deadline = time.monotonic() + DECLARED_SECONDS
-    while not http.get(path).is_success:
-        assert time.monotonic() < deadline, f"{dataset} is not declared"
-        time.sleep(0.05)
+    response = http.put(path, json=declaration)
+    assert response.is_success, response.text
+    until(lambda: http.get(path).is_success, DECLARE_SECONDS, f"{dataset} is not declared")
 
 
 def load_file(stack: Stack, http: httpx2.Client, dataset: str, path: Path) -> Load:
-    """Loads a file without a header, sent by curl: a client that costs as little as psql does."""
+    """Loads a file without a header with curl, which costs as little CPU as psql."""
     url = f"{stack.url}/v1/datasets/{dataset}/imports?header=absent"
     headers = ["-H", f"Authorization: Bearer {stack.key}", "-H", "Content-Type: text/csv", "-H", "Expect:"]
     at, began = time.time(), time.perf_counter()
@@ -55,29 +52,29 @@ def load_file(stack: Stack, http: httpx2.Client, dataset: str, path: Path) -> Lo
         job = http.get(job["links"]["self"], headers={"Prefer": "wait=60"}).raise_for_status().json()
     ended = time.perf_counter() - began
     assert job["status"] in {"succeeded", "partial"}, job
-    # By the ledger, and not by asking again and again: that would cost what it measures.
+    # Read from the ledger: polling would slow the load that it measures.
     last = f"SELECT extract(epoch FROM max(loaded_at)) FROM ingestor.chunks WHERE job_id = '{job['id']}'"
     return Load(accepted, float(psql.run(stack, last)) - at, ended, job["outcome"])
 
 
 def load(http: httpx2.Client, dataset: str, body: Iterable[bytes]) -> Load:
-    """Loads what flows by."""
+    """Loads a file that is generated while it is sent."""
     began = time.perf_counter()
-    answer = http.post(
+    response = http.post(
         f"/v1/datasets/{dataset}/imports",
         params={"header": "absent"},
         headers={"Content-Type": "text/csv"},
         content=body,
     )
-    assert answer.status_code == 202, answer.text
+    assert response.status_code == 202, response.text
     accepted = time.perf_counter() - began
-    job, loaded = answer.json(), 0.0
+    job, loaded = response.json(), 0.0
     while True:
         if not loaded and job["phase"] not in {"plan", "load"}:
             loaded = time.perf_counter() - began
         if job["finished_at"]:
             break
-        time.sleep((time.perf_counter() - began) * LOOK_AFTER)
+        time.sleep((time.perf_counter() - began) * POLL_SHARE)
         job = http.get(job["links"]["self"]).raise_for_status().json()
     assert job["status"] in {"succeeded", "partial"}, job
     return Load(accepted, loaded, time.perf_counter() - began, job["outcome"])

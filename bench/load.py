@@ -1,7 +1,7 @@
-r"""A large file into an empty table, beside `psql \copy`, dlt and pgloader.
+r"""Load time of a large file into an empty table, compared with `psql \copy`, dlt and pgloader.
 
-The peers get the clean file: `\copy` and dlt end at the first bad row. Ours gets the one with bad rows, checks every
-value and keeps what it refuses.
+The peers load a valid file, because `\copy` and dlt stop at the first invalid row. Millrace loads one with invalid
+rows, checks every value and stores the failed rows.
 """
 
 import os
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from bench import hires, jobs, psql
 from bench.programs import available, peer_python
-from bench.report import Row, at_most
+from bench.results import Row, at_most
 from bench.stack import Stack
 from deploy.local.state import REPOSITORY
 
@@ -23,12 +23,12 @@ LIMIT = 0.8
 
 
 def measure(stack: Stack) -> list[Row]:
-    """Medians of three runs by turns; dlt and pgloader run once."""
+    """Medians of three alternating runs; dlt and pgloader run once."""
     with TemporaryDirectory() as folder, jobs.client(stack) as http:
         clean, mixed = Path(folder, "clean.csv"), Path(folder, "mixed.csv")
         hires.write(clean, hires.ROWS, bad=False)
         hires.write(mixed, hires.ROWS, bad=True)
-        loads, copies, bare = [], [], []
+        loads, copies, keyless = [], [], []
         for run in range(RUNS):
             dataset = f"bench_hires_{run}"
             jobs.declare(http, dataset)
@@ -36,7 +36,7 @@ def measure(stack: Stack) -> list[Row]:
             loads.append(jobs.load_file(stack, http, dataset, mixed))
             psql.drop(stack, dataset)
             copies.append(_copy(stack, clean, key=True))
-            bare.append(_copy(stack, clean, key=False))
+            keyless.append(_copy(stack, clean, key=False))
         dlt, pgloader = _dlt(stack, clean), _pgloader(stack, clean)
     for load in loads:
         assert load.outcome["inserted"] == hires.ROWS - hires.count_bad(hires.ROWS), load
@@ -44,12 +44,12 @@ def measure(stack: Stack) -> list[Row]:
     peer, loaded = median(copies), median(load.loaded for load in loads)
     accepted, ended = median(load.accepted for load in loads), median(load.ended for load in loads)
 
-    def row(what: str, seconds: float, target: str = "") -> Row:
-        return Row(what, f"{seconds:.2f} s", seconds / peer, target)
+    def row(label: str, seconds: float, target: str = "") -> Row:
+        return Row(label, f"{seconds:.2f} s", seconds / peer, target)
 
     return [
         row(f"load {hires.ROWS:,} rows: psql \\copy, with the key", peer),
-        row("load: psql \\copy, without the key", median(bare)),
+        row("load: psql \\copy, without the key", median(keyless)),
         row("load: dlt, Arrow and ADBC, with the key", dlt),
         row("load: pgloader, with the key", pgloader) if pgloader else Row("load: pgloader", "not installed"),
         row("load: Millrace, 0.5 % bad, last chunk loaded", loaded, at_most(loaded / peer, LIMIT)),
@@ -86,8 +86,8 @@ def _pgloader(stack: Stack, clean: Path) -> float | None:
         return None
     psql.create(stack)
     psql.settle(stack)
-    place = urlsplit(stack.env["DATABASE_URL"])
-    target = f"{place._replace(scheme='pgsql').geturl()}?tablename=public.peer"
+    url = urlsplit(stack.env["DATABASE_URL"])
+    target = f"{url._replace(scheme='pgsql').geturl()}?tablename=public.peer"
     columns = psql.COLUMNS.replace(" bigint NOT NULL", "").replace(" text NOT NULL", "")
     fields = columns.replace(" timestamptz NOT NULL", "")
     began = time.perf_counter()

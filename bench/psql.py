@@ -1,4 +1,4 @@
-r"""Postgres' own client against the stack's server: the peer of all loading, with tables of its own beside ours."""
+"""Runs psql on the stack's server: the peer of load measurements, with its own table `public.peer`."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ _QUIET = "SET client_min_messages = warning"
 
 
 def run(stack: Stack, *commands: str) -> str:
-    """What the commands, run one after another in one session, print."""
+    """Runs the commands in one session and returns their output."""
     psql = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]
     return subprocess.run(
         [*psql, "--dbname", stack.env["DATABASE_URL"], *(f"--command={command}" for command in commands)],
@@ -26,35 +26,35 @@ def run(stack: Stack, *commands: str) -> str:
 
 
 def seconds(stack: Stack, *commands: str) -> float:
-    """How long they take, with the start of psql."""
+    """Returns the duration in seconds, including the start of psql."""
     began = time.perf_counter()
     run(stack, *commands)
     return time.perf_counter() - began
 
 
 def milliseconds(stack: Stack, command: str) -> float:
-    """How long it takes by psql's own clock, without its start."""
-    told = re.search(r"^Time: ([\d.]+) ms", run(stack, r"\timing on", command), re.MULTILINE)
-    assert told, command
-    return float(told[1])
+    """Returns the duration in milliseconds as psql reports it."""
+    match = re.search(r"^Time: ([\d.]+) ms", run(stack, r"\timing on", command), re.MULTILINE)
+    assert match, command
+    return float(match[1])
 
 
 def create(stack: Stack, *, key: bool = True) -> None:
-    """An empty table `public.peer` with the columns, and the key, of ours."""
+    """Creates an empty table `public.peer` with the same columns, and the same key if `key`."""
     columns = f"{COLUMNS}, PRIMARY KEY (id)" if key else COLUMNS
     run(stack, _QUIET, "DROP TABLE IF EXISTS public.peer", f"CREATE TABLE public.peer ({columns})")
 
 
 def copy(path: Path, table: str = "public.peer") -> str:
-    r"""The command that copies a file from the client's side."""
+    r"""Returns the `\copy` command for a CSV file."""
     return f"\\copy {table} FROM '{path}' (FORMAT csv)"
 
 
 def settle(stack: Stack) -> None:
-    """What earlier measurements left to be written is written, so that the next one does not pay for it."""
+    """Writes out the work of earlier measurements, so that it does not slow the next one."""
     run(stack, "CHECKPOINT")
 
 
 def drop(stack: Stack, dataset: str) -> None:
-    """Frees the disk that a dataset's rows took; nothing is loaded into it afterwards."""
+    """Drops the table of a dataset to free the disk."""
     run(stack, _QUIET, f'DROP TABLE IF EXISTS data."{dataset}"', "CHECKPOINT")

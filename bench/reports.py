@@ -1,4 +1,4 @@
-"""How long the hiring reports take, asked for fifty times a second, beside their SQL over the table and over a view."""
+"""Response times of reports at fifty requests a second, compared with SQL over the table and a materialized view."""
 
 import asyncio
 import itertools
@@ -13,10 +13,10 @@ import asyncpg
 import httpx2
 import msgspec
 
-from bench import hired, jobs, view
-from bench.arrivals import Wait, ask_all, moments
+from bench import catalog_hires, jobs, materialized_view
 from bench.connections import Connections
-from bench.report import Row, at_most
+from bench.open_loop import Latency, due_times, send_all
+from bench.results import Row, at_most
 from bench.stack import Stack
 from bench.timing import p95, spread
 from shared.db import Pool
@@ -24,94 +24,94 @@ from shared.db import Pool
 REPORTS = ("hires_by_quarter", "departments_above_average")
 RATE, SECONDS = 50, 20
 LIMIT = 10
-OURS, TABLE, VIEW = "Millrace", "the table itself", "materialized view"
+MILLRACE, TABLE, VIEW = "Millrace", "the table itself", "materialized view"
 REFRESHED = f"{VIEW}, refreshed over and over"
 CONNECTIONS = 10
-"""Of the peers; more would not make two cores faster."""
+"""Connections of the peers; more are not faster on two cores."""
 BATCH_ROWS, BATCH_SECONDS = 100, 1.0
-SHOWN_SECONDS = 30
+EQUAL_SECONDS = 30
 
 
-class Question(NamedTuple):
-    """A report of a year."""
+class ReportQuery(NamedTuple):
+    """A report for a year."""
 
     report: str
     year: int
 
 
-Ask = Callable[[Question], Awaitable[Any]]
-Found = dict[str, list[Wait]]
-ALL = [Question(report, year) for report in REPORTS for year in hired.YEARS]
+Send = Callable[[ReportQuery], Awaitable[Any]]
+Latencies = dict[str, list[Latency]]
+ALL = [ReportQuery(report, year) for report in REPORTS for year in catalog_hires.YEARS]
 
 
 def measure(stack: Stack) -> list[Row]:
-    """While nothing else happens, and while rows come in, so that no answer is right for long."""
+    """Measures an idle system, and one with rows coming in, which invalidate cached results."""
     with jobs.client(stack) as http:
-        hired.stock(stack, http, hired.ROWS)
-    view.create(stack)
+        catalog_hires.ensure_rows(stack, http, catalog_hires.ROWS)
+    materialized_view.create(stack)
     idle, busy = asyncio.run(_measure(stack))
-    view.drop(stack)
-    first = f"reports, {hired.ROWS:,} hires, idle"
-    # What is promised is promised of a system that has time for it; beside it, what becomes of that when there is less.
+    materialized_view.drop(stack)
+    first = f"reports, {catalog_hires.ROWS:,} hires, idle"
+    # The limit holds for an idle system only.
     return [*_rows(first, idle, VIEW, LIMIT), *_rows("reports, rows coming in", busy, REFRESHED, None)]
 
 
-def questions() -> list[Question]:
-    """The reports by turns, of any of the years."""
-    chance = random.Random(1)
-    return [Question(REPORTS[number % 2], chance.choice(hired.YEARS)) for number in range(RATE * SECONDS)]
+def build_queries() -> list[ReportQuery]:
+    """Returns both reports alternating, each for a random year."""
+    rng = random.Random(1)
+    return [ReportQuery(REPORTS[number % 2], rng.choice(catalog_hires.YEARS)) for number in range(RATE * SECONDS)]
 
 
-async def _measure(stack: Stack) -> tuple[Found, Found]:
+async def _measure(stack: Stack) -> tuple[Latencies, Latencies]:
     headers = {"Authorization": f"Bearer {stack.key}"}
     async with (
         aclosing(Connections(stack)) as connections,
         httpx2.AsyncClient(base_url=stack.url, headers=headers, timeout=60) as http,
         asyncpg.create_pool(stack.env["DATABASE_URL"], min_size=CONNECTIONS, max_size=CONNECTIONS) as pool,
     ):
-        get: Ask = partial(_get, connections)
-        table: Ask = partial(_fetch, pool, {report: view.over_table(report) for report in REPORTS})
-        kept: Ask = partial(_fetch, pool, {report: view.over_view(report) for report in REPORTS})
-        now = await _answers(table)
-        await _until_shown(get, now)
-        await _until_shown(kept, now)
-        idle = {name: await _ask_all(ask) for name, ask in {OURS: get, VIEW: kept, TABLE: table}.items()}
-        async with _over_and_over(partial(_send, http, hired.count(stack)), BATCH_SECONDS):
-            busy = {OURS: await _ask_all(get)}
-            async with _over_and_over(lambda _: pool.execute(view.REFRESH), 0):
-                busy[REFRESHED] = await _ask_all(kept)
-        await _until_shown(get, await _answers(table))
+        get: Send = partial(_get, connections)
+        table: Send = partial(_fetch, pool, {report: materialized_view.over_table(report) for report in REPORTS})
+        view: Send = partial(_fetch, pool, {report: materialized_view.over_view(report) for report in REPORTS})
+        expected = await _results(table)
+        await _until_equal(get, expected)
+        await _until_equal(view, expected)
+        idle = {name: await _send_all(send) for name, send in {MILLRACE: get, VIEW: view, TABLE: table}.items()}
+        async with _repeatedly(partial(_send_batch, http, catalog_hires.count(stack)), BATCH_SECONDS):
+            busy = {MILLRACE: await _send_all(get)}
+            async with _repeatedly(lambda _: pool.execute(materialized_view.REFRESH), 0):
+                busy[REFRESHED] = await _send_all(view)
+        await _until_equal(get, await _results(table))
     return idle, busy
 
 
-async def _ask_all(ask: Ask) -> list[Wait]:
-    return await ask_all(ask, questions(), moments(RATE * SECONDS, RATE))
+async def _send_all(send: Send) -> list[Latency]:
+    return await send_all(send, build_queries(), due_times(RATE * SECONDS, RATE))
 
 
-async def _get(connections: Connections, question: Question) -> bytes:
-    return await connections.get(f"/v1/reports/{question.report}?year={question.year}")
+async def _get(connections: Connections, query: ReportQuery) -> bytes:
+    return await connections.get(f"/v1/reports/{query.report}?year={query.year}")
 
 
-async def _fetch(pool: Pool, sql: dict[str, str], question: Question) -> list[asyncpg.Record]:
-    return await pool.fetch(sql[question.report], question.year)
+async def _fetch(pool: Pool, sql: dict[str, str], query: ReportQuery) -> list[asyncpg.Record]:
+    return await pool.fetch(sql[query.report], query.year)
 
 
-async def _send(http: httpx2.AsyncClient, there: int, number: int) -> None:
-    body = hired.batch(there + number * BATCH_ROWS + 1, BATCH_ROWS)
-    answer = await http.post(f"/v1/datasets/{hired.DATASET}/rows", json=body)
-    assert answer.status_code == 202, answer.text
+async def _send_batch(http: httpx2.AsyncClient, existing: int, number: int) -> None:
+    body = catalog_hires.batch(existing + number * BATCH_ROWS + 1, BATCH_ROWS)
+    response = await http.post(f"/v1/datasets/{catalog_hires.DATASET}/rows", json=body)
+    assert response.status_code == 202, response.text
 
 
 @asynccontextmanager
-async def _over_and_over(do: Callable[[int], Awaitable[Any]], every: float) -> AsyncIterator[None]:
-    """Beside what is measured, for the first, second, third … time, so many seconds after the last was done."""
+async def _repeatedly(do: Callable[[int], Awaitable[Any]], pause: float) -> AsyncIterator[None]:
+    """Calls `do` with 0, 1, 2 … in the background, with a pause in seconds after each call."""
 
-    async def go_on() -> None:
+    async def repeat() -> None:
         for number in itertools.count():
             await do(number)
-            await asyncio.sleep(every)
+            await asyncio.sleep(pause)
 
-    task = asyncio.create_task(go_on())
+    task = asyncio.create_task(repeat())
     try:
         yield
         assert not task.done(), task.exception()
@@ -121,37 +121,37 @@ async def _over_and_over(do: Callable[[int], Awaitable[Any]], every: float) -> A
             await task
 
 
-async def _answers(ask: Ask) -> dict[Question, list[list[str]]]:
-    """All there are. A sum is a number of another kind in JSON than in Postgres."""
-    found = {}
-    for question in ALL:
-        answer = await ask(question)
-        rows = msgspec.json.decode(answer)["data"] if isinstance(answer, bytes) else answer
-        found[question] = [[str(value) for value in row.values()] for row in rows]
-    return found
+async def _results(send: Send) -> dict[ReportQuery, list[list[str]]]:
+    """Returns the rows of all queries as text, because JSON and Postgres have different numeric types."""
+    results = {}
+    for query in ALL:
+        response = await send(query)
+        rows = msgspec.json.decode(response)["data"] if isinstance(response, bytes) else response
+        results[query] = [[str(value) for value in row.values()] for row in rows]
+    return results
 
 
-async def _until_shown(ask: Ask, expected: dict[Question, list[list[str]]]) -> None:
-    """Fast and wrong is no merit."""
-    deadline = time.monotonic() + SHOWN_SECONDS
-    while (found := await _answers(ask)) != expected:
-        assert time.monotonic() < deadline, [question for question in ALL if found[question] != expected[question]]
+async def _until_equal(send: Send, expected: dict[ReportQuery, list[list[str]]]) -> None:
+    """Waits until the results are equal to the expected ones. Raises AssertionError with the queries that differ."""
+    deadline = time.monotonic() + EQUAL_SECONDS
+    while (results := await _results(send)) != expected:
+        assert time.monotonic() < deadline, [query for query in ALL if results[query] != expected[query]]
 
 
-def _rows(what: str, found: Found, beside: str, limit: int | None) -> list[Row]:
-    """Each report by itself: one is much larger than the other."""
+def _rows(label: str, latencies: Latencies, peer: str, limit: int | None) -> list[Row]:
+    """Returns the rows of each report separately, because one is much larger than the other."""
     rows = []
     for report in REPORTS:
-        waits = {name: _of(report, each) for name, each in found.items()}
-        peer = p95(wait.milliseconds for wait in waits[beside])
-        for name, each in waits.items():
-            times = [wait.milliseconds for wait in each]
-            answered = sum(wait.answered for wait in each)
+        by_name = {name: _of_report(report, each) for name, each in latencies.items()}
+        peer_p95 = p95(latency.milliseconds for latency in by_name[peer])
+        for name, each in by_name.items():
+            times = [latency.milliseconds for latency in each]
+            answered = sum(latency.answered for latency in each)
             fewer = "" if answered == len(each) else f" ({answered} of {len(each)} answered)"
-            target = at_most(p95(times), limit, " ms") if name == OURS and limit else ""
-            rows.append(Row(f"{what}, {report}: {name}{fewer}", spread([times]), p95(times) / peer, target))
+            target = at_most(p95(times), limit, " ms") if name == MILLRACE and limit else ""
+            rows.append(Row(f"{label}, {report}: {name}{fewer}", spread([times]), p95(times) / peer_p95, target))
     return rows
 
 
-def _of(report: str, waits: list[Wait]) -> list[Wait]:
-    return [wait for question, wait in zip(questions(), waits, strict=True) if question.report == report]
+def _of_report(report: str, latencies: list[Latency]) -> list[Latency]:
+    return [latency for query, latency in zip(build_queries(), latencies, strict=True) if query.report == report]

@@ -1,4 +1,4 @@
--- For wrk: batches of two rows, never the same again. Arguments: API key, first id.
+-- wrk script: sends batches of two new rows. Arguments: API key, first ID.
 local threads = 0
 
 function setup(thread)

@@ -1,6 +1,6 @@
-"""A fixed mix of questions over HTTP, beside the same asked of Tantivy, plain Postgres, a regex scan and SQLite's FTS5.
+"""Search latency for a fixed mix of queries, compared with Tantivy, plain Postgres, a regex scan and SQLite FTS5.
 
-Ours pays for HTTP, for the rows as JSON and for what a service has to look after; the peers are asked in process.
+Millrace is queried over HTTP with rows as JSON; the peers run in process.
 """
 
 import subprocess
@@ -11,120 +11,118 @@ from pathlib import Path
 import httpx2
 import msgspec
 
-from bench import bare, jobs, psql, searchable
+from bench import indexing, jobs, plain_postgres, psql
 from bench.documents import ROWS
 from bench.programs import peer_python
-from bench.questions import COUNTED, KINDS, Question, questions
-from bench.report import Row, at_most
+from bench.queries import COUNTED, KINDS, SearchQuery, build_queries
+from bench.results import Row, at_most
 from bench.stack import Stack
-from bench.timing import Answer, mixed, percentile, short, spread
+from bench.timing import Response, percentile, short, spread, weighted
 from deploy.local.state import REPOSITORY
 
 LIMIT, SLOWEST = 30, 100
-OURS, BESIDE = "Millrace", "Tantivy"
+MILLRACE, PEER = "Millrace", "Tantivy"
 
 Times = dict[str, list[float]]
-"""Milliseconds of each kind of question."""
+"""Milliseconds by kind of query."""
 
 
 def measure(stack: Stack) -> list[Row]:
-    """Each question once. A peer that takes seconds for one gets fewer of its kind, and the row says how many."""
-    asked = questions()
-    with searchable.file() as path, jobs.client(stack) as http:
-        searchable.stock(stack, http, path)
-        if not bare.stands(stack):
-            bare.build(stack, path)
-        psql.run(stack, "VACUUM ANALYZE", "CHECKPOINT")  # as autovacuum will have done after a while, for all of them
-        found = {OURS: _ask(http, asked)}
-        given = path.with_name("questions.json")
-        given.write_bytes(msgspec.json.encode(asked))
+    """Runs each query once. A slow peer gets fewer queries of a kind; its row shows the number."""
+    queries = build_queries()
+    with indexing.document_file() as path, jobs.client(stack) as http:
+        indexing.ensure_loaded(stack, http, path)
+        if not plain_postgres.exists(stack):
+            plain_postgres.build(stack, path)
+        psql.run(stack, "VACUUM ANALYZE", "CHECKPOINT")  # as autovacuum would do later, for both sides
+        responses = {MILLRACE: _run(http, queries)}
+        query_file = path.with_name("queries.json")
+        query_file.write_bytes(msgspec.json.encode(queries))
         url = stack.env["DATABASE_URL"]
-        found[BESIDE] = _peer("search_tantivy", path, given)
-        found["Postgres, ts_rank"] = _peer("search_postgres", "ranked", url, given)
-        found["regex scan"] = _peer("search_postgres", "regex", url, given)
-        found["SQLite FTS5"] = _peer("search_fts5", path, given)
-        bare.drop(stack)
-    times = {engine: _by_kind(asked, answers) for engine, answers in found.items()}
-    rows = [row for kind, what in KINDS.items() for row in _kind(kind, what, times)]
-    return [*rows, *_mix(times), *_totals(asked, found[OURS], found[BESIDE])]
+        responses[PEER] = _peer("search_tantivy", path, query_file)
+        responses["Postgres, ts_rank"] = _peer("search_postgres", "ranked", url, query_file)
+        responses["regex scan"] = _peer("search_postgres", "regex", url, query_file)
+        responses["SQLite FTS5"] = _peer("search_fts5", path, query_file)
+        plain_postgres.drop(stack)
+    times = {engine: _by_kind(queries, each) for engine, each in responses.items()}
+    rows = [row for kind, label in KINDS.items() for row in _kind_rows(kind, label, times)]
+    return [*rows, *_mix_rows(times), *_total_rows(queries, responses[MILLRACE], responses[PEER])]
 
 
-def _ask(http: httpx2.Client, asked: list[Question]) -> list[Answer]:
-    answers = []
-    for number, question in enumerate(asked):
+def _run(http: httpx2.Client, queries: list[SearchQuery]) -> list[Response]:
+    responses = []
+    for number, query in enumerate(queries):
         began = time.perf_counter()
-        answer = http.get(f"/v1/datasets/{searchable.DATASET}/search", params=question.parameters)
-        body = answer.json()
+        response = http.get(f"/v1/datasets/{indexing.DATASET}/search", params=query.parameters)
+        body = response.json()
         milliseconds = (time.perf_counter() - began) * 1000
-        assert answer.status_code == 200, (question, answer.text)
-        assert question.kind != "filter" or body["facets"], answer.text
+        assert response.status_code == 200, (query, response.text)
+        assert query.kind != "filter" or body["facets"], response.text
         total = body["total"]
-        if not question.warming:
-            answers.append(Answer(number, milliseconds, total["value"], exact=total["relation"] == "eq"))
-    return answers
+        if not query.warming:
+            responses.append(Response(number, milliseconds, total["value"], exact=total["relation"] == "eq"))
+    return responses
 
 
-def _peer(module: str, *arguments: str | Path) -> list[Answer]:
+def _peer(module: str, *arguments: str | Path) -> list[Response]:
     done = subprocess.run(
         [peer_python(), "-m", f"bench.peers.{module}", *arguments], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE
     )
-    return msgspec.json.decode(done.stdout, type=list[Answer])
+    return msgspec.json.decode(done.stdout, type=list[Response])
 
 
-def _by_kind(asked: list[Question], answers: list[Answer]) -> Times:
+def _by_kind(queries: list[SearchQuery], responses: list[Response]) -> Times:
     times = defaultdict[str, list[float]](list)
-    for answer in answers:
-        times[asked[answer.number].kind].append(answer.milliseconds)
+    for response in responses:
+        times[queries[response.number].kind].append(response.milliseconds)
     return dict(times)
 
 
-def _kind(kind: str, what: str, times: dict[str, Times]) -> list[Row]:
-    """What a peer can't be asked has no row."""
-    beside = _p95([times[BESIDE][kind]])
+def _kind_rows(kind: str, label: str, times: dict[str, Times]) -> list[Row]:
+    """Returns a row for each engine that supports this kind."""
+    peer = _p95([times[PEER][kind]])
     return [
         Row(
-            f"search, {what}: {engine}{_fewer(each[kind])}",
+            f"search, {label}: {engine}{_fewer(each[kind])}",
             spread([each[kind]]),
-            _p95([each[kind]]) / beside,
+            _p95([each[kind]]) / peer,
         )
         for engine, each in times.items()
         if kind in each
     ]
 
 
-def _mix(times: dict[str, Times]) -> list[Row]:
-    """Every kind that an engine can answer counts alike. Of ours alone something is demanded."""
-    beside = _p95(list(times[BESIDE].values()))
+def _mix_rows(times: dict[str, Times]) -> list[Row]:
+    """Returns a row for each engine over all kinds it supports, equally weighted, and the slowest response."""
+    peer = _p95(list(times[PEER].values()))
     rows = []
     for engine, each in times.items():
         kinds = list(each.values())
-        what = "all of it" if len(each) == len(KINDS) else f"{len(each)} of the {len(KINDS)} kinds"
-        target = at_most(_p95(kinds), LIMIT, " ms") if engine == OURS else ""
-        rows.append(Row(f"search, {what}: {engine}", spread(kinds), _p95(kinds) / beside, target))
-    slowest = max(max(each) for each in times[OURS].values())
+        label = "all of it" if len(each) == len(KINDS) else f"{len(each)} of the {len(KINDS)} kinds"
+        target = at_most(_p95(kinds), LIMIT, " ms") if engine == MILLRACE else ""
+        rows.append(Row(f"search, {label}: {engine}", spread(kinds), _p95(kinds) / peer, target))
+    slowest = max(max(each) for each in times[MILLRACE].values())
     target = at_most(slowest, SLOWEST, " ms")
-    return [*rows, Row(f"search, the slowest answer: {OURS}", f"{short(slowest)} ms", None, target)]
+    return [*rows, Row(f"search, the slowest response: {MILLRACE}", f"{short(slowest)} ms", None, target)]
 
 
-def _totals(asked: list[Question], ours: list[Answer], theirs: list[Answer]) -> list[Row]:
-    """Fast and wrong is no merit. A typo is understood in different ways, all else has one answer."""
-    hits = {answer.number: answer.hits for answer in theirs}
-    compared = [answer for answer in ours if asked[answer.number].kind != "typo" and answer.number in hits]
-    wrong = sum(
-        answer.hits != hits[answer.number] if answer.exact else answer.hits > hits[answer.number] for answer in compared
-    )
-    lost = [answer for answer in ours if asked[answer.number].kind == "typo" and not answer.hits]
-    exact = sum(answer.exact for answer in ours)
+def _total_rows(queries: list[SearchQuery], millrace: list[Response], peer: list[Response]) -> list[Row]:
+    """Compares the totals. Typos are left out, because engines correct them differently."""
+    hits = {response.number: response.hits for response in peer}
+    compared = [each for each in millrace if queries[each.number].kind != "typo" and each.number in hits]
+    wrong = sum(each.hits != hits[each.number] if each.exact else each.hits > hits[each.number] for each in compared)
+    lost = [each for each in millrace if queries[each.number].kind == "typo" and not each.hits]
+    exact = sum(each.exact for each in millrace)
     return [
-        Row(f"search, {ROWS:,} documents: answers whose total is exact", f"{exact} of {len(ours)}"),
-        Row(f"search: totals that {BESIDE} denies", f"{wrong} of {len(compared)}", None, at_most(wrong, 0)),
-        Row("search: typos for which nothing is found", f"{len(lost)} of {COUNTED}", None, at_most(len(lost), 0)),
+        Row(f"search, {ROWS:,} documents: responses with an exact total", f"{exact} of {len(millrace)}"),
+        Row(f"search: totals that contradict {PEER}", f"{wrong} of {len(compared)}", None, at_most(wrong, 0)),
+        Row("search: typos without hits", f"{len(lost)} of {COUNTED}", None, at_most(len(lost), 0)),
     ]
 
 
 def _p95(kinds: list[list[float]]) -> float:
-    return percentile(mixed(kinds), 0.95)
+    return percentile(weighted(kinds), 0.95)
 
 
 def _fewer(milliseconds: list[float]) -> str:
-    return "" if len(milliseconds) == COUNTED else f" ({len(milliseconds)} asked)"
+    return "" if len(milliseconds) == COUNTED else f" ({len(milliseconds)} queries)"

@@ -1,4 +1,4 @@
-"""The stack that is measured: one of its own, in a private state folder, made anew and removed afterwards."""
+"""Temporary stack for the measurements, in its own state folder."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.local.addresses import MOVABLE
+from deploy.local.addresses import EXTERNAL_VARIABLES
 from deploy.local.state import REPOSITORY, Home, assignments
 
 MILLRACE = Path(sys.executable).with_name("millrace")
@@ -25,7 +25,7 @@ class Stack(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Of the gateway."""
+        """Address of the gateway."""
         return self.env["GATEWAY_URL"]
 
     def up(self, *parts: str) -> None:
@@ -33,15 +33,15 @@ class Stack(NamedTuple):
         _millrace(self.home, "up", *parts)
 
     def down(self, *parts: str) -> None:
-        """Stops them until they are wanted again."""
+        """Stops these parts."""
         _millrace(self.home, "down", *parts)
 
 
 @contextmanager
 def running() -> Iterator[Stack]:
-    """Its files lie where temporary files do: set TMPDIR to measure another disk."""
+    """Starts a stack and removes it after the block. TMPDIR chooses the disk."""
     home = Home(Path(tempfile.mkdtemp(prefix="millrace-bench-")))
-    home.folder.chmod(0o711)  # Postgres' own user has to get through to its data
+    home.folder.chmod(0o711)  # Postgres' user must be able to enter it
     try:
         _millrace(home, "up")
         yield Stack(home, assignments(home.env.read_text()), home.api_key.read_text().strip())
@@ -51,10 +51,10 @@ def running() -> Iterator[Stack]:
 
 
 def _millrace(home: Home, *arguments: str) -> None:
-    kept = {name: value for name, value in os.environ.items() if name not in MOVABLE}
+    env = {name: value for name, value in os.environ.items() if name not in EXTERNAL_VARIABLES}
     done = subprocess.run(
         [MILLRACE, *arguments],
-        env={**kept, "MILLRACE_HOME": str(home.folder)},
+        env={**env, "MILLRACE_HOME": str(home.folder)},
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

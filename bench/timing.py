@@ -1,13 +1,14 @@
-"""Times of many questions, and what is said of them."""
+"""Statistics of response times, and polling."""
 
 import math
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """To the question of that number; `exact` tells whether there are just so many hits, and not more."""
+class Response(msgspec.Struct, frozen=True):
+    """Response to a query, by its number; without `exact`, `hits` is a lower bound."""
 
     number: int
     milliseconds: float
@@ -16,7 +17,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def percentile(values: Iterable[tuple[float, float]], share: float) -> float:
-    """The smallest value that so much of the weight does not exceed; of pairs of a value and its weight."""
+    """Returns the weighted percentile of pairs of value and weight."""
     ordered = sorted(values)
     enough, weight = share * math.fsum(each for _, each in ordered), 0.0
     for value, each in ordered:
@@ -27,24 +28,32 @@ def percentile(values: Iterable[tuple[float, float]], share: float) -> float:
 
 
 def p95(milliseconds: Iterable[float]) -> float:
-    """Of values that count alike."""
+    """Returns the 95th percentile."""
     return percentile(((value, 1.0) for value in milliseconds), 0.95)
 
 
 def spread(kinds: Sequence[Sequence[float]]) -> str:
-    """Of kinds that count alike, however many values each has."""
-    values = mixed(kinds)
-    p50, most = percentile(values, 0.5), max(value for value, _ in values)
-    return f"p50 {short(p50)}, p95 {short(percentile(values, 0.95))}, max {short(most)} ms"
+    """Returns p50, p95 and maximum as text. Every kind has the same weight, whatever its number of values."""
+    values = weighted(kinds)
+    p50, maximum = percentile(values, 0.5), max(value for value, _ in values)
+    return f"p50 {short(p50)}, p95 {short(percentile(values, 0.95))}, max {short(maximum)} ms"
 
 
-def mixed(kinds: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-    """Every value with its weight."""
+def weighted(kinds: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Returns all values, weighted so that every kind counts the same."""
     return [(value, 1 / len(values)) for values in kinds for value in values]
 
 
 def short(milliseconds: float) -> str:
-    """Two or three digits are what a measurement is good for."""
+    """Formats with two or three significant digits."""
     if milliseconds >= 100:
         return f"{milliseconds:,.0f}"
     return f"{milliseconds:.1f}" if milliseconds >= 1 else f"{milliseconds:.2f}"
+
+
+def until(check: Callable[[], bool], seconds: float, failure: str, pause: float = 0.1) -> None:
+    """Polls until the check is true. Raises AssertionError with this message after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, failure
+        time.sleep(pause)

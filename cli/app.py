@@ -1,16 +1,20 @@
+"""The `millrace` command with all its subcommands."""
+
 from __future__ import annotations
 
 import click
 
-from cli import client, declaring, failing, partitions, reindexing, reporting, searching, stack, syncing, words
+from cli import datasets, failed_rows, imports, jobs, partitions, reindex, reports, search, sources, stack, words
+
+MODULES = (stack, imports, jobs, reports, search, words, reindex, partitions, datasets, failed_rows, sources)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="millrace")
 def main() -> None:
-    """Files in; checked rows, a search index and reports out."""
+    """Loads files into checked rows, a search index and reports."""
 
 
-for module in (stack, client, reporting, searching, words, reindexing, partitions, declaring, failing, syncing):
+for module in MODULES:
     for command in module.COMMANDS:
         main.add_command(command)

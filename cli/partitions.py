@@ -1,4 +1,4 @@
-"""The commands about the years of partitioned datasets."""
+"""`millrace partitions` and `detach`: the yearly partitions of a dataset."""
 
 import datetime as dt
 from typing import Literal
@@ -7,15 +7,16 @@ import click
 import msgspec
 from rich.filesize import decimal
 
-from cli import show
-from cli.answers import Job
-from cli.asking import ask, conclude, no_wait_option
-from cli.client import json_option
+from cli.follow import finish, submit
 from cli.gateway import Gateway, decode, route
+from cli.options import json_option, no_wait_option
+from cli.outcomes import RESULT_PRINTERS, print_status
+from cli.responses import Job
+from cli.tables import print_json, print_table
 
 
-class Year(msgspec.Struct, frozen=True):
-    """A table with the rows of a year."""
+class Partition(msgspec.Struct, frozen=True):
+    """The table of one year."""
 
     year: int
     table: str
@@ -27,14 +28,14 @@ class Year(msgspec.Struct, frozen=True):
 
 
 class Partitions(msgspec.Struct, frozen=True):
-    """The years of a dataset, and those that were detached."""
+    """Partitions of a dataset: attached ones (`data`) and detached ones."""
 
-    data: list[Year]
-    detached: list[Year]
+    data: list[Partition]
+    detached: list[Partition]
 
 
 class DetachJob(Job, frozen=True, kw_only=True):
-    """A job that takes a year out of a dataset."""
+    """A job that detaches a year."""
 
     year: int
     table: str
@@ -44,16 +45,16 @@ class DetachJob(Job, frozen=True, kw_only=True):
 @click.argument("dataset")
 @json_option
 def partitions(dataset: str, *, as_json: bool) -> None:
-    """Show the years of a partitioned dataset, and the tables of those that were detached."""
+    """Lists the yearly partitions of a dataset, attached and detached."""
     with Gateway.find() as gateway:
         body = gateway.get(route("datasets", dataset, "partitions")).content
     if as_json:
-        show.answer(body)
+        print_json(body)
         return
-    found = decode(body, Partitions)
-    years = [*found.data, *found.detached]
+    response = decode(body, Partitions)
+    rows = [*response.data, *response.detached]
     columns = ("YEAR", "TABLE", "FROM", "BEFORE", "ROWS", "SIZE")
-    show.table(columns, ([str(y.year), y.table, y.from_, y.to, _rows(y), decimal(y.bytes)] for y in years))
+    print_table(columns, ([str(p.year), p.table, p.from_, p.to, _row_count(p), decimal(p.bytes)] for p in rows))
 
 
 @click.command()
@@ -62,28 +63,25 @@ def partitions(dataset: str, *, as_json: bool) -> None:
 @no_wait_option
 @json_option
 def detach(dataset: str, year: int, *, no_wait: bool, as_json: bool) -> None:
-    """Take a year out of a dataset; its rows stay in a table of the schema `detached`.
+    """Detaches a year from a dataset. Its rows stay in a table of the schema `detached`.
 
-    Exit code 0: it is out; 4: the job failed and nothing has changed; 1: it could not be asked for.
+    Exit codes: 0 if the year is detached, 4 if the job failed and nothing changed, 1 if it was not accepted.
     """
     with Gateway.find() as gateway:
-        answer = ask(gateway, route("datasets", dataset, "partitions", str(year), "detach"), {})
-        if answer.headers.get("Millrace-Attached"):
-            click.echo("The year is being detached already; this is that job.", err=True)
-        job = decode(answer.content, DetachJob)
-
-        def tell(_gateway: Gateway, ended: Job) -> None:
-            show.outcome(ended)
-            if ended.status == "succeeded":
-                click.echo(
-                    f"{dataset} has no year {year} any more: its {ended.outcome.deleted:,} rows are in {job.table}."
-                )
-
-        conclude(gateway, job, f"detach {dataset} {year}", no_wait=no_wait, as_json=as_json, tell=tell)
+        job = submit(gateway, route("datasets", dataset, "partitions", str(year), "detach"), {})
+        finish(gateway, job, f"detach {dataset} {year}", no_wait=no_wait, as_json=as_json)
 
 
-def _rows(year: Year) -> str:
-    return f"{year.rows:,}" if year.count == "exact" else f"about {year.rows:,}"
+def _row_count(partition: Partition) -> str:
+    return f"{partition.rows:,}" if partition.count == "exact" else f"about {partition.rows:,}"
 
 
+def _print_detach(body: bytes) -> None:
+    job = decode(body, DetachJob)
+    print_status(job)
+    if job.status == "succeeded":
+        click.echo(f"Year {job.year} is detached from {job.dataset}: {job.outcome.deleted:,} rows are in {job.table}.")
+
+
+RESULT_PRINTERS["detach"] = _print_detach
 COMMANDS: list[click.Command] = [partitions, detach]

@@ -1,4 +1,4 @@
-"""How far an import is: bars on a terminal, plain lines everywhere else, always on standard error."""
+"""Progress of uploads and jobs on standard error: bars on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -13,23 +13,24 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Column
 from rich.text import Text
 
-from cli.answers import Job
+from cli.outcomes import loads_rows
+from cli.responses import Job
 
 LINE_EVERY_SECONDS = 1.0
-LONGEST_NAME = 24
-AWAY = "the gateway does not answer; trying again"
+MAX_NAME_LENGTH = 24
+RETRYING = "the gateway does not answer; retrying"
 
 
 class Display(Protocol):
-    """What an import tells while it goes on."""
+    """Shows the progress of an upload and of its job."""
 
-    def sent(self, done: int, total: int | None) -> None: ...
-    def moved(self, job: Job) -> None: ...
-    def away(self) -> None: ...
+    def show_upload(self, done: int, total: int | None) -> None: ...
+    def show_job(self, job: Job) -> None: ...
+    def show_retry(self) -> None: ...
 
 
 class Bars:
-    """One for the upload, one for the job, and under them what has become of the rows."""
+    """A bar for the upload, a bar for the job, and below them the counts of rows."""
 
     def __init__(self, bars: Progress, rows: Text, name: str) -> None:
         self._bars = bars
@@ -38,54 +39,55 @@ class Bars:
         self._upload: TaskID | None = None
         self._job: TaskID | None = None
 
-    def sent(self, done: int, total: int | None) -> None:
+    def show_upload(self, done: int, total: int | None) -> None:
         self._rows.plain = ""
         if self._upload is None:
-            self._upload = self._bars.add_task(f"upload {self._name}", total=None, told="")
-        # An empty file is all there at once, but a bar of nothing would never be full.
+            self._upload = self._bars.add_task(f"upload {self._name}", total=None, detail="")
+        # A bar with total 0 would never be full: an empty file counts as 1.
         bar = None if total is None else max(total, 1)
-        self._bars.update(self._upload, completed=bar if done == total else done, total=bar, told=_sent(done, total))
+        completed = bar if done == total else done
+        self._bars.update(self._upload, completed=completed, total=bar, detail=_bytes(done, total))
 
-    def moved(self, job: Job) -> None:
+    def show_job(self, job: Job) -> None:
         if self._job is None:
             if self._upload is not None:
                 self._bars.update(self._upload, completed=1, total=1)
-            self._job = self._bars.add_task("", total=100, told="")
-        loaded = _loaded(job) if job.has_rows else ""
-        self._bars.update(self._job, description=_doing(job), completed=job.progress.percent, told=loaded)
-        self._rows.plain = _rows(job) if job.has_rows else ""
+            self._job = self._bars.add_task("", total=100, detail="")
+        detail = _job_bytes(job) if loads_rows(job) else ""
+        self._bars.update(self._job, description=_phase(job), completed=job.progress.percent, detail=detail)
+        self._rows.plain = _row_counts(job) if loads_rows(job) else ""
 
-    def away(self) -> None:
-        self._rows.plain = AWAY
+    def show_retry(self) -> None:
+        self._rows.plain = RETRYING
 
 
 class Lines:
-    """At most one a second, but for how the upload and the job end."""
+    """At most one line a second, and always the last line of the upload and of the job."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._last = time.monotonic()
 
-    def sent(self, done: int, total: int | None) -> None:
-        self._say(f"upload {self._name}: {_sent(done, total)}", ends=done == total)
+    def show_upload(self, done: int, total: int | None) -> None:
+        self._print(f"upload {self._name}: {_bytes(done, total)}", last=done == total)
 
-    def moved(self, job: Job) -> None:
-        told = f": {_loaded(job)}, {_rows(job)}" if job.has_rows else ""
-        self._say(f"{_doing(job)} {job.progress.percent:.1f} %{told}", ends=job.ended)
+    def show_job(self, job: Job) -> None:
+        detail = f": {_job_bytes(job)}, {_row_counts(job)}" if loads_rows(job) else ""
+        self._print(f"{_phase(job)} {job.progress.percent:.1f} %{detail}", last=job.ended)
 
-    def away(self) -> None:
-        self._say(AWAY)
+    def show_retry(self) -> None:
+        self._print(RETRYING)
 
-    def _say(self, line: str, *, ends: bool = False) -> None:
+    def _print(self, line: str, *, last: bool = False) -> None:
         now = time.monotonic()
-        if ends or now - self._last >= LINE_EVERY_SECONDS:
+        if last or now - self._last >= LINE_EVERY_SECONDS:
             self._last = now
             print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def display(name: str) -> Iterator[Display]:
-    """For the import of a file of that name."""
+    """Yields the display for an upload of this name, or for a job alone."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         yield Lines(name)
@@ -94,29 +96,29 @@ def display(name: str) -> Iterator[Display]:
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=20),
         TaskProgressColumn(),
-        TextColumn("{task.fields[told]}", markup=False),
+        TextColumn("{task.fields[detail]}", markup=False),
         console=console,
     )
     rows = Text(no_wrap=True, overflow="ellipsis")
     with Live(Group(bars, rows), console=console):
-        yield Bars(bars, rows, name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
+        yield Bars(bars, rows, name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…")
 
 
-def _sent(done: int, total: int | None) -> str:
+def _bytes(done: int, total: int | None) -> str:
     return decimal(done) if total is None else f"{decimal(done)} of {decimal(total)}"
 
 
-def _doing(job: Job) -> str:
+def _phase(job: Job) -> str:
     return job.status if job.ended or job.status == "queued" else job.phase
 
 
-def _loaded(job: Job) -> str:
-    return _sent(job.progress.bytes_done, job.progress.bytes_total)
+def _job_bytes(job: Job) -> str:
+    return _bytes(job.progress.bytes_done, job.progress.bytes_total)
 
 
-def _rows(job: Job) -> str:
-    at = job.progress
+def _row_counts(job: Job) -> str:
+    progress = job.progress
     return (
-        f"{at.rows_read:,} rows read, {at.rows_written:,} written, {at.rows_failed:,} failed,"
-        f" {at.rows_per_second:,.0f} rows/s"
+        f"{progress.rows_read:,} rows read, {progress.rows_written:,} written, {progress.rows_failed:,} failed,"
+        f" {progress.rows_per_second:,.0f} rows/s"
     )

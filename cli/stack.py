@@ -1,4 +1,4 @@
-"""The commands that concern the stack on this machine."""
+"""`millrace up`, `down`, `status` and `logs`: the local stack."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import click
 
-from cli import reporting
-from cli.answers import Reports
 from cli.gateway import Gateway, route
+from cli.reports import Report, print_errors
+from cli.responses import Collection
 from deploy.local import logs, stack
 from deploy.local.addresses import SERVICES, service_url
-from deploy.local.failure import StackFailure
+from deploy.local.part import StackError
 from deploy.local.parts import NAMES
 from deploy.local.state import Home
 
@@ -27,38 +27,38 @@ parts_argument = click.argument("parts", nargs=-1, type=click.Choice(NAMES), met
 @click.command()
 @parts_argument
 def up(parts: tuple[str, ...]) -> None:
-    """Start all, or some parts.
+    """Starts the local stack, or some parts of it.
 
-    It returns when they are ready, with what they need; what is ready already is left alone.
+    Also starts the parts that these need. Returns when all are ready. Parts that are ready are not restarted.
     """
     home = Home.here()
     _run(stack.up(home, parts, click.echo))
     if parts:
         return
-    url = service_url(home.facts(), "gateway")
+    url = service_url(home.read_config(), "gateway")
     click.echo(f"\nMillrace is up at {url}  (documentation: {url}/docs)")
     click.echo(f"API key in {home.api_key}; addresses in {home.env}; logs in {home.logs}")
     with contextlib.suppress(click.ClickException), Gateway.find() as gateway:
-        for one in gateway.read(Reports, route("reports")).data:
-            if one.state == "broken":
-                reporting.warn(one)
+        for report in gateway.read(Collection[Report], route("reports")).data:
+            if report.state == "broken":
+                print_errors(report)
 
 
 @click.command()
 @parts_argument
 def down(parts: tuple[str, ...]) -> None:
-    """Stop all, or some parts.
+    """Stops the local stack, or some parts of it.
 
-    They stay down until the next `millrace up`; nothing is lost.
+    They stay stopped until the next `millrace up`. No data is lost.
     """
     _run(stack.down(Home.here(), parts, click.echo))
 
 
 @click.command()
 def status() -> None:
-    """Show what runs, and where.
+    """Shows the parts of the local stack with state, process ID and address.
 
-    Exit code 0 if all is healthy, 1 if not.
+    Exit codes: 0 if all parts are healthy, 1 if not.
     """
     rows = _run(stack.status(Home.here()))
     width = max(len(row.state) for row in rows)
@@ -72,12 +72,12 @@ def status() -> None:
 
 @click.command(name="logs")
 @click.argument("parts", nargs=-1, type=click.Choice(LOGS), metavar="[PART]...")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
-@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(min=0), help="How many lines.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines as they are written.")
+@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(min=0), help="Number of lines.")
 def show_logs(parts: tuple[str, ...], lines: int, *, follow: bool) -> None:
-    """Show the parts' logs as one.
+    """Shows the logs of some parts, merged by time.
 
-    By default those of the four services.
+    Default: the four services.
     """
     home = Home.here()
     names = parts or SERVICES
@@ -92,8 +92,8 @@ def show_logs(parts: tuple[str, ...], lines: int, *, follow: bool) -> None:
 def _run(work: Coroutine[object, object, T]) -> T:
     try:
         return asyncio.run(work)
-    except StackFailure as failure:
-        raise click.ClickException(str(failure)) from None
+    except StackError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _duration(seconds: float | None) -> str:

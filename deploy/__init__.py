@@ -1,1 +1,1 @@
-"""The stack on this machine, without containers."""
+"""Deployment: the local stack, containers, monitoring."""

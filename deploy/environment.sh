@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes the virtual environment: deploy/environment.sh PYTHON FOLDER
+# Creates the virtual environment: deploy/environment.sh PYTHON FOLDER
 set -eu
 python=$1 folder=$2
 
 command -v "$python" >/dev/null || {
-    echo "Millrace needs Python 3.11 or newer, and there is no '$python' here: install it, or run make PYTHON=/path/to/python3." >&2
+    echo "Millrace needs Python 3.11 or newer, and '$python' was not found: install it, or run make PYTHON=/path/to/python3." >&2
     exit 1
 }
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
@@ -23,9 +23,9 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         }
         rm -f "$log"
     else
-        echo "This Python cannot make virtual environments: sudo apt-get install python3-venv (or your system's package)." >&2
+        echo "This Python cannot create virtual environments: sudo apt-get install python3-venv (or your system's package)." >&2
         exit 1
     fi
 fi
-# One that was made by a Python that is gone or too old is made anew.
+# An environment whose Python is missing or too old is replaced.
 "$folder/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || "$python" -m venv --clear "$folder"

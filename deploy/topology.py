@@ -1,4 +1,4 @@
-"""Declares exchanges and queues for everything that the services hear: `python -m deploy.topology`, with BROKER_URL."""
+"""Declares the exchanges and queues of all services: `python -m deploy.topology`, with BROKER_URL set."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ HEARD = {"gateway": GATEWAY, "ingestor": INGESTOR, "indexer": INDEXER, "analytic
 
 
 def main() -> None:
-    """The command; says which queues there are."""
+    """Declares them and prints the number of queues."""
     url = os.environ.get("BROKER_URL")
     if not url:
         sys.exit("topology: BROKER_URL is not set")
@@ -24,7 +24,7 @@ def main() -> None:
         queues = asyncio.run(topology.declare(url, HEARD))
     except (OSError, aiormq.exceptions.AMQPError) as error:
         sys.exit(f"topology: {error}")
-    sys.stdout.write(f"{len(queues)} queues stand\n")
+    sys.stdout.write(f"{len(queues)} queues declared\n")
 
 
 if __name__ == "__main__":

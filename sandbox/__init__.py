@@ -1,1 +1,1 @@
-"""The outside world, played on this machine: the APIs that the catalog's sources pull from. Not part of the product."""
+"""Simulated external APIs for the catalog's sources, for development and tests. Not part of the product."""

@@ -1,4 +1,4 @@
-"""Runs the outside world: `python -m sandbox`, told by HTTP_HOST, HTTP_PORT and CRM_TOKEN."""
+"""Runs the sandbox: `python -m sandbox`, configured by HTTP_HOST, HTTP_PORT and CRM_TOKEN."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from sandbox.app import build
 
 
 async def serve() -> None:
-    """Until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT."""
     server = Server(
         build(os.environ.get("CRM_TOKEN", "sandbox")),
         address=os.environ.get("HTTP_HOST", "127.0.0.1"),

@@ -1,15 +1,15 @@
-"""A dictionary of the words that the paragraphs are made of."""
+"""Simulated dictionary API: entries for the words of the paragraphs."""
 
 from sandbox.world import WORDS
 
-SORTS = ("adjective", "noun", "verb", "preposition", "article")
+PARTS_OF_SPEECH = ("adjective", "noun", "verb", "preposition", "article")
 
 
-def entry(word: str) -> dict[str, object] | None:
-    """Sound and meaning of a word, as dictionaryapi.dev would write them; None for one that it does not know."""
-    for sort in SORTS:
-        if word.lower() in WORDS[sort]:
-            phonetic, definition = WORDS[sort][word.lower()]
-            meanings = [{"partOfSpeech": sort, "definitions": [{"definition": definition}]}]
+def find_entry(word: str) -> dict[str, object] | None:
+    """Returns pronunciation and definition of a word in the format of dictionaryapi.dev; None for an unknown word."""
+    for part in PARTS_OF_SPEECH:
+        if word.lower() in WORDS[part]:
+            phonetic, definition = WORDS[part][word.lower()]
+            meanings = [{"partOfSpeech": part, "definitions": [{"definition": definition}]}]
             return {"word": word.lower(), "phonetic": phonetic, "meanings": meanings}
     return None

@@ -10,7 +10,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from sandbox.app import build
-from sandbox.misbehaviour import Habit, Habits
+from sandbox.faults import Fault, Faults
 from sandbox.world import World
 from shared.outgoing.http_client import OutboundClient
 from tests.stack import free_port
@@ -24,24 +24,24 @@ SECONDS = 20.0
 class Outside:
     """The sandbox as tests direct it."""
 
-    def __init__(self, port: int, world: World, habits: Habits) -> None:
+    def __init__(self, port: int, world: World, faults: Faults) -> None:
         self.place = f"{HOST}:{port}"
         self.url = f"http://{self.place}"
         self.world = world
-        self._habits = habits
+        self._faults = faults
 
-    def misbehave(self, **habit: Any) -> None:
-        """See sandbox.misbehaviour.Habit."""
-        self._habits.take_up(Habit(**habit))
+    def misbehave(self, **fault: Any) -> None:
+        """See sandbox.faults.Fault."""
+        self._faults.add(Fault(**fault))
 
     def behave(self) -> None:
         """Again."""
-        self._habits.drop()
+        self._faults.clear()
 
     def asked(self) -> list[str]:
         """The requests since the last time."""
-        asked = list(self.world.asked)
-        self.world.asked.clear()
+        asked = list(self.world.requests)
+        self.world.requests.clear()
         return asked
 
     @property
@@ -62,7 +62,7 @@ async def sandboxed() -> AsyncIterator[Outside]:
     app = build(TOKEN)
     server = Server(app, address=HOST, port=port, interface=Interfaces.ASGI, log_enabled=False)
     serving = asyncio.create_task(server.serve())
-    outside = Outside(port, app.state.world, app.state.habits)
+    outside = Outside(port, app.state.world, app.state.faults)
 
     async def answers() -> bool:
         async with httpx2.AsyncClient() as client:

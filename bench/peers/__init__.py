@@ -1,1 +1,1 @@
-"""What peers need to do the same work. Runs in `.bench-venv`, which has their packages, and imports nothing of ours."""
+"""Programs of the peers. They run in `.bench-venv`, with the peers' packages, and import nothing of Millrace."""

@@ -1,7 +1,7 @@
-"""dlt loads a CSV file of hires: `python -m bench.peers.hires_dlt DATABASE_URL FILE`, which prints the seconds it took.
+"""Loads a CSV file of hires with dlt: `python -m bench.peers.hires_dlt DATABASE_URL FILE` prints the seconds.
 
-The fastest way found through dlt's own features: Arrow tables in, Parquet through ADBC into Postgres, several files at
-once. The same through CSV and COPY took longer.
+Uses the fastest way that dlt has: Arrow tables, Parquet files, ADBC, several files in parallel. CSV and COPY are
+slower.
 """
 
 import os
@@ -15,10 +15,10 @@ COLUMNS = ("id", "name", "hired_at", "department_id", "job_id")
 
 
 def main() -> None:
-    """The time does not include Python's own start."""
+    """Measures without the start of Python."""
     url, path, *more = sys.argv[1:]
     with TemporaryDirectory() as folder:
-        # It is all read from the environment when dlt is imported.
+        # dlt reads its configuration when it is imported.
         os.environ |= {
             "DLT_DATA_DIR": folder,
             "DESTINATION__POSTGRES__CREDENTIALS": url,
@@ -45,7 +45,7 @@ def _load(path: str, file_format: str = "parquet") -> None:
             yield pa.Table.from_batches([batch])
 
     columns = {name: {"nullable": False} for name in COLUMNS}
-    columns["id"] |= {"unique": True}  # a primary key is a remark to dlt; this makes the same index
+    columns["id"] |= {"unique": True}  # dlt creates no index for a primary key; this creates the same one
     pipeline = dlt.pipeline("bench", destination="postgres", dataset_name="bench_dlt")
     pipeline.run(
         dlt.resource(hires, name="hires", columns=columns), loader_file_format=file_format, write_disposition="append"

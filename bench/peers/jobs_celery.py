@@ -1,6 +1,6 @@
-"""The usual way to take batches of rows, second half: a Celery task loads what `jobs_fastapi` has accepted.
+"""Celery task that loads the batches accepted by `jobs_fastapi`.
 
-As durable as ours: a quorum queue, persistent messages, publishing confirmed, acknowledged after the commit.
+As durable as Millrace: quorum queue, persistent messages, confirmed publishing, acknowledgement after the commit.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The usual way to take batches of rows, first half: check them, insert the job, commit, publish, answer 202."""
+"""FastAPI route that accepts batches of rows: validates, inserts a job, commits, publishes, answers 202."""
 
 import datetime as dt
 import os
@@ -16,13 +16,13 @@ from bench.peers.jobs_celery import load_rows
 
 
 class Base(DeclarativeBase):
-    """All tables lie in a schema of their own."""
+    """Base of the tables, which are in the schema `bench_peer`."""
 
     metadata = MetaData(schema="bench_peer")
 
 
 class Job(Base):
-    """An accepted batch, with its rows: what a lost message could be sent again from."""
+    """An accepted batch with its rows, from which a lost message could be sent again."""
 
     __tablename__ = "jobs"
 
@@ -34,7 +34,7 @@ class Job(Base):
 
 
 class Hire(Base):
-    """A row that was loaded."""
+    """A loaded row."""
 
     __tablename__ = "hires"
 
@@ -46,7 +46,7 @@ class Hire(Base):
 
 
 class HireIn(BaseModel):
-    """A row as it comes in."""
+    """A row of a request."""
 
     id: int
     name: str = Field(max_length=200)
@@ -56,13 +56,13 @@ class HireIn(BaseModel):
 
 
 class Batch(BaseModel):
-    """The body of a request."""
+    """Body of a request."""
 
     rows: list[HireIn] = Field(min_length=1, max_length=1000)
 
 
 class Accepted(BaseModel):
-    """The body of an answer."""
+    """Body of a response."""
 
     id: UUID
     status: str
@@ -78,7 +78,7 @@ app = FastAPI()
 
 @app.post("/rows", status_code=202)
 async def accept(batch: Batch) -> Accepted:
-    """Publishing blocks the loop for a moment; handing it to a thread was tried, and accepts fewer."""
+    """Accepts a batch. Publishing blocks the event loop; publishing in a thread was slower."""
     job = Job(rows=batch.model_dump(mode="json")["rows"])
     async with Session() as session:
         session.add(job)

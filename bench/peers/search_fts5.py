@@ -1,6 +1,6 @@
-"""SQLite's FTS5: `python -m bench.peers.search_fts5 DOCUMENTS QUESTIONS`.
+"""SQLite's FTS5: `python -m bench.peers.search_fts5 DOCUMENTS QUERIES`.
 
-Words are indexed stemmed, and as they are. It ranks and counts in two passes; one that does both takes longer.
+It has a stemmed and an exact index. It ranks and counts in two passes, which is faster than one.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.peers.asking import FOUND, answers, documents
+from bench.peers.runner import HITS_READ, read_documents, run_queries
 
 BUILD = """
 PRAGMA journal_mode = off;
@@ -31,45 +31,45 @@ ANALYZE;
 
 
 def main() -> None:
-    """Reads the documents from a file, keeps the index on disk, and answers."""
-    source, asked = sys.argv[1:]
+    """Builds the index on disk and runs the queries."""
+    source, queries = sys.argv[1:]
     with TemporaryDirectory() as folder:
         db = sqlite3.connect(Path(folder, "documents.sqlite"))
         db.executescript(BUILD)
-        db.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", documents(source))
+        db.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", read_documents(source))
         db.commit()
         db.executescript(FILL)
-        print(json.dumps(answers(asked, lambda question: _ask(db, question))))
+        print(json.dumps(run_queries(queries, lambda query: _search(db, query))))
         db.close()
 
 
-def _ask(db: sqlite3.Connection, question: dict[str, Any]) -> int | None:
-    match = _match(question)
+def _search(db: sqlite3.Connection, query: dict[str, Any]) -> int | None:
+    match = _match(query)
     if match is None:
         return None
-    if question["kind"] == "filter":
-        return _filtered(db, match, question["below"])
-    table = "stemmed" if question["kind"] in {"rare", "common", "two", "phrase"} else "exact"
+    if query["kind"] == "filter":
+        return _filtered(db, match, query["below"])
+    table = "stemmed" if query["kind"] in {"rare", "common", "two", "phrase"} else "exact"
     db.execute(
         f"SELECT d.*, rank FROM {table} f JOIN documents d ON d.id = f.rowid WHERE {table} MATCH ?"
-        f" ORDER BY rank LIMIT {FOUND}",
+        f" ORDER BY rank LIMIT {HITS_READ}",
         (match,),
     ).fetchall()
     return int(db.execute(f"SELECT count(*) FROM {table} WHERE {table} MATCH ?", (match,)).fetchone()[0])
 
 
 def _filtered(db: sqlite3.Connection, match: str, below: int) -> int:
-    found = "FROM stemmed f JOIN documents d ON d.id = f.rowid WHERE stemmed MATCH ? AND d.price < ?"
-    db.execute(f"SELECT d.*, rank {found} ORDER BY rank LIMIT {FOUND}", (match, below)).fetchall()
-    facets = db.execute(f"SELECT d.category, count(*) {found} GROUP BY 1", (match, below)).fetchall()
-    return sum(hits for _, hits in facets)
+    hits = "FROM stemmed f JOIN documents d ON d.id = f.rowid WHERE stemmed MATCH ? AND d.price < ?"
+    db.execute(f"SELECT d.*, rank {hits} ORDER BY rank LIMIT {HITS_READ}", (match, below)).fetchall()
+    facets = db.execute(f"SELECT d.category, count(*) {hits} GROUP BY 1", (match, below)).fetchall()
+    return sum(count for _, count in facets)
 
 
-def _match(question: dict[str, Any]) -> str | None:
-    words = [f'"{word}"' for word in question["words"]]
-    match question["kind"]:
+def _match(query: dict[str, Any]) -> str | None:
+    words = [f'"{word}"' for word in query["words"]]
+    match query["kind"]:
         case "phrase":
-            return '"{}"'.format(" ".join(question["words"]))
+            return '"{}"'.format(" ".join(query["words"]))
         case "exact or":
             return " OR ".join(words)
         case "prefix":

@@ -1,7 +1,7 @@
-"""Postgres as one asks it without us: `python -m bench.peers.search_postgres ranked|regex DATABASE_URL QUESTIONS`.
+"""Plain Postgres: `python -m bench.peers.search_postgres ranked|regex DATABASE_URL QUERIES`.
 
-`ranked` orders all hits of a stemmed `tsvector` by `ts_rank`; `regex` scans for whole words, as the system
-did that Millrace comes from. Either counts its hits by the same pass. The tables are those that `bench.bare` makes.
+`ranked` orders the hits of a stemmed `tsvector` by `ts_rank`. `regex` scans for whole words, as the predecessor of
+Millrace did. Both count the hits in the same pass. `bench.plain_postgres` creates the tables.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from bench.peers.asking import FOUND, answers
+from bench.peers.runner import HITS_READ, run_queries
 
 RANKED = """
 SELECT d.*, f.hits FROM (
@@ -33,46 +33,46 @@ PREFIX = "to_tsquery('simple', %(q)s)"
 
 
 def main() -> None:
-    """One connection, one process of the server."""
-    way, url, asked = sys.argv[1:]
-    ask = {"ranked": _ranked, "regex": _regex}[way]
+    """Runs the queries on one connection."""
+    mode, url, queries = sys.argv[1:]
+    search = {"ranked": _ranked, "regex": _regex}[mode]
     with psycopg.connect(url, autocommit=True) as db:
-        # What helps it: no compiling of a query that is asked once, and room to remember each hit by itself.
+        # Tuned for this: no JIT for queries that run once, and memory for an exact bitmap of the hits.
         db.execute("SET max_parallel_workers_per_gather = 0; SET jit = off; SET work_mem = '64MB'")
-        print(json.dumps(answers(asked, lambda question: ask(db, question))))
+        print(json.dumps(run_queries(queries, lambda query: search(db, query))))
 
 
-def _ranked(db: Any, question: dict[str, Any]) -> int | None:
-    kind, q = question["kind"], " ".join(question["words"])
+def _ranked(db: Any, query: dict[str, Any]) -> int | None:
+    kind, q = query["kind"], " ".join(query["words"])
     match kind:
         case "exact and" | "exact or" | "typo":
-            return None  # a stemmed index does not know the words as they were
+            return None  # a stemmed index has no exact words
         case "filter":
-            given = {"q": q, "below": question["below"]}
-            found = db.execute(FILTERED.format(query=STEMMED, limit=FOUND), given).fetchall()
-            db.execute(FACETS.format(query=STEMMED), given).fetchall()
+            parameters = {"q": q, "below": query["below"]}
+            rows = db.execute(FILTERED.format(query=STEMMED, limit=HITS_READ), parameters).fetchall()
+            db.execute(FACETS.format(query=STEMMED), parameters).fetchall()
         case "prefix":
-            found = db.execute(RANKED.format(query=PREFIX, limit=FOUND), {"q": f"{q}:*"}).fetchall()
+            rows = db.execute(RANKED.format(query=PREFIX, limit=HITS_READ), {"q": f"{q}:*"}).fetchall()
         case _:
-            given = {"q": f'"{q}"' if kind == "phrase" else q}
-            found = db.execute(RANKED.format(query=STEMMED, limit=FOUND), given).fetchall()
-    return int(found[0][-1]) if found else 0
+            parameters = {"q": f'"{q}"' if kind == "phrase" else q}
+            rows = db.execute(RANKED.format(query=STEMMED, limit=HITS_READ), parameters).fetchall()
+    return int(rows[0][-1]) if rows else 0
 
 
-def _regex(db: Any, question: dict[str, Any]) -> int | None:
-    kind, words = question["kind"], [rf"\m{word}\M" for word in question["words"]]
+def _regex(db: Any, query: dict[str, Any]) -> int | None:
+    kind, words = query["kind"], [rf"\m{word}\M" for word in query["words"]]
     match kind:
         case "filter" | "typo":
             return None
         case "phrase":
             words = [r"\s+".join(words)]
         case "prefix":
-            words = [rf"\m{question['words'][0]}"]
+            words = [rf"\m{query['words'][0]}"]
         case _:
             pass
     condition = (" OR " if kind == "exact or" else " AND ").join(["body ~* %s"] * len(words))
-    found = db.execute(SCANNED.format(condition=condition, limit=FOUND), words).fetchall()
-    return int(found[0][-1]) if found else 0
+    rows = db.execute(SCANNED.format(condition=condition, limit=HITS_READ), words).fetchall()
+    return int(rows[0][-1]) if rows else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Tantivy, in its Python binding: `python -m bench.peers.search_tantivy DOCUMENTS QUESTIONS`.
+"""Tantivy, in its Python binding: `python -m bench.peers.search_tantivy DOCUMENTS QUERIES`.
 
-Words are indexed stemmed, and as they are. Hits are counted by the same pass that ranks them.
+It has a stemmed and an exact index. One pass ranks and counts the hits.
 """
 
 import json
@@ -11,28 +11,28 @@ from typing import Any
 import tantivy
 from tantivy import FieldType, Occur, Query
 
-from bench.peers.asking import FOUND, answers, documents
+from bench.peers.runner import HITS_READ, read_documents, run_queries
 
 HEAP_BYTES = 1 << 30
 
 
 def main() -> None:
-    """Reads the documents from a file, keeps the index on disk, and answers."""
-    source, asked = sys.argv[1:]
+    """Builds the index on disk and runs the queries."""
+    source, queries = sys.argv[1:]
     with TemporaryDirectory() as folder:
         index = _build(source, folder)
         searcher = index.searcher()
 
-        def ask(question: dict[str, Any]) -> int:
-            query = _query(index, question)
-            result = searcher.search(query, FOUND)
+        def search(query: dict[str, Any]) -> int:
+            parsed = _parse(index, query)
+            result = searcher.search(parsed, HITS_READ)
             for _, address in result.hits:
                 searcher.doc(address).to_dict()
-            if question["kind"] == "filter":
-                searcher.aggregate(query, {"categories": {"terms": {"field": "category", "size": 20}}})
+            if query["kind"] == "filter":
+                searcher.aggregate(parsed, {"categories": {"terms": {"field": "category", "size": 20}}})
             return int(result.count)
 
-        print(json.dumps(answers(asked, ask)))
+        print(json.dumps(run_queries(queries, search)))
 
 
 def _build(source: str, folder: str) -> Any:
@@ -44,7 +44,7 @@ def _build(source: str, folder: str) -> Any:
     schema.add_text_field("exact", tokenizer_name="default")
     index = tantivy.Index(schema.build(), path=folder)
     writer = index.writer(heap_size=HEAP_BYTES)
-    for number, category, price, body in documents(source):
+    for number, category, price, body in read_documents(source):
         document = tantivy.Document()
         document.add_integer("id", number)
         document.add_text("category", category)
@@ -58,8 +58,8 @@ def _build(source: str, folder: str) -> Any:
     return index
 
 
-def _query(index: Any, question: dict[str, Any]) -> Any:
-    kind, words = question["kind"], question["words"]
+def _parse(index: Any, query: dict[str, Any]) -> Any:
+    kind, words = query["kind"], query["words"]
     match kind:
         case "phrase":
             return index.parse_query('"{}"'.format(" ".join(words)), ["body"])
@@ -73,7 +73,7 @@ def _query(index: Any, question: dict[str, Any]) -> Any:
             return Query.fuzzy_term_query(index.schema, "exact", words[0], distance=1)
         case "filter":
             cheap = Query.range_query(
-                index.schema, "price", FieldType.Float, 0.0, float(question["below"]), include_upper=False
+                index.schema, "price", FieldType.Float, 0.0, float(query["below"]), include_upper=False
             )
             stemmed = index.parse_query(words[0], ["body"])
             return Query.boolean_query([(Occur.Must, stemmed), (Occur.Must, Query.const_score_query(cheap, 0.0))])

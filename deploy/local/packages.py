@@ -1,4 +1,4 @@
-"""The servers' programs from the distribution's packages, without the distribution's own servers."""
+"""Installs Postgres and RabbitMQ from the distribution's packages without starting the distribution's servers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from deploy.local import postgres, rabbitmq
-from deploy.local.failure import StackFailure
+from deploy.local.part import Echo, StackError
 from deploy.local.state import Home
 
 PACKAGES = {"postgres": "postgresql", "rabbitmq": "rabbitmq-server"}
@@ -22,7 +22,7 @@ NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/millrace.conf")
 
 @contextmanager
 def installing() -> Iterator[None]:
-    """One installation on this machine at a time: a second waits, and then finds whole packages."""
+    """Allows one installation at a time on this machine; a second one waits."""
     folder = os.open(DENY_STARTS.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -32,38 +32,40 @@ def installing() -> Iterator[None]:
 
 
 def missing(home: Home, servers: Iterable[str]) -> list[str]:
-    found = {"postgres": postgres.programs(home), "rabbitmq": rabbitmq.program()}
-    return [server for server in servers if server in found and found[server] is None]
+    """Returns those servers whose programs are not installed."""
+    programs = {"postgres": postgres.find_programs(home), "rabbitmq": rabbitmq.find_program()}
+    return [server for server in servers if server in programs and programs[server] is None]
 
 
-def install(servers: list[str], say: Callable[[str], None]) -> None:
+def install(servers: list[str], echo: Echo) -> None:
+    """Installs the servers with apt-get. Raises StackError if that is not possible."""
     packages = [PACKAGES[server] for server in servers]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         variables = " and ".join(VARIABLES[server] for server in servers)
-        raise StackFailure(
+        raise StackError(
             f"Not installed on this machine: {', '.join(servers)}. Install with `sudo apt-get install "
-            f"{' '.join(packages)}` (or your system's way), or set {variables} to use servers that run elsewhere."
+            f"{' '.join(packages)}` (or your system's package manager), or set {variables} to use external servers."
         )
-    say(f"Installing {' and '.join(packages)} with apt-get; the system's own servers will not be started ...")
-    with ExitStack() as meanwhile:
-        meanwhile.enter_context(_present(DENY_STARTS, "#!/bin/sh\nexit 101\n", mode=0o755))
-        meanwhile.enter_context(_present(NO_CLUSTER, "create_main_cluster = false\n", mode=0o644))
-        order = ["install", "-y", "--no-install-recommends", *packages]
-        if _apt_get(order).returncode != 0:
-            # Most often the package lists are absent or too old.
+    echo(f"Installing {' and '.join(packages)} with apt-get; the system's own servers are not started ...")
+    with ExitStack() as files:
+        files.enter_context(_temporary_file(DENY_STARTS, "#!/bin/sh\nexit 101\n", mode=0o755))
+        files.enter_context(_temporary_file(NO_CLUSTER, "create_main_cluster = false\n", mode=0o644))
+        arguments = ["install", "-y", "--no-install-recommends", *packages]
+        if _apt_get(arguments).returncode != 0:
+            # Usually the package lists are missing or outdated.
             _apt_get(["update"])
-            done = _apt_get(order)
+            done = _apt_get(arguments)
             if done.returncode != 0:
                 tail = "\n".join(done.stdout.splitlines()[-15:])
-                raise StackFailure(f"`apt-get {' '.join(order)}` failed:\n{tail}")
+                raise StackError(f"`apt-get {' '.join(arguments)}` failed:\n{tail}")
     if "rabbitmq" in servers and shutil.which("systemctl"):
-        # The package starts its server at the next boot otherwise.
+        # Otherwise the package starts its server at the next boot.
         subprocess.run(["systemctl", "disable", "--quiet", "rabbitmq-server"], capture_output=True, check=False)
 
 
-def _apt_get(order: list[str]) -> subprocess.CompletedProcess[str]:
+def _apt_get(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["apt-get", "-o", "DPkg::Lock::Timeout=120", *order],
+        ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments],
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -74,12 +76,12 @@ def _apt_get(order: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def _present(path: Path, text: str, *, mode: int) -> Iterator[None]:
-    """A file that exists only meanwhile; one that was there before is the owner's and stays as it is."""
+def _temporary_file(path: Path, text: str, *, mode: int) -> Iterator[None]:
+    """Creates a file for the duration of the block; an existing file is left unchanged."""
     if path.exists():
         yield
         return
-    made = [folder for folder in path.parents if not folder.exists()]
+    created = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(mode)
@@ -87,6 +89,6 @@ def _present(path: Path, text: str, *, mode: int) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-        for folder in made:
+        for folder in created:
             if not any(folder.iterdir()):
                 folder.rmdir()

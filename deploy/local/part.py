@@ -1,3 +1,5 @@
+"""A part of the stack: its command, its environment, and how to start, probe and stop it."""
+
 from __future__ import annotations
 
 import signal
@@ -5,12 +7,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.failure import StackFailure
+Echo = Callable[[str], None]
+"""Prints a line for the user."""
+
+
+class StackError(Exception):
+    """An error that the user can fix; the message says how."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One long-running process of the stack, or the same thing running elsewhere."""
+    """A long-running process of the stack, or an `external` server in its place, which has no command.
+
+    `grace` is the seconds from the `stop` signal to SIGKILL. `after` names parts that must be ready first.
+    """
 
     name: str
     address: str
@@ -22,22 +32,22 @@ class Part:
     stop: signal.Signals = signal.SIGTERM
     grace: float = 15.0
     after: tuple[str, ...] = ()
-    elsewhere: bool = False
+    external: bool = False
 
 
-def as_user(user: str | None) -> list[str]:
-    """The command prefix under which a program runs as that user."""
+def user_prefix(user: str | None) -> list[str]:
+    """Returns the command prefix that runs a program as this user."""
     return [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
 
 
-def tethered(part: Part) -> list[str]:
-    """The part's command, ended by the kernel if the supervisor is killed.
+def supervised_command(part: Part) -> list[str]:
+    """Returns the part's command, with the kernel stopping it when the supervisor dies.
 
-    `setpriv` drops the user first (which clears the death signal), then sets the signal, then becomes the command:
-    the three in an order, and without a thread in between, that a forked Python could not promise.
+    `setpriv` changes the user (which clears the death signal), sets the death signal and executes the command, in this
+    order. A forked Python process could not guarantee that.
     """
     if not part.command:
-        raise StackFailure("its program is not installed; `millrace up` tells how to get it.")
-    death = f"--pdeathsig={part.stop.name.removeprefix('SIG')}"
-    prefix = as_user(part.user) or ["setpriv", "--"]
-    return [prefix[0], death, *prefix[1:], *part.command]
+        raise StackError("its program is not installed; run `millrace up` to install it.")
+    death_signal = f"--pdeathsig={part.stop.name.removeprefix('SIG')}"
+    prefix = user_prefix(part.user) or ["setpriv", "--"]
+    return [prefix[0], death_signal, *prefix[1:], *part.command]

@@ -1,4 +1,4 @@
-"""The parts of the stack, in the order in which they start."""
+"""The parts of the stack, in start order."""
 
 from __future__ import annotations
 
@@ -15,60 +15,62 @@ from deploy.local.addresses import (
     broker_url,
     crm_token,
     database_url,
-    place,
+    host_and_port,
     service_url,
-    sources,
+    source_variables,
     spool_url,
 )
 from deploy.local.part import Part
-from deploy.local.state import REPOSITORY, Facts, Home
+from deploy.local.state import REPOSITORY, Home, StackConfig
 
 SERVERS = ("postgres", "epmd", "rabbitmq")
 NAMES = (*SERVERS, SANDBOX, *SERVICES)
-# Told to stop together, and awaited, before the next ones are.
 STOP_ORDER = (frozenset({*SERVICES, SANDBOX}), frozenset({"postgres", "rabbitmq"}), frozenset({"epmd"}))
+"""Parts of a set stop in parallel, and before those of the next set."""
 PORTS = {"postgres": ["postgres"], "epmd": ["epmd"], "rabbitmq": ["rabbitmq", "rabbitmq_dist", "rabbitmq_metrics"]}
 
 
-def parts(home: Home, facts: Facts) -> dict[str, Part]:
-    if url := facts.elsewhere.get("DATABASE_URL"):
-        database = [_elsewhere("postgres", url, 5432, probes.postgres_accepts)]
+def build_parts(home: Home, config: StackConfig) -> dict[str, Part]:
+    """Returns all parts by name."""
+    if url := config.external.get("DATABASE_URL"):
+        database = [_external("postgres", url, 5432, probes.postgres_accepts)]
     else:
-        database = [postgres.part(home, facts)]
-    if url := facts.elsewhere.get("BROKER_URL"):
-        broker = [_elsewhere("rabbitmq", url, 5671 if url.startswith("amqps") else 5672, probes.listens)]
+        database = [postgres.build_part(home, config)]
+    if url := config.external.get("BROKER_URL"):
+        broker = [_external("rabbitmq", url, 5671 if url.startswith("amqps") else 5672, probes.listens)]
     else:
-        broker = [rabbitmq.epmd(home, facts), rabbitmq.part(home, facts)]
-    services = [service(home, facts, name) for name in SERVICES]
-    return {part.name: part for part in [*database, *broker, sandbox(facts), *services]}
+        broker = [rabbitmq.build_epmd(home, config), rabbitmq.build_part(home, config)]
+    services = [_service(home, config, name) for name in SERVICES]
+    return {part.name: part for part in [*database, *broker, _sandbox(config), *services]}
 
 
-def local_names(facts: Facts) -> set[str]:
-    """The parts that are started here."""
-    database = {"postgres"} if "DATABASE_URL" in facts.elsewhere else set()
-    broker = {"epmd", "rabbitmq"} if "BROKER_URL" in facts.elsewhere else set()
+def local_names(config: StackConfig) -> set[str]:
+    """Returns the names of the parts that run on this machine."""
+    database = {"postgres"} if "DATABASE_URL" in config.external else set()
+    broker = {"epmd", "rabbitmq"} if "BROKER_URL" in config.external else set()
     return set(NAMES) - database - broker
 
 
-def ports_of(name: str) -> list[str]:
-    return PORTS.get(name, [name])
+def port_names(part: str) -> list[str]:
+    """Returns the names of the ports that a part listens on."""
+    return PORTS.get(part, [part])
 
 
-def service(home: Home, facts: Facts, name: str) -> Part:
-    port = facts.ports[name]
+def _service(home: Home, config: StackConfig, name: str) -> Part:
+    port = config.ports[name]
     return Part(
         name=name,
-        address=service_url(facts, name),
+        address=service_url(config, name),
         probe=partial(probes.http_ready, HOST, port),
         command=[sys.executable, "-m", f"services.{name}"],
         env={
             "CATALOG_DIR": str(REPOSITORY / "catalog"),
             "LOG_LEVEL": "info",
-            **(sources(facts) if name in ("ingestor", "indexer") else {}),
-            **os.environ,  # a spool in a cloud store needs its credentials, a source elsewhere its address and secret
-            "DATABASE_URL": database_url(facts, name),
-            "BROKER_URL": broker_url(facts),
-            "SPOOL_URL": spool_url(home, facts),
+            **(source_variables(config) if name in ("ingestor", "indexer") else {}),
+            **os.environ,  # credentials of a cloud spool, addresses and secrets of real sources
+            "DATABASE_URL": database_url(config, name),
+            "BROKER_URL": broker_url(config),
+            "SPOOL_URL": spool_url(home, config),
             "HTTP_HOST": HOST,
             "HTTP_PORT": str(port),
             "PYTHONUNBUFFERED": "1",
@@ -77,18 +79,18 @@ def service(home: Home, facts: Facts, name: str) -> Part:
     )
 
 
-def sandbox(facts: Facts) -> Part:
-    port = facts.ports.get(SANDBOX, 0)
+def _sandbox(config: StackConfig) -> Part:
+    port = config.ports.get(SANDBOX, 0)
     return Part(
         name=SANDBOX,
-        address=service_url(facts, SANDBOX),
+        address=service_url(config, SANDBOX),
         probe=partial(probes.http_ready, HOST, port),
         command=[sys.executable, "-m", SANDBOX],
-        env={"HTTP_HOST": HOST, "HTTP_PORT": str(port), "CRM_TOKEN": crm_token(facts), "PYTHONUNBUFFERED": "1"},
+        env={"HTTP_HOST": HOST, "HTTP_PORT": str(port), "CRM_TOKEN": crm_token(config), "PYTHONUNBUFFERED": "1"},
         folder=REPOSITORY,
     )
 
 
-def _elsewhere(name: str, url: str, default_port: int, probe: Callable[[str, int], Awaitable[bool]]) -> Part:
-    host, port = place(url, default_port)
-    return Part(name=name, address=f"{host}:{port}", probe=partial(probe, host, port), elsewhere=True)
+def _external(name: str, url: str, default_port: int, probe: Callable[[str, int], Awaitable[bool]]) -> Part:
+    host, port = host_and_port(url, default_port)
+    return Part(name=name, address=f"{host}:{port}", probe=partial(probe, host, port), external=True)

@@ -1,4 +1,4 @@
-"""Ports of our own: on the loopback only, never one that somebody else listens on."""
+"""Chooses free ports on the loopback interface, and reserves them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from deploy.local.addresses import HOST
 
 GATEWAY = 8000
-# Below the kernel's range for outgoing connections, or one of those could sit on a port of ours at the next start.
+# Below the kernel's range for outgoing connections, which could take a port between two starts.
 PRIVATE_FROM, PRIVATE_COUNT = 20_000, 12_000
 
 claims: list[int] = []
@@ -16,25 +16,25 @@ claims: list[int] = []
 
 
 def claim(port: int) -> bool:
-    """Whether the port is free, and reserved for this process from now on.
+    """Reserves the port for this process; returns False if it is not free.
 
-    Nobody listens there before the part has started, so two stacks that start at the same moment would both find it
-    free. A name in the kernel's abstract space, gone with the last process that holds it, keeps them apart.
+    Two stacks that start at the same time would both find it free, because no part listens yet. So each binds a socket
+    name in the kernel's abstract namespace, which exists until the last process that holds it ends.
     """
     if not is_free(port):
         return False
-    claimed = socket.socket(socket.AF_UNIX)
+    reservation = socket.socket(socket.AF_UNIX)
     try:
-        claimed.bind(f"\0millrace-port-{port}")
+        reservation.bind(f"\0millrace-port-{port}")
     except OSError:
-        claimed.close()
+        reservation.close()
         return False
-    claims.append(claimed.detach())
+    claims.append(reservation.detach())
     return True
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the port."""
+    """Returns whether no process listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -45,6 +45,7 @@ def is_free(port: int) -> bool:
 
 
 def choose(name: str, identity: str, taken: Iterable[int]) -> int:
+    """Reserves and returns a port: from 8000 for the gateway, otherwise from a range that depends on the identity."""
     start = int(identity, 16) % PRIVATE_COUNT
     private = (PRIVATE_FROM + (start + step) % PRIVATE_COUNT for step in range(PRIVATE_COUNT))
     candidates = range(GATEWAY, 65_536) if name == "gateway" else private

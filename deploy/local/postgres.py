@@ -1,4 +1,4 @@
-"""Postgres as a private server: its programs, its data, its settings."""
+"""Postgres as a private server: programs, data folder, settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pathlib import Path
 
 from deploy.local import probes
 from deploy.local.addresses import HOST
-from deploy.local.failure import StackFailure
-from deploy.local.part import Part, as_user
-from deploy.local.state import Facts, Home, write_private
+from deploy.local.part import Part, StackError, user_prefix
+from deploy.local.state import Home, StackConfig, write_private
 
 DISTRIBUTION = Path("/usr/lib/postgresql")
-OUTSIDE = Path("/var/lib/millrace")
-STOP = signal.SIGINT  # "fast": it ends the sessions instead of waiting for them
+DATA_OUTSIDE_HOME = Path("/var/lib/millrace")
+STOP = signal.SIGINT  # fast shutdown: ends the sessions instead of waiting for them
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -37,26 +36,30 @@ SETTINGS = {
 }
 
 
-def programs(home: Home) -> Path | None:
-    """The folder of Postgres' programs: the newest, or the very version that made the data."""
+def find_programs(home: Home) -> Path | None:
+    """Returns the folder of Postgres' programs: the newest version, or the one that created the data.
+
+    None if Postgres is not installed. Raises StackError if only the version of the data is missing.
+    """
     newest_first = sorted(DISTRIBUTION.glob("*/bin/postgres"), key=_version, reverse=True)
-    on_path = [Path(found).resolve() for found in [shutil.which("postgres")] if found]
-    found = [program.parent for program in [*newest_first, *on_path] if (program.parent / "initdb").exists()]
-    if not found or not _has_data(home):
-        return found[0] if found else None
+    on_path = [Path(path).resolve() for path in [shutil.which("postgres")] if path]
+    folders = [program.parent for program in [*newest_first, *on_path] if (program.parent / "initdb").exists()]
+    if not folders or not _has_data(home):
+        return folders[0] if folders else None
     version = (home.postgres / "PG_VERSION").read_text().strip()
-    fitting = [folder for folder in found if folder.parent.name == version or folder.parent.parent != DISTRIBUTION]
-    if not fitting:
-        raise StackFailure(
-            f"The data in {home.postgres} was made by Postgres {version}, which is not installed any more: "
-            f"install postgresql-{version}, or delete {home.folder} to start afresh."
+    matching = [folder for folder in folders if folder.parent.name == version or folder.parent.parent != DISTRIBUTION]
+    if not matching:
+        raise StackError(
+            f"The data in {home.postgres} was created by Postgres {version}, which is no longer installed: "
+            f"install postgresql-{version}, or delete {home.folder} to start with an empty stack."
         )
-    return fitting[0]
+    return matching[0]
 
 
-def part(home: Home, facts: Facts) -> Part:
-    port = facts.ports["postgres"]
-    folder = programs(home)
+def build_part(home: Home, config: StackConfig) -> Part:
+    """Returns the server as a part; its command is empty if Postgres is not installed."""
+    port = config.ports["postgres"]
+    folder = find_programs(home)
     settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
     return Part(
         name="postgres",
@@ -70,18 +73,18 @@ def part(home: Home, facts: Facts) -> Part:
     )
 
 
-def initialise(home: Home, facts: Facts) -> None:
-    """Make the data folder with its administrator and its database, once."""
+def initialise(home: Home, config: StackConfig) -> None:
+    """Creates the data folder with its administrator and its database, unless it exists."""
     if _has_data(home):
         return
-    folder = programs(home)
+    folder = find_programs(home)
     if folder is None:
-        raise StackFailure("Postgres is not installed.")
-    draft = _place(home, facts)
+        raise StackError("Postgres is not installed.")
+    draft = _draft_folder(home, config)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
     password = draft.with_name("postgres.password")
-    write_private(password, facts.passwords["millrace"])
+    write_private(password, config.passwords["millrace"])
     if (user := _user()) is not None:
         shutil.chown(draft, user, user)
         shutil.chown(password, user, user)
@@ -92,12 +95,12 @@ def initialise(home: Home, facts: Facts) -> None:
     finally:
         password.unlink()
     _run([str(folder / "postgres"), "--single", "-D", str(draft), "template1"], "CREATE DATABASE millrace\n")
-    # Only now does it count as made: a start that is interrupted above begins again from nothing.
-    made = draft.with_name("postgres")
-    draft.rename(made)
-    if made != home.postgres:
+    # The rename completes the initialisation: an interrupted one starts over.
+    data = draft.with_name("postgres")
+    draft.rename(data)
+    if data != home.postgres:
         home.postgres.unlink(missing_ok=True)
-        home.postgres.symlink_to(made)
+        home.postgres.symlink_to(data)
 
 
 def _version(program: Path) -> float:
@@ -116,29 +119,29 @@ def _user() -> str | None:
     return "postgres" if os.geteuid() == 0 else None
 
 
-def _place(home: Home, facts: Facts) -> Path:
-    """Where to make the data: in the state folder, unless Postgres' own user cannot get there.
+def _draft_folder(home: Home, config: StackConfig) -> Path:
+    """Returns where to create the data: in the state folder, unless Postgres' user cannot enter it.
 
-    A checkout under /root is closed to every other user, and opening /root is not ours to do. The data then lives in
-    /var/lib, under this state folder's identity, and the state folder holds a link to it.
+    No other user may enter a checkout under /root. Its data is in /var/lib/millrace, in a folder named after the
+    stack's identity, and the state folder has a link to it.
     """
     user = _user()
     if user is None:
         return home.folder / "postgres.new"
-    may_enter = [*as_user(user), "test", "-x", str(home.folder.parent)]
+    may_enter = [*user_prefix(user), "test", "-x", str(home.folder.parent)]
     if subprocess.run(may_enter, check=False).returncode == 0:
         home.folder.chmod(0o711)
         return home.folder / "postgres.new"
-    folder = OUTSIDE / facts.identity
+    folder = DATA_OUTSIDE_HOME / config.identity
     folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     (folder / "belongs-to").write_text(f"{home.folder}\n")
     return folder / "postgres.new"
 
 
-def _run(command: list[str], given: str = "") -> None:
+def _run(command: list[str], stdin: str = "") -> None:
     done = subprocess.run(
-        [*as_user(_user()), *command],
-        input=given,
+        [*user_prefix(_user()), *command],
+        input=stdin,
         cwd="/",
         env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
         capture_output=True,
@@ -147,4 +150,4 @@ def _run(command: list[str], given: str = "") -> None:
     )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise StackFailure(f"{Path(command[0]).name} failed:\n{tail}")
+        raise StackError(f"{Path(command[0]).name} failed:\n{tail}")

@@ -1,19 +1,24 @@
-"""How to see from outside that a part does its work."""
+"""Health probes of the parts over the network."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-PATIENCE = 2.0
+CONNECT_SECONDS = 2.0
+POLL_SECONDS = 0.05
 PROTOCOL = 3 << 16
+
+Probe = Callable[[], Awaitable[bool]]
 
 
 @asynccontextmanager
 async def _connection(host: str, port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(CONNECT_SECONDS):
         reader, writer = await asyncio.open_connection(host, port)
         try:
             yield reader, writer
@@ -22,6 +27,7 @@ async def _connection(host: str, port: int) -> AsyncIterator[tuple[asyncio.Strea
 
 
 async def listens(host: str, port: int) -> bool:
+    """Returns whether the port accepts connections."""
     try:
         async with _connection(host, port):
             return True
@@ -30,18 +36,19 @@ async def listens(host: str, port: int) -> bool:
 
 
 async def postgres_accepts(host: str, port: int) -> bool:
-    """Asked as `pg_isready` asks: while it starts or stops, the server answers with an error of class 57."""
+    """Returns whether Postgres accepts sessions, like `pg_isready`. While it starts or stops, it sends error 57P0x."""
     parameters = b"user\0millrace\0database\0millrace\0\0"
     try:
         async with _connection(host, port) as (reader, writer):
             writer.write(struct.pack("!ii", 8 + len(parameters), PROTOCOL) + parameters)
-            answer = await reader.read(200)
+            response = await reader.read(200)
     except OSError:
         return False
-    return answer[:1] == b"R" or (answer[:1] == b"E" and b"\0C57P" not in answer)
+    return response[:1] == b"R" or (response[:1] == b"E" and b"\0C57P" not in response)
 
 
 async def http_ready(host: str, port: int) -> bool:
+    """Returns whether GET /health/ready answers 200."""
     try:
         async with _connection(host, port) as (reader, writer):
             writer.write(f"GET /health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
@@ -51,6 +58,11 @@ async def http_ready(host: str, port: int) -> bool:
     return status.split(b" ")[1:2] == [b"200"]
 
 
-async def until(probe: Callable[[], Awaitable[bool]]) -> None:
-    while not await probe():  # noqa: ASYNC110 (another process has no event to wait for)
-        await asyncio.sleep(0.1)
+async def until(probe: Probe, seconds: float = math.inf) -> bool:
+    """Polls until the probe returns True; returns False if it does not within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not await probe():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True

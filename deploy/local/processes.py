@@ -1,40 +1,41 @@
-"""Which running process is a part of this stack, and how it ends."""
+"""Finds and stops the processes of this stack."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
-import time
 from pathlib import Path
 
+from deploy.local.probes import until
 from deploy.local.state import Home
 
-MARK_HOME, MARK_PART = "MILLRACE_HOME", "MILLRACE_PART"
+HOME_VARIABLE, PART_VARIABLE = "MILLRACE_HOME", "MILLRACE_PART"
 GRACE = 15.0
 
 
 def mark(home: Home, name: str) -> dict[str, str]:
-    return {MARK_HOME: str(home.folder), MARK_PART: name}
+    """Returns the environment variables that mark a process as this part of this stack."""
+    return {HOME_VARIABLE: str(home.folder), PART_VARIABLE: name}
 
 
-def running(home: Home, name: str) -> int | None:
-    """The part's process id, if the process with that id is still ours.
+def running_pid(home: Home, name: str) -> int | None:
+    """Returns the part's process ID, or None if it does not run.
 
-    Ids are used again, so the id alone proves nothing. What proves it is the mark in the environment that we start
-    every part with: no stranger carries it, and it outlives a crash of everything that could have kept a list.
+    Process IDs are reused, so the PID file alone proves nothing. The process must also carry the mark in its
+    environment, which no other process has and which survives a crash of the supervisor.
     """
     try:
         pid = int(home.pid(name).read_text())
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
-    ours = {f"{key}={value}".encode() for key, value in mark(home, name).items()}
-    return pid if ours <= set(environment) else None
+    variables = {f"{key}={value}".encode() for key, value in mark(home, name).items()}
+    return pid if variables <= set(environment) else None
 
 
 def uptime(pid: int) -> float | None:
+    """Returns the seconds since the process started."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         since_boot = float(Path("/proc/uptime").read_text().split()[0])
@@ -43,32 +44,33 @@ def uptime(pid: int) -> float | None:
     return since_boot - int(after_name[19]) / os.sysconf("SC_CLK_TCK")
 
 
-async def gone(home: Home, name: str, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while running(home, name) is not None:
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.05)
-    return True
+async def wait_gone(home: Home, name: str, seconds: float) -> bool:
+    """Waits until the part has ended; returns False if it does not within so many seconds."""
+
+    async def gone() -> bool:
+        return running_pid(home, name) is None
+
+    return await until(gone, seconds)
 
 
-async def clear(home: Home, name: str, stop: signal.Signals) -> None:
-    """End what a supervisor that was killed has left behind."""
-    if (pid := running(home, name)) is not None:
-        send(pid, stop)
-        if not await gone(home, name, GRACE):
-            send(pid, signal.SIGKILL)
-            await gone(home, name, GRACE)
-        reap_group(pid)
+async def stop_orphan(home: Home, name: str, stop: signal.Signals) -> None:
+    """Stops a part that outlived its supervisor."""
+    if (pid := running_pid(home, name)) is not None:
+        send_signal(pid, stop)
+        if not await wait_gone(home, name, GRACE):
+            send_signal(pid, signal.SIGKILL)
+            await wait_gone(home, name, GRACE)
+        kill_group(pid)
     home.pid(name).unlink(missing_ok=True)
 
 
-def send(pid: int, what: signal.Signals) -> None:
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Sends a signal; does nothing if the process has ended."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, what)
+        os.kill(pid, number)
 
 
-def reap_group(pid: int) -> None:
-    """Every part leads a process group: what it started must not outlive it and hold its port."""
+def kill_group(pid: int) -> None:
+    """Kills the part's process group, so that no child outlives the part and holds its port."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

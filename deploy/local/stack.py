@@ -1,4 +1,4 @@
-"""The stack on this machine, up and down."""
+"""Starts and stops the local stack, and shows its status."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from deploy.local import logs, packages, ports, postgres, rabbitmq, steps
-from deploy.local.addresses import SERVICES, moved, variables
-from deploy.local.failure import StackFailure
-from deploy.local.part import Part
-from deploy.local.parts import NAMES, SERVERS, STOP_ORDER, local_names, parts, ports_of
-from deploy.local.processes import clear, gone, mark, running, send, uptime
-from deploy.local.state import REPOSITORY, Facts, Home, write_private
+from deploy.local.addresses import SERVICES, external_urls, variables
+from deploy.local.part import Echo, Part, StackError
+from deploy.local.parts import NAMES, SERVERS, STOP_ORDER, build_parts, local_names, port_names
+from deploy.local.probes import until
+from deploy.local.processes import mark, running_pid, send_signal, stop_orphan, uptime, wait_gone
+from deploy.local.state import REPOSITORY, Home, StackConfig, write_private
 
-READY_WITHIN = 60.0
-STOPPED_WITHIN = 90.0
-TRIES = 5
-SHOWN_LINES = 15
-
-Say = Callable[[str], None]
+READY_SECONDS = 60.0
+STOP_SECONDS = 90.0
+MAX_STARTS = 5
+LOG_LINES_SHOWN = 15
 
 
 @dataclass(frozen=True)
-class Row:
-    """A part as `millrace status` shows it."""
+class Status:
+    """Status of a part, as `millrace status` shows it."""
 
     part: str
     state: str
@@ -42,97 +40,99 @@ class Row:
         return self.state in {"ready", "elsewhere"}
 
 
-async def up(home: Home, names: Iterable[str], say: Say) -> None:
-    """Start these parts, or all, and return when they are ready; what is ready already is left alone."""
+async def up(home: Home, names: Iterable[str], echo: Echo) -> None:
+    """Starts these parts and those that they need, or all. Returns when all are ready."""
     home.create()
     with home.locked():
-        facts = home.facts()
-        supervised = running(home, "supervisor") is not None
-        _point_elsewhere(home, facts, supervised=supervised)
-        targets = _with_servers(set(names) or set(NAMES)) & local_names(facts)
+        config = home.read_config()
+        supervised = running_pid(home, "supervisor") is not None
+        _set_external(home, config, supervised=supervised)
+        targets = _with_servers(set(names) or set(NAMES)) & local_names(config)
         if supervised and all(row.healthy for row in await status(home) if row.part in targets):
-            say("Already up.")
+            echo("Already up.")
             return
         with packages.installing():
-            if lacking := packages.missing(home, targets):
-                packages.install(lacking, say)
+            if missing := packages.missing(home, targets):
+                packages.install(missing, echo)
         if not supervised:
-            await _clear_all(home)
-            home.want(set())
-        targets |= await _settle_ports(home, facts, say, supervised=supervised)
-        await _reach_elsewhere(home, facts)
-        home.keep(facts)
-        write_private(home.env, "".join(f"{name}='{value}'\n" for name, value in variables(home, facts).items()))
+            await _stop_orphans(home)
+            home.write_wanted(set())
+        targets |= await _assign_ports(home, config, echo, supervised=supervised)
+        await _check_external(home, config)
+        home.write_config(config)
+        write_private(home.env, "".join(f"{name}='{value}'\n" for name, value in variables(home, config).items()))
         if "postgres" in targets:
-            postgres.initialise(home, facts)
+            postgres.initialise(home, config)
         if "rabbitmq" in targets:
-            rabbitmq.configure(home, facts)
+            rabbitmq.configure(home, config)
         if not supervised:
             await _start_supervisor(home)
-        await _start(home, facts, targets - set(SERVICES), say)
+        await _start(home, config, targets - set(SERVICES), echo)
         if services := targets & set(SERVICES):
-            steps.migrate(home, facts, say)
-            steps.declare_topology(home, facts, say)
-            await _start(home, facts, services, say)
+            steps.migrate(home, config, echo)
+            steps.declare_topology(home, config, echo)
+            await _start(home, config, services, echo)
         if "gateway" in targets:
-            steps.ensure_api_key(home, facts, say)
+            steps.ensure_api_key(home, config, echo)
 
 
-async def down(home: Home, names: Iterable[str], say: Say) -> None:
-    """Stop these parts until they are wanted again, or everything; the state stays."""
+async def down(home: Home, names: Iterable[str], echo: Echo) -> None:
+    """Stops these parts, or all. They stay stopped until the next `up`; data is kept."""
     if not home.exists():
-        say("Nothing is up.")
+        echo("Nothing is running.")
         return
     with home.locked():
         targets = set(names) or set(NAMES)
-        if elsewhere := targets - local_names(home.facts()) if names else set():
-            raise StackFailure(f"{', '.join(sorted(elsewhere))}: runs elsewhere and is not ours to stop.")
-        alive = {name for name in targets if running(home, name) is not None}
-        supervisor = running(home, "supervisor")
-        home.want(home.wanted() - targets)
-        if supervisor is None:
-            await _clear_all(home)
-        else:
-            send(supervisor, signal.SIGHUP if names else signal.SIGTERM)
-        await asyncio.gather(*(_stopped(home, name, say) for name in NAMES if name in alive))
-        if not names and not await gone(home, "supervisor", STOPPED_WITHIN):
-            raise StackFailure(f"The supervisor (process {supervisor}) does not end; see {home.log('supervisor')}.")
-        if not alive:
-            say("Nothing was up.")
-
-
-async def status(home: Home) -> list[Row]:
-    if not home.exists():
-        return [Row(name, "stopped", None, None, "") for name in NAMES]
-    known = parts(home, home.facts()).values()
-    answers = await asyncio.gather(*(part.probe() for part in known))
-    wanted = home.wanted() if running(home, "supervisor") is not None else set()
-    return [_row(home, part, wanted, answers=answer) for part, answer in zip(known, answers, strict=True)]
-
-
-def _row(home: Home, part: Part, wanted: set[str], *, answers: bool) -> Row:
-    if part.elsewhere:
-        return Row(part.name, "elsewhere" if answers else "unreachable", None, None, part.address)
-    pid = running(home, part.name)
-    if pid is None:
-        return Row(part.name, "restarting" if part.name in wanted else "stopped", None, None, part.address)
-    return Row(part.name, "ready" if answers else "not ready", pid, uptime(pid), part.address)
-
-
-def _point_elsewhere(home: Home, facts: Facts, *, supervised: bool) -> None:
-    asked = moved(home, facts, dict(os.environ))
-    if not supervised:
-        facts.elsewhere = asked
-    elif others := [name for name, url in asked.items() if facts.elsewhere.get(name) != url]:
-        raise StackFailure(f"The stack is up with another {' and '.join(others)}: `millrace down` first, or unset it.")
-
-
-async def _reach_elsewhere(home: Home, facts: Facts) -> None:
-    for part in parts(home, facts).values():
-        if part.elsewhere and not await part.probe():
-            raise StackFailure(
-                f"Nothing answers at {part.address}, where {packages.VARIABLES[part.name]} says {part.name} is."
+        if external := targets - local_names(home.read_config()) if names else set():
+            raise StackError(
+                f"{', '.join(sorted(external))}: not part of the local stack, so it cannot be stopped here."
             )
+        alive = {name for name in targets if running_pid(home, name) is not None}
+        supervisor = running_pid(home, "supervisor")
+        home.write_wanted(home.read_wanted() - targets)
+        if supervisor is None:
+            await _stop_orphans(home)
+        else:
+            send_signal(supervisor, signal.SIGHUP if names else signal.SIGTERM)
+        await asyncio.gather(*(_wait_stopped(home, name, echo) for name in NAMES if name in alive))
+        if not names and not await wait_gone(home, "supervisor", STOP_SECONDS):
+            raise StackError(f"The supervisor (process {supervisor}) does not stop; see {home.log('supervisor')}.")
+        if not alive:
+            echo("Nothing was running.")
+
+
+async def status(home: Home) -> list[Status]:
+    """Probes all parts and returns their status."""
+    if not home.exists():
+        return [Status(name, "stopped", None, None, "") for name in NAMES]
+    parts = build_parts(home, home.read_config()).values()
+    healthy = await asyncio.gather(*(part.probe() for part in parts))
+    wanted = home.read_wanted() if running_pid(home, "supervisor") is not None else set()
+    return [_status(home, part, wanted, healthy=each) for part, each in zip(parts, healthy, strict=True)]
+
+
+def _status(home: Home, part: Part, wanted: set[str], *, healthy: bool) -> Status:
+    if part.external:
+        return Status(part.name, "elsewhere" if healthy else "unreachable", None, None, part.address)
+    pid = running_pid(home, part.name)
+    if pid is None:
+        return Status(part.name, "restarting" if part.name in wanted else "stopped", None, None, part.address)
+    return Status(part.name, "ready" if healthy else "not ready", pid, uptime(pid), part.address)
+
+
+def _set_external(home: Home, config: StackConfig, *, supervised: bool) -> None:
+    urls = external_urls(home, config, dict(os.environ))
+    if not supervised:
+        config.external = urls
+    elif changed := [name for name, url in urls.items() if config.external.get(name) != url]:
+        names = " and ".join(changed)
+        raise StackError(f"The stack is running with a different {names}: run `millrace down` first, or unset it.")
+
+
+async def _check_external(home: Home, config: StackConfig) -> None:
+    for part in build_parts(home, config).values():
+        if part.external and not await part.probe():
+            raise StackError(f"{part.name} does not answer at {part.address}; check {packages.VARIABLES[part.name]}.")
 
 
 def _with_servers(names: set[str]) -> set[str]:
@@ -141,26 +141,26 @@ def _with_servers(names: set[str]) -> set[str]:
     return names | ({"epmd"} if "rabbitmq" in names else set())
 
 
-async def _settle_ports(home: Home, facts: Facts, say: Say, *, supervised: bool) -> set[str]:
-    """Give every part that is not running ports that are free; return the services that must start again for it."""
-    moved_servers = False
+async def _assign_ports(home: Home, config: StackConfig, echo: Echo, *, supervised: bool) -> set[str]:
+    """Gives free ports to every part that is not running. Returns the services that must restart because of that."""
+    server_moved = False
     for name in NAMES:
-        if name not in local_names(facts) or running(home, name) is not None:
+        if name not in local_names(config) or running_pid(home, name) is not None:
             continue
-        for port in ports_of(name):
-            kept = facts.ports.get(port)
+        for port in port_names(name):
+            kept = config.ports.get(port)
             # A running supervisor holds the claims of the `up` that started it.
             if kept is not None and (ports.is_free(kept) if supervised else ports.claim(kept)):
                 continue
-            facts.ports[port] = ports.choose(port, facts.identity, facts.ports.values())
-            moved_servers |= kept is not None and name in SERVERS
-            if kept is not None or (port == "gateway" and facts.ports[port] != ports.GATEWAY):
-                say(f"{name:10} port {kept or ports.GATEWAY} is taken; using {facts.ports[port]}")
-    services = {name for name in SERVICES if running(home, name) is not None} if moved_servers else set()
-    if services and (supervisor := running(home, "supervisor")) is not None:
-        home.want(home.wanted() - services)
-        send(supervisor, signal.SIGHUP)
-        await asyncio.gather(*(gone(home, name, STOPPED_WITHIN) for name in services))
+            config.ports[port] = ports.choose(port, config.identity, config.ports.values())
+            server_moved |= kept is not None and name in SERVERS
+            if kept is not None or (port == "gateway" and config.ports[port] != ports.GATEWAY):
+                echo(f"{name:10} port {kept or ports.GATEWAY} is taken; using {config.ports[port]}")
+    services = {name for name in SERVICES if running_pid(home, name) is not None} if server_moved else set()
+    if services and (supervisor := running_pid(home, "supervisor")) is not None:
+        home.write_wanted(home.read_wanted() - services)
+        send_signal(supervisor, signal.SIGHUP)
+        await asyncio.gather(*(wait_gone(home, name, STOP_SECONDS) for name in services))
     return services
 
 
@@ -174,54 +174,61 @@ def _launch_supervisor(home: Home) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            pass_fds=ports.claims,  # no other stack takes a port while the part that has it starts again
+            pass_fds=ports.claims,  # keeps the ports reserved while a part restarts
         )
 
 
 async def _start_supervisor(home: Home) -> None:
     supervisor = _launch_supervisor(home)
-    deadline = time.monotonic() + READY_WITHIN
-    while running(home, "supervisor") != supervisor.pid:
-        if supervisor.poll() is not None or time.monotonic() > deadline:
+
+    async def started() -> bool:
+        if supervisor.poll() is not None:
             raise _not_ready(home, "supervisor")
-        await asyncio.sleep(0.02)
+        return running_pid(home, "supervisor") == supervisor.pid
+
+    if not await until(started, READY_SECONDS):
+        raise _not_ready(home, "supervisor")
 
 
-async def _start(home: Home, facts: Facts, names: set[str], say: Say) -> None:
-    home.want(home.wanted() | names)
-    if (supervisor := running(home, "supervisor")) is not None:
-        send(supervisor, signal.SIGHUP)
-    known = parts(home, facts)
+async def _start(home: Home, config: StackConfig, names: set[str], echo: Echo) -> None:
+    home.write_wanted(home.read_wanted() | names)
+    if (supervisor := running_pid(home, "supervisor")) is not None:
+        send_signal(supervisor, signal.SIGHUP)
+    parts = build_parts(home, config)
     pending = [row.part for row in await status(home) if row.part in names and not row.healthy]
-    await asyncio.gather(*(_ready(home, known[name], say) for name in pending))
+    await asyncio.gather(*(_wait_ready(home, parts[name], echo) for name in pending))
 
 
-async def _ready(home: Home, part: Part, say: Say) -> None:
+async def _wait_ready(home: Home, part: Part, echo: Echo) -> None:
+    began = time.monotonic()
+    pids = set[int]()
+
+    async def ready() -> bool:
+        if (pid := running_pid(home, part.name)) is None:
+            return False
+        pids.add(pid)
+        if len(pids) > MAX_STARTS:
+            raise _not_ready(home, part.name)
+        return await part.probe()
+
+    if not await until(ready, READY_SECONDS):
+        raise _not_ready(home, part.name)
+    echo(f"{part.name:10} ready ({time.monotonic() - began:.1f} s)")
+
+
+def _not_ready(home: Home, name: str) -> StackError:
+    lines = "\n".join(f"  {line.text}" for line in logs.last(home, [name], LOG_LINES_SHOWN))
+    return StackError(f"{name} does not become ready. The end of {home.log(name)}:\n{lines}")
+
+
+async def _wait_stopped(home: Home, name: str, echo: Echo) -> None:
     started = time.monotonic()
-    lives = set[int]()
-    while time.monotonic() < started + READY_WITHIN and len(lives) <= TRIES:
-        if (pid := running(home, part.name)) is not None:
-            lives.add(pid)
-            if await part.probe():
-                say(f"{part.name:10} ready ({time.monotonic() - started:.1f} s)")
-                return
-        await asyncio.sleep(0.05)
-    raise _not_ready(home, part.name)
+    if not await wait_gone(home, name, STOP_SECONDS):
+        raise StackError(f"{name} does not stop; see {home.log('supervisor')}.")
+    echo(f"{name:10} stopped ({time.monotonic() - started:.1f} s)")
 
 
-def _not_ready(home: Home, name: str) -> StackFailure:
-    tail = "\n".join(f"  {line}" for line in logs.tail(home, name, SHOWN_LINES))
-    return StackFailure(f"{name} does not get ready. The end of {home.log(name)}:\n{tail}")
-
-
-async def _stopped(home: Home, name: str, say: Say) -> None:
-    started = time.monotonic()
-    if not await gone(home, name, STOPPED_WITHIN):
-        raise StackFailure(f"{name} does not stop; see {home.log('supervisor')}.")
-    say(f"{name:10} stopped ({time.monotonic() - started:.1f} s)")
-
-
-async def _clear_all(home: Home) -> None:
-    for tier in STOP_ORDER:
-        signals = {name: postgres.STOP if name == "postgres" else signal.SIGTERM for name in tier}
-        await asyncio.gather(*(clear(home, name, stop) for name, stop in signals.items()))
+async def _stop_orphans(home: Home) -> None:
+    for group in STOP_ORDER:
+        signals = {name: postgres.STOP if name == "postgres" else signal.SIGTERM for name in group}
+        await asyncio.gather(*(stop_orphan(home, name, stop) for name, stop in signals.items()))

@@ -1,4 +1,4 @@
-"""What happens once between the servers and the services: tables, queues, and the first API key."""
+"""Setup steps between servers and services: migrations, queues, the first API key."""
 
 from __future__ import annotations
 
@@ -6,53 +6,54 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 from deploy.local.addresses import SERVICES, broker_url, database_url
-from deploy.local.failure import StackFailure
-from deploy.local.state import REPOSITORY, Facts, Home, write_private
+from deploy.local.part import Echo, StackError
+from deploy.local.state import REPOSITORY, Home, StackConfig, write_private
 
 KEYS = "services.gateway.http.api_keys"
-SHOWN_LINES = 15
-
-Say = Callable[[str], None]
+ERROR_LINES = 15
 
 
-def migrate(home: Home, facts: Facts, say: Say) -> None:
-    passwords = {f"{role.upper()}_PASSWORD": facts.passwords[role] for role in SERVICES}
-    _step(home, "migrate", "shared.db.migrate", {"DATABASE_URL": database_url(facts, "millrace"), **passwords}, say)
+def migrate(home: Home, config: StackConfig, echo: Echo) -> None:
+    """Migrates the database and sets the passwords of the roles."""
+    passwords = {f"{role.upper()}_PASSWORD": config.passwords[role] for role in SERVICES}
+    _run_step(
+        home, "migrate", "shared.db.migrate", {"DATABASE_URL": database_url(config, "millrace"), **passwords}, echo
+    )
 
 
-def declare_topology(home: Home, facts: Facts, say: Say) -> None:
-    _step(home, "topology", "deploy.topology", {"BROKER_URL": broker_url(facts)}, say)
+def declare_topology(home: Home, config: StackConfig, echo: Echo) -> None:
+    """Declares exchanges and queues."""
+    _run_step(home, "topology", "deploy.topology", {"BROKER_URL": broker_url(config)}, echo)
 
 
-def ensure_api_key(home: Home, facts: Facts, say: Say) -> None:
-    """A key that the gateway accepts: the one in the state folder, or a new one if the database is another."""
-    env = {"DATABASE_URL": database_url(facts, "gateway")}
-    if home.api_key.exists() and _python([KEYS, "verify"], env, home.api_key.read_text()).returncode == 0:
+def ensure_api_key(home: Home, config: StackConfig, echo: Echo) -> None:
+    """Creates an API key unless the database accepts the one in the state folder."""
+    env = {"DATABASE_URL": database_url(config, "gateway")}
+    if home.api_key.exists() and _run_module([KEYS, "verify"], env, home.api_key.read_text()).returncode == 0:
         return
-    made = _python([KEYS, "create", "--name", "local", "--scopes", "admin"], env)
-    if made.returncode != 0:
-        raise StackFailure(f"No API key could be made:\n{_tail(made)}")
-    write_private(home.api_key, made.stdout.strip() + "\n")
-    say(f"api-key    written to {home.api_key}")
+    done = _run_module([KEYS, "create", "--name", "local", "--scopes", "admin"], env)
+    if done.returncode != 0:
+        raise StackError(f"The API key could not be created:\n{_tail(done)}")
+    write_private(home.api_key, done.stdout.strip() + "\n")
+    echo(f"api-key    written to {home.api_key}")
 
 
-def _step(home: Home, name: str, module: str, env: dict[str, str], say: Say) -> None:
+def _run_step(home: Home, name: str, module: str, env: dict[str, str], echo: Echo) -> None:
     started = time.monotonic()
-    done = _python([module], env)
+    done = _run_module([module], env)
     with home.log(name).open("a") as log:
         log.write(done.stdout + done.stderr)
     if done.returncode != 0:
-        raise StackFailure(f"`python -m {module}` failed:\n{_tail(done)}")
-    say(f"{name:10} done ({time.monotonic() - started:.1f} s)")
+        raise StackError(f"`python -m {module}` failed:\n{_tail(done)}")
+    echo(f"{name:10} done ({time.monotonic() - started:.1f} s)")
 
 
-def _python(arguments: list[str], env: dict[str, str], given: str = "") -> subprocess.CompletedProcess[str]:
+def _run_module(arguments: list[str], env: dict[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *arguments],
-        input=given,
+        input=stdin,
         cwd=REPOSITORY,
         env={**os.environ, **env},
         capture_output=True,
@@ -62,4 +63,4 @@ def _python(arguments: list[str], env: dict[str, str], given: str = "") -> subpr
 
 
 def _tail(done: subprocess.CompletedProcess[str]) -> str:
-    return "\n".join((done.stdout + done.stderr).splitlines()[-SHOWN_LINES:])
+    return "\n".join((done.stdout + done.stderr).splitlines()[-ERROR_LINES:])

@@ -1,1 +1,1 @@
-"""What Prometheus asks, and when somebody should look."""
+"""Prometheus: configuration and alert rules."""

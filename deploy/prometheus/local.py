@@ -1,7 +1,7 @@
-"""Prometheus for the stack on this machine: `python -m deploy.prometheus.local`.
+"""Prometheus for the local stack: `python -m deploy.prometheus.local`.
 
-Writes its configuration into the state folder and prints the command that runs it, with the names and labels that
-prometheus.yml gives in compose, so that the same rules and the same dashboard fit both.
+Writes the configuration into the state folder and prints the command that runs Prometheus. Jobs and labels are those of
+prometheus.yml for compose, so the same rules and dashboard work with both.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ PORT = 9090
 
 
 def configuration(env: str) -> str:
-    """From the text of the state folder's file `env`. In JSON, which is YAML that needs no library to write."""
+    """Returns the configuration for the text of the state folder's `env` file. It is JSON, which is valid YAML."""
     urls = assignments(env)
     scraped = {service: f"{urls[f'{service.upper()}_URL']}/metrics" for service in SERVICES}
-    if "RABBITMQ_METRICS_URL" in urls:  # a broker that runs elsewhere has its own Prometheus
+    if "RABBITMQ_METRICS_URL" in urls:  # not for an external broker, which has its own Prometheus
         scraped["rabbitmq"] = urls["RABBITMQ_METRICS_URL"]
-    told = {
+    content = {
         "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
         "rule_files": [str(RULES)],
         "scrape_configs": [_job(name, url) for name, url in scraped.items()],
     }
-    return msgspec.json.format(msgspec.json.encode(told)).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(content)).decode() + "\n"
 
 
 def _job(name: str, url: str) -> dict[str, object]:
@@ -44,26 +44,26 @@ def _job(name: str, url: str) -> dict[str, object]:
     }
 
 
-def command(configured: Path, storage: Path, port: int) -> list[str]:
-    """What runs Debian's prometheus (`apt-get install prometheus`), on the loopback alone."""
+def command(config_file: Path, storage: Path, port: int) -> list[str]:
+    """Returns the command that runs Prometheus (`apt-get install prometheus`), on the loopback interface only."""
     return [
         "prometheus",
-        f"--config.file={configured}",
+        f"--config.file={config_file}",
         f"--web.listen-address={HOST}:{port}",
         f"--storage.tsdb.path={storage}",
     ]
 
 
 def main() -> None:
-    """The command; writes and says how to go on."""
+    """Writes the configuration and prints the command."""
     home = Home.here()
     if not home.env.exists():
-        sys.exit(f"{home.env} is not there: `millrace up` first.")
-    configured = home.folder / "prometheus.yml"
-    write_private(configured, configuration(home.env.read_text()))
-    # The distribution's own may run on the usual port.
+        sys.exit(f"{home.env} does not exist: run `millrace up` first.")
+    config_file = home.folder / "prometheus.yml"
+    write_private(config_file, configuration(home.env.read_text()))
+    # The distribution's own server may use the default port.
     port = next(port for port in range(PORT, PORT + 100) if ports.claim(port))
-    sys.stdout.write(shlex.join(command(configured, home.folder / "prometheus", port)) + "\n")
+    sys.stdout.write(shlex.join(command(config_file, home.folder / "prometheus", port)) + "\n")
 
 
 if __name__ == "__main__":

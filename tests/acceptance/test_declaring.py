@@ -252,7 +252,7 @@ async def test_from_a_file_to_a_dataset_with_two_commands(stack: Stack, name: st
     assert drafted.returncode == 0, drafted.stderr
     (tmp_path / f"{name}.toml").write_text(drafted.stdout)
     declared = await asyncio.to_thread(stack.millrace, "declare", str(tmp_path / f"{name}.toml"))
-    assert (declared.returncode, declared.stdout) == (0, f"{name} stands as declared, at revision 1.\n")
+    assert (declared.returncode, declared.stdout) == (0, f"{name} is declared, revision 1.\n")
     command = drafted.stderr.splitlines()[-1].partition("millrace ")[2].split()
     loaded = await asyncio.to_thread(stack.millrace, *command)
     assert loaded.returncode == 0, loaded.stdout + loaded.stderr

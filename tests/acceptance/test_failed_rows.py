@@ -408,7 +408,7 @@ async def test_the_command_shows_mends_replays_and_discards(stack: Stack) -> Non
     job = await imported(stack, "items", items(743_000, ("", "", "1", "1"), ("A", "", "-1", "1")))
     shown = stack.millrace("failed", job["id"], "--code", "required")
     assert shown.returncode == 0, shown.stderr
-    assert "2 rows failed, all of them are kept." in shown.stdout
+    assert "Failed rows: 2, all of them stored." in shown.stdout
     assert "A value is required." in shown.stdout
     assert "Expected 0 or more." not in shown.stdout
     table = list(csv.DictReader(io.StringIO(stack.millrace("failed", job["id"], "--csv").stdout)))
@@ -417,5 +417,5 @@ async def test_the_command_shows_mends_replays_and_discards(stack: Stack) -> Non
     assert again.returncode == 4, again.stderr
     assert "None of the 1 rows could be loaded." in again.stdout
     given_up = stack.millrace("discard", job["id"])
-    assert (given_up.returncode, given_up.stdout) == (0, "1 rows are discarded.\n")
+    assert (given_up.returncode, given_up.stdout) == (0, "Discarded rows: 1.\n")
     assert stack.millrace("replay", job["id"]).returncode == 1

@@ -279,10 +279,10 @@ async def test_the_command_shows_refreshes_and_rebuilds(stack: Stack) -> None:
     assert "ready" in listed.stdout
     refreshed = stack.millrace("refresh", "hires_by_quarter")
     assert refreshed.returncode == 0, refreshed.stderr
-    assert "hires_by_quarter shows everything up to the versions" in refreshed.stdout
+    assert "hires_by_quarter includes everything up to versions" in refreshed.stdout
     rebuilt = stack.millrace("rebuild", "hired_employees.hires")
     assert rebuilt.returncode == 0, rebuilt.stderr
-    assert "all were right" in rebuilt.stdout
+    assert "all were correct" in rebuilt.stdout
     shown = stack.millrace("report", "hires_by_quarter", "year=2021", "--format", "ndjson")
     assert json.loads(shown.stdout.splitlines()[0])["department"]
     assert stack.millrace("report", "hires_by_quarter").returncode == 1

@@ -73,7 +73,7 @@ async def rows(stack: Stack, dataset: str) -> list[dict[str, Any]]:
 
 async def slow(sandbox: httpx2.AsyncClient, path: str) -> None:
     """What is asked for there takes its time, until the sandbox is told to behave."""
-    (await sandbox.put("/misbehave", json={"path": path, "delay": 0.3})).raise_for_status()
+    (await sandbox.put("/faults", json={"path": path, "delay": 0.3})).raise_for_status()
 
 
 async def make_due(admin: asyncpg.Connection, dataset: str, after: float = -1.0) -> dt.datetime:
@@ -171,7 +171,7 @@ async def test_the_same_request_again_is_the_same_sync_even_if_it_was_somebody_e
     begun = await ask(stack, "customers", key=f"{key}-1")
     attached = await ask(stack, "customers", {"source": "shop"}, key=f"{key}-2")
     assert attached.headers["Millrace-Attached"] == "true"
-    await sandbox.delete("/misbehave")
+    await sandbox.delete("/faults")
     await nothing_is_under_way(stack)
     for number, was_attached in ((1, None), (2, "true")):
         again = await ask(stack, "customers", {"source": "shop"}, key=f"{key}-{number}")
@@ -264,7 +264,7 @@ async def test_a_tick_is_skipped_while_somebodys_sync_is_under_way(
 ) -> None:
     await schedule(stack, "contacts")
     # The sync can't end before the outside is well again.
-    (await sandbox.put("/misbehave", json={"path": "/contacts", "status": 503, "retry_after": 1})).raise_for_status()
+    (await sandbox.put("/faults", json={"path": "/contacts", "status": 503, "retry_after": 1})).raise_for_status()
     asked = (await ask(stack, "contacts")).json()
     due_at = await make_due(admin, "contacts")
     decide = "SELECT fate, job_id FROM gateway.ticks WHERE dataset = 'contacts' AND due_at = $1"
@@ -272,7 +272,7 @@ async def test_a_tick_is_skipped_while_somebodys_sync_is_under_way(
     assert found is not None
     assert (found["fate"], str(found["job_id"])) == ("skipped", asked["id"])
     assert (await schedule(stack, "contacts"))["ticks"][0]["links"] == {"job": asked["links"]["self"]}
-    await sandbox.delete("/misbehave")
+    await sandbox.delete("/faults")
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -9,7 +9,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from sandbox.dictionary import entry
+from sandbox.dictionary import find_entry
 from shared.search.stopwords import LISTED
 from tests.acceptance.importing import forget, get, imported
 from tests.stack import Stack, empty
@@ -91,7 +91,7 @@ async def test_the_words_of_a_synced_paragraph_are_defined_by_themselves(
     expected = sorted(counted.items(), key=lambda one: (-one[1], one[0]))[:10]
     assert [(one["word"], one["occurrences"]) for one in body["data"]] == expected
     for one in body["data"]:
-        told = entry(one["word"])
+        told = find_entry(one["word"])
         assert told is not None
         assert (one["definitions_state"], one["phonetic"], one["stale"]) == ("found", told["phonetic"], False)
         assert [meaning["definition"] for meaning in one["definitions"]]
@@ -99,14 +99,14 @@ async def test_the_words_of_a_synced_paragraph_are_defined_by_themselves(
 
 
 async def test_the_words_come_when_the_dictionary_is_away(stack: Stack, sandbox: httpx2.AsyncClient) -> None:
-    (await sandbox.put("/misbehave", json={"path": "/entries", "status": 503})).raise_for_status()
+    (await sandbox.put("/faults", json={"path": "/entries", "status": 503})).raise_for_status()
     await store(stack, TEXT)
     body = await looked_up(stack, "unavailable")
     words = [(one["word"], one["occurrences"]) for one in body["data"]]
     assert words == [("the", 6), ("mill", 5), ("of", 4), ("qwxz", 3), ("steady", 2), ("bright", 1)]
     for one in body["data"]:
         assert (one["definitions_state"], one["definitions"], one["phonetic"]) == ("unavailable", None, None)
-    asked = [line for line in (await sandbox.get("/asked")).json() if "/entries/" in line]
+    asked = [line for line in (await sandbox.get("/requests")).json() if "/entries/" in line]
     assert len(asked) == 4  # and however often we ask, it is left in peace
     assert "unavailable" in stack.millrace("dictionary", "paragraphs").stdout
 
@@ -117,7 +117,7 @@ async def test_what_was_said_is_served_with_its_age_until_there_is_better(
     await store(stack, TEXT)
     before = await looked_up(stack, "complete")
     assert (state(before, "mill"), state(before, "qwxz")) == ("found", "unknown")
-    (await sandbox.put("/misbehave", json={"path": "/entries", "status": 500})).raise_for_status()
+    (await sandbox.put("/faults", json={"path": "/entries", "status": 500})).raise_for_status()
     await admin.execute("UPDATE indexer.definitions SET fetched_at = '2020-01-01Z', expires_at = '2020-01-02Z'")
     await looked_up(stack, "complete")
 
@@ -129,7 +129,7 @@ async def test_what_was_said_is_served_with_its_age_until_there_is_better(
     for one, earlier in zip(body["data"], before["data"], strict=True):
         assert one == {**earlier, "stale": True, "fetched_at": "2020-01-01T00:00:00Z"}
     assert "as of 2020-01-01" in stack.millrace("dictionary", "paragraphs").stdout
-    (await sandbox.delete("/misbehave")).raise_for_status()
+    (await sandbox.delete("/faults")).raise_for_status()
     await admin.execute("UPDATE indexer.dictionaries SET retry_at = now()")
 
     async def fresh() -> bool:

@@ -140,7 +140,7 @@ async def test_four_are_asked_for_at_once_and_not_more(ingestor: Ingestor, index
     said = await asyncio.gather(*(define(indexer, outside.outgoing(), moment) for moment in range(3)))
     assert said == [[], [], []]
     assert sorted(outside.asked()) == about([*KNOWN, UNKNOWN])  # each once, though three messages came at the same time
-    assert outside.world.most_at_once == 4
+    assert outside.world.max_concurrent == 4
 
 
 async def test_the_declared_rate_is_kept(ingestor: Ingestor, indexer: Indexer, outside: Outside) -> None:

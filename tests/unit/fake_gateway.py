@@ -1,9 +1,13 @@
-"""A gateway that answers what it is told to, over real connections."""
+"""Fake gateway that sends prepared responses over real connections."""
 
 import json
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+
+from click.testing import CliRunner, Result
+
+from cli.app import main
 
 JOB = "0192f5a0-0000-7000-8000-000000000001"
 
@@ -15,30 +19,30 @@ class Answer(NamedTuple):
     lost: bool = False
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes
 
 
-class Fake(ThreadingHTTPServer):
-    """Each path has a list of answers; the last one is given for ever."""
+class FakeGateway(ThreadingHTTPServer):
+    """Sends the responses of a path in order, and the last one for ever. Records the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, list[Answer]] = defaultdict(list)
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def to(self, path: str) -> list[Asked]:
-        return [asked for asked in self.asked if asked.path.partition("?")[0] == path]
+    def requests_to(self, path: str) -> list[Request]:
+        return [request for request in self.requests if request.path.partition("?")[0] == path]
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Fake
+    server: FakeGateway
 
     def do_GET(self) -> None:
         self._answer(b"")
@@ -63,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(pieces)
 
     def _answer(self, body: bytes) -> None:
-        self.server.asked.append(Asked(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        self.server.requests.append(Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
         answers = self.server.answers[self.path] or self.server.answers[self.path.partition("?")[0]]
         answer = answers.pop(0) if len(answers) > 1 else answers[0] if answers else Answer(status=404)
         if answer.lost:
@@ -111,3 +115,26 @@ def events(*jobs: dict[str, Any], first: int = 1) -> Answer:
         data = json.dumps({"id": number, "type": "job.progress", "job": body}, ensure_ascii=False)
         text += f"id: {number}\nevent: job.progress\ndata: {data}\n\n"
     return Answer(text.encode(), headers={"Content-Type": "text/event-stream"})
+
+
+SUBMIT = "/v1/datasets/people/imports"
+ROW_ERROR = {"code": "required", "column": "name", "value": None, "detail": "A value is required."}
+
+
+def run(*arguments: str, **options: Any) -> Result:
+    """Runs a command."""
+    return CliRunner().invoke(main, arguments, **options)
+
+
+def accepts(fake: FakeGateway, *, ends: dict[str, Any]) -> None:
+    """Prepares an import, or another job, that ends like this."""
+    fake.answers[SUBMIT] = [Answer(job("queued", percent=0.0), 202)]
+    fake.answers[f"/v1/jobs/{JOB}/events"] = [events(job("running", percent=50.0), ends)]
+    fake.answers[f"/v1/jobs/{JOB}"] = [Answer(ends)]
+    rows = [{"id": 1, "line": 7, "raw": "6,", "errors": [ROW_ERROR], "state": "open"}]
+    fake.answers[f"/v1/jobs/{JOB}/failed-rows"] = [failed_rows(rows)]
+
+
+def failed_rows(rows: list[dict[str, Any]], following: int | None = None) -> Answer:
+    counts = [{"code": "required", "column": "name", "rows": 1200}, {"code": "row_length", "column": "", "rows": 34}]
+    return Answer({"data": rows, "next": following, "total": 1234, "kept": 1000, "counts": counts})

@@ -1,4 +1,4 @@
-"""The documents and the questions that search is measured with, and how times are summed up."""
+"""The generated documents and queries of the search measurements, and the statistics."""
 
 import itertools
 from collections import Counter
@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from bench import documents, timing
-from bench.questions import COUNTED, KINDS, WARMING, questions
+from bench.queries import COUNTED, KINDS, WARMING, build_queries
 
 ROWS = 60_000
 
@@ -60,32 +60,32 @@ def test_phrases_stand_in_a_hundredth_of_the_documents(corpus: pl.DataFrame) -> 
         assert corpus["body"].str.contains(rf"\b{first} {second}\b").mean() == pytest.approx(0.011, abs=0.003)
 
 
-def test_the_vocabulary_has_no_word_twice_and_none_that_is_put_in() -> None:
+def test_generated_words_are_distinct_from_each_other_and_from_shares() -> None:
     words = documents.vocabulary()
     assert len(words) == len(set(words)) == 100_000
     assert not set(words) & set(documents.SHARES)
 
 
-def test_no_question_is_asked_twice_and_all_kinds_are_asked_alike() -> None:
-    asked = questions()
-    assert len({(question.kind, question.words, question.below) for question in asked}) == len(asked)
-    assert Counter(question.kind for question in asked) == dict.fromkeys(KINDS, WARMING + COUNTED)
-    assert [question.kind for question in asked[: len(KINDS)]] == list(KINDS)
-    assert Counter(question.kind for question in asked if not question.warming) == dict.fromkeys(KINDS, COUNTED)
+def test_no_query_is_repeated_and_kinds_are_balanced() -> None:
+    queries = build_queries()
+    assert len({(query.kind, query.words, query.below) for query in queries}) == len(queries)
+    assert Counter(query.kind for query in queries) == dict.fromkeys(KINDS, WARMING + COUNTED)
+    assert [query.kind for query in queries[: len(KINDS)]] == list(KINDS)
+    assert Counter(query.kind for query in queries if not query.warming) == dict.fromkeys(KINDS, COUNTED)
 
 
-def test_typos_are_no_words_and_prefixes_are_the_beginning_of_some() -> None:
+def test_typos_are_not_words_and_prefixes_match_words() -> None:
     words = documents.vocabulary()
-    for question in questions():
-        if question.kind == "typo":
-            assert question.words[0] not in words
-        if question.kind == "prefix":
-            assert any(word.startswith(question.words) for word in words)
+    for query in build_queries():
+        if query.kind == "typo":
+            assert query.words[0] not in words
+        if query.kind == "prefix":
+            assert any(word.startswith(query.words) for word in words)
 
 
-def test_kinds_count_alike_however_many_were_asked() -> None:
+def test_kinds_have_equal_weight() -> None:
     slow, fast = [1000.0], [float(n) for n in range(1, 20)]
     assert timing.p95(fast) == 19
-    assert timing.percentile(timing.mixed([slow, fast]), 0.5) == 19
+    assert timing.percentile(timing.weighted([slow, fast]), 0.5) == 19
     assert timing.spread([slow, fast]) == "p50 19.0, p95 1,000, max 1,000 ms"
     assert timing.spread([[0.25]]) == "p50 0.25, p95 0.25, max 0.25 ms"

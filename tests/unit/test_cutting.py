@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.ingestor.parse import csv_scanner
 from services.ingestor.parse.csv_scanner import Flaw
-from services.ingestor.parse.splitter import Cut, cut
+from services.ingestor.parse.splitter import ChunkRange, split
 from shared.contracts.parts import Dialect
 
 HEADERLESS = Dialect(columns=("a", "b"), header=False)
@@ -82,7 +82,7 @@ def _cell(data: bytes, delimiter: bytes, at: int) -> tuple[int, bool]:
 
 
 def found(data: bytes, delimiter: str = ",") -> list[Record]:
-    rows = zip(*csv_scanner.find(data, csv_scanner.Marks(ord(delimiter), ord('"'))), strict=True)
+    rows = zip(*csv_scanner.find_records(data, csv_scanner.Separators(ord(delimiter), ord('"'))), strict=True)
     return [
         Record(int(start), int(stop), int(end), int(line), int(fields), Flaw(flaw))
         for start, stop, end, line, fields, flaw in rows
@@ -114,7 +114,7 @@ def test_finds_the_records_that_a_plain_scanner_finds(data: bytes, largest: int,
 def test_cuts_tile_the_file_at_record_ends(data: bytes, size: int, largest: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_scanner, "LARGEST_RECORD", largest)
-        cuts = list(cut(io.BytesIO(data), HEADERLESS, size=size))
+        cuts = list(split(io.BytesIO(data), HEADERLESS, size=size))
         whole = found(data)
         assert b"".join(data[piece.start : piece.end] for piece in cuts) == data
         for piece in cuts:
@@ -139,25 +139,29 @@ def test_cuts_tile_the_file_at_record_ends(data: bytes, size: int, largest: int)
         (b"", HEADERLESS, []),
         (b"", HEADED, []),
         (b"\xef\xbb\xbf", HEADED, []),
-        (b"1,2\n", HEADERLESS, [Cut(0, 4, 1)]),
-        (b"1,2", HEADERLESS, [Cut(0, 3, 1)]),
-        (b"\xef\xbb\xbf1,2\n", HEADERLESS, [Cut(3, 7, 1)]),
-        (b"a,b\n1,2\n", HEADED, [Cut(4, 8, 2)]),
+        (b"1,2\n", HEADERLESS, [ChunkRange(0, 4, 1)]),
+        (b"1,2", HEADERLESS, [ChunkRange(0, 3, 1)]),
+        (b"\xef\xbb\xbf1,2\n", HEADERLESS, [ChunkRange(3, 7, 1)]),
+        (b"a,b\n1,2\n", HEADED, [ChunkRange(4, 8, 2)]),
         (b"a,b", HEADED, []),
-        (b'\xef\xbb\xbf\r\n\n"a\nx",b\r\n1,2\r\n', HEADED, [Cut(15, 20, 5)]),
-        (b"1,2\n3,4\n5,6\n", HEADERLESS, [Cut(0, 8, 1), Cut(8, 12, 3)]),
-        (b'1,"\n\n\n\n\n\n"\n5,6\n', HEADERLESS, [Cut(0, 11, 1), Cut(11, 15, 8)]),
+        (b'\xef\xbb\xbf\r\n\n"a\nx",b\r\n1,2\r\n', HEADED, [ChunkRange(15, 20, 5)]),
+        (b"1,2\n3,4\n5,6\n", HEADERLESS, [ChunkRange(0, 8, 1), ChunkRange(8, 12, 3)]),
+        (b'1,"\n\n\n\n\n\n"\n5,6\n', HEADERLESS, [ChunkRange(0, 11, 1), ChunkRange(11, 15, 8)]),
     ],
 )
-def test_cuts_after_bom_and_header(data: bytes, dialect: Dialect, expected: list[Cut]) -> None:
-    assert list(cut(io.BytesIO(data), dialect, size=9)) == expected
+def test_cuts_after_bom_and_header(data: bytes, dialect: Dialect, expected: list[ChunkRange]) -> None:
+    assert list(split(io.BytesIO(data), dialect, size=9)) == expected
 
 
 def test_a_line_without_an_end_is_a_cut_of_its_own() -> None:
     endless = b"x" * (3 * csv_scanner.LARGEST_RECORD)
     data = b"1,2\n" + endless + b"\n3,4\n"
     end = len(data) - 4
-    assert list(cut(io.BytesIO(data), HEADERLESS, size=1000)) == [Cut(0, 4, 1), Cut(4, end, 2), Cut(end, end + 4, 3)]
+    assert list(split(io.BytesIO(data), HEADERLESS, size=1000)) == [
+        ChunkRange(0, 4, 1),
+        ChunkRange(4, end, 2),
+        ChunkRange(end, end + 4, 3),
+    ]
 
 
 def test_a_quote_that_is_never_closed_costs_one_row_of_a_large_file() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.ingestor.parse import csv_scanner, json_scanner, splitter
 from services.ingestor.parse.csv_scanner import LARGEST_RECORD, Flaw
-from services.ingestor.parse.splitter import Cut, MalformedJson, cut
+from services.ingestor.parse.splitter import ChunkRange, MalformedJson, split
 from shared.contracts.parts import Dialect
 
 ARRAY = Dialect(columns=("a",), header=False, format="json")
@@ -57,8 +57,8 @@ BLOCKS = st.sampled_from([5, 11, 1 << 18])
 SIZES = st.integers(1, 100)
 
 
-def cuts(data: bytes, size: int = 1 << 20) -> list[Cut]:
-    return list(cut(io.BytesIO(data), ARRAY, size=size))
+def cuts(data: bytes, size: int = 1 << 20) -> list[ChunkRange]:
+    return list(split(io.BytesIO(data), ARRAY, size=size))
 
 
 def found(data: bytes, size: int = 1 << 20) -> list[tuple[int, bytes, Flaw]]:
@@ -66,7 +66,9 @@ def found(data: bytes, size: int = 1 << 20) -> list[tuple[int, bytes, Flaw]]:
     return [
         (piece.line + int(line), data[piece.start : piece.end][start:stop], Flaw(flaw))
         for piece in cuts(data, size)
-        for start, stop, _, line, _, flaw in zip(*json_scanner.find(data[piece.start : piece.end]), strict=True)
+        for start, stop, _, line, _, flaw in zip(
+            *json_scanner.find_elements(data[piece.start : piece.end]), strict=True
+        )
     ]
 
 
@@ -227,7 +229,7 @@ def test_cuts_hold_whole_elements_and_no_more_than_fit(
         assert piece.line == 1 + data.count(b"\n", 0, piece.start)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(csv_scanner, "LARGEST_RECORD", largest)
-            inside = json_scanner.find(data[piece.start : piece.end])
+            inside = json_scanner.find_elements(data[piece.start : piece.end])
         assert len(inside.starts) == 1 or piece.end - piece.start <= size
 
 
@@ -235,8 +237,12 @@ def test_an_element_that_is_too_large_is_passed_by_in_little_memory() -> None:
     endless = b'{"a": [' + b'"x, ]}\\"\\\\",\n ' * 300_000 + b"1]}"
     data = b'[{"a": 1},\n' + endless + b' , {"a": 3}]'
     start, end = 11, 11 + len(endless) + 2
-    assert cuts(data, size=1000) == [Cut(1, 10, 1), Cut(start, end, 2), Cut(end + 1, len(data), 300_002)]
-    (beginning,) = zip(*json_scanner.find(data[start : start + LARGEST_RECORD + 2]), strict=True)
+    assert cuts(data, size=1000) == [
+        ChunkRange(1, 10, 1),
+        ChunkRange(start, end, 2),
+        ChunkRange(end + 1, len(data), 300_002),
+    ]
+    (beginning,) = zip(*json_scanner.find_elements(data[start : start + LARGEST_RECORD + 2]), strict=True)
     assert (beginning[0], beginning[-1]) == (0, Flaw.TOO_LARGE)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from services.ingestor.parse.splitter import cut
+from services.ingestor.parse.splitter import split
 from shared.catalog import header
 from shared.catalog.dataset import Dataset, Field
 from shared.catalog.header import ColumnError, HeaderMismatch
@@ -172,7 +172,7 @@ def test_what_can_not_be_a_delimiter(delimiter: str) -> None:
 def test_the_ingestor_skips_the_same_record(start: bytes) -> None:
     dialect = read(start)
     rest = b"1,Ada\n"
-    pieces = list(cut(io.BytesIO(start.rstrip(b"\r\n") + b"\n" + rest), dialect))
+    pieces = list(split(io.BytesIO(start.rstrip(b"\r\n") + b"\n" + rest), dialect))
     assert [piece.end - piece.start for piece in pieces] == [len(rest)]
 
 

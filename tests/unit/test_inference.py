@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.gateway.datasets.infer.inference import Draft, infer, to_name
 from services.gateway.datasets.infer.samples import UnreadableSample
 from services.ingestor.parse import parser
-from services.ingestor.parse.splitter import cut
+from services.ingestor.parse.splitter import split
 from shared.catalog import header
 from shared.catalog.dataset_mistakes import find_mistakes
 from shared.catalog.files import read_datasets, to_dataset
@@ -38,7 +38,7 @@ def loaded(data: bytes, form: Format, draft: Draft) -> tuple[int, int] | None:
     except header.HeaderMismatch:
         return None
     good = bad = 0
-    for piece in cut(io.BytesIO(data), dialect):
+    for piece in split(io.BytesIO(data), dialect):
         parsed = parser.parse(data[piece.start : piece.end], draft.dataset, dialect, line=piece.line)
         batch = parser.build_batch(parsed, now=datetime.now(UTC))
         good, bad = good + batch.rows.height, bad + len(batch.failed)

@@ -18,7 +18,7 @@ from services.ingestor.parse import csv_scanner, parser, splitter
 from services.ingestor.parse.constraints import BadConstraint
 from services.ingestor.parse.parser import Batch, count_errors
 from services.ingestor.parse.row_errors import FailedRow, RowCountMismatch, RowError
-from services.ingestor.parse.splitter import cut
+from services.ingestor.parse.splitter import split
 from shared.catalog.dataset import Dataset, Field, Partition
 from shared.contracts.failures import LONGEST_RAW
 from shared.contracts.parts import Dialect
@@ -301,7 +301,7 @@ def test_a_row_of_more_than_a_mebibyte_is_too_large() -> None:
 
 def test_the_beginning_of_a_too_large_row_is_enough() -> None:
     data = b"1,2\n" + ("é" * csv_scanner.LARGEST_RECORD).encode() + b"\n3,4\n"
-    large = list(cut(io.BytesIO(data), Dialect(columns=("a",), header=False), size=1000))[1]
+    large = list(split(io.BytesIO(data), Dialect(columns=("a",), header=False), size=1000))[1]
     whole = read(data[large.start : large.end], A, line=large.line)
     beginning = read(data[large.start : large.start + csv_scanner.LARGEST_RECORD + 2], A, line=large.line)
     assert beginning.failed == whole.failed
@@ -423,7 +423,7 @@ def chunks(data: bytes, dialect: Dialect, size: int) -> list[Batch]:
     """As the ingestor reads them: of an overlong one only the beginning."""
     overlong = csv_scanner.LARGEST_RECORD + 2
     batches = []
-    for piece in cut(io.BytesIO(data), dialect, size=size):
+    for piece in split(io.BytesIO(data), dialect, size=size):
         end = piece.start + overlong if piece.end - piece.start > max(size, overlong) else piece.end
         batches.append(parse(data[piece.start : end], table(*FIELDS), dialect, line=piece.line))
     return batches

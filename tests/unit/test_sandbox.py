@@ -1,4 +1,4 @@
-"""The outside world that we play: as the seed systems knew it, the same at every start, and bad when told to be."""
+"""The sandbox: reproducible data, the APIs of the seed systems, injected faults."""
 
 import re
 from collections.abc import AsyncIterator
@@ -19,9 +19,9 @@ async def client(outside: Outside) -> AsyncIterator[httpx2.AsyncClient]:
         yield started
 
 
-def test_every_world_begins_alike() -> None:
+def test_initial_data_is_the_same_every_time() -> None:
     assert World().tables == World().tables
-    assert World().tell() == World().tell()
+    assert World().next_paragraph() == World().next_paragraph()
     world = World()
     first = dict(world.tables["contacts"]["NB-0001"])
     world.put("contacts", "NB-0001", {"notes": "Changed."})
@@ -52,7 +52,7 @@ async def test_contacts_need_the_token_and_come_by_cursor(client: httpx2.AsyncCl
     assert ids == [f"NB-{number:04}" for number in range(1, 49)]
 
 
-async def test_what_is_changed_comes_last_and_since_then(client: httpx2.AsyncClient) -> None:
+async def test_changed_contacts_come_last(client: httpx2.AsyncClient) -> None:
     changed = (await client.put("/world/contacts/NB-0002", json={"notes": "Changed."})).json()
     assert (await client.delete("/world/contacts/NB-0003")).status_code == 204
     assert (await client.delete("/world/contacts/NB-0003")).status_code == 404
@@ -68,10 +68,10 @@ async def test_what_is_changed_comes_last_and_since_then(client: httpx2.AsyncCli
 
 
 async def test_paragraphs_and_the_dictionary_of_their_words(client: httpx2.AsyncClient) -> None:
-    told = [(await client.get("/paragraph")) for _ in range(2)]
-    assert told[0].text != told[1].text
-    assert told[0].headers["Content-Type"].startswith("text/plain")
-    for answer in told:
+    answers = [(await client.get("/paragraph")) for _ in range(2)]
+    assert answers[0].text != answers[1].text
+    assert answers[0].headers["Content-Type"].startswith("text/plain")
+    for answer in answers:
         assert 45 <= answer.text.count(".") <= 55
         for word in set(re.findall("[a-z]+", answer.text.lower())):
             (entry,) = (await client.get(f"/entries/{word}")).json()
@@ -89,26 +89,26 @@ async def test_items_by_offset_and_by_links(client: httpx2.AsyncClient) -> None:
     assert page.links["next"]["url"] == "/items?offset=100&limit=1000"
 
 
-async def test_it_misbehaves_where_and_as_often_as_it_is_told(client: httpx2.AsyncClient) -> None:
-    habit = {"path": "/api/customers", "status": 503, "retry_after": 2, "times": 2}
-    assert (await client.put("/misbehave", json=habit)).status_code == 200
+async def test_faults_apply_to_their_path_and_number_of_requests(client: httpx2.AsyncClient) -> None:
+    fault = {"path": "/api/customers", "status": 503, "retry_after": 2, "times": 2}
+    assert (await client.put("/faults", json=fault)).status_code == 200
     assert (await client.get("/items")).status_code == 200
     for _ in range(2):
         answer = await client.get("/api/customers")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     assert (await client.get("/api/customers")).status_code == 200
-    await client.put("/misbehave", json={"garbage": True})
+    await client.put("/faults", json={"garbage": True})
     assert not (await client.get("/items")).text.endswith("}")
-    assert (await client.get("/api/health")).status_code == 200  # what directs the play always works
-    await client.delete("/misbehave")
+    assert (await client.get("/api/health")).status_code == 200  # control routes have no faults
+    await client.delete("/faults")
     assert (await client.get("/items")).json()["total"] == 250
-    assert (await client.put("/misbehave", json={"misspelt": True})).status_code == 400
+    assert (await client.put("/faults", json={"misspelt": True})).status_code == 400
 
 
-async def test_it_tells_what_it_was_asked(client: httpx2.AsyncClient) -> None:
+async def test_requests_are_recorded(client: httpx2.AsyncClient) -> None:
     await client.get("/items?offset=5")
     await client.get("/api/customers/CUST001")
-    assert (await client.get("/asked")).json() == ["GET /items?offset=5", "GET /api/customers/CUST001"]
+    assert (await client.get("/requests")).json() == ["GET /items?offset=5", "GET /api/customers/CUST001"]
 
 
 def test_no_sample_has_a_contact_of_the_crm() -> None:

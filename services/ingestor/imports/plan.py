@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 from services.ingestor import chunk_ledger
 from services.ingestor.imports import load, replace
-from services.ingestor.parse.splitter import Cut, MalformedJson, cut
+from services.ingestor.parse.splitter import ChunkRange, MalformedJson, split
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.write import queries
 from shared.contracts.commands import LoadChunk, PlanImport, SwapStage
@@ -56,8 +56,8 @@ async def plan_import(
     return [*(loads or planned), event]
 
 
-def _split(file: BinaryIO, dialect: Dialect, size: int) -> list[Cut]:
-    return list(cut(file, dialect, size=size))
+def _split(file: BinaryIO, dialect: Dialect, size: int) -> list[ChunkRange]:
+    return list(split(file, dialect, size=size))
 
 
 def _not_json(error: MalformedJson) -> Problem:

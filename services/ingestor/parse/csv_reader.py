@@ -5,31 +5,31 @@ import polars as pl
 
 from services.ingestor.parse import csv_scanner, raw_columns
 from services.ingestor.parse.csv_scanner import Mask, Records
-from services.ingestor.parse.raw_columns import Texts
+from services.ingestor.parse.raw_columns import RawColumns
 from services.ingestor.parse.row_errors import RowCountMismatch, RowError
 from shared.contracts.parts import Dialect
 
 BOM = b"\xef\xbb\xbf"
 
 
-def read(data: bytes, dialect: Dialect) -> Texts:
+def read(data: bytes, dialect: Dialect) -> RawColumns:
     """Returns the columns of the dialect. Raises RowCountMismatch."""
-    found = csv_scanner.find(data, csv_scanner.marks(dialect))
-    wrong = raw_columns.unreadable(data, found)
+    records = csv_scanner.find_records(data, csv_scanner.separators(dialect))
+    errors = raw_columns.find_unreadable(data, records)
     columns = len(dialect.columns)
-    for number in np.flatnonzero((found.flaws == csv_scanner.Flaw.NONE) & (found.fields != columns)).tolist():
-        detail = f"{columns} columns expected, {found.fields[number]} found."
-        wrong.setdefault(number, []).append(RowError("row_length", "", None, detail))
-    readable = np.ones(len(found.starts), np.bool_)
-    readable[list(wrong)] = False
-    return Texts(found, np.flatnonzero(readable), _read_cells(data, found, readable, dialect), wrong)
+    for number in np.flatnonzero((records.flaws == csv_scanner.Flaw.NONE) & (records.fields != columns)).tolist():
+        detail = f"{columns} columns expected, {records.fields[number]} found."
+        errors.setdefault(number, []).append(RowError("row_length", "", None, detail))
+    readable = np.ones(len(records.starts), np.bool_)
+    readable[list(errors)] = False
+    return RawColumns(records, np.flatnonzero(readable), _read_cells(data, records, readable, dialect), errors)
 
 
-def _read_cells(data: bytes, found: Records, readable: Mask, dialect: Dialect) -> pl.DataFrame:
+def _read_cells(data: bytes, records: Records, readable: Mask, dialect: Dialect) -> pl.DataFrame:
     """Returns the cells of the readable records, null where they are empty."""
     names = [str(place) if name.startswith("_") else name for place, name in enumerate(dialect.columns)]
     schema = dict.fromkeys(names, pl.String())
-    starts, ends = found.starts[readable], found.ends[readable]
+    starts, ends = records.starts[readable], records.ends[readable]
     if len(starts) == 0:
         return pl.DataFrame(schema=schema).select(dialect.fields)
     gaps = np.flatnonzero(starts[1:] != ends[:-1]) + 1

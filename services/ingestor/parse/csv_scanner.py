@@ -33,14 +33,14 @@ class Flaw(IntEnum):
     TOO_LARGE = 3
 
 
-class Marks(NamedTuple):
+class Separators(NamedTuple):
     """The bytes of the delimiter and the quote."""
 
     delimiter: int
     quote: int
 
 
-class Ends(NamedTuple):
+class RecordEnds(NamedTuple):
     """The ends of all lines, the numbers of those that end a record, and the flaws of the records."""
 
     lines: Positions
@@ -61,31 +61,35 @@ class Records(NamedTuple):
     flaws: Symbols
 
 
-def marks(dialect: Dialect) -> Marks | None:
+def separators(dialect: Dialect) -> Separators | None:
     """Returns None for NDJSON, where every line is a record."""
-    return Marks(ord(dialect.delimiter), ord(dialect.quote)) if dialect.format == "csv" else None
+    return Separators(ord(dialect.delimiter), ord(dialect.quote)) if dialect.format == "csv" else None
 
 
-def find(data: bytes, marks: Marks | None) -> Records:
+def find_records(data: bytes, separators: Separators | None) -> Records:
     """Returns the records of whole lines; only the last may lack its line end."""
     symbols = np.frombuffer(data, np.uint8)
-    lines, last, flaws = ends(data, marks)
+    lines, last, flaws = find_ends(data, separators)
     after = lines[last]
     starts, numbers = _starts(after), _starts(last + 1)
     stops = _stops(symbols, starts, after)
-    fields = _count_fields(symbols, starts, after, marks, paired=not flaws.any()) if marks else np.zeros_like(starts)
-    return only(Records(starts, stops, after, numbers, fields, flaws), stops > starts)
+    fields = (
+        _count_fields(symbols, starts, after, separators, paired=not flaws.any())
+        if separators
+        else np.zeros_like(starts)
+    )
+    return keep_records(Records(starts, stops, after, numbers, fields, flaws), stops > starts)
 
 
-def only(found: Records, some: Mask) -> Records:
+def keep_records(records: Records, kept: Mask) -> Records:
     """Returns some of the records; the others are blank."""
-    if some.all():
-        return found
-    starts, stops, after, lines, fields, flaws = found
-    return Records(starts[some], stops[some], after[some], lines[some], fields[some], flaws[some])
+    if kept.all():
+        return records
+    starts, stops, ends, lines, fields, flaws = records
+    return Records(starts[kept], stops[kept], ends[kept], lines[kept], fields[kept], flaws[kept])
 
 
-def ends(data: bytes, marks: Marks | None) -> Ends:
+def find_ends(data: bytes, separators: Separators | None) -> RecordEnds:
     """Returns the ends of all records; a blank line is a record here.
 
     The end of a record depends on `LARGEST_RECORD + 2` bytes from its start at most, except that a flawed one ends with
@@ -95,14 +99,14 @@ def ends(data: bytes, marks: Marks | None) -> Ends:
     lines = np.flatnonzero(symbols == LF) + 1
     if data and symbols[-1] != LF:
         lines = np.append(lines, len(data))
-    if marks and marks.quote in data:
-        last, flaws = _find_last_lines(symbols, lines, marks)
+    if separators and separators.quote in data:
+        last, flaws = _find_last_lines(symbols, lines, separators)
     else:
         last, flaws = np.arange(len(lines)), np.zeros(len(lines), np.uint8)
     after = lines[last]
     long = np.flatnonzero(after - _starts(after) > LARGEST_RECORD)
     flaws[long[_lengths(symbols, _starts(after)[long], after[long]) > LARGEST_RECORD]] = Flaw.TOO_LARGE
-    return Ends(lines, last, flaws)
+    return RecordEnds(lines, last, flaws)
 
 
 class _Interpretation(NamedTuple):
@@ -116,18 +120,18 @@ class _Interpretation(NamedTuple):
     """Numbers of the lines on which a malformed record begins."""
 
 
-def _find_last_lines(symbols: Symbols, lines: Positions, marks: Marks) -> tuple[Positions, Symbols]:
+def _find_last_lines(symbols: Symbols, lines: Positions, separators: Separators) -> tuple[Positions, Symbols]:
     """Returns the numbers of the lines that end a record, and the flaws of those records.
 
     While all quotes are in their places, a byte is inside a cell if the number of quotes before it is odd. After a
     flawed record it may be the reverse. This makes both interpretations, and chooses one after each flawed record.
     """
-    quotes = np.flatnonzero(symbols == marks.quote)
+    quotes = np.flatnonzero(symbols == separators.quote)
     before = np.searchsorted(quotes, lines)
-    even = _interpret(symbols, lines, quotes, before, marks, 0)
+    even = _interpret(symbols, lines, quotes, before, separators, 0)
     if len(even.wrong) == 0:
         return even.last, np.zeros(len(even.last), np.uint8)
-    odd = _interpret(symbols, lines, quotes, before, marks, 1)
+    odd = _interpret(symbols, lines, quotes, before, separators, 1)
     wrong = list(_flawed_lines(before, (even.wrong.tolist(), odd.wrong.tolist())))
     # The line after a flawed record begins outside a cell, so the quotes before it decide which interpretation holds.
     begin = np.array([0, *(line + 1 for line in wrong)])
@@ -152,11 +156,11 @@ def _flawed_lines(before: Positions, wrong: tuple[list[int], list[int]]) -> Iter
 
 
 def _interpret(
-    symbols: Symbols, lines: Positions, quotes: Positions, before: Positions, marks: Marks, phase: int
+    symbols: Symbols, lines: Positions, quotes: Positions, before: Positions, separators: Separators, phase: int
 ) -> _Interpretation:
     last = np.flatnonzero((before & 1) == phase)
     stray = np.zeros(len(lines), np.bool_)
-    stray[np.searchsorted(lines, quotes[~_are_placed(symbols, quotes, marks, phase)], side="right")] = True
+    stray[np.searchsorted(lines, quotes[~_are_placed(symbols, quotes, separators, phase)], side="right")] = True
     # A record begins on the line after the one that ended the record before it.
     begin = np.concatenate([[0], last + 1])
     wrong = np.zeros(len(lines) + 1, np.bool_)
@@ -169,13 +173,13 @@ def _interpret(
     return _Interpretation(last, stray, np.flatnonzero(wrong[:-1]))
 
 
-def _are_placed(symbols: Symbols, quotes: Positions, marks: Marks, phase: int) -> Mask:
+def _are_placed(symbols: Symbols, quotes: Positions, separators: Separators, phase: int) -> Mask:
     """Returns which quotes are in their places. A doubled quote closes the cell and opens it again."""
     padded = np.concatenate([np.array([LF], np.uint8), symbols, np.array([LF, LF], np.uint8)])
     neighbour = np.empty(len(quotes), np.uint8)
     neighbour[phase::2] = padded[quotes[phase::2]]
     neighbour[1 - phase :: 2] = padded[quotes[1 - phase :: 2] + 2]
-    fits: Mask = (neighbour == marks.delimiter) | (neighbour == LF) | (neighbour == marks.quote)
+    fits: Mask = (neighbour == separators.delimiter) | (neighbour == LF) | (neighbour == separators.quote)
     other = np.flatnonzero(~fits)
     fits[other] = (other % 2 != phase) & (neighbour[other] == CR) & (padded[quotes[other] + 3] == LF)
     return fits
@@ -199,10 +203,12 @@ def _stops(symbols: Symbols, starts: Positions, after: Positions) -> Positions:
     return stops
 
 
-def _count_fields(symbols: Symbols, starts: Positions, after: Positions, marks: Marks, *, paired: bool) -> Positions:
+def _count_fields(
+    symbols: Symbols, starts: Positions, after: Positions, separators: Separators, *, paired: bool
+) -> Positions:
     """Counts the cells of each record. Unless all quotes are paired, quotes are counted from the record's start."""
-    delimiting = symbols == marks.delimiter
-    quoting = symbols == marks.quote
+    delimiting = symbols == separators.delimiter
+    quoting = symbols == separators.quote
     if len(starts) and not quoting.any():
         # Sums of bytes are twice as fast as those of larger integers, where they suffice.
         count = np.uint8 if (after - starts).max() <= np.iinfo(np.uint8).max else np.uint32

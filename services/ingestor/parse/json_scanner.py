@@ -48,7 +48,7 @@ class Scanner:
         self._quotes = 0
         self._escaped = False
 
-    def ends(self, block: bytes) -> Positions:
+    def find_ends(self, block: bytes) -> Positions:
         """Returns the offsets after the commas and the closing bracket that end elements."""
         if self._closed:
             return np.empty(0, np.intp)
@@ -79,39 +79,39 @@ class Scanner:
         return found + 1
 
 
-def ends(data: bytes) -> Positions:
+def find_ends(data: bytes) -> Positions:
     """Returns the ends of all elements that end in the data; the last end may be that of the array."""
     scanner = Scanner()
     blocks = range(0, len(data), BLOCK)
-    return np.concatenate([np.empty(0, np.intp), *(scanner.ends(data[at : at + BLOCK]) + at for at in blocks)])
+    return np.concatenate([np.empty(0, np.intp), *(scanner.find_ends(data[at : at + BLOCK]) + at for at in blocks)])
 
 
-def find(data: bytes) -> Records:
-    """Returns the elements of a cut. The start of a large element, which has no end, extends to the end of the data."""
-    after = ends(data)
+def find_elements(data: bytes) -> Records:
+    """Returns the elements of a chunk. The start of a large element, which has no end, extends to the data's end."""
+    after = find_ends(data)
     if not len(after) or data[after[-1] - 1] == COMMA:
         after = np.append(after, len(data) + 1)
-    starts, stops = bounds(data, after)
+    starts, stops = find_bounds(data, after)
     newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == LF)
     # Blanks before the comma count, so that a large element is recognized by its start alone.
     flaws = np.where(after - 1 - starts > csv_scanner.LARGEST_RECORD, Flaw.TOO_LARGE, Flaw.NONE).astype(np.uint8)
-    found = Records(starts, stops, after, np.searchsorted(newlines, starts), np.zeros_like(starts), flaws)
-    return csv_scanner.only(found, stops > starts)
+    elements = Records(starts, stops, after, np.searchsorted(newlines, starts), np.zeros_like(starts), flaws)
+    return csv_scanner.keep_records(elements, stops > starts)
 
 
-def bounds(data: bytes, ends: Positions) -> tuple[Positions, Positions]:
+def find_bounds(data: bytes, ends: Positions) -> tuple[Positions, Positions]:
     """Returns where elements with these ends start and stop, without the blanks around them."""
     starts, stops = [], []
     at = 0
     for end in ends.tolist():
-        start = skip(data, at)
+        start = skip_blanks(data, at)
         starts.append(start)
         stops.append(start + len(data[start : end - 1].rstrip(SPACE)))
         at = end
     return np.array(starts, np.intp), np.array(stops, np.intp)
 
 
-def skip(data: bytes, at: int = 0) -> int:
+def skip_blanks(data: bytes, at: int = 0) -> int:
     """Returns the offset of the first byte that is not blank."""
     blank = BLANK.match(data, at)
     return blank.end() if blank else at
@@ -127,18 +127,18 @@ def find_mistake(data: bytes, ends: Positions) -> Mistake | None:
         ANY.decode(b"[%b]" % text)
         if text.strip(SPACE):  # [] is JSON, but not an element
             return None
-    starts, stops = bounds(data, ends)
+    starts, stops = find_bounds(data, ends)
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         # With something after the element, msgspec reports a byte instead of truncated data.
-        if mistake := find_mistake_in_beginning(data[start:stop] + b",null]"):
+        if mistake := find_mistake_in_start(data[start:stop] + b",null]"):
             return Mistake(mistake.reason, start + mistake.byte)
     return None
 
 
-def find_mistake_in_beginning(text: bytes) -> Mistake | None:
-    """Returns the first mistake that no continuation of the text can mend, or None."""
+def find_mistake_in_start(text: bytes) -> Mistake | None:
+    """Returns the first mistake that no continuation of the text can correct, or None."""
     try:
-        ANY.decode(b"[" + without_surrogates(text))
+        ANY.decode(b"[" + replace_surrogates(text))
     except REFUSED as error:
         found = MALFORMED.fullmatch(str(error))
         # An error at the end may only mean that the text is too short.
@@ -146,6 +146,6 @@ def find_mistake_in_beginning(text: bytes) -> Mistake | None:
     return None
 
 
-def without_surrogates(text: bytes) -> bytes:
+def replace_surrogates(text: bytes) -> bytes:
     """Returns the text, equally long, without escaped surrogates: msgspec rejects lone ones."""
     return SURROGATE.sub(rb"\\u00", text)

@@ -11,8 +11,8 @@ import polars as pl
 
 from services.ingestor.parse import column_types, constraints, csv_reader, json_reader
 from services.ingestor.parse.csv_scanner import Positions, Records
-from services.ingestor.parse.raw_columns import Texts
-from services.ingestor.parse.row_errors import FailedRow, RowCountMismatch, RowError, raw_text, shown
+from services.ingestor.parse.raw_columns import RawColumns
+from services.ingestor.parse.row_errors import FailedRow, RowCountMismatch, RowError, raw_text, shorten
 from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Dialect
 
@@ -23,9 +23,9 @@ class ParsedChunk(NamedTuple):
     data: bytes
     line: int
     dataset: Dataset
-    texts: Texts
+    raw: RawColumns
     typed: pl.DataFrame
-    """The values of `texts.columns`; null where one is missing or not of its type."""
+    """The values of `raw.columns`; null where one is missing or not of its type."""
 
     def values(self, field: str) -> pl.Series:
         """Returns the distinct values of a field, in good rows and bad ones."""
@@ -51,14 +51,14 @@ def parse(data: bytes, dataset: Dataset, dialect: Dialect, *, line: int) -> Pars
     Raises RowCountMismatch, and BadConstraint for a field whose declaration can't be applied.
     """
     fields = [dataset.field(name) for name in dialect.fields]
-    texts = csv_reader.read(data, dialect) if dialect.format == "csv" else json_reader.read(data, dataset, dialect)
-    typed = column_types.read(texts.columns, fields)
-    for row, error in _find_errors(texts.columns, typed, constraints.build_checks(dataset, fields)):
-        errors = texts.wrong.setdefault(int(texts.numbers[row]), [])
+    raw = csv_reader.read(data, dialect) if dialect.format == "csv" else json_reader.read(data, dataset, dialect)
+    typed = column_types.read(raw.columns, fields)
+    for row, error in _find_errors(raw.columns, typed, constraints.build_checks(dataset, fields)):
+        errors = raw.errors.setdefault(int(raw.numbers[row]), [])
         # A value that could not be read as text has an error already, and is not missing.
         if error.code != "required" or error.column not in [other.column for other in errors]:
             errors.append(error)
-    return ParsedChunk(data, line, dataset, texts, typed)
+    return ParsedChunk(data, line, dataset, raw, typed)
 
 
 def build_batch(parsed: ParsedChunk, *, now: datetime, unknown: Mapping[str, pl.Series] | None = None) -> Batch:
@@ -67,23 +67,23 @@ def build_batch(parsed: ParsedChunk, *, now: datetime, unknown: Mapping[str, pl.
     Missing values get their defaults, in which "now" is `now` (with a time zone). Raises RowCountMismatch and
     BadConstraint.
     """
-    records, numbers, texts, wrong = parsed.texts
-    wrong = {number: list(errors) for number, errors in wrong.items()}
+    records, numbers, columns, found = parsed.raw
+    errors = {number: list(row_errors) for number, row_errors in found.items()}
     for name, missing in (unknown or {}).items():
         lost = parsed.typed[name].is_in(missing.implode()).fill_null(value=False).arg_true()
         references = parsed.dataset.field(name).references
-        for row, text in zip(lost, texts[name].gather(lost), strict=True):
-            error = RowError("reference", name, shown(text), f"There is no {references} {shown(text)}.")
-            wrong.setdefault(int(numbers[row]), []).append(error)
-    fields = [parsed.dataset.field(name) for name in texts.columns]
+        for row, text in zip(lost, columns[name].gather(lost), strict=True):
+            error = RowError("reference", name, shorten(text), f"There is no {references} {shorten(text)}.")
+            errors.setdefault(int(numbers[row]), []).append(error)
+    fields = [parsed.dataset.field(name) for name in columns.columns]
     good = np.ones(len(records.starts), np.bool_)
-    good[list(wrong)] = False
+    good[list(errors)] = False
     good = good[numbers]
     rows = constraints.fill_defaults(parsed.typed.filter(pl.Series(good)), fields, now)
     lines = records.lines + parsed.line
     failed = [
-        FailedRow(int(lines[number]), _raw(parsed.data, records, number), tuple(errors))
-        for number, errors in sorted(wrong.items())
+        FailedRow(int(lines[number]), _raw_text(parsed.data, records, number), tuple(row_errors))
+        for number, row_errors in sorted(errors.items())
     ]
     if rows.height + len(failed) != len(records.starts):
         message = f"{len(records.starts)} rows read, {rows.height} good, {len(failed)} failed"
@@ -100,7 +100,7 @@ def fail_rows(batch: Batch, errors: Mapping[int, RowError]) -> Batch:
     failed = dict(zip(bad.tolist(), batch.failed, strict=True))
     for row, error in errors.items():
         number = int(batch.numbers[row])
-        failed[number] = FailedRow(int(batch.lines[row]), _raw(batch.data, batch.records, number), (error,))
+        failed[number] = FailedRow(int(batch.lines[row]), _raw_text(batch.data, batch.records, number), (error,))
     return batch._replace(
         rows=batch.rows.filter(pl.Series(~refused)),
         lines=batch.lines[~refused],
@@ -115,18 +115,18 @@ def count_errors(batch: Batch) -> dict[tuple[str, str], int]:
 
 
 def _find_errors(
-    texts: pl.DataFrame, typed: pl.DataFrame, checks: list[constraints.Check]
+    columns: pl.DataFrame, typed: pl.DataFrame, checks: list[constraints.Check]
 ) -> Iterator[tuple[int, RowError]]:
     """Yields the row and the error of every wrong value, column after column."""
-    wide = typed.hstack(texts.rename(lambda name: f":{name}"))
+    wide = typed.hstack(columns.rename(lambda name: f":{name}"))
     bad = wide.lazy().select([check.bad.alias(str(number)) for number, check in enumerate(checks)]).collect()
     for check, mask in zip(checks, bad, strict=True):
         if not mask.any():
             continue
         rows = mask.arg_true()
-        for row, value in zip(rows.to_list(), texts[check.field].gather(rows).to_list(), strict=True):
-            yield row, RowError(check.code, check.field, value if value is None else shown(value), check.detail)
+        for row, value in zip(rows.to_list(), columns[check.field].gather(rows).to_list(), strict=True):
+            yield row, RowError(check.code, check.field, value if value is None else shorten(value), check.detail)
 
 
-def _raw(data: bytes, found: Records, number: int) -> str:
-    return raw_text(data[found.starts[number] : found.stops[number]])
+def _raw_text(data: bytes, records: Records, number: int) -> str:
+    return raw_text(data[records.starts[number] : records.stops[number]])

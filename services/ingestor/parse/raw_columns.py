@@ -11,7 +11,7 @@ from services.ingestor.parse import csv_scanner
 from services.ingestor.parse.csv_scanner import Flaw, Mask, Positions, Records
 from services.ingestor.parse.row_errors import RowError
 
-Wrong = dict[int, list[RowError]]
+Errors = dict[int, list[RowError]]
 """Errors by the number of the record."""
 
 FLAWS = {
@@ -21,7 +21,7 @@ FLAWS = {
 }
 
 
-class Texts(NamedTuple):
+class RawColumns(NamedTuple):
     """The readable rows as columns of text, and the errors of the others."""
 
     records: Records
@@ -29,24 +29,24 @@ class Texts(NamedTuple):
     """The numbers of these rows among the records."""
     columns: pl.DataFrame
     """A column of text for each field of the chunk; null where a value is missing."""
-    wrong: Wrong
+    errors: Errors
 
 
-def unreadable(data: bytes, found: Records) -> Wrong:
+def find_unreadable(data: bytes, records: Records) -> Errors:
     """Returns the errors of records that have a flaw, or are no text."""
-    wrong: Wrong = {}
-    for number in np.flatnonzero(found.flaws).tolist():
-        code, detail = FLAWS[Flaw(found.flaws[number])]
-        wrong[number] = [RowError(code, "", None, detail)]
-    sound = found.flaws == Flaw.NONE
-    for number in _undecodable(data, found, sound):
-        wrong.setdefault(number, []).append(RowError("encoding", "", None, "Expected text in UTF-8."))
-    for number in _with_nul(data, found, sound):
-        wrong.setdefault(number, []).append(RowError("nul_byte", "", None, "Expected text without NUL bytes."))
-    return wrong
+    errors: Errors = {}
+    for number in np.flatnonzero(records.flaws).tolist():
+        code, detail = FLAWS[Flaw(records.flaws[number])]
+        errors[number] = [RowError(code, "", None, detail)]
+    sound = records.flaws == Flaw.NONE
+    for number in _undecodable(data, records, sound):
+        errors.setdefault(number, []).append(RowError("encoding", "", None, "Expected text in UTF-8."))
+    for number in _with_nul(data, records, sound):
+        errors.setdefault(number, []).append(RowError("nul_byte", "", None, "Expected text without NUL bytes."))
+    return errors
 
 
-def _undecodable(data: bytes, found: Records, sound: Mask) -> Iterator[int]:
+def _undecodable(data: bytes, records: Records, sound: Mask) -> Iterator[int]:
     """Continues after each record that can't be decoded, so that every byte is decoded once."""
     if data.isascii():
         return
@@ -56,17 +56,17 @@ def _undecodable(data: bytes, found: Records, sound: Mask) -> Iterator[int]:
         try:
             codecs.utf_8_decode(view[start:], "strict", True)  # noqa: FBT003 - the function takes no keywords
         except UnicodeDecodeError as error:
-            number = int(np.searchsorted(found.ends, start + error.start, side="right"))
+            number = int(np.searchsorted(records.ends, start + error.start, side="right"))
             if sound[number]:
                 yield number
-            start = int(found.ends[number])
+            start = int(records.ends[number])
         else:
             return
 
 
-def _with_nul(data: bytes, found: Records, sound: Mask) -> list[int]:
+def _with_nul(data: bytes, records: Records, sound: Mask) -> list[int]:
     if b"\0" not in data:
         return []
     places = np.flatnonzero(np.frombuffer(data, np.uint8) == 0)
-    numbers = np.unique(np.searchsorted(found.ends, places, side="right"))
+    numbers = np.unique(np.searchsorted(records.ends, places, side="right"))
     return [number for number in numbers.tolist() if sound[number]]

@@ -39,6 +39,6 @@ def raw_text(row: bytes) -> str:
     return codecs.utf_8_decode(raw, "replace", len(raw) == len(row))[0].replace("\0", "\u2400")
 
 
-def shown(value: str) -> str:
+def shorten(value: str) -> str:
     """Returns the beginning of a wrong value, for its error."""
     return value[:LONGEST_VALUE].replace("\0", "\u2400")

@@ -1,4 +1,4 @@
-"""Cuts a file into ranges of whole records, in one pass and in the memory of one range."""
+"""Splits a file into chunks of whole records, in one pass and in the memory of one chunk."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -18,8 +18,8 @@ CONTINUATION = bytes(range(0x80, 0xC0))
 """The continuation bytes of UTF-8."""
 
 
-class Cut(msgspec.Struct, frozen=True):
-    """Bytes `start` to `end` (exclusive) of a file; the first of them stands on physical line `line` (from 1)."""
+class ChunkRange(msgspec.Struct, frozen=True):
+    """Bytes `start` to `end` (exclusive) of a file; the first is on physical line `line` (from 1)."""
 
     start: int
     end: int
@@ -37,28 +37,28 @@ class MalformedJson(Exception):
         self.byte = byte
 
 
-def cut(file: BinaryIO, dialect: Dialect, *, size: int = SIZE) -> Iterator[Cut]:
-    """Ranges of about `size` bytes with all rows of the file: what follows its BOM and header line, or its elements.
+def split(file: BinaryIO, dialect: Dialect, *, size: int = SIZE) -> Iterator[ChunkRange]:
+    """Yields chunks of about `size` bytes with all rows of the file, without its BOM and header line.
 
-    A cut longer than `max(size, LARGEST_RECORD + 2)` is one record that is too large. Its first `LARGEST_RECORD + 2`
-    bytes parse to the same failed row, so nobody needs to hold more of it in memory.
+    A chunk longer than `max(size, LARGEST_RECORD + 2)` is one record that is too large. Its first `LARGEST_RECORD + 2`
+    bytes parse to the same failed row, so the rest need not be read.
 
-    Raises MalformedJson, maybe only after the last cut, if the file is not one well-formed JSON array.
+    Raises MalformedJson, perhaps only after the last chunk, if the file is not one well-formed JSON array.
     """
-    in_sight = BLOCK if dialect.format == "json" else size
-    ahead = _Ahead(file, in_sight + csv_scanner.LARGEST_RECORD + 2)
-    ahead.pass_by(len(BOM) if ahead.data.startswith(BOM) else 0)
+    reach = BLOCK if dialect.format == "json" else size
+    window = _Window(file, reach + csv_scanner.LARGEST_RECORD + 2)
+    window.skip(len(BOM) if window.data.startswith(BOM) else 0)
     if dialect.format == "json":
-        return _cut_array(ahead, size)
-    marks = csv_scanner.marks(dialect)
+        return _split_array(window, size)
+    separators = csv_scanner.separators(dialect)
     if dialect.header:
-        ends = csv_scanner.find(ahead.data, marks).ends
-        ahead.pass_by(int(ends[0]) if len(ends) else len(ahead.data))
-    return _cut_lines(ahead, marks, size)
+        ends = csv_scanner.find_records(window.data, separators).ends
+        window.skip(int(ends[0]) if len(ends) else len(window.data))
+    return _split_lines(window, separators, size)
 
 
-class _Ahead:
-    """What has been read of a file and not been passed by: `data`, from byte `at` and physical line `line` on."""
+class _Window:
+    """A window on a file: `data`, from byte `at` and physical line `line` on."""
 
     def __init__(self, file: BinaryIO, reach: int) -> None:
         self._file = file
@@ -72,119 +72,119 @@ class _Ahead:
         """Whether the file ends with `data`."""
         return len(self.data) < self._reach
 
-    def pass_by(self, length: int) -> None:
+    def skip(self, length: int) -> None:
         self.line += int(np.count_nonzero(np.frombuffer(self.data, np.uint8, length) == csv_scanner.LF))
         self.at += length
         self.data = self.data[length:]
         self.data += self._file.read(self._reach - len(self.data))
 
-    def pass_blanks(self) -> None:
-        while blank := json_scanner.skip(self.data):
-            self.pass_by(blank)
+    def skip_blanks(self) -> None:
+        while blank := json_scanner.skip_blanks(self.data):
+            self.skip(blank)
 
-    def pieces(self) -> Iterator[bytes]:
-        """All that follows, each piece passed by when the next is asked for."""
+    def read_pieces(self) -> Iterator[bytes]:
+        """Yields the rest of the file in pieces, and skips each of them when the next one is read."""
         while self.data:
             yield self.data
-            self.pass_by(len(self.data))
+            self.skip(len(self.data))
 
     def malformed(self, reason: str, byte: int = 0) -> MalformedJson:
         """Returns the error for a byte of `data`."""
         byte += self.at
-        return MalformedJson(reason, *_place(self._file, byte), byte)
+        return MalformedJson(reason, *_locate(self._file, byte), byte)
 
 
-def _cut_lines(ahead: _Ahead, marks: csv_scanner.Marks | None, size: int) -> Iterator[Cut]:
-    while ahead.data:
-        start, line = ahead.at, ahead.line
-        ahead.pass_by(_length(ahead.data, marks, size, whole=ahead.whole))
-        if ahead.line == line:
-            _pass_line(ahead)
-        yield Cut(start, ahead.at, line)
+def _split_lines(window: _Window, separators: csv_scanner.Separators | None, size: int) -> Iterator[ChunkRange]:
+    while window.data:
+        start, line = window.at, window.line
+        window.skip(_fitting_length(window.data, separators, size, whole=window.whole))
+        if window.line == line:
+            _skip_line(window)
+        yield ChunkRange(start, window.at, line)
 
 
-def _length(data: bytes, marks: csv_scanner.Marks | None, size: int, *, whole: bool) -> int:
-    """Bytes of the records that fit into `size`, or of the first one if it doesn't."""
+def _fitting_length(data: bytes, separators: csv_scanner.Separators | None, size: int, *, whole: bool) -> int:
+    """Returns the length of the records that fit into `size`, or of the first record if it is longer."""
     if whole and len(data) <= size:
         return len(data)
-    quoted = marks is not None and data.find(marks.quote, 0, size) >= 0
+    quoted = separators is not None and data.find(separators.quote, 0, size) >= 0
     if not quoted and (newline := data.rfind(b"\n", 0, size)) >= 0:
         return newline + 1
-    lines, last, _ = csv_scanner.ends(data, marks)
+    lines, last, _ = csv_scanner.find_ends(data, separators)
     ends = lines[last]
     fitting = int(np.searchsorted(ends, size, side="right"))
     return int(ends[max(0, fitting - 1)])
 
 
-def _pass_line(ahead: _Ahead) -> None:
-    for piece in ahead.pieces():
+def _skip_line(window: _Window) -> None:
+    for piece in window.read_pieces():
         if newline := piece.find(b"\n") + 1:
-            ahead.pass_by(newline)
+            window.skip(newline)
             return
 
 
-def _cut_array(ahead: _Ahead, size: int) -> Iterator[Cut]:
-    last: Cut | None = None
-    for part in _parts(ahead, size):
+def _split_array(window: _Window, size: int) -> Iterator[ChunkRange]:
+    last: ChunkRange | None = None
+    for part in _split_runs(window, size):
         if last and part.end - last.start > size:
             yield last
             last = None
-        last = Cut(last.start, part.end, last.line) if last else part
+        last = ChunkRange(last.start, part.end, last.line) if last else part
     if last:
         yield last
 
 
-def _parts(ahead: _Ahead, size: int) -> Iterator[Cut]:
+def _split_runs(window: _Window, size: int) -> Iterator[ChunkRange]:
     """Yields runs of elements, or single elements where a run is longer than `size`."""
-    ahead.pass_blanks()
-    if not ahead.data.startswith(b"["):
-        raise ahead.malformed("expected '['")
-    ahead.pass_by(1)
-    ahead.pass_blanks()
-    closing = b"]" if ahead.data.startswith(b"]") else b","
-    ahead.pass_by(closing == b"]")
+    window.skip_blanks()
+    if not window.data.startswith(b"["):
+        raise window.malformed("expected '['")
+    window.skip(1)
+    window.skip_blanks()
+    closing = b"]" if window.data.startswith(b"]") else b","
+    window.skip(closing == b"]")
     while closing == b",":
-        ahead.pass_blanks()
-        start, line = ahead.at, ahead.line
-        if len(ends := json_scanner.ends(ahead.data)):
-            data = ahead.data[: int(ends[-1])]
+        window.skip_blanks()
+        start, line = window.at, window.line
+        if len(ends := json_scanner.find_ends(window.data)):
+            data = window.data[: int(ends[-1])]
             if mistake := json_scanner.find_mistake(data, ends):
-                raise ahead.malformed(*mistake)
-            ahead.pass_by(len(data))
+                raise window.malformed(*mistake)
+            window.skip(len(data))
             closing = data[-1:]
-            yield from _split(data, ends if len(data) > size else ends[-1:], start, line)
-        elif mistake := json_scanner.find_mistake_in_beginning(ahead.data):
-            raise ahead.malformed(*mistake)
+            yield from _split_run(data, ends if len(data) > size else ends[-1:], start, line)
+        elif mistake := json_scanner.find_mistake_in_start(window.data):
+            raise window.malformed(*mistake)
         else:
-            closing = _pass_large(ahead)
-            yield Cut(start, ahead.at, line)
+            closing = _skip_large_element(window)
+            yield ChunkRange(start, window.at, line)
     if closing == b"}":
-        raise ahead.malformed("expected ',' or ']'", -1)
-    for piece in ahead.pieces():
-        if (blank := json_scanner.skip(piece)) < len(piece):
-            raise ahead.malformed("expected nothing after the ] that closes the array", blank)
+        raise window.malformed("expected ',' or ']'", -1)
+    for piece in window.read_pieces():
+        if (blank := json_scanner.skip_blanks(piece)) < len(piece):
+            raise window.malformed("expected nothing after the ] that closes the array", blank)
 
 
-def _split(data: bytes, ends: Positions, at: int, line: int) -> Iterator[Cut]:
+def _split_run(data: bytes, ends: Positions, at: int, line: int) -> Iterator[ChunkRange]:
     before = 0
-    starts, _ = json_scanner.bounds(data, ends)
+    starts, _ = json_scanner.find_bounds(data, ends)
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         line += data.count(b"\n", before, start)
         before = start
-        yield Cut(at + start, at + end, line)
+        yield ChunkRange(at + start, at + end, line)
 
 
-def _pass_large(ahead: _Ahead) -> bytes:
+def _skip_large_element(window: _Window) -> bytes:
     """Skips an element that is longer than `data`, and returns the comma or bracket that ends it."""
     scanner = json_scanner.Scanner()
-    for piece in ahead.pieces():
-        if len(ends := scanner.ends(piece)):
-            ahead.pass_by(int(ends[0]))
+    for piece in window.read_pieces():
+        if len(ends := scanner.find_ends(piece)):
+            window.skip(int(ends[0]))
             return piece[ends[0] - 1 : ends[0]]
-    raise ahead.malformed("the file ends before the array does")
+    raise window.malformed("the file ends before the array does")
 
 
-def _place(file: BinaryIO, byte: int) -> tuple[int, int]:
+def _locate(file: BinaryIO, byte: int) -> tuple[int, int]:
     """Returns line and column of a byte of the file. A BOM does not count as a character."""
     file.seek(0)
     left = byte - len(BOM) if file.read(len(BOM)) == BOM else byte - file.seek(0)
