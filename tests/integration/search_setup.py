@@ -24,7 +24,7 @@ from tests.integration.reader_runners import Indexer
 Row = Mapping[str, Any]
 UPSERT = LoadOptions()
 REPLACE = LoadOptions(mode="replace", max_shrink=1.0)
-FIELDS = [
+FIELDS: list[dict[str, Any]] = [
     {"name": "id", "type": "integer", "required": True},
     {"name": "title", "type": "string"},
     {"name": "body", "type": "string"},
@@ -34,7 +34,7 @@ FIELDS = [
     {"name": "kind", "type": "string"},
     {"name": "price", "type": "integer"},
 ]
-NAMES = tuple(str(field["name"]) for field in FIELDS)
+NAMES = tuple(field["name"] for field in FIELDS)
 SEARCH: dict[str, Any] = {"fields": ["title", "body"], "language": "english"}
 ROUNDS = 100
 CHUNK_BYTES = 2000
@@ -56,7 +56,7 @@ class Shelf:
 
     async def declare(self, search: Mapping[str, Any] | None) -> list[IndexPiece]:
         """What is to be built then."""
-        declaration = {"title": "Books", "primary_key": ["id"], "fields": FIELDS}
+        declaration: dict[str, Any] = {"title": "Books", "primary_key": ["id"], "fields": FIELDS}
         if search is not None:
             declaration["search"] = search
         command = DeclareDataset(

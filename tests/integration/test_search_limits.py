@@ -68,14 +68,15 @@ def has(row: dict[str, Any], asked: dict[str, Any], holds: Holds) -> bool:
 
 def meets(row: dict[str, Any], where: dict[str, str]) -> bool:
     kind, price = row["kind"], row["price"]
-    return {
-        0: lambda: True,
-        1: lambda: kind == "red",
-        2: lambda: price is not None and price >= 50,
-        3: lambda: kind in ("green", "blue") and price is not None and price < 30,
-        4: lambda: kind is None or price is None,
-        5: lambda: False,
-    }[FILTERS.index(where)]()
+    met: tuple[bool, ...] = (
+        True,
+        kind == "red",
+        price is not None and price >= 50,
+        kind in ("green", "blue") and price is not None and price < 30,
+        kind is None or price is None,
+        False,
+    )
+    return met[FILTERS.index(where)]
 
 
 def honest(found: SearchResults, expected: list[dict[str, Any]]) -> None:
@@ -150,7 +151,7 @@ async def test_as_many_missing_values_as_the_text_none_are_told_apart(shelf: She
 
 @pytest.mark.parametrize("asked", [{"q": "everywhere"}, {"q": ""}, {"q": "rare one", "sort": "price"}])
 async def test_who_has_to_wait_for_the_rows_is_told_so_within_the_budget(
-    many: tuple[Shelf, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+    many: tuple[Shelf, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
 ) -> None:
     shelf, rows = many
     holds = {told["q"]: holds for told, holds in QUESTIONS if "q" in told}[asked["q"]]

@@ -2,6 +2,7 @@
 
 import random
 import re
+import unicodedata
 from html import unescape
 from itertools import pairwise
 from typing import Any
@@ -192,7 +193,7 @@ async def test_words_are_marked_and_everything_is_escaped(
     assert HTML.findall(html) == marked
     bare = html.replace("<mark>", "").replace("</mark>", "")
     assert not set("<>\"'") & set(bare)
-    assert search_oracle.unicodedata.normalize("NFC", text) == unescape(bare)
+    assert unicodedata.normalize("NFC", text) == unescape(bare)
 
 
 async def test_of_a_long_text_the_first_places_are_shown(shelf: Shelf) -> None:

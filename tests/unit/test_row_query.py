@@ -192,7 +192,7 @@ def test_a_value_is_read_as_it_was_written(kind: str, data: st.DataObject) -> No
             "integer": st.integers(-(1 << 63), (1 << 63) - 1),
             "number": st.floats(allow_nan=False, allow_infinity=False),
             "decimal(12,2)": st.decimals(-(10**10), 10**10, places=2) | st.just(Decimal("0E-30")),
-            "string": st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))),
+            "string": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
             "boolean": st.booleans(),
             "date": st.dates(),
             "datetime": st.datetimes(timezones=st.just(dt.UTC)),
