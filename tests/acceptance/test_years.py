@@ -1,4 +1,4 @@
-"""The years of a dataset: listed, taken out, and brought back as docs/years.md tells."""
+"""The years of a dataset: listed, detached, and imported again as in docs/guides/years.md."""
 
 import asyncio
 import re

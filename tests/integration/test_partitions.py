@@ -25,7 +25,7 @@ ONE_YEAR = (("hired_at", "gte.2021-01-01"), ("hired_at", "lt.2022-01-01"))
 LAST_DAY = (("hired_at", "gte.2021-12-31T00:00:00Z"), ("hired_at", "lte.2021-12-31T23:59:59Z"))
 REPORT = Report(
     name="hires",
-    title="As docs/years.md tells",
+    title="The example of docs/guides/years.md",
     datasets=(HIRED,),
     parameters=(Parameter(name="year", type="integer"),),
     sql="SELECT count(*) FROM data.hired_employees"
