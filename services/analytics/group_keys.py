@@ -14,7 +14,7 @@ PARTS = {
     "date": "({})::date",
     "domain": "CASE WHEN {0} LIKE '%@%' THEN nullif(" + LOWER.format("split_part({0}, '@', -1)") + ", '') END",
 }
-"""Datetimes are in UTC: every connection of ours sets that time zone."""
+"""Datetimes are in UTC: all connections set that time zone."""
 DATE, TEXT = ("date", "'epoch'::date"), ("text", "''")
 TYPES = {
     "year": ("integer", "0"),

@@ -99,7 +99,7 @@ def _check_bounds(field: Field, field_type: FieldType) -> Iterator[tuple[str, st
 
 
 def _is_bound(field: Field, bound: float | str, field_type: FieldType) -> bool:
-    """Whether the ingestor can compare values with the bound: exactly, unless the type is inexact."""
+    """Returns whether the ingestor can compare values with the bound: exactly, unless the type is inexact."""
     if not field_type.numeric:
         return field_types.find_parameter(field.type).holds(str(bound))
     if not literals.is_number(str(bound)):

@@ -30,7 +30,7 @@ StopWords = Annotated[
 ]
 IfNoneMatch = Annotated[str | None, Parameter(header=etags.HEADER, description="The `ETag` of an earlier response")]
 _last_commands: dict[str, UUID] = {}
-"""By dataset, the id of the last command that this process sent to the indexer, to send it only once."""
+"""The last command that this process sent to the indexer, by dataset, so that it sends each only once."""
 
 
 class Words(msgspec.Struct, frozen=True):
