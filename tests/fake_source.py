@@ -74,5 +74,5 @@ async def sandboxed() -> AsyncIterator[Outside]:
         await eventually(answers, SECONDS)
         yield outside
     finally:
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call] # granian has no annotation here
         await serving

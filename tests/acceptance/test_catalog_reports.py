@@ -76,7 +76,7 @@ def balances(rows: list[dict[str, Any]], first: str, last: str) -> list[dict[str
             "month": f"{month}-01",
             "customers": len(found),
             "balance": float(sum(found)),
-            "mean_balance": float((sum(found) / len(found)).quantize(CENT, ROUND_HALF_UP)),
+            "mean_balance": float((sum(found, Decimal()) / len(found)).quantize(CENT, ROUND_HALF_UP)),
         }
         for month, found in sorted(months.items())
     ]

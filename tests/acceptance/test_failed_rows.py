@@ -373,7 +373,8 @@ async def test_what_cannot_be_asked_for(stack: Stack, bad: dict[str, Any], path:
     problem(await stack.client.post(f"/v1/jobs/{NOBODY}/{path}"), 404, "not_found")
     problem(await stack.client.post(f"/v1/jobs/nobody/{path}"), 404, "not_found")
     here = f"/v1/jobs/{bad['id']}/{path}"
-    for body in ({"line": 3}, {"code": 3}, {"column": "\0"}, [], "required"):
+    bodies: list[Any] = [{"line": 3}, {"code": 3}, {"column": "\0"}, [], "required"]
+    for body in bodies:
         problem(await stack.client.post(here, json=body), 422, "invalid_request")
     answer = await stack.client.post(here, content=b"{", headers={"Content-Type": "application/json"})
     assert answer.status_code == 400, answer.text
@@ -396,7 +397,7 @@ async def test_a_job_that_has_not_begun_has_no_failed_rows(stack: Stack, bad: di
         bad["id"],
     )
     await db.close()
-    job = {"id": str(number), "links": {"failed_rows": f"/v1/jobs/{number}/failed-rows"}}
+    job: dict[str, Any] = {"id": str(number), "links": {"failed_rows": f"/v1/jobs/{number}/failed-rows"}}
     assert await page(stack, job) == {"data": [], "next": None, "total": 0, "kept": 0, "counts": []}
     answer = await stack.client.get(job["links"]["failed_rows"], params={"format": "csv"})
     assert answer.text.startswith("id,name,category,price,")

@@ -68,7 +68,8 @@ async def synced(stack: Stack, dataset: str) -> dict[str, int]:
 
 
 async def rows(stack: Stack, dataset: str) -> list[dict[str, Any]]:
-    return (await get(stack, f"/v1/datasets/{dataset}/rows", limit=500))["data"]
+    found: list[dict[str, Any]] = (await get(stack, f"/v1/datasets/{dataset}/rows", limit=500))["data"]
+    return found
 
 
 async def slow(sandbox: httpx2.AsyncClient, path: str) -> None:

@@ -8,7 +8,7 @@ import json
 import random
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ PATH = "/v1/datasets/items/imports"
 HEADER = ("id", "name", "price", "description")
 LARGEST_RESIDENT = 150_000_000
 SECONDS = 20.0
-COMPRESS = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
 CODINGS = {".gz": "gzip", ".zst": "zstd"}
 TYPES = {
     ".csv": "text/csv",
@@ -194,17 +194,14 @@ async def test_a_mark_that_contradicts_the_encoding_is_422(stack: Stack) -> None
 
 def bomb(coding: str) -> bytes:
     """Lines of a fitting file, and then ten gigabytes of zeros."""
-    packer = zlib.compressobj(9, wbits=31) if coding == "gzip" else zstd.ZstdCompressor(level=3)
-    start = packer.compress(b"id,name,price\n" + b"1,a,2\n" * 20_000)
-    megabyte = bytes(1 << 20)
+    lines, zeros = b"id,name,price\n" + b"1,a,2\n" * 20_000, bytes(64 << 20)
     # Zeros repeat themselves in the compressed file too: most of it is made once and used over and over.
-    head = b"".join(packer.compress(megabyte) for _ in range(64))
     if coding == "gzip":
-        head += packer.flush(zlib.Z_FULL_FLUSH)
-        body = b"".join(packer.compress(megabyte) for _ in range(64)) + packer.flush(zlib.Z_FULL_FLUSH)
-        return start + head + body * 160
-    frame = zstd.compress(bytes(64 << 20), 3)
-    return start + head + packer.flush() + frame * 160
+        gzip_packer = zlib.compressobj(9, wbits=31)
+        head = gzip_packer.compress(lines + zeros) + gzip_packer.flush(zlib.Z_FULL_FLUSH)
+        return head + (gzip_packer.compress(zeros) + gzip_packer.flush(zlib.Z_FULL_FLUSH)) * 160
+    zstd_packer = zstd.ZstdCompressor(level=3)
+    return zstd_packer.compress(lines + zeros) + zstd_packer.flush() + zstd.compress(zeros, 3) * 160
 
 
 @pytest.mark.parametrize("in_form", [False, True])
@@ -229,7 +226,7 @@ async def test_a_bomb_is_refused_and_fills_neither_memory_nor_spool(
 @pytest.mark.parametrize("compressed", [".gz", ".zst"])
 async def test_a_damaged_compressed_file_is_422(stack: Stack, compressed: str, damaged: str) -> None:
     before = await jobs(stack), spooled(stack)
-    checked = {zstd.CompressionParameter.checksum_flag: 1}
+    checked: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
     text = written(".csv", 1) * 50
     whole = gzip.compress(text) if compressed == ".gz" else zstd.compress(text, options=checked)
     middle = len(whole) // 2

@@ -43,7 +43,7 @@ FEW = "aA%_*\\"
 texts = st.one_of(
     st.text(FEW, max_size=2),
     st.text(HOSTILE, max_size=4),
-    st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=3),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3),
     st.sampled_from(
         [
             "null",

@@ -147,6 +147,7 @@ async def test_refreshes_and_chunks_at_once_count_everything_once(sales: Ingesto
     events = [await bring(sales, *(sale(number, price=str(n)) for number in (1, 2, 3))) for n in range(6)]
     async with asyncio.timeout(60):
         refreshed, *_ = await asyncio.gather(analytics.refresh("sales"), *map(analytics.hear, events))
+    assert refreshed is not None
     assert refreshed.versions == {"sales": events[-1].version}
     assert await sold(analytics) == [(5, 5, 1, 3)]
 

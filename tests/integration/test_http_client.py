@@ -20,6 +20,8 @@ from shared.outgoing.http_client import LONGEST_EXCERPT, OutboundClient, Outboun
 from tests.fake_source import HOST, Outside
 
 SECRET = "the-secret"
+SECONDS = 20.0
+LIMIT = 1 << 20
 BOMB = gzip.compress(b"0" * 10**6)
 
 
@@ -27,8 +29,8 @@ async def get(
     outgoing: OutboundClient,
     url: str,
     *,
-    seconds: float = 20,
-    limit: int = 1 << 20,
+    seconds: float = SECONDS,
+    limit: int = LIMIT,
     headers: Mapping[str, str] | None = None,
 ) -> OutboundResponse:
     async with outgoing.session() as session:
@@ -36,16 +38,16 @@ async def get(
         return await session.send(request, seconds=seconds, limit=limit, secrets=(SECRET,))
 
 
-async def permanent(outgoing: OutboundClient, url: str, **told: int) -> Problem:
+async def permanent(outgoing: OutboundClient, url: str, *, limit: int = LIMIT) -> Problem:
     with pytest.raises(PermanentFailure) as caught:
-        await get(outgoing, url, **told)
+        await get(outgoing, url, limit=limit)
     assert SECRET not in written(caught.value)
     return caught.value.problem
 
 
-async def later(outgoing: OutboundClient, url: str, **told: float) -> TransientFailure:
+async def later(outgoing: OutboundClient, url: str, *, seconds: float = SECONDS) -> TransientFailure:
     with pytest.raises(TransientFailure) as caught:
-        await get(outgoing, url, **told)  # type: ignore[arg-type]
+        await get(outgoing, url, seconds=seconds)
     assert SECRET not in written(caught.value)
     return caught.value
 
@@ -182,6 +184,7 @@ async def test_strange_answers(answer: bytes, error: type[TransientFailure | Per
     async with answering(answer, []) as place:
         with pytest.raises(error) as caught:
             await get(OutboundClient(place, {}), f"http://{place}/")
+    assert isinstance(caught.value, error)
     assert caught.value.problem.code == code
     assert len(caught.value.problem.detail) < LONGEST_EXCERPT + 150
 

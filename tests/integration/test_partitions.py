@@ -10,8 +10,7 @@ import pytest
 
 from services.gateway.http.row_query import RowQuery, parse_row_query
 from services.gateway.rows import queries
-from services.gateway.search.search_request import SearchBody
-from services.gateway.search.search_request import to_question as to_search
+from services.gateway.search.search_request import SearchBody, to_search_query
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
 from shared.search.search import find
@@ -25,7 +24,7 @@ ONE_YEAR = (("hired_at", "gte.2021-01-01"), ("hired_at", "lt.2022-01-01"))
 LAST_DAY = (("hired_at", "gte.2021-12-31T00:00:00Z"), ("hired_at", "lte.2021-12-31T23:59:59Z"))
 REPORT = Report(
     name="hires",
-    title="As docs/years.md tells",
+    title="As docs/guides/years.md says",
     datasets=(HIRED,),
     parameters=(Parameter(name="year", type="integer"),),
     sql="SELECT count(*) FROM data.hired_employees"
@@ -131,7 +130,7 @@ def downloaded(*given: tuple[str, str]) -> Ask:
 
 def searched(**body: Any) -> Ask:
     filters: dict[str, str | tuple[str, ...]] = {"hired_at": tuple(text for _, text in ONE_YEAR)}
-    asked = to_search(DATASET, SearchBody(filters=filters, **body))
+    asked = to_search_query(DATASET, SearchBody(filters=filters, **body))
 
     async def ask(db: Connection) -> None:
         assert (await find(db, DATASET, asked)).data
@@ -196,7 +195,7 @@ async def test_more_years_are_as_many_partitions(gateway: Pool) -> None:
     """And so the looking is not blind."""
     assert (await explain(gateway, counted(("hired_at", "gte.2021-01-01")))).years == {"2021", "2022"}
     assert (await explain(gateway, counted())).years == {"2019", "2020", "2021", "2022"}
-    sparse = to_search(DATASET, SearchBody(q="ada"))
+    sparse = to_search_query(DATASET, SearchBody(q="ada"))
     assert len((await explain(gateway, lambda db: find(db, DATASET, sparse))).years) == 4
 
 

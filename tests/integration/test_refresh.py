@@ -276,6 +276,7 @@ async def test_a_job_of_analytics_is_given_up_when_it_does_nothing_and_only_then
 async def test_progress_is_told_between_rounds(pool: Pool, admin: asyncpg.Connection) -> None:
     await set_version(admin, "departments", 3)
     one = await ask(pool, refresh())
+    said: list[Any] = []
     for round_ in (1, 2):
         said = await hear(pool, refreshed(one.job.id, {"hired_employees": 0, "departments": 0}, round_=round_))
         assert said[-1].round == round_ + 1

@@ -415,7 +415,10 @@ async def overdue(ingestor: Ingestor) -> list[LoadChunk | SwapStage]:
     async with ingestor.transaction() as db:
         # Chunks that were loaded this very moment don't count as news.
         await db.execute("UPDATE chunks SET loaded_at = loaded_at - interval '1 minute' WHERE loaded_at IS NOT NULL")
-        return sorted(await chunk_ledger.claim_overdue(db, seconds=0, limit=100), key=lambda message: message.chunk)
+        messages = await chunk_ledger.claim_overdue(db, seconds=0, limit=100)
+    found = [message for message in messages if isinstance(message, LoadChunk | SwapStage)]
+    assert found == messages
+    return sorted(found, key=lambda message: message.chunk)
 
 
 async def test_a_swap_that_is_under_way_is_not_asked_for_again(ingestor: Ingestor) -> None:

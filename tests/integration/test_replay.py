@@ -51,8 +51,10 @@ async def replay(
     """The chunks of a job that takes failed rows up."""
     command = PlanReplay(dataset=dataset, job_id=uuid4(), replay_of=job_id, load_options=load_options, **chosen)
     async with ingestor.transaction() as db:
-        *loads, planned = await plan_replay(command, db)
+        *messages, planned = await plan_replay(command, db)
     assert isinstance(planned, ImportPlanned)
+    loads = [message for message in messages if isinstance(message, LoadChunk)]
+    assert loads == messages
     assert [load.chunk for load in loads] == list(range(1, planned.chunks + 1))
     assert sum(load.end - load.start for load in loads) == planned.bytes
     return loads

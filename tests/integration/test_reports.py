@@ -20,7 +20,7 @@ from services.gateway.reports.registry import ReadyReport, ReportRegistry
 from services.gateway.reports.routes import _render
 from services.gateway.reports.run import ReportTable, compute
 from services.gateway.reports.sql_check import BadStatement, CheckedStatement, TableRef
-from shared.catalog.report import Parameter, Report
+from shared.catalog.report import Kind, Parameter, Report
 from shared.db import Connection, Pool
 from tests.integration.ingestor_runner import CATALOG, DATASETS, Ingestor, connected
 from tests.integration.reader_runners import Analytics
@@ -94,7 +94,7 @@ async def gateway(database: dict[str, str], analytics: Analytics) -> AsyncIterat
 
 
 def report(sql: str, **about: Any) -> Report:
-    kinds = {"year": "integer", "day": "date", "share": "number", "word": "string", "sure": "boolean"}
+    kinds: dict[str, Kind] = {"year": "integer", "day": "date", "share": "number", "word": "string", "sure": "boolean"}
     used = [Parameter(name=name, type=kind) for name, kind in kinds.items() if f":{name}" in sql]
     given = {"name": "r", "title": "R", "datasets": ("hired_employees",), "parameters": tuple(used), "sql": sql}
     return Report(**{**given, **about})

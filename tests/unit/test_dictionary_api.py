@@ -70,7 +70,9 @@ def test_an_answer_as_it_really_is() -> None:
 
 
 def test_an_answer_without_a_meaning_or_a_sound_says_nothing() -> None:
-    for answer in ([], [{}], [{"phonetic": " ", "meanings": [{"definitions": [{"definition": ""}, {}]}]}]):
+    silent = [{"phonetic": " ", "meanings": [{"definitions": [{"definition": ""}, {}]}]}]
+    answers: list[list[Any]] = [[], [{}], silent]
+    for answer in answers:
         assert read(answer) is None
     assert read([{"phonetic": "/məl/"}]) == Entry("/məl/", [])
 

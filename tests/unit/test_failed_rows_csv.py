@@ -28,7 +28,7 @@ DATASET = Dataset(
     ),
 )
 # No line breaks of Unicode's own: to CSV they are characters like any other. NUL never gets as far as here.
-TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=12)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 
 
 def failed(raw: str, *codes: str, column: str = "id") -> FailedRow:
@@ -57,7 +57,7 @@ def written(cells: list[str], **dialect: Any) -> str:
 
 @pytest.mark.parametrize("dialect", [{}, {"delimiter": ";"}, {"delimiter": "\t", "quote": "'"}, {"delimiter": "|"}])
 @given(rows=st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=4))
-def test_every_cell_comes_back_as_it_was(dialect: dict[str, str], rows: list[tuple[str, ...]]) -> None:
+def test_every_cell_comes_back_as_it_was(dialect: dict[str, Any], rows: list[tuple[str, ...]]) -> None:
     found = read(sheet(**dialect), *(failed(written(list(row), **dialect), "type") for row in rows))
     assert [tuple(row[name] for name in NAMES) for row in found] == rows
     assert {row["_line"] for row in found} == {"7"}
@@ -101,7 +101,6 @@ def test_of_a_row_that_was_cut_off_the_rest_is_not_taken_for_its_cells() -> None
 
 
 def test_what_may_have_been_cut_off_is_known_by_its_length() -> None:
-    assert failures.LONGEST_RAW == row_errors.LONGEST_RAW
     for character in "aé€𝄞":
         row = (character * failures.LONGEST_RAW).encode()
         for extra in range(4):

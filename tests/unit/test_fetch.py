@@ -49,13 +49,13 @@ def test_where_a_page_is() -> None:
 
 
 def test_what_an_incremental_source_is_asked_for() -> None:
-    told = {"incremental": {"cursor_path": "at", "start_param": "since"}}
+    told: dict[str, Any] = {"incremental": {"cursor_path": "at", "start_param": "since"}}
     assert asked(**told) == BASE
     assert asked(since="2024-01-01T00:00:00+01:00", **told) == f"{BASE}?since=2024-01-01T00%3A00%3A00%2B01%3A00"
 
 
 def test_a_link_stands_for_itself() -> None:
-    told = {
+    told: dict[str, Any] = {
         "paginator": {"type": "json_link"},
         "params": {"kind": "new"},
         "incremental": {"cursor_path": "at", "start_param": "since"},

@@ -208,14 +208,20 @@ def test_defaults_bound_a_sync() -> None:
     assert Incremental(cursor_path="at", start_param="since").row_order is None
 
 
-DOCUMENT = {"a": {"b": [{"c": 1}, {"c": None}, {}]}, "x.y": 5, "n": None, "@odata.nextLink": "?p=2", "1": {"2": 3}}
+DOCUMENT: dict[str, Any] = {
+    "a": {"b": [{"c": 1}, {"c": None}, {}]},
+    "x.y": 5,
+    "n": None,
+    "@odata.nextLink": "?p=2",
+    "1": {"2": 3},
+}
 
 
 @pytest.mark.parametrize(
     ("path", "found"),
     [
         ("$", [DOCUMENT]),
-        ("a.b", [DOCUMENT["a"]["b"]]),  # type: ignore[index,call-overload]
+        ("a.b", [DOCUMENT["a"]["b"]]),
         ("$.a.b[*].c", [1, None]),
         ("a.b[0].c", [1]),
         ("a.b[9].c", []),

@@ -2,7 +2,7 @@
 
 import gzip
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -152,7 +152,8 @@ async def test_what_is_said_to_be_compressed_must_be() -> None:
 
 
 async def test_a_file_that_is_compressed_twice_is_refused() -> None:
-    for first, second in itertools.product((gzip.compress, zstd.compress), repeat=2):
+    compressors: list[Callable[[bytes], bytes]] = [gzip.compress, zstd.compress]
+    for first, second in itertools.product(compressors, repeat=2):
         problem = await refused(second(first(TEXT)), content_type=CSV)
         assert (problem.status, problem.code) == (422, "compressed_twice")
 
@@ -165,7 +166,8 @@ async def test_a_file_that_is_compressed_twice_is_refused() -> None:
 )
 async def test_any_encoding_becomes_utf_8(encoding: Encoding, codec: str, ending: str, *, mark: bool) -> None:
     data = (("\ufeff" if mark and "16" in codec else "") + TEXT.decode()).encode(codec)
-    packed = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}[ending](data)
+    compress: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
+    packed = compress[ending](data)
     text = (await opened(packed, content_type=CSV, encoding=encoding, size=5))[1]
     assert text.removeprefix(b"\xef\xbb\xbf") == TEXT
     if mark and "16" in codec:
