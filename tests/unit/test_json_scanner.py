@@ -174,11 +174,11 @@ def elements(data: bytes) -> Iterator[bytes]:
     text, at = data.decode("latin-1"), data.index(b"[") + 1
     blank = re.compile(r"[ \t\r\n]*")
     while text[at] != "]":
-        at = blank.match(text, at + (text[at] == ",")).end()  # type: ignore[union-attr]
+        at = blank.match(text, at + (text[at] == ",")).end()  # type: ignore[union-attr] # it matches any text
         if text[at] == "]":
             return
         _, stop = json.JSONDecoder().raw_decode(text, at)
-        end = blank.match(text, stop).end()  # type: ignore[union-attr]
+        end = blank.match(text, stop).end()  # type: ignore[union-attr] # it matches any text
         yield data[at:end]
         at = end
 
