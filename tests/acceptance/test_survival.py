@@ -208,7 +208,7 @@ async def test_a_replacement_and_a_stream_of_batches_survive_the_death_of_ingest
             return await ask(stack, "SELECT sum(checked) FROM ingestor.chunks WHERE job_id = $1", job) is not None
 
         async def is_swapping() -> bool:
-            """Whoever looks sees the old rows, and all of them."""
+            """Every reader sees the old rows, and all of them."""
             assert (await read_job(stack, job)).get("status") in (None, "queued", "running")
             swapping = await ask(
                 stack,

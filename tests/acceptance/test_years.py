@@ -88,7 +88,7 @@ async def test_a_year_that_is_detached_is_gone_everywhere_and_kept_in_its_table(
     assert (await detach(stack, 1951)).status_code == 404
 
 
-async def test_it_is_brought_back_as_the_page_tells(stack: Stack, tmp_path: Path) -> None:
+async def test_it_is_brought_back_as_the_page_says(stack: Stack, tmp_path: Path) -> None:
     before = await seen(stack, 1951)
     assert (await detach(stack, 1951)).json()["status"] == "succeeded"
     (block,) = (block for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) if "psql" in block)

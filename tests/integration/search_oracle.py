@@ -1,6 +1,6 @@
-"""What a search should find, by a second hand: texts with nasty words, questions made up of them, and a brute force.
+"""Search oracle: texts with difficult words, generated queries, and a brute force that decides what they find.
 
-Nothing here is of `shared.search`: words are what Python's regular expressions take for such, stems what Postgres says.
+Nothing here comes from `shared.search`: words come from Python's regular expressions, stems from Postgres.
 """
 
 import random

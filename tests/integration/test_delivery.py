@@ -184,7 +184,7 @@ async def test_a_handler_that_fails_twice_has_one_effect_in_the_end(probe: Probe
 
 
 @pytest.mark.usefixtures("quick")
-async def test_after_the_last_attempt_the_job_is_told_the_cause(probe: Probe) -> None:
+async def test_after_the_last_attempt_the_job_gets_the_cause(probe: Probe) -> None:
     probe.script.steps = [failing(ZeroDivisionError("the cause"))]
     await probe.say(probe.touch())
     problem = await probe.gave_up()
@@ -212,12 +212,12 @@ async def test_permanent_gives_up_at_once_with_its_own_problem(probe: Probe) -> 
 SOURCE_DOWN = Problem(code="source_unavailable", detail="It answered 503.")
 
 
-@pytest.mark.parametrize(("asked", "waits"), [(None, 60), (0, 60), (45, 60), (300, 300), (86_400, 900)])
+@pytest.mark.parametrize(("seconds", "waits"), [(None, 60), (0, 60), (45, 60), (300, 300), (86_400, 900)])
 async def test_who_outside_asks_to_come_later_is_not_come_to_before(
-    probe: Probe, monkeypatch: pytest.MonkeyPatch, asked: float | None, waits: float
+    probe: Probe, monkeypatch: pytest.MonkeyPatch, seconds: float | None, waits: float
 ) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
-    probe.script.steps = [failing(TransientFailure(asked, SOURCE_DOWN))]
+    probe.script.steps = [failing(TransientFailure(seconds, SOURCE_DOWN))]
     await probe.deliver(probe.touch())
     (letter,) = await eventually(probe.letters, SECONDS)
     assert (letter["id"], letter["queue"], letter["attempt"]) == (probe.touch().id, probe.queue, 1)
@@ -226,7 +226,7 @@ async def test_who_outside_asks_to_come_later_is_not_come_to_before(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_coming_later_counts_as_an_attempt_and_ends_with_what_was_said_outside(probe: Probe) -> None:
+async def test_a_retry_later_counts_as_an_attempt_and_ends_with_the_source_s_problem(probe: Probe) -> None:
     probe.script.steps = [failing(TransientFailure(0, SOURCE_DOWN))]
     await probe.say(probe.touch())
     assert await probe.gave_up() == SOURCE_DOWN

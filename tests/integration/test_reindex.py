@@ -1,4 +1,4 @@
-"""Documents are made anew beside those that answer: nothing is missing, counted twice or left over."""
+"""Rebuilding the search index beside the serving one: nothing is missing, counted twice or left over."""
 
 import asyncio
 import random
@@ -42,7 +42,7 @@ async def rebuild(shelf: Shelf) -> list[IndexPiece]:
 
 
 async def kept(shelf: Shelf) -> tuple[set[tuple[int, str]], dict[str, tuple[int, int]]]:
-    """Which words stand in which rows, and how often each word is said to stand anywhere."""
+    """Which words stand in which rows, and the stored count of each word."""
     await shelf.indexer.count("books")
     async with shelf.gateway.acquire() as db:
         index = await select_index(db, "books")
@@ -95,8 +95,8 @@ async def test_another_language_makes_other_stems(shelf: Shelf) -> None:
     for language, found in (("english", [1]), ("german", [2]), ("french", [3]), ("simple", [])):
         for piece in await shelf.declare({**SEARCH, "language": language}) if language != "english" else []:
             await shelf.build(piece)
-        asked = {"english": "runs", "german": "Haus", "french": "chaise", "simple": "runs"}[language]
-        assert await shelf.ids(asked) == found
+        q = {"english": "runs", "german": "Haus", "french": "chaise", "simple": "runs"}[language]
+        assert await shelf.ids(q) == found
         assert await shelf.ids(words=("running",)) == [1]
         assert await kept(shelf) == await recomputed(shelf, ["title", "body"])
 
@@ -207,7 +207,7 @@ def text(chance: random.Random) -> str:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_rows_change_and_go_while_everything_is_built_anew(shelf: Shelf, seed: int) -> None:
+async def test_rows_change_and_go_while_the_index_is_rebuilt(shelf: Shelf, seed: int) -> None:
     chance = random.Random(seed)
     await shelf.declare(SEARCH)
     await shelf.bring(some(chance, 20), chunk_bytes=60)
@@ -234,7 +234,7 @@ async def test_rows_change_and_go_while_everything_is_built_anew(shelf: Shelf, s
     assert await kept(shelf) == await recomputed(shelf, ["title", "body"])
 
 
-async def test_a_dataset_that_is_searched_from_now_on_tells_the_version_that_it_has(shelf: Shelf) -> None:
+async def test_a_dataset_that_becomes_searchable_reports_its_version(shelf: Shelf) -> None:
     await shelf.declare(None)
     await shelf.bring(some(random.Random(1)))
     await shelf.bring(some(random.Random(2)))

@@ -1,4 +1,4 @@
-"""What is found is what a brute force finds: exact words, the grammar of `q`, fields; and any text is a question."""
+"""Searches find what a brute force finds: exact words, the grammar of `q`, fields; any text is a valid query."""
 
 import random
 import re
@@ -34,19 +34,19 @@ async def test_exact_words_are_those_that_a_regular_expression_finds(nasty: tupl
     known = sorted({unicodedata.normalize("NFC", word) for word in search_oracle.WORDS if re.fullmatch(r"\w+", word)})
     hits = 0
     for number in range(300):
-        asked = tuple(chance.sample([*known, "absent"], chance.randint(1, 3)))
+        query = tuple(chance.sample([*known, "absent"], chance.randint(1, 3)))
         operator = chance.choice(["and", "or"])
         joined = all if operator == "and" else any
         expected = [
             row["id"]
             for row in rows
-            if joined(search_oracle.stands_in(w, f"{row.get('title') or ''}\n{row.get('body') or ''}") for w in asked)
+            if joined(search_oracle.stands_in(w, f"{row.get('title') or ''}\n{row.get('body') or ''}") for w in query)
         ]
-        found = await shelf.find(words=asked, operator=operator, limit=7, sort="id")
-        assert (found.total.value, found.total.relation) == (len(expected), "eq"), asked
+        found = await shelf.find(words=query, operator=operator, limit=7, sort="id")
+        assert (found.total.value, found.total.relation) == (len(expected), "eq"), query
         assert found.meta.corrections == []
-        everywhere = await shelf.ids(words=asked, operator=operator, limit=300)
-        assert sorted(everywhere) == expected, (number, asked, operator)
+        everywhere = await shelf.ids(words=query, operator=operator, limit=300)
+        assert sorted(everywhere) == expected, (number, query, operator)
         hits += len(expected)
     assert hits > 1000
 
@@ -59,15 +59,15 @@ async def test_a_question_finds_what_its_grammar_says(
     shelf, rows = nasty
     stems = await Stems.read(shelf.indexer.admin, "english_stem", search_oracle.WORDS)
     for _ in range(12):
-        asked: Sought = data.draw(search_oracle.questions())
-        expected = [row["id"] for row in rows if asked.holds([row.get("title"), row.get("body")], stems)]
-        assert sorted(await shelf.ids(asked.q, limit=300)) == expected, asked.q
-        assert (await shelf.find(asked.q, typos=False)).total.value == len(expected)
+        query: Sought = data.draw(search_oracle.questions())
+        expected = [row["id"] for row in rows if query.holds([row.get("title"), row.get("body")], stems)]
+        assert sorted(await shelf.ids(query.q, limit=300)) == expected, query.q
+        assert (await shelf.find(query.q, typos=False)).total.value == len(expected)
 
 
 @EXAMPLES
 @given(data=st.data())
-async def test_fields_that_are_not_asked_for_neither_find_nor_exclude(shelf: Shelf, data: st.DataObject) -> None:
+async def test_fields_that_are_not_searched_neither_find_nor_exclude(shelf: Shelf, data: st.DataObject) -> None:
     if not shelf.declared:
         await shelf.declare({"fields": list(FIVE), "language": "french"})
         await shelf.bring(search_oracle.rows(random.Random(6), 150, FIVE))
@@ -76,9 +76,9 @@ async def test_fields_that_are_not_asked_for_neither_find_nor_exclude(shelf: She
     for _ in range(8):
         fields = data.draw(st.sets(st.sampled_from(FIVE[:3])))
         fields |= data.draw(st.sampled_from([{"notes", "rest"}, set()])) if fields else {"notes", "rest"}
-        asked: Sought = data.draw(search_oracle.questions())
-        expected = [number for number, row in rows.items() if asked.holds([row.get(f) for f in fields], stems)]
-        assert sorted(await shelf.ids(asked.q, fields=tuple(sorted(fields)))) == expected, (asked.q, fields)
+        query: Sought = data.draw(search_oracle.questions())
+        expected = [number for number, row in rows.items() if query.holds([row.get(f) for f in fields], stems)]
+        assert sorted(await shelf.ids(query.q, fields=tuple(sorted(fields)))) == expected, (query.q, fields)
 
 
 @EXAMPLES
@@ -95,8 +95,8 @@ async def test_fields_that_are_not_asked_for_neither_find_nor_exclude(shelf: She
 @example("İ ﬀ ǰ \u1e9e ς Σ")
 async def test_any_text_is_a_question(nasty: tuple[Shelf, list[dict[str, Any]]], q: str) -> None:
     shelf, _ = nasty
-    for asked in ({"q": q}, {"words": (q,)}, {"words": tuple(q.split(" "))[:32], "operator": "or"}):
-        found = await shelf.find(**asked, highlight=("body",), facets=("kind",), limit=200, fields=("body",))
+    for query in ({"q": q}, {"words": (q,)}, {"words": tuple(q.split(" "))[:32], "operator": "or"}):
+        found = await shelf.find(**query, highlight=("body",), facets=("kind",), limit=200, fields=("body",))
         assert found.meta.complete
         assert found.meta.seconds < 1
         assert (found.total.value, found.total.relation) == (len(found.data), "eq") or found.next
@@ -119,10 +119,10 @@ TEXTS = st.lists(ANY | OPERATORS, min_size=1, max_size=5)
 async def test_any_text_can_be_found_by_its_own_words(shelf: Shelf, texts: list[str]) -> None:
     if not shelf.declared:
         await shelf.declare(SEARCH)
-    told = [text.replace("\0", "") for text in texts]
-    rows = books(told)
+    cleaned = [text.replace("\0", "") for text in texts]
+    rows = books(cleaned)
     await shelf.bring(rows, REPLACE)
-    for number, text in enumerate(told, 1):
+    for number, text in enumerate(cleaned, 1):
         for piece in text.replace('"', " ").split()[:4]:
             if not words.of(piece):
                 continue
@@ -134,7 +134,7 @@ async def test_any_text_can_be_found_by_its_own_words(shelf: Shelf, texts: list[
 
 
 @pytest.mark.parametrize(
-    ("text", "asked"),
+    ("text", "query"),
     [
         ("J\u030curi", "\u01f0URI"),  # the capital has no letter of its own, the small one has
         ("\u212bngström\u212a", "ÅNGSTRÖMK"),
@@ -144,10 +144,10 @@ async def test_any_text_can_be_found_by_its_own_words(shelf: Shelf, texts: list[
         ("İzmir", "i\u0307zmi\u0072"),
     ],
 )
-async def test_case_and_composition_make_no_difference(shelf: Shelf, text: str, asked: str) -> None:
+async def test_case_and_composition_make_no_difference(shelf: Shelf, text: str, query: str) -> None:
     await shelf.declare(SEARCH)
     await shelf.bring(books([text, unicodedata.normalize("NFD", text), f"{text}x"]))
-    assert await shelf.ids(words=(asked,)) == [1, 2]
-    assert await shelf.ids(words=(asked,)) == await shelf.ids(words=(unicodedata.normalize("NFD", asked),))
-    found = await shelf.find(words=(asked,), highlight=("body",))
+    assert await shelf.ids(words=(query,)) == [1, 2]
+    assert await shelf.ids(words=(query,)) == await shelf.ids(words=(unicodedata.normalize("NFD", query),))
+    found = await shelf.find(words=(query,), highlight=("body",))
     assert ["<mark>" in hit.highlight["body"][0] for hit in found.data] == [True, True]

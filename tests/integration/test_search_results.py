@@ -1,4 +1,4 @@
-"""How an answer is told: the best first, page by page, what was misspelt, where the words stand, how fresh it is."""
+"""Search results: ranking, pages, corrections, suggestions, highlighting and freshness."""
 
 import random
 import re
@@ -81,7 +81,7 @@ async def test_the_better_match_comes_first_and_ties_are_in_the_order_of_the_key
     assert await shelf.ids("chairs") == await shelf.ids(words=("chair",)) == [2, 3, 1, 5, 4]
 
 
-async def test_what_is_not_wanted_and_not_asked_for_has_no_part_in_the_order(shelf: Shelf) -> None:
+async def test_excluded_words_and_unsearched_fields_have_no_part_in_the_order(shelf: Shelf) -> None:
     await shelf.declare({**SEARCH, "weights": {"title": 9.0}})
     rows = [
         {"id": 1, "title": "lamp", "body": "a chair or some"},
@@ -122,7 +122,7 @@ async def test_a_misspelt_word_is_corrected_where_little_is_found(shelf: Shelf) 
     for q in ("ilbrary", "libbrary", "LIBRARJ", "lïbary", "libary reading"):
         assert (await shelf.find(q)).meta.corrections, q
         assert (await shelf.find(q)).data, q
-    for asked in (
+    for query in (
         {"q": "libary", "typos": False},
         {"words": ("libary",)},
         {"q": "library"},
@@ -132,7 +132,7 @@ async def test_a_misspelt_word_is_corrected_where_little_is_found(shelf: Shelf) 
         {"q": "liba*"},
         {"q": "library" * 20},
     ):
-        assert (await shelf.find(**asked)).meta.corrections == [], asked
+        assert (await shelf.find(**query)).meta.corrections == [], query
 
 
 async def test_what_is_not_wanted_is_not_corrected_into_more(shelf: Shelf) -> None:
@@ -156,22 +156,22 @@ async def test_a_question_goes_on_with_the_most_frequent_words(shelf: Shelf) -> 
     await shelf.declare(SEARCH)
     await shelf.bring(books([*MANY, "Café", "cafeteria", "100 cafés"]))
 
-    async def told(q: str, limit: int = 10) -> list[tuple[str, str, int]]:
+    async def suggested(q: str, limit: int = 10) -> list[tuple[str, str, int]]:
         async with shelf.gateway.acquire() as db:
             return [(one.q, one.word, one.documents) for one in await suggestions.complete(db, "books", q, limit)]
 
-    assert await told("Red LIB") == [("Red library", "library", 5), ("Red libraries", "libraries", 1)]
-    assert await told('-"lib', 1) == [('-"library', "library", 5)]
-    assert await told("cafe\u0301") == [("café", "café", 1), ("cafés", "cafés", 1)]
-    assert await told("lib ") == await told("") == await told("lib%") == await told("l_") == []
-    assert await told("1") == [("100", "100", 1)]
+    assert await suggested("Red LIB") == [("Red library", "library", 5), ("Red libraries", "libraries", 1)]
+    assert await suggested('-"lib', 1) == [('-"library', "library", 5)]
+    assert await suggested("cafe\u0301") == [("café", "café", 1), ("cafés", "cafés", 1)]
+    assert await suggested("lib ") == await suggested("") == await suggested("lib%") == await suggested("l_") == []
+    assert await suggested("1") == [("100", "100", 1)]
 
 
 HTML = re.compile(r"<mark>(.*?)</mark>")
 
 
 @pytest.mark.parametrize(
-    ("text", "asked", "marked"),
+    ("text", "query", "marked"),
     [
         ('<script>alert("red")</script> & red</mark>', "red", ["red", "red"]),
         ("reds, Red; infrared red_x RED!", "red", ["reds", "Red", "RED"]),
@@ -183,11 +183,11 @@ HTML = re.compile(r"<mark>(.*?)</mark>")
     ],
 )
 async def test_words_are_marked_and_everything_is_escaped(
-    shelf: Shelf, text: str, asked: str, marked: list[str]
+    shelf: Shelf, text: str, query: str, marked: list[str]
 ) -> None:
     await shelf.declare(SEARCH)
     await shelf.bring(books([text]))
-    (hit,) = (await shelf.find(asked, highlight=("body", "title"))).data
+    (hit,) = (await shelf.find(query, highlight=("body", "title"))).data
     (html,) = hit.highlight["body"]
     assert hit.highlight["title"] == []
     assert HTML.findall(html) == marked
