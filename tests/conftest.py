@@ -1,4 +1,4 @@
-"""Fixtures: a stack for the whole session, and an empty database of the same server for a test that wants one."""
+"""Fixtures: a stack for the whole session, and an empty database for each test that needs one."""
 
 import contextlib
 import secrets

@@ -1,4 +1,4 @@
-"""The stack that tests talk to: real servers and services, in a state folder and on ports of their own."""
+"""The stack under test: real servers and services with their own state folder and ports."""
 
 import contextlib
 import os

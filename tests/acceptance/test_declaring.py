@@ -1,4 +1,4 @@
-"""Datasets are declared, changed and drafted over HTTP, and can be used at once."""
+"""Declaring, changing and drafting datasets over HTTP."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Rows that were refused: found by what is wrong with them, mended, read again, given up. None is lost on the way."""
+"""Failed rows over HTTP: listed, downloaded as CSV, fixed, replayed, discarded; none is lost."""
 
 import asyncio
 import csv

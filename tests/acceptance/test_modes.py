@@ -1,4 +1,4 @@
-"""What a client may ask of an import beside loading it: insert, replace, validate, a budget, references."""
+"""Options of an import over HTTP: insert, replace, validate only, error budget, references."""
 
 from typing import Any
 

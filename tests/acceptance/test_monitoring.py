@@ -1,4 +1,4 @@
-"""Monitoring against the running stack, and what can be known of the containers without running them."""
+"""Monitoring: rules, dashboards and metrics of the running stack, and the declarations of the containers."""
 
 import asyncio
 import contextlib

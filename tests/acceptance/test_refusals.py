@@ -1,4 +1,4 @@
-"""What can't be done is refused at once, with a code that programs can use and a sentence that people can."""
+"""Requests that are refused at once, with a code for programs and a sentence for people."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Reports through the front door: their forms, their freshness, their parameters, and refreshing them."""
+"""Reports over HTTP: formats, freshness, parameters, refreshes and rebuilds."""
 
 import asyncio
 import csv

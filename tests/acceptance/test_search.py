@@ -1,4 +1,4 @@
-"""Search over HTTP: every parameter, how fresh answers are, and what they are while much is loaded."""
+"""Search over HTTP: parameters, freshness, and answers while rows are loaded."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""POST /v1/searches: a search as a job, whose answer is kept, read page by page, and gone after a day."""
+"""POST /v1/searches: a search as a job; its result is read page by page and expires after a day."""
 
 import asyncio
 import os

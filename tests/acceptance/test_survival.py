@@ -1,4 +1,4 @@
-"""A large import while everything is killed in turn: it ends, the counts are exact, and nothing is there twice."""
+"""A large import while every process is killed in turn: it ends, the counts are exact, no row is there twice."""
 
 import asyncio
 import contextlib

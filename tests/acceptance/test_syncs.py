@@ -1,4 +1,4 @@
-"""Rows from outside, pulled when somebody asks and when it is time, with the sandbox in the part of the outside."""
+"""Syncs from the sandbox, on request and by schedule."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Every way a file can be written and sent ends in the same rows; bombs, cut-off and wrong files leave nothing."""
+"""Uploads in every format, encoding and compression; bombs, cut-off and wrong files leave nothing behind."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""The most frequent words of a dataset and what they mean, with the sandbox in the part of the dictionary."""
+"""The most frequent words of a dataset and their definitions, with the sandbox as the dictionary."""
 
 import re
 from collections import Counter

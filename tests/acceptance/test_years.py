@@ -1,4 +1,4 @@
-"""The years of a dataset: listed, taken out, and brought back as docs/guides/years.md says."""
+"""Yearly partitions: listed, detached, and attached again as docs/guides/years.md says."""
 
 import asyncio
 import re

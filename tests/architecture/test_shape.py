@@ -1,4 +1,4 @@
-"""The same few words everywhere: how large a file is, what a service consists of, who knows which driver."""
+"""Conventions: sizes of files, parts of a service, which modules use which driver."""
 
 import pytest
 

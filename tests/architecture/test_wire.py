@@ -1,4 +1,4 @@
-"""What stands on the wire: a recorded example of every message, which old and new services must both be able to read.
+"""The wire format: a recorded example of every message, which old and new services must read.
 
 When a test here fails, either the change breaks services that still run the old code (make it another way: add a field
 with a default), or there is a new message: print its body with `python -m tests.architecture.test_wire` and add it.

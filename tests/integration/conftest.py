@@ -1,4 +1,4 @@
-"""Fixtures of tests that talk to the servers themselves."""
+"""Fixtures of integration tests: databases, and the handlers of each service."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

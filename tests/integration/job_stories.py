@@ -1,4 +1,4 @@
-"""Files that hypothesis makes up for the catalog's datasets: few keys and few groups, so that rows meet and move."""
+"""Hypothesis strategies for files of the catalog's datasets, with few keys and groups, so that rows collide."""
 
 import asyncio
 import datetime as dt

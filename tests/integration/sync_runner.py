@@ -1,4 +1,4 @@
-"""Syncs without a broker: `pull_page` called as the ingestor calls it, until the source has no more pages."""
+"""Runs syncs without a broker: calls `pull_page` until the source has no more pages."""
 
 from typing import Any
 from uuid import UUID, uuid4

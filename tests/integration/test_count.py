@@ -1,4 +1,4 @@
-"""Chunks that are counted at the same time, twice, late, by a refresh: and what that costs."""
+"""Counting chunks for rollups: at the same time, twice, late, by a refresh, and the cost of it."""
 
 import asyncio
 import itertools

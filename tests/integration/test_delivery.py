@@ -1,4 +1,4 @@
-"""From the outbox over the broker to a committed effect: once, whatever is repeated, raised, lost or cut off."""
+"""Delivery from the outbox over the broker to a committed effect: exactly once, after repeats, errors and losses."""
 
 import asyncio
 import os

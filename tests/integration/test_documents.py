@@ -1,4 +1,4 @@
-"""Every row of a searchable dataset has the document that its words give, and no document is left of older words."""
+"""Every row of a searchable dataset has the document of its current words, and no other."""
 
 import asyncio
 import random

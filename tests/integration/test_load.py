@@ -1,4 +1,4 @@
-"""From the bytes of a file to rows, failed rows and a ledger that adds up."""
+"""Loading chunks: from the bytes of a file to rows, failed rows and the chunk ledger."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Migrations: run again they change nothing, run at once they run once, and what was applied is not to be changed."""
+"""Migrations: repeated runs change nothing, parallel runs apply once, applied files must not change."""
 
 import asyncio
 import secrets

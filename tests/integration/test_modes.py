@@ -1,4 +1,4 @@
-"""What upsert, insert, append and validating make of the same rows, in whatever order their chunks come."""
+"""The modes upsert, insert, append and validate over the same rows, with chunks in any order."""
 
 import asyncio
 import random

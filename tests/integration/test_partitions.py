@@ -116,7 +116,7 @@ def counted(*conditions: tuple[str, str]) -> Ask:
 
 
 class Fetching:
-    """A connection whose cursors fetch all at once: asyncpg does not tell of the others."""
+    """A connection whose cursors fetch all at once: asyncpg logs no statement of a real cursor."""
 
     def __init__(self, db: Connection) -> None:
         self._db = db

@@ -1,4 +1,4 @@
-"""Refused rows, once they are kept: taken up again by a job, or discarded."""
+"""Failed rows that are stored: replayed by a job, or discarded."""
 
 import asyncio
 import itertools

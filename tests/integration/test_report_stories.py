@@ -1,4 +1,4 @@
-"""The reports of the catalog, after any sequence of jobs, are what plain Python makes of the rows."""
+"""The reports of the catalog after any sequence of jobs, compared with plain Python."""
 
 import datetime as dt
 import random

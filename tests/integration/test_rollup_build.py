@@ -1,4 +1,4 @@
-"""Rollups that are declared, changed and rebuilt over rows that are there, while more come."""
+"""Rollups that are declared, changed and rebuilt over existing rows while more arrive."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Every measure and every way to group, after any sequence of jobs, is what SQL and Python make of the rows."""
+"""Every measure and group after any sequence of jobs, compared with SQL and Python."""
 
 import asyncio
 import random

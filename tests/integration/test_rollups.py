@@ -1,4 +1,4 @@
-"""Rollups are what a query over the table would give, whatever came in which order and how often."""
+"""Rollups equal a query over the table, whatever the order and repetition of chunks."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Requests that come together are accepted in one transaction, and each is answered for itself."""
+"""Group commit of requests: one transaction accepts many, and each gets its own answer."""
 
 import asyncio
 from collections.abc import AsyncIterator

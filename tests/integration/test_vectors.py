@@ -1,4 +1,4 @@
-"""Documents in Postgres' own binary form are those that it would have made of the same words, written as text."""
+"""Documents in binary tsvector form equal those that Postgres makes from text."""
 
 import random
 import string

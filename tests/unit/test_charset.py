@@ -1,4 +1,4 @@
-"""Text in other encodings: the same in UTF-8, wherever the pieces end; what can't be decoded is no UTF-8 afterwards."""
+"""Decoding to UTF-8, wherever the pieces end; undecodable bytes stay invalid."""
 
 import pytest
 from hypothesis import given, settings

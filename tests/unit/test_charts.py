@@ -1,4 +1,4 @@
-"""What a chart of some rows shows, and how it is drawn."""
+"""Charts: which columns of the rows they show, and the SVG."""
 
 import datetime as dt
 import re

@@ -1,4 +1,4 @@
-"""Which declaration may follow another, and why not every one."""
+"""Which changes of a declaration are allowed."""
 
 from typing import Any
 

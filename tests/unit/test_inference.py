@@ -1,4 +1,4 @@
-"""Drafts from samples: what they say, and that the ingestor loads the sample with them, row for row."""
+"""Drafts from samples, and that the ingestor loads the sample with its draft."""
 
 import io
 import json

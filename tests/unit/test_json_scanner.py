@@ -1,4 +1,4 @@
-"""Cuts of JSON arrays, against Python's json; and what is wrong with an array, against msgspec on the whole of it."""
+"""Splitting JSON arrays, compared with Python's json; errors in arrays, compared with msgspec."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Asking no more often than a source allows, without a clock."""
+"""The rate limit of outbound requests, without a clock."""
 
 import asyncio
 import time

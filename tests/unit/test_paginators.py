@@ -1,4 +1,4 @@
-"""Paginators against sources as they are met: endless, repeating, capping, null, lying about their totals."""
+"""Paginators against difficult sources: endless, repeating, capping, null, with wrong totals."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

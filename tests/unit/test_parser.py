@@ -1,4 +1,4 @@
-"""Every record becomes a good row or a failed one, for the right reasons; checked against Python's own readers."""
+"""Every record becomes a row or a failed row with the right errors; compared with Python's own readers."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""A job moves forward, whatever it hears in which order and how often, and comes to the end that its chunks give it."""
+"""Job progress: monotonic under any order and repetition of events, and with the right end."""
 
 import datetime as dt
 import random

@@ -1,4 +1,4 @@
-"""Schedules: when they are due, whatever the clocks of their places do, and what becomes of ticks that come late."""
+"""Schedules: due times across clock changes, and ticks that come late."""
 
 import datetime as dt
 from typing import Any

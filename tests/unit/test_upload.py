@@ -1,4 +1,4 @@
-"""From the body of a request to the text of a file: raw or in a form, compressed or not, in any encoding, cut off."""
+"""From a request body to the text of a file: raw or in a form, compressed or not, in any encoding, cut off."""
 
 import gzip
 import itertools
