@@ -1,7 +1,7 @@
 """Batches of two rows accepted per second, compared with FastAPI + SQLAlchemy + Celery.
 
-Both response 202 when the job is committed to Postgres and its message is safe: Millrace by its outbox, the peer by a
-confirmed publish to RabbitMQ. Consumers are stopped, and measured afterwards.
+Both respond with 202 when the job is committed to Postgres and its message is safe: Millrace by its outbox, the peer
+by a confirmed publish to RabbitMQ. Consumers are stopped, and measured afterwards.
 """
 
 import os

@@ -49,7 +49,7 @@ def count(stack: Stack) -> int:
 
 
 def ensure_rows(stack: Stack, http: httpx2.Client, rows: int) -> None:
-    """Loads rows until there are at least so many, and runs VACUUM."""
+    """Loads rows until there are at least `rows`, and runs VACUUM."""
     existing = count(stack)
     if existing >= rows:
         return

@@ -52,7 +52,7 @@ def short(milliseconds: float) -> str:
 
 
 def until(check: Callable[[], bool], seconds: float, failure: str, pause: float = 0.1) -> None:
-    """Polls until the check is true. Raises AssertionError with this message after so many seconds."""
+    """Polls until the check is true. Raises AssertionError with `failure` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, failure

@@ -62,7 +62,7 @@ class Bars:
 
 
 class Lines:
-    """At most one line a second, and always the last line of the upload and of the job."""
+    """Prints at most one line a second, and always the last line of the upload and of the job."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -28,7 +28,7 @@ def retry(
 
 
 def constant_pauses(pause: float, seconds: float) -> Iterator[float]:
-    """Yields the same pause until so many seconds have passed."""
+    """Yields the same pause until `seconds` have passed."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield pause

@@ -18,6 +18,7 @@ from services.gateway import app as gateway
 from services.gateway.settings import GatewaySettings
 from services.indexer.settings import IndexerSettings
 from services.ingestor.settings import IngestorSettings
+from shared.contracts.events import PublicJobEvent
 from shared.contracts.message import Command, Message
 from shared.settings import ServiceSettings
 from shared.telemetry import metrics
@@ -45,7 +46,7 @@ def fill(text: str) -> str:
 
 
 def services() -> str:
-    """Which messages each service receives, and which it sends then."""
+    """Lists the messages that each service receives, and those that it then sends."""
     rows = []
     for service, routes in HEARD.items():
         for then in dict.fromkeys(route.then for route in routes):
@@ -55,7 +56,7 @@ def services() -> str:
 
 
 def http() -> str:
-    """Every route with its scope and summary."""
+    """Lists every route with its scope and summary."""
     settings = GatewaySettings(
         database_url="", broker_url="amqp://nowhere", spool_url="file:///tmp", catalog_dir="catalog"
     )
@@ -75,9 +76,10 @@ def http() -> str:
 
 
 def messages() -> str:
-    """Every message with its receivers, fields and meaning."""
+    """Lists every message with its receivers, fields and meaning."""
     kinds = {route.message for routes in HEARD.values() for route in routes}
     kinds |= {kind for routes in HEARD.values() for route in routes for kind in route.then}
+    kinds |= set(PublicJobEvent.__subclasses__())  # the request that creates a job sends `job.created`
     rows = [
         (
             f"`{kind.name()}`",
@@ -92,7 +94,7 @@ def messages() -> str:
 
 
 def settings() -> str:
-    """Every setting with its services and default."""
+    """Lists every setting with its services and default."""
     having: dict[tuple[str, str], list[str]] = {}
     for service, kind in SETTINGS.items():
         for field in msgspec.structs.fields(kind):
@@ -105,7 +107,7 @@ def settings() -> str:
 
 
 def all_metrics() -> str:
-    """Every metric with its type, labels and help text."""
+    """Lists every metric with its type, labels and help text."""
     rows = []
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):

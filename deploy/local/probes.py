@@ -59,7 +59,7 @@ async def http_ready(host: str, port: int) -> bool:
 
 
 async def until(probe: Probe, seconds: float = math.inf) -> bool:
-    """Polls until the probe returns True; returns False if it does not within so many seconds."""
+    """Polls until the probe returns True; returns False if it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not await probe():
         if time.monotonic() > deadline:

@@ -45,7 +45,7 @@ def uptime(pid: int) -> float | None:
 
 
 async def wait_gone(home: Home, name: str, seconds: float) -> bool:
-    """Waits until the part has ended; returns False if it does not within so many seconds."""
+    """Waits until the part has ended; returns False if it does not within `seconds`."""
 
     async def gone() -> bool:
         return running_pid(home, name) is None

@@ -25,7 +25,7 @@ class Changes(NamedTuple):
 
 
 async def prepare_all(db: Connection) -> list[Message]:
-    """At start: builds rollups whose declaration was missed, and rollups of an older version of the service."""
+    """Builds, at start, rollups with a missed declaration and rollups of an older version of the service."""
     for event in await queries.select_outdated(db):
         await prepare(db, event.dataset)
     return []
@@ -51,7 +51,7 @@ async def prepare(db: Connection, name: str) -> None:
 
 
 async def _select_changes(db: Connection, name: str) -> Changes | None:
-    """None if every built rollup is declared and every declared one is built."""
+    """Returns None if every built rollup is declared and every declared one is built."""
     dataset = await ledger.select_dataset(db, name)
     rollups = await queries.select_rollups(db, dataset)
     kept = [tables for tables in rollups if tables.rollup in dataset.rollups]

@@ -15,7 +15,7 @@ LOCK_SECONDS = 900.0
 BUILD_LOCK = 0x6D616B65
 COUNT_LOCK = 0x726F6C6C
 RETENTION_DAYS = 8
-"""As long as the inbox keeps the ids of handled messages."""
+"""Days that finished refreshes are kept: as long as the inbox keeps the ids of handled messages."""
 
 
 async def lock_builds(db: Connection, dataset: str) -> None:

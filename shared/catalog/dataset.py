@@ -53,7 +53,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return "simple" if self.language == "simple" else f"{self.language}_stem"
 
     def has_same_documents(self, other: "Search") -> bool:
-        """Whether both need the same index: weights apply only to queries."""
+        """Returns whether both need the same index: weights apply only to queries."""
         return (self.fields, self.language) == (other.fields, other.language)
 
 

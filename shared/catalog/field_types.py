@@ -25,12 +25,12 @@ class FieldType(NamedTuple):
     parse: Callable[[str], Any]
     """Turns a literal into the value that asyncpg sends."""
     expected: str
-    """What a literal must be, as the end of a sentence that begins with `Expected` or `must be`."""
+    """The description of a literal, as the end of a sentence that begins with `Expected` or `must be`."""
     placeholder: str = "0"
     """An SQL constant that stands for null where keys are compared."""
     digits: int = 0
     scale: int | None = None
-    """Digits behind the point; None where values are inexact or no numbers."""
+    """Digits after the point; None for inexact and non-numeric types."""
     numeric: bool = False
     bounded: bool = False
     """Whether a field may have `minimum` and `maximum`."""

@@ -11,7 +11,7 @@ INTEGER = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 DECIMAL = re.compile(r"[+-]?0*([0-9]*)(?:\.([0-9]*?)0*)?")
 BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), True) | dict.fromkeys(("false", "f", "no", "n", "0"), False)
-"""In lower case."""
+"""The literals of booleans, in lower case."""
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 TIME = re.compile(rf"{CLOCK}(?::[0-5][0-9](?:\.[0-9]{{1,6}})?)?")
@@ -21,22 +21,22 @@ MOMENT = re.compile(
 )
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 REFUSED_IN_JSONB = re.compile(r"\\u0000|[eE]-[0-9]{4}|\.[0-9]{10000}")
-"""An escaped NUL, or a number that may have more digits behind the point than jsonb takes."""
+"""An escaped NUL, or a number that may have more digits after the point than jsonb accepts."""
 
 
 def is_string(text: str) -> bool:
-    """Whether Postgres can keep the text: it has no NUL, and no surrogates."""
+    """Returns whether Postgres can keep the text: it has no NUL, and no surrogates."""
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def is_decimal(text: str, before: int, behind: int) -> bool:
-    """Whether the text is a plain number with at most so many digits before and behind the point."""
+    """Returns whether the text is a plain number with at most this many digits before and after the point."""
     digits = count_digits(text)
     return digits is not None and digits[0] <= before and digits[1] <= behind
 
 
 def count_digits(text: str) -> tuple[int, int] | None:
-    """Returns how many digits a plain number needs before and behind the point; None for any other text."""
+    """Returns how many digits a plain number needs before and after the point; None for any other text."""
     match = DECIMAL.fullmatch(text)
     if match is None or not re.search("[0-9]", text):
         return None
@@ -44,19 +44,19 @@ def count_digits(text: str) -> tuple[int, int] | None:
 
 
 def is_integer(text: str) -> bool:
-    """Whether the text is a whole number of 64 bits."""
+    """Returns whether the text is a whole number of 64 bits."""
     if not INTEGER.fullmatch(text) or len(text.lstrip("+-0")) > len(str(MOST_INTEGER)):
         return False
     return LEAST_INTEGER <= int(text) <= MOST_INTEGER
 
 
 def is_number(text: str) -> bool:
-    """Whether the text is a number that a double can hold."""
+    """Returns whether the text is a number that a double can hold."""
     return bool(NUMBER.fullmatch(text)) and math.isfinite(float(text))
 
 
 def is_date(text: str) -> bool:
-    """Whether the text is a day of the calendar."""
+    """Returns whether the text is a day of the calendar."""
     if not DATE.fullmatch(text):
         return False
     try:
@@ -67,7 +67,7 @@ def is_date(text: str) -> bool:
 
 
 def is_datetime(text: str) -> bool:
-    """Whether the text is a date and a time of day, in UTC of the years 1 to 9999."""
+    """Returns whether the text is a date and a time of day, in UTC of the years 1 to 9999."""
     match = MOMENT.fullmatch(text)
     if match is None or not is_date(match[1]):
         return False
@@ -81,7 +81,7 @@ def is_datetime(text: str) -> bool:
 
 
 def is_object(text: str) -> bool:
-    """Whether the text is a JSON object or array that Postgres takes as jsonb."""
+    """Returns whether the text is a JSON object or array that Postgres takes as jsonb."""
     try:
         decoded = msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):

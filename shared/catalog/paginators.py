@@ -100,7 +100,7 @@ class _Counted(Paginator, frozen=True, kw_only=True):
         return Place(number=number, rows=place.rows + len(page.rows))
 
     def _is_last(self, page: Page) -> bool:
-        """Whether the page says so; if it does not say, whether it is empty."""
+        """Returns whether the page says so; if it does not say, whether it is empty."""
         more = _has_more(self.has_more_path, page)
         return not page.rows and self.stop_after_empty_page if more is None else not more
 

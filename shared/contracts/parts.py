@@ -60,7 +60,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a job loads its rows, and when it stops.
+    """Options for loading rows: the mode, the checks, and when the job stops.
 
     A job stops when more than `max_errors` rows fail, or after a thousand rows a larger share than `max_error_rate`.
     `max_failed_rows` only limits how many failed rows are stored. A replacement must keep at least `1 - max_shrink` of

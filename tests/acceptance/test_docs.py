@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.app import main
 from deploy import reference
 from deploy.local import packages
 from tests.stack import ROOT, Stack
@@ -115,3 +116,18 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", reference.pages(), ids=lambda page: page.name)
 def test_generated_tables_are_current(page: Path) -> None:
     assert reference.fill(page.read_text()) == page.read_text(), "run make docs"
+
+
+def test_the_command_line_page_has_every_command_with_the_first_sentence_of_its_help() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    assert rows == {name: re.split(r"(?<=\.)\s", command.help or "")[0] for name, command in main.commands.items()}
+
+
+@pytest.mark.parametrize("page", documents(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_existing_metrics(page: Path) -> None:
+    if page.name == "CONTRIBUTING.md":  # its recipe adds one
+        return
+    assert set(re.findall(r"`(millrace_\w+)`", page.read_text())) <= set(
+        re.findall(r"`(millrace_\w+)`", reference.all_metrics())
+    )

@@ -91,7 +91,8 @@ async def test_a_year_that_is_detached_is_gone_everywhere_and_kept_in_its_table(
 async def test_it_is_brought_back_as_the_page_says(stack: Stack, tmp_path: Path) -> None:
     before = await seen(stack, 1951)
     assert (await detach(stack, 1951)).json()["status"] == "succeeded"
-    (block,) = (block for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) if "psql" in block)
+    blocks = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (block,) = (block.removeprefix("$ ").replace("\n$ ", "\n") for block in blocks if "psql" in block)
     done = subprocess.run(
         ["sh", "-ec", block.replace("2021", "1951").replace(".local/", f"{stack.home}/")],
         cwd=tmp_path,

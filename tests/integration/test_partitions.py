@@ -10,8 +10,7 @@ import pytest
 
 from services.gateway.http.row_query import RowQuery, parse_row_query
 from services.gateway.rows import queries
-from services.gateway.search.search_request import SearchBody
-from services.gateway.search.search_request import to_question as to_search
+from services.gateway.search.search_request import SearchBody, to_search_query
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
 from shared.search.search import find
@@ -134,7 +133,7 @@ def downloaded(*conditions: tuple[str, str]) -> Ask:
 
 def searched(**body: Any) -> Ask:
     filters: dict[str, str | tuple[str, ...]] = {"hired_at": tuple(text for _, text in ONE_YEAR)}
-    query = to_search(DATASET, SearchBody(filters=filters, **body))
+    query = to_search_query(DATASET, SearchBody(filters=filters, **body))
 
     async def ask(db: Connection) -> None:
         assert (await find(db, DATASET, query)).data
@@ -199,7 +198,7 @@ async def test_more_years_are_as_many_partitions(gateway: Pool) -> None:
     """And so the looking is not blind."""
     assert (await explain(gateway, counted(("hired_at", "gte.2021-01-01")))).years == {"2021", "2022"}
     assert (await explain(gateway, counted())).years == {"2019", "2020", "2021", "2022"}
-    sparse = to_search(DATASET, SearchBody(q="ada"))
+    sparse = to_search_query(DATASET, SearchBody(q="ada"))
     assert len((await explain(gateway, lambda db: find(db, DATASET, sparse))).years) == 4
 
 

@@ -89,7 +89,7 @@ async def detach(
 
 
 async def _has_job(db: Connection, request: JobRequest) -> bool:
-    """Whether the request will return an existing job, whose year may be detached by now."""
+    """Returns whether the request will return an existing job, whose year may be detached by now."""
     if await exclusive.select_running(db, request) is not None:
         return True
     if request.api_key is None or request.idempotency_key is None:

@@ -66,7 +66,7 @@ def check_partitioned(dataset: Dataset) -> None:
     """Raises Problem 422 if the dataset is not partitioned."""
     if dataset.partition_by is None:
         detail = f"{dataset.name} is not partitioned: its declaration has no partition_by."
-        raise Problem(422, "not_partitioned", detail, hint="See partition_by in docs/declarations.md.")
+        raise Problem(422, "not_partitioned", detail, hint="See partition_by in docs/reference/declarations.md.")
 
 
 async def _select_partitions(db: Connection, dataset: Dataset) -> Partitions:

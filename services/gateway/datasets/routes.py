@@ -76,7 +76,7 @@ class DeclareOperation(Operation):
             type=OpenAPIType.OBJECT,
             properties={"title": text, "fields": fields},
             required=["title", "fields"],
-            description="The keys of a catalog file, see docs/declarations.md",
+            description="The keys of a catalog file, see docs/reference/declarations.md",
         )
         self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=body)}, required=True)
 

@@ -15,7 +15,7 @@ Header = Literal["auto", "present", "absent"]
 
 
 class FileOptions(NamedTuple):
-    """How the client describes the file. All options except `format` are about CSV."""
+    """The client's description of the file. All options except `format` are about CSV."""
 
     format: Format
     delimiter: str

@@ -11,7 +11,7 @@ from services.gateway.jobs.job import Job
 from shared.contracts.parts import Outcome, Problem
 
 LOAD_SHARE, INDEX_SHARE, COUNT_SHARE = 80.0, 10.0, 10.0
-"""Of `percent`."""
+"""The percentage of the progress that each step is worth."""
 MAX_UNFINISHED = 99.9
 
 

@@ -160,4 +160,4 @@ async def forget_idempotency_keys(db: Connection) -> None:
 
 
 INGESTOR = Recovery(select_lost_commands, select_lost_events, IDLE)
-"""For jobs that load chunks."""
+"""The recovery of jobs that load chunks."""

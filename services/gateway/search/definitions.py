@@ -30,7 +30,7 @@ class WordDefinition(msgspec.Struct, frozen=True):
 
 
 NO_DICTIONARY = WordDefinition(None)
-"""For a dataset without a dictionary."""
+"""The definition of every word of a dataset without a dictionary."""
 
 
 async def select_definitions(db: Connection, dictionary: str, words: Sequence[str]) -> list[WordDefinition]:

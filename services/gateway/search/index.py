@@ -143,5 +143,5 @@ async def select_index(db: Connection, dataset: str) -> IndexBody:
 
 
 async def is_handled(db: Connection, message_id: UUID) -> bool:
-    """Whether the indexer has handled the message."""
+    """Returns whether the indexer has handled the message."""
     return bool(await db.fetchval("SELECT EXISTS (SELECT FROM indexer.inbox WHERE id = $1)", message_id))

@@ -163,7 +163,7 @@ async def insert_chunk(db: Connection, ledger: int, documents: int) -> None:
 
 
 async def is_indexed(db: Connection, ledger: int) -> bool:
-    """Whether the chunk is indexed. Checked in addition to the inbox: words must not be counted twice."""
+    """Returns whether the chunk is indexed. Checked in addition to the inbox: words must not be counted twice."""
     return bool(await db.fetchval("SELECT true FROM chunks WHERE ledger = $1", ledger))
 
 
@@ -184,7 +184,7 @@ async def lock_words(db: Connection, dataset: str) -> bool:
 
 
 async def is_importing(db: Connection, dataset: str) -> bool:
-    """Whether an import of the dataset is running, or its loaded chunks are being indexed."""
+    """Returns whether an import of the dataset is running, or its loaded chunks are being indexed."""
     return bool(
         await db.fetchval(
             """

@@ -15,7 +15,7 @@ PIECE_ROWS = 20_000
 
 
 async def prepare_all(db: Connection) -> list[Message]:
-    """At start: prepares datasets whose declaration was missed, or whose documents an older version dropped."""
+    """Prepares, at start, datasets whose declaration was missed or whose documents an older version dropped."""
     pieces: list[Message] = []
     for name in await queries.select_unprepared(db):
         pieces += await _prepare(db, name, force=False)

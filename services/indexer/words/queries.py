@@ -84,7 +84,7 @@ async def upsert_failures(db: Connection, url: str, words: Sequence[str]) -> Non
 async def upsert_backoff(
     db: Connection, url: str, *, failures: int, retry_after: float | None, problem: Problem
 ) -> None:
-    """Backs off from a dictionary with so many consecutive failures, for at least the seconds of its `Retry-After`."""
+    """Backs off from a dictionary after `failures` in a row, for at least the seconds of its `Retry-After`."""
     backoff = min(BACKOFF_SECONDS * 2 ** min(failures - 1, 20), MAX_BACKOFF_SECONDS)
     await db.execute(
         """

@@ -8,7 +8,7 @@ EVERY_SECONDS = 1.0
 BULK_WORDS = 20_000
 """Larger deltas wait for more chunks while an import runs, since one large merge is cheaper than several."""
 BULK_CHUNKS = 32
-"""Deltas of so many chunks do not wait."""
+"""Deltas of at least this many chunks do not wait."""
 
 
 async def run(pool: Pool) -> int:

@@ -28,7 +28,7 @@ MOMENT = (
 )
 UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-# Postgres refuses both in jsonb: an escaped NUL, and numbers with more than 16,383 digits behind the point.
+# Postgres refuses both in jsonb: an escaped NUL, and numbers with more than 16,383 digits after the point.
 JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 JSON_TINY = re.compile(r"[0-9][eE]-[0-9]{4}|\.[0-9]{10000}")
 LEAST_EXPONENT = -16383
@@ -37,7 +37,7 @@ EARLIEST, LATEST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)
 
 
 class ColumnType(NamedTuple):
-    """How the ingestor handles columns of a field type."""
+    """The parser, literals and binary form for columns of a field type."""
 
     parse: Callable[[pl.Expr, FieldType], pl.Expr]
     """Parses a column of text; null where a text is not of the type."""
@@ -180,4 +180,4 @@ COLUMN_TYPES = {
     ),
     "decimal": ColumnType(_parse_decimal),
 }
-"""By the name of the field type."""
+"""Column types by the name of their field type."""

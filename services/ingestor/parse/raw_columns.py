@@ -14,10 +14,12 @@ from services.ingestor.parse.row_errors import RowError
 Errors = dict[int, list[RowError]]
 """Errors by the number of the record."""
 
+STRAY_QUOTE = "Expected quotes only around a whole cell, and doubled within it."
+UNCLOSED_QUOTE = "Expected a closing quote for the cell whose quote opens on this line."
 FLAWS = {
-    Flaw.STRAY_QUOTE: ("stray_quote", "Expected quotes only around a whole cell, and doubled within it."),
-    Flaw.UNCLOSED_QUOTE: ("unclosed_quote", "Expected a closing quote for the cell whose quote opens on this line."),
-    Flaw.TOO_LARGE: ("too_large", f"Expected a row of {csv_scanner.LARGEST_RECORD} bytes at most."),
+    Flaw.STRAY_QUOTE: RowError("stray_quote", "", None, STRAY_QUOTE),
+    Flaw.UNCLOSED_QUOTE: RowError("unclosed_quote", "", None, UNCLOSED_QUOTE),
+    Flaw.TOO_LARGE: RowError("too_large", "", None, f"Expected a row of {csv_scanner.LARGEST_RECORD} bytes at most."),
 }
 
 
@@ -36,8 +38,7 @@ def find_unreadable(data: bytes, records: Records) -> Errors:
     """Returns the errors of records that have a flaw, or are no text."""
     errors: Errors = {}
     for number in np.flatnonzero(records.flaws).tolist():
-        code, detail = FLAWS[Flaw(records.flaws[number])]
-        errors[number] = [RowError(code, "", None, detail)]
+        errors[number] = [FLAWS[Flaw(records.flaws[number])]]
     sound = records.flaws == Flaw.NONE
     for number in _undecodable(data, records, sound):
         errors.setdefault(number, []).append(RowError("encoding", "", None, "Expected text in UTF-8."))

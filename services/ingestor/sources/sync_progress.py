@@ -26,7 +26,7 @@ class LoopDetector(msgspec.Struct, frozen=True, omit_defaults=True):
     reach: int = 1
 
     def repeats(self, page: Page) -> bool:
-        """Whether the page has the same rows as the one before it. Empty pages may follow each other."""
+        """Returns whether the page has the same rows as the one before it. Empty pages may follow each other."""
         return bool(page.rows) and self.rows == _digest(page.rows)
 
     def advance(self, page: Page, following: Place) -> "LoopDetector | None":
@@ -80,7 +80,7 @@ def begin(source: Source, cursor: str | None) -> Progress:
 
 
 def advance(source: Source, before: Progress, page: Page, *, seconds: float) -> Step:
-    """Returns the step over a page; the sync has taken so many seconds. Raises BadPage.
+    """Returns the step over a page; `seconds` is the duration of the sync so far. Raises BadPage.
 
     Limits always win, and a sync that ends early has a warning.
     """

@@ -18,7 +18,7 @@ from shared.telemetry import metrics
 BEFORE_IMAGE_SECONDS = 1800.0
 LONGEST_WAIT_SECONDS = 20.0
 LOCK_MILLISECONDS = 200
-"""Short, because everyone who reads or loads the table queues behind a session that waits for this lock."""
+"""Short, because all readers and writers of the table queue behind a session that waits for this lock."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -73,7 +73,7 @@ async def _tracks_changes(db: Connection, name: str) -> bool:
 
 
 async def _insert_before_images(db: Connection, dataset: Dataset, partition: str, ledger: int) -> int:
-    """Keeps all rows as before-images for the indexer and analytics, who remove them. Returns their number."""
+    """Keeps all rows as before-images for the indexer and analytics, which remove them. Returns their number."""
     status = await db.execute(upsert_sql.insert_before_images(dataset, partition), ledger, timeout=BEFORE_IMAGE_SECONDS)
     return int(status.split()[-1])
 

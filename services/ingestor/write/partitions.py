@@ -11,7 +11,7 @@ from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
 ANY_YEAR = 0
-"""The lock of those who delete rows of any year."""
+"""The lock for statements that delete rows of any year."""
 LOCK_SECONDS = 300.0
 
 
@@ -22,7 +22,7 @@ async def create_partitions(db: Connection, dataset: Dataset, rows: pl.DataFrame
 
 
 async def create_years(db: Connection, dataset: Dataset, years: Sequence[int]) -> None:
-    """Like `create_partitions`. No such year can be detached before the transaction ends."""
+    """Creates missing partitions for these years. None of them can be detached before the transaction ends."""
     await _share(db, dataset, years)
     if await _select_missing(db, dataset, years):
         await queries.lock_declarations(db)

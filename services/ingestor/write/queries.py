@@ -31,7 +31,7 @@ async def lock_declarations(db: Connection) -> None:
 
 
 async def limit_lock_waits(db: Connection) -> None:
-    """Limits waits for locks in this transaction: everyone who reads or loads a table queues behind its ALTER TABLE."""
+    """Limits waits for locks in this transaction: all readers and writers of a table queue behind its ALTER TABLE."""
     await db.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
 
 
@@ -89,7 +89,7 @@ async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: by
 
 
 async def has_any_key(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:
-    """Whether the table contains one of these keys."""
+    """Returns whether the table contains one of these keys."""
     types = ", ".join(
         f"${number}::{field_types.find(dataset.field(name).type).sql}[]" for number, name in enumerate(keys, 1)
     )

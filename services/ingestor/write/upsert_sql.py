@@ -26,7 +26,7 @@ def create_stage(dataset: Dataset, columns: tuple[str, ...]) -> str:
 
 
 def has_ordered_key(dataset: Dataset) -> bool:
-    """Whether the key's first field can be bounded, so that a comparison costs as much as the chunk, not the table."""
+    """Returns whether the key's first field has bounds, so that a comparison reads a range and not the whole table."""
     return column_types.find(dataset.field(dataset.key[0]).type).ordered_as_in_postgres
 
 
@@ -159,7 +159,7 @@ def insert_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
 
 
 def _before_images(dataset: Dataset, old: str) -> str:
-    """Part of a WITH clause that keeps rows as they were, for the indexer and analytics, who remove them.
+    """Part of a WITH clause that keeps rows as they were, for the indexer and analytics, which remove them.
 
     Checks the current declaration, because the transaction may have read an earlier one without search and rollups.
     """
