@@ -99,7 +99,7 @@ class Probe:
     async def deliver(self, message: Message, times: int = 1) -> None:
         """Publishes past the outbox, as often as given."""
         for _ in range(times):
-            await self.consumer.publisher.publish(to_letter(message))
+            await self.consumer.publisher.publish(to_outbox_message(message))
 
     async def post(self, body: bytes) -> None:
         """Whatever a stranger may send to the queue."""
@@ -123,7 +123,7 @@ class Probe:
         rows = await self.consumer.pool.fetch("SELECT number, count(*) FROM marks GROUP BY number")
         return {row["number"]: row["count"] for row in rows}
 
-    async def letters(self) -> list[asyncpg.Record]:
+    async def outbox_messages(self) -> list[asyncpg.Record]:
         """What waits in the outbox, and for how many seconds more."""
         return await self.consumer.pool.fetch(
             "SELECT *, extract(epoch FROM due_at - now())::float8 AS seconds FROM outbox ORDER BY due_at"
@@ -155,7 +155,7 @@ class Probe:
         async def idle() -> bool:
             return (
                 not any(delivery.running for delivery in self.consumer.deliveries)
-                and not await self.letters()
+                and not await self.outbox_messages()
                 and await self.waiting() == 0
             )
 
@@ -214,7 +214,7 @@ async def running(database_url: str, broker_url: str, *, through: str | None = N
         yield Probe(consumer, script, broker)
 
 
-def to_letter(message: Message, *, attempt: int = 0) -> OutboxMessage:
+def to_outbox_message(message: Message, *, attempt: int = 0) -> OutboxMessage:
     """The message as a relay reads it from an outbox."""
     return OutboxMessage(
         id=message.id,

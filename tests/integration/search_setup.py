@@ -40,8 +40,8 @@ ROUNDS = 100
 CHUNK_BYTES = 2000
 
 
-class Shelf:
-    """The dataset `books`, whatever its search is declared to be."""
+class SearchEngine:
+    """The dataset `books`: declares its search, loads and indexes rows, and finds them."""
 
     def __init__(self, ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> None:
         self.ingestor = ingestor

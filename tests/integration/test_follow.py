@@ -328,8 +328,8 @@ async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_repla
         (1, one.command.job_id, "job.created"),
         (2, free.command.job_id, "job.created"),
     ]
-    letters = await gateway.pool.fetch("SELECT name, subject FROM outbox WHERE name = 'load_rows'")
-    assert {row["subject"] for row in letters} == {str(one.command.job_id), str(free.command.job_id)}
+    outbox_messages = await gateway.pool.fetch("SELECT name, subject FROM outbox WHERE name = 'load_rows'")
+    assert {row["subject"] for row in outbox_messages} == {str(one.command.job_id), str(free.command.job_id)}
 
 
 async def make_key(database: dict[str, str], name: str) -> None:

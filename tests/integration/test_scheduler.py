@@ -183,9 +183,11 @@ async def test_a_tick_begins_a_job_without_a_key(world: World) -> None:
     found = await world.scheduled()
     assert found is not None
     assert found.next_at > await world.now()
-    letters = await world.here.fetch("SELECT name, data FROM outbox ORDER BY name")
-    assert [letter["name"] for letter in letters] == ["job.created", "pull_page"]
-    assert PullPage.decode(letters[1]["data"]) == PullPage(dataset="people", job_id=job["id"], source="crm", chunk=1)
+    outbox_messages = await world.here.fetch("SELECT name, data FROM outbox ORDER BY name")
+    assert [message["name"] for message in outbox_messages] == ["job.created", "pull_page"]
+    assert PullPage.decode(outbox_messages[1]["data"]) == PullPage(
+        dataset="people", job_id=job["id"], source="crm", chunk=1
+    )
     assert await world.here.fetchval("SELECT array_agg(type) FROM events") == ["job.created"]
 
 

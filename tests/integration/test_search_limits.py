@@ -11,7 +11,7 @@ from shared.search import execute, limits, results
 from shared.search.plan import SearchPlan
 from shared.search.query import SearchResults
 from tests.integration import search_oracle
-from tests.integration.search_setup import SEARCH, Shelf
+from tests.integration.search_setup import SEARCH, SearchEngine
 
 ROWS = 400
 KINDS = ("red", "green", "blue", "None", None)
@@ -97,12 +97,12 @@ def honest(found: SearchResults, expected: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-async def many(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
-    await shelf.declare(SEARCH)
+async def many(engine: SearchEngine) -> tuple[SearchEngine, list[dict[str, Any]]]:
+    await engine.declare(SEARCH)
     rows = shelved(random.Random(9))
-    await shelf.bring(rows, chunk_bytes=1 << 20)
-    await shelf.indexer.admin.execute("ANALYZE")
-    return shelf, rows
+    await engine.bring(rows, chunk_bytes=1 << 20)
+    await engine.indexer.admin.execute("ANALYZE")
+    return engine, rows
 
 
 @pytest.fixture(params=[{}, SMALL, TIGHT], ids=["as they are", "small", "tight"])
@@ -114,16 +114,16 @@ def tight_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_totals_and_facets_are_as_exact_as_they_claim(
-    many: tuple[Shelf, list[dict[str, Any]]], tight_limits: dict[str, int]
+    many: tuple[SearchEngine, list[dict[str, Any]]], tight_limits: dict[str, int]
 ) -> None:
-    shelf, rows = many
+    engine, rows = many
     relations: Counter[str] = Counter()
     for where in FILTERS:
         for query, holds in QUESTIONS:
             expected = [row for row in rows if has(row, query, holds) and meets(row, where)]
             for sort in ("", "price.desc"):
                 for exact in (False, True):
-                    found = await shelf.find(
+                    found = await engine.find(
                         **query, where=where, sort=sort, exact_total=exact, facets=("kind", "price"), limit=20
                     )
                     combination = (query, where, sort, exact)
@@ -142,23 +142,23 @@ async def test_totals_and_facets_are_as_exact_as_they_claim(
         assert relations["approximate"] == 0
 
 
-async def test_missing_values_and_the_text_none_are_distinguished(shelf: Shelf) -> None:
-    await shelf.declare(SEARCH)
-    await shelf.bring([{"id": 1, "kind": "None"}, {"id": 2}])
-    facet = (await shelf.find(facets=("kind",))).facets["kind"]
+async def test_missing_values_and_the_text_none_are_distinguished(engine: SearchEngine) -> None:
+    await engine.declare(SEARCH)
+    await engine.bring([{"id": 1, "kind": "None"}, {"id": 2}])
+    facet = (await engine.find(facets=("kind",))).facets["kind"]
     assert [(value.value, value.count) for value in facet.values] == [("None", 1), (None, 1)]
 
 
 @pytest.mark.parametrize("query", [{"q": "everywhere"}, {"q": ""}, {"q": "rare one", "sort": "price"}])
 async def test_a_search_that_waits_for_the_rows_reports_it_within_the_budget(
-    many: tuple[Shelf, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, query: dict[str, Any]
+    many: tuple[SearchEngine, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, query: dict[str, Any]
 ) -> None:
-    shelf, rows = many
+    engine, rows = many
     holds = {combination["q"]: holds for combination, holds in QUESTIONS if "q" in combination}[query["q"]]
     monkeypatch.setattr(limits, "BUDGET_SECONDS", 0.1)
-    async with shelf.indexer.admin.transaction():
-        await shelf.indexer.admin.execute("LOCK data.books")
-        found = await shelf.find(**query, facets=("kind",), exact_total=True)
+    async with engine.indexer.admin.transaction():
+        await engine.indexer.admin.execute("LOCK data.books")
+        found = await engine.find(**query, facets=("kind",), exact_total=True)
     assert (found.data, found.next, found.meta.complete) == ([], None, False)
     # The vocabulary knows how many documents have a word, and the documents how many have two.
     total = sum(has(row, query, holds) for row in rows)
@@ -169,9 +169,9 @@ async def test_a_search_that_waits_for_the_rows_reports_it_within_the_budget(
 
 
 async def test_what_was_found_stands_when_there_is_no_time_to_look_for_more(
-    many: tuple[Shelf, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    many: tuple[SearchEngine, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf, rows = many
+    engine, rows = many
     for name, value in SMALL.items():
         monkeypatch.setattr(limits, name, value)
     settings = execute.planner_settings
@@ -183,7 +183,7 @@ async def test_what_was_found_stands_when_there_is_no_time_to_look_for_more(
     monkeypatch.setattr(execute, "planner_settings", slow)
     monkeypatch.setattr(limits, "BUDGET_SECONDS", 0.5)
     expected = [row for row in rows if "everywhere one" in f"{row['title']} . {row['body']}"]
-    found = await shelf.find('"everywhere one"', sort="price", exact_total=True, limit=20)
+    found = await engine.find('"everywhere one"', sort="price", exact_total=True, limit=20)
     assert (found.meta.complete, found.total.relation) == (False, "gte")
     assert 0 < len(found.data) <= found.total.value < len(expected)
     assert {hit.row["id"] for hit in found.data} <= {row["id"] for row in expected}
