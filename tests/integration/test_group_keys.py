@@ -45,9 +45,9 @@ async def grouped(url: str, group: str, texts: list[str]) -> list[set[str]]:
     return result
 
 
-@pytest.mark.parametrize("kind", ["outbox_messages", "tricky", "pages"])
+@pytest.mark.parametrize("kind", ["letters", "tricky", "pages"])
 async def test_words_are_those_of_search(database: dict[str, str], kind: str) -> None:
-    if kind == "outbox_messages":
+    if kind == "letters":
         texts = [" ".join(LETTERS[start : start + 1000]) for start in range(0, len(LETTERS), 1000)]
     elif kind == "tricky":
         texts = TRICKY + made_up(random.Random(1))
