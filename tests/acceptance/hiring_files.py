@@ -1,4 +1,4 @@
-"""Made-up hiring files, like the real ones: no header line, gaps in some rows, and what must come of them."""
+"""Generated hiring files without a header, with gaps in some rows, and the expected reports."""
 
 import csv
 import io

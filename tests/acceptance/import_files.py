@@ -1,4 +1,4 @@
-"""What acceptance tests do over and over: import text and look at what came of it."""
+"""Helpers of acceptance tests: import text, read the job, its failed rows and documents."""
 
 from typing import Any
 

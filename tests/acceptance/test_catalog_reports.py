@@ -1,4 +1,4 @@
-"""The reports of the catalog beside those on hiring: what they show is what a count by hand gives."""
+"""The other reports of the catalog, compared with a count in plain Python."""
 
 import csv
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Reports as images, through the front door."""
+"""Reports as images over HTTP."""
 
 import asyncio
 import re

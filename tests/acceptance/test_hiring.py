@@ -1,4 +1,4 @@
-"""The hiring system, from files to reports, through the front door."""
+"""The hiring datasets over HTTP, from files to reports."""
 
 import csv
 import io

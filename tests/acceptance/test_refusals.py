@@ -1,4 +1,4 @@
-"""What can't be done is refused at once, with a code that programs can use and a sentence that people can."""
+"""Requests that are refused at once, with a code for programs and a sentence for people."""
 
 import asyncio
 import subprocess
@@ -156,7 +156,7 @@ async def test_parameters_of_a_report_are_checked(stack: Stack, query: str) -> N
     problem(answer, 422, "invalid_parameters")
 
 
-async def test_an_idempotency_key_binds_to_what_was_asked(stack: Stack) -> None:
+async def test_an_idempotency_key_binds_to_its_request(stack: Stack) -> None:
     headers = {"Content-Type": "text/csv", "Idempotency-Key": "test-idempotency"}
     path = "/v1/datasets/departments/imports"
     first = await stack.client.post(path, content=b"77,Once\n", headers=headers)

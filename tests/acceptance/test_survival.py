@@ -1,4 +1,4 @@
-"""A large import while everything is killed in turn: it ends, the counts are exact, and nothing is there twice."""
+"""A large import while every process is killed in turn: it ends, the counts are exact, no row is there twice."""
 
 import asyncio
 import contextlib
@@ -208,7 +208,7 @@ async def test_a_replacement_and_a_stream_of_batches_survive_the_death_of_ingest
             return await ask(stack, "SELECT sum(checked) FROM ingestor.chunks WHERE job_id = $1", job) is not None
 
         async def is_swapping() -> bool:
-            """Whoever looks sees the old rows, and all of them."""
+            """Every reader sees the old rows, and all of them."""
             assert (await read_job(stack, job)).get("status") in (None, "queued", "running")
             swapping = await ask(
                 stack,

@@ -1,4 +1,4 @@
-"""Every way a file can be written and sent ends in the same rows; bombs, cut-off and wrong files leave nothing."""
+"""Uploads in every format, encoding and compression; bombs, cut-off and wrong files leave nothing behind."""
 
 import asyncio
 import csv
@@ -90,7 +90,7 @@ async def jobs(stack: Stack) -> set[str]:
 FIRSTS = iter(range(1_000_000, 2_000_000, 10))
 
 
-@pytest.mark.parametrize("sent", ["raw", "told", "form"])
+@pytest.mark.parametrize("sent", ["raw", "header", "form"])
 @pytest.mark.parametrize("compressed", COMPRESS)
 @pytest.mark.parametrize("ending", TYPES)
 async def test_each_format_however_it_is_sent_ends_in_the_same_rows(
@@ -102,8 +102,8 @@ async def test_each_format_however_it_is_sent_ends_in_the_same_rows(
         files = {"file": (f"items{ending}{compressed}", content, "application/octet-stream")}
         answer = await stack.client.post(PATH, files=files, data={"by": "me"}, headers={"Prefer": "wait=60"})
     else:
-        told = {"Content-Encoding": CODINGS.get(compressed, "identity")} if sent == "told" else {}
-        answer = await post(stack, content, TYPES[ending], headers=told)
+        header = {"Content-Encoding": CODINGS.get(compressed, "identity")} if sent == "header" else {}
+        answer = await post(stack, content, TYPES[ending], headers=header)
     job = ended(answer)
     assert (job["status"], job["outcome"]["inserted"], job["error"]) == ("succeeded", 3, None)
     assert await stored(stack, first) == rows(first)
@@ -292,7 +292,7 @@ def bodies() -> Iterator[tuple[str, bytes]]:
         yield FORM, in_form(f"items.csv{ending}", content)
 
 
-async def uploads_told(stack: Stack) -> dict[str, int]:
+async def count_responses(stack: Stack) -> dict[str, int]:
     """How many ended with which status."""
     text = (await stack.client.get("/metrics")).text
     counted = re.compile(
@@ -303,7 +303,7 @@ async def uploads_told(stack: Stack) -> dict[str, int]:
 
 async def test_an_upload_that_is_cut_off_anywhere_leaves_no_job_and_no_file(stack: Stack) -> None:
     before = await jobs(stack), spooled(stack)
-    told = await uploads_told(stack)
+    before_responses = await count_responses(stack)
     sent = 0
     at = random.Random(7)
     for kind, body in bodies():
@@ -314,10 +314,10 @@ async def test_an_upload_that_is_cut_off_anywhere_leaves_no_job_and_no_file(stac
             sent += len(places)
 
     async def all_told() -> bool:
-        return sum((await uploads_told(stack)).values()) == sum(told.values()) + sent
+        return sum((await count_responses(stack)).values()) == sum(before_responses.values()) + sent
 
     await eventually(all_told, SECONDS)
-    assert (await uploads_told(stack))["400"] == told.get("400", 0) + sent
+    assert (await count_responses(stack))["400"] == before_responses.get("400", 0) + sent
     assert (await jobs(stack), spooled(stack)) == before
 
 
@@ -345,7 +345,7 @@ async def test_an_answer_names_what_can_be_sent(stack: Stack) -> None:
     assert set(TYPES.values()) | {"multipart/form-data"} == set(described["requestBody"]["content"])
 
 
-async def test_validate_only_tells_everything_and_writes_nothing(stack: Stack) -> None:
+async def test_validate_only_reports_everything_and_writes_nothing(stack: Stack) -> None:
     first = next(FIRSTS)
     content = written(".csv", first) + f"{first + 3},bad,no price,\n".encode()
     job = ended(await post(stack, content, "text/csv", validate_only="true"))
@@ -381,7 +381,7 @@ async def test_parameters_that_can_not_be_are_422(stack: Stack, parameters: dict
 
 
 @pytest.mark.parametrize("parameters", [{"delimiter": ";"}, {"quote": "'"}, {"header": "absent"}])
-async def test_what_is_said_of_cells_is_refused_where_there_are_none(stack: Stack, parameters: dict[str, str]) -> None:
+async def test_options_for_cells_are_refused_where_there_are_none(stack: Stack, parameters: dict[str, str]) -> None:
     for ending, kind in ((".json", "application/json"), (".ndjson", "application/x-ndjson")):
         body = refused(await post(stack, written(ending, 1), kind, **parameters), 422, "not_csv")
         assert next(iter(parameters)) in body["detail"]

@@ -1,4 +1,4 @@
-"""The years of a dataset: listed, taken out, and brought back as docs/guides/years.md says."""
+"""Yearly partitions: listed, detached, and attached again as docs/guides/years.md says."""
 
 import asyncio
 import re
@@ -88,7 +88,7 @@ async def test_a_year_that_is_detached_is_gone_everywhere_and_kept_in_its_table(
     assert (await detach(stack, 1951)).status_code == 404
 
 
-async def test_it_is_brought_back_as_the_page_tells(stack: Stack, tmp_path: Path) -> None:
+async def test_it_is_brought_back_as_the_page_says(stack: Stack, tmp_path: Path) -> None:
     before = await seen(stack, 1951)
     assert (await detach(stack, 1951)).json()["status"] == "succeeded"
     blocks = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""Compressed uploads: what was compressed comes out, whatever the pieces; bombs and damaged files don't."""
+"""Decompression of uploads in pieces; bombs and damaged files are refused."""
 
 import gzip
 import random

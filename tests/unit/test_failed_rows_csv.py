@@ -1,4 +1,4 @@
-"""Failed rows as CSV: what nobody touches comes back as it was, what can't be told apart stays whole."""
+"""Failed rows as CSV: unchanged cells come back as they were, rows that can't be split stay whole."""
 
 import csv
 import io
@@ -71,7 +71,7 @@ def test_a_row_that_was_downloaded_before_loses_its_marks_only(cells: tuple[str,
 
 
 @given(raw=TEXT.filter(bool) | st.just("1,a,b"), code=st.sampled_from(sorted(UNSPLIT_CODES)))
-def test_a_row_that_cannot_be_told_apart_stays_whole_and_lacks_what_is_required(raw: str, code: str) -> None:
+def test_a_row_that_cannot_be_split_stays_whole_and_lacks_what_is_required(raw: str, code: str) -> None:
     (row,) = read(sheet(), failed(raw, code, column=""))
     assert row == {"id": "", "name": "", "note": raw, "_line": "7", "_errors": f"row: It is {code}."}
 
@@ -133,7 +133,7 @@ def test_what_is_no_object_stays_whole(raw: str) -> None:
     assert row["note"] == raw
 
 
-def test_formulas_stay_as_they_are_unless_that_is_asked_for() -> None:
+def test_formulas_stay_as_they_are_unless_defusing_is_requested() -> None:
     cells = ["-5", "=1+1", "@x"]
     rows = [failed(written(cells), "type"), failed('=1,"', "unclosed_quote", column="")]
     untouched, whole = read(sheet(), *rows)

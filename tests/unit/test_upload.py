@@ -1,4 +1,4 @@
-"""From the body of a request to the text of a file: raw or in a form, compressed or not, in any encoding, cut off."""
+"""From a request body to the text of a file: raw or in a form, compressed or not, in any encoding, cut off."""
 
 import gzip
 import itertools
@@ -94,8 +94,8 @@ async def test_a_raw_body_is_what_its_type_says(kind: str, found: str, ending: s
     media, text = await opened(body, content_type=kind, size=size)
     assert (media.format, text) == (found, TEXT)
     if ending:
-        said = {".gz": "gzip", ".zst": "zstd"}[ending]
-        assert await opened(body, content_type=kind, content_encoding=said, size=size) == (media, TEXT)
+        coding = {".gz": "gzip", ".zst": "zstd"}[ending]
+        assert await opened(body, content_type=kind, content_encoding=coding, size=size) == (media, TEXT)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -133,8 +133,8 @@ async def test_what_can_not_be_imported_is_415_and_says_what_can(kind: str) -> N
 
 
 async def test_an_unknown_content_encoding_is_415_and_says_what_is_known() -> None:
-    for told in ("br", "gzip, gzip"):
-        problem = await refused(TEXT, content_type=CSV, content_encoding=told)
+    for coding in ("br", "gzip, gzip"):
+        problem = await refused(TEXT, content_type=CSV, content_encoding=coding)
         assert (problem.status, problem.code) == (415, "unsupported_encoding")
         assert problem.headers["Accept-Encoding"] == "gzip, zstd"
     assert (await opened(TEXT, content_type=CSV, content_encoding="identity"))[1] == TEXT
@@ -146,7 +146,7 @@ async def test_a_form_that_is_compressed_itself_is_415() -> None:
     assert (await refused(body, content_type=FORM, content_encoding="gzip")).status == 415
 
 
-async def test_what_is_said_to_be_compressed_must_be() -> None:
+async def test_a_file_with_a_content_encoding_must_be_compressed() -> None:
     problem = await refused(TEXT, content_type=CSV, content_encoding="gzip")
     assert (problem.status, problem.code) == (422, "corrupt_compression")
 

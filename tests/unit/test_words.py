@@ -1,4 +1,4 @@
-"""What is indexed and what is asked for are cut into words by two programs: they must agree on every text."""
+"""The tokenizers of the indexer and of searches agree on every text."""
 
 import sys
 import unicodedata
