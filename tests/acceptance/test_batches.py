@@ -226,7 +226,7 @@ async def test_strictly_all_rows_are_loaded_or_none(stack: Stack) -> None:
         ("#/rows/17/price", "minimum", "price"),
         ("#/rows/19/a~1b~0c", "unknown_field", "a/b~c"),
     }
-    assert body["detail"] == "2 of 20 rows can't be loaded, so none was."
+    assert body["detail"] == "2 of 20 rows can't be loaded, so no row was loaded."
     assert {number: row["name"] for number, row in (await items(stack)).items()} == {1: "Old"}
     job = (await get(stack, "/v1/jobs", dataset="items", limit=1))["data"][0]
     assert (job["status"], job["error"]["code"]) == ("failed", "rows_refused")
