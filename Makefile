@@ -33,10 +33,10 @@ logs: $(STAMP) ## the services' last log lines
 unit: $(DEV) ## the tests that need no server, in half a minute
 	@$(BIN)/pytest -q --numprocesses 2 --dist worksteal tests/unit
 
-test: $(DEV) ## every test; works while the stack is up
-	@$(BIN)/pytest
+test: $(DEV) ## all tests, three files side by side, each process with a stack of its own; works while the stack is up
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile
 
-fmt: $(DEV) ## format, and mend what lint can mend
+fmt: $(DEV) ## format, and fix what lint can fix
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 

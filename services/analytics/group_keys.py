@@ -3,7 +3,7 @@
 from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Group, Rollup
-from shared.search import words
+from shared.search import tokenizer
 
 LOWER = 'lower({} COLLATE "und-x-icu")'
 """Lowercases like Python. Postgres' default depends on the locale for a final capital sigma and for the dotted I."""
@@ -33,8 +33,10 @@ def source(rollup: Rollup, rows: str) -> str:
     if field is None:
         return rows
     text = f"normalize({LOWER.format(_field(field))}, NFC)"
-    found = f"SELECT found FROM regexp_matches({text}, '{words.WORD.pattern}', 'g') found LIMIT {words.MOST_WORDS}"
-    distinct = f"SELECT DISTINCT left(found[1], {words.LONGEST_WORD}) AS word FROM ({found}) f"
+    found = (
+        f"SELECT found FROM regexp_matches({text}, '{tokenizer.WORD.pattern}', 'g') found LIMIT {tokenizer.MAX_WORDS}"
+    )
+    distinct = f"SELECT DISTINCT left(found[1], {tokenizer.MAX_WORD_LENGTH}) AS word FROM ({found}) f"
     return f"{rows} CROSS JOIN LATERAL ({distinct}) w"
 
 

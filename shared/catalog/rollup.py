@@ -14,7 +14,7 @@ MEASURE = re.compile(r"^(?:count|(sum|min|max|avg|count_distinct)\(([a-z][a-z0-9
 ROWS = "_rows"
 """Column with the number of rows of a group; a group without rows is deleted."""
 LONGEST_WORD = 200
-"""Characters of a word that rows are grouped by, as in `shared.search.words`."""
+"""Characters of a word that rows are grouped by, as in `shared.search.tokenizer`."""
 LONGEST_KEY = 600
 """Characters of a group, with one of its values: Postgres limits an index entry to 2,700 bytes."""
 

@@ -18,7 +18,7 @@ UNAVAILABLE = (
 OSError is not listed, because missing files and statement timeouts are OSErrors too.
 """
 
-INTERFACE_ERRORS = (asyncpg.InterfaceError,)
+INTERFACE_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 """The connection was lost during a statement, or asyncpg was misused: retry a limited number of times."""
 
 CONFLICTS = (

@@ -1,1 +1,1 @@
-"""Questions about the rows of a dataset: which rows, by which words, in which order, from where on. Only reads."""
+"""A search engine on Postgres: filters, full-text queries, facets and pages over the rows of a dataset. Read only."""

@@ -1,4 +1,4 @@
-"""What a question may name: the columns of a dataset. And what is said if it names something else."""
+"""Columns that a query may name, and the error for any other."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,8 +6,8 @@ from difflib import get_close_matches
 from shared.catalog.dataset import ROW_KEY, Dataset, Field
 
 
-class BadQuestion(ValueError):
-    """What is asked can't be answered. `column` is the parameter that is wrong, `code` never changes."""
+class InvalidQuery(ValueError):
+    """A query that can't be executed: `column` is the wrong parameter, `code` is stable, `detail` is for people."""
 
     def __init__(self, column: str, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -17,20 +17,20 @@ class BadQuestion(ValueError):
 
 
 def columns(dataset: Dataset) -> dict[str, Field]:
-    """The fields by name, and the key that rows get who bring none."""
-    found = {field.name: field for field in dataset.fields}
+    """Returns the fields by name, with the generated key of a dataset that declares none."""
+    fields = {field.name: field for field in dataset.fields}
     if not dataset.primary_key:
-        found[ROW_KEY] = Field(name=ROW_KEY, type="integer", required=True, generated=True)
-    return found
+        fields[ROW_KEY] = Field(name=ROW_KEY, type="integer", required=True, generated=True)
+    return fields
 
 
-def quoted(table: str, name: str) -> str:
-    """The catalog lets no name through that has a quote in it."""
+def quote_column(table: str, name: str) -> str:
+    """Returns the qualified column. The catalog admits no name with a quote in it."""
     return f'{table}."{name}"'
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence: `did you mean …?`, or all that are known."""
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """Returns the end of an error message: `did you mean …?`, or all known names if none is similar."""
     choices = list(known)
-    near = get_close_matches(name, choices, 1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(choices)}."
+    similar = get_close_matches(name, choices, 1)
+    return f"did you mean {similar[0]!r}?" if similar else f"there are {', '.join(choices)}."

@@ -1,54 +1,54 @@
-"""Conditions on the rows of a dataset. They can travel in a message: values stay the texts that they were asked as."""
+"""The parsed form of a filter. It can travel in a message: values stay the texts of the request."""
 
 from typing import Literal, get_args
 
 import msgspec
 
-from shared.search.columns import BadQuestion
+from shared.search.columns import InvalidQuery
 
-Comparing = Literal["eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike"]
+ComparisonOperator = Literal["eq", "neq", "gt", "gte", "lt", "lte", "like", "ilike"]
 State = Literal["null", "not_null", "true", "false", "unknown"]
-Joint = Literal["and", "or"]
+BooleanOperator = Literal["and", "or"]
 PATTERNS = ("like", "ilike")
-OPERATORS = (*get_args(Comparing), "in", "is")
+OPERATORS = (*get_args(ComparisonOperator), "in", "is")
 STATES = get_args(State)
 
 
-class BadFilter(BadQuestion):
-    """A condition that can't be asked for."""
+class InvalidFilter(InvalidQuery):
+    """A filter that can't be parsed, or does not fit the dataset."""
 
 
 class Comparison(msgspec.Struct, frozen=True, tag="comparison"):
-    """Of a field with a value."""
+    """Compares a field with a value."""
 
     field: str
-    operator: Comparing
+    operator: ComparisonOperator
     value: str
     negated: bool = False
 
 
 class Membership(msgspec.Struct, frozen=True, tag="membership"):
-    """Of a field's value in a list."""
+    """Tests whether a list contains the field's value."""
 
     field: str
     values: tuple[str, ...]
     negated: bool = False
 
 
-class Presence(msgspec.Struct, frozen=True, tag="presence"):
-    """Whether a field has a value, or which truth: no other condition is met by a missing value, negated or not."""
+class StateTest(msgspec.Struct, frozen=True, tag="presence"):
+    """Tests for null or a truth value. A null meets no other condition, negated or not."""
 
     field: str
     state: State
     negated: bool = False
 
 
-class Group(msgspec.Struct, frozen=True, tag="group"):
-    """Conditions of which all must hold, or any."""
+class Group(msgspec.Struct, frozen=True, tag="group", rename={"operator": "joint"}):
+    """Filters of which all (`and`) or any (`or`) must hold."""
 
-    joint: Joint
+    operator: BooleanOperator
     parts: tuple["Filter", ...]
     negated: bool = False
 
 
-Filter = Comparison | Membership | Presence | Group
+Filter = Comparison | Membership | StateTest | Group

@@ -1,6 +1,6 @@
-"""Where a page ends, as a text that means nothing to others: the values of its last row, and what was asked.
+"""Opaque cursors: the sort values of the last row of a page, and a digest of the query.
 
-It is not signed: whoever changes its values asks for a page that begins elsewhere, no more.
+A cursor is not signed: changed values select another page of the same query, nothing else.
 """
 
 import base64
@@ -13,38 +13,41 @@ import msgspec
 
 from shared.catalog.dataset import Field
 from shared.search import values
-from shared.search.columns import BadQuestion
+from shared.search.columns import InvalidQuery
 
-KEPT = msgspec.json.Decoder(tuple[str, tuple[str | None, ...]])
-
-
-class BadCursor(BadQuestion):
-    """The cursor is none, or belongs to another question."""
+DECODER = msgspec.json.Decoder(tuple[str, tuple[str | None, ...]])
 
 
-def write(asked: Any, last: Sequence[Any]) -> str:
-    """`asked` is all that decides which rows come in which order, as anything that msgspec can write."""
-    kept = msgspec.json.encode((_digest(asked), [values.write(value) for value in last]))
-    return base64.urlsafe_b64encode(kept).rstrip(b"=").decode()
+class InvalidCursor(InvalidQuery):
+    """The text is not a cursor, or the cursor of another query."""
 
 
-def read(text: str, asked: Any, fields: Sequence[Field], parameter: str = "cursor") -> list[Any]:
-    """The values of the last row, of these fields. Raises BadCursor."""
+def encode(query: Any, last: Sequence[Any]) -> str:
+    """Returns the cursor behind a row with the values `last`.
+
+    `query` is everything that determines the rows and their order, as anything that msgspec encodes.
+    """
+    content = msgspec.json.encode((_digest(query), [values.to_text(value) for value in last]))
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def decode(text: str, query: Any, fields: Sequence[Field], parameter: str = "cursor") -> list[Any]:
+    """Returns the values of the last row, which belong to `fields`. Raises InvalidCursor."""
     try:
-        digest, last = KEPT.decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-        found = [None if one is None else values.read(field.type, one) for field, one in zip(fields, last, strict=True)]
+        content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        digest, last = DECODER.decode(content)
+        parsed = [
+            None if value is None else values.parse(field.type, value)
+            for field, value in zip(fields, last, strict=True)
+        ]
     except (binascii.Error, msgspec.DecodeError, ValueError) as error:
-        raise BadCursor(
-            parameter, "bad_cursor", f"{parameter}: this is no cursor. Take the `next` of a page as it is."
-        ) from error
-    if digest != _digest(asked):
-        raise BadCursor(
-            parameter,
-            "bad_cursor",
-            f"{parameter}: this cursor belongs to another question. Ask as for the page it came from, or begin again.",
-        )
-    return found
+        detail = f"{parameter}: not a cursor. Use the `next` of a page unchanged."
+        raise InvalidCursor(parameter, "bad_cursor", detail) from error
+    if digest != _digest(query):
+        detail = f"{parameter}: the cursor of another query. Repeat the query of its page, or omit the cursor."
+        raise InvalidCursor(parameter, "bad_cursor", detail)
+    return parsed
 
 
-def _digest(asked: Any) -> str:
-    return blake2b(msgspec.json.encode(asked), digest_size=9).hexdigest()
+def _digest(query: Any) -> str:
+    return blake2b(msgspec.json.encode(query), digest_size=9).hexdigest()

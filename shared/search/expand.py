@@ -1,4 +1,4 @@
-"""What the terms of a question mean in a dataset: which of its words they are, and how many documents have them."""
+"""Expands a parsed query with the vocabulary: the words that each term stands for, and `tsquery`s of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -6,18 +6,20 @@ from typing import NamedTuple
 from shared.db import Connection
 from shared.search import vocabulary
 from shared.search.index import Index
-from shared.search.terms import Asked, Clause, Term
-from shared.search.vocabulary import Known
+from shared.search.terms import Clause, ParsedQuery, Term
+from shared.search.vocabulary import VocabularyWord
 
-NOTHING = "'\u0001'"
-"""A word that no document has, so that a question for what is unknown is one that finds nothing."""
+NO_WORD = "'\u0001'"
+"""A word that no document has: stands for a query without hits."""
+UNBOUNDED = 1 << 62
 
 
-class Meaning(NamedTuple):
-    """Three `tsquery`s. The `loose` one lets phrases be apart and words be in any field; Postgres answers it faster.
+class Expansion(NamedTuple):
+    """Three `tsquery`s, and the words in them.
 
-    By `ranking`, without what is unwanted, hits are compared. `words` are what hits have; `documents` is an estimate
-    from above of how many of them there are.
+    `strict` selects the hits. `loose` ignores the order and the fields of words: it selects a superset faster.
+    `ranking` scores the hits, without excluded terms. `words` and `prefixes` are those of required terms. `documents`
+    is an upper bound of the number of hits; a query of a single word has its number in `single_word_documents`.
     """
 
     strict: str
@@ -26,94 +28,109 @@ class Meaning(NamedTuple):
     words: tuple[str, ...]
     prefixes: tuple[str, ...]
     documents: int
+    single_word_documents: int | None = None
 
 
-Families = Mapping[tuple[str, bool], Sequence[Known]]
-"""By word, and whether it is meant as it stands."""
+class TermKey(NamedTuple):
+    """A word of a query, exact or with all that share its stem. A prefix ends with `*`."""
+
+    word: str
+    exact: bool
 
 
-async def select_families(db: Connection, index: Index, asked: Asked) -> dict[tuple[str, bool], list[Known]]:
-    """The words that each word of the question stands for."""
-    stemmed = {word for term in asked.terms if not term.exact for word in _whole(term)}
-    exact = {word for term in asked.terms if term.exact for word in _whole(term)}
-    found: dict[tuple[str, bool], list[Known]] = {(word, True): [] for word in exact}
+Variants = Mapping[TermKey, Sequence[VocabularyWord]]
+"""The words of the vocabulary that each word of the query stands for."""
+
+
+async def select_variants(db: Connection, index: Index, query: ParsedQuery) -> dict[TermKey, list[VocabularyWord]]:
+    """Selects the variants of all words of the query."""
+    stemmed = {word for term in query.terms if not term.exact for word in _whole_words(term)}
+    exact = {word for term in query.terms if term.exact for word in _whole_words(term)}
+    variants: dict[TermKey, list[VocabularyWord]] = {TermKey(word, exact=True): [] for word in exact}
     if stemmed:
-        families = await vocabulary.select_families(db, index, sorted(stemmed))
-        found |= {(word, False): family for word, family in families.items()}
+        found = await vocabulary.select_variants(db, index, sorted(stemmed))
+        variants |= {TermKey(word, exact=False): words for word, words in found.items()}
     if exact:
-        for known in await vocabulary.select_known(db, index, sorted(exact)):
-            found[known.word, True] = [known]
-    for term in asked.terms:
+        for word in await vocabulary.select_words(db, index, sorted(exact)):
+            variants[TermKey(word.word, exact=True)] = [word]
+    for term in query.terms:
         if term.prefix:
-            beginning = term.words[-1]
-            documents = await vocabulary.count_beginning(db, index, beginning)
-            found[f"{beginning}*", False] = [Known(beginning, documents)]
-    return found
+            prefix = term.words[-1]
+            documents = await vocabulary.sum_documents(db, index, prefix)
+            variants[TermKey(f"{prefix}*", exact=False)] = [VocabularyWord(prefix, documents)]
+    return variants
 
 
-def mean(asked: Asked, families: Families, index: Index, fields: Sequence[str]) -> Meaning:
-    """With these families, in these fields, or in all of none are given."""
-    # What was declared a moment ago may have a field that these documents have not.
-    known = [name for name in fields if name in index.search.fields]
-    if fields and not known:
-        hits = " | ".join(NOTHING if clause.wanted else f"(!{NOTHING})" for clause in asked.clauses) or NOTHING
-        return Meaning(hits, hits, NOTHING, (), (), index.rows)
-    labels = "".join(sorted({index.label(name) for name in known}))
-    writer = _Writer(families, labels, loose=False)
-    loose = _Writer(families, labels, loose=True)
-    wanted = [term for clause in asked.clauses for term in clause.wanted]
-    return Meaning(
-        strict=" | ".join(writer.clause(clause) for clause in asked.clauses) or NOTHING,
-        loose=" | ".join(loose.clause(clause) for clause in asked.clauses) or NOTHING,
-        # To Postgres, what lacks an unwanted word is a bad match.
-        ranking=" | ".join(writer.clause(Clause(clause.wanted)) for clause in asked.clauses if clause.wanted)
-        or NOTHING,
-        words=tuple(dict.fromkeys(k.word for term in wanted for w in _whole(term) for k in families[w, term.exact])),
-        prefixes=tuple(dict.fromkeys(term.words[-1] for term in wanted if term.prefix)),
-        documents=sum(_documents(clause, families) for clause in asked.clauses),
+def expand(query: ParsedQuery, variants: Variants, index: Index, fields: Sequence[str]) -> Expansion:
+    """Expands the query, restricted to these fields, if any."""
+    # A new declaration may have a field that this generation lacks.
+    indexed = [name for name in fields if name in index.search.fields]
+    if fields and not indexed:
+        hits = " | ".join(NO_WORD if clause.required else f"(!{NO_WORD})" for clause in query.clauses) or NO_WORD
+        return Expansion(hits, hits, NO_WORD, (), (), index.rows)
+    labels = "".join(sorted({index.label(name) for name in indexed}))
+    strict = _TsqueryWriter(variants, labels, loose=False)
+    loose = _TsqueryWriter(variants, labels, loose=True)
+    required = [term for clause in query.clauses for term in clause.required]
+    words = {word.word: word.documents for term in required for key in _whole_keys(term) for word in variants[key]}
+    prefixes = tuple(dict.fromkeys(term.words[-1] for term in required if term.prefix))
+    is_single = len(words) == len(variants) == 1 and not prefixes and not any(c.excluded for c in query.clauses)
+    return Expansion(
+        strict=" | ".join(strict.clause(clause) for clause in query.clauses) or NO_WORD,
+        loose=" | ".join(loose.clause(clause) for clause in query.clauses) or NO_WORD,
+        # Postgres scores a document lower for lacking an excluded word.
+        ranking=" | ".join(strict.clause(Clause(clause.required)) for clause in query.clauses if clause.required)
+        or NO_WORD,
+        words=tuple(words),
+        prefixes=prefixes,
+        documents=sum(_max_documents(clause, variants) for clause in query.clauses),
+        single_word_documents=next(iter(words.values())) if is_single else None,
     )
 
 
-def _documents(clause: Clause, families: Families) -> int:
-    counts = [sum(known.documents for known in families[key]) for term in clause.wanted for key in _keys(term)]
-    return min(counts, default=1 << 62)
+def _max_documents(clause: Clause, variants: Variants) -> int:
+    counts = [sum(word.documents for word in variants[key]) for term in clause.required for key in _keys(term)]
+    return min(counts, default=UNBOUNDED)
 
 
-class _Writer:
-    """A loose one looks neither at fields nor at the order of words."""
+class _TsqueryWriter:
+    """Writes clauses as `tsquery`; a loose one ignores fields and the order of words."""
 
-    def __init__(self, families: Families, labels: str, *, loose: bool) -> None:
-        self._families = families
+    def __init__(self, variants: Variants, labels: str, *, loose: bool) -> None:
+        self._variants = variants
         self._labels = "" if loose else labels
-        self._joint = " & " if loose else " <-> "
+        self._operator = " & " if loose else " <-> "
         self._loosens_all = loose and bool(labels)
         self._loose = loose
 
     def clause(self, clause: Clause) -> str:
-        # What is unwanted as a phrase, or in one field, may well stand apart, or in another.
-        unwanted = [term for term in clause.unwanted if not self._is_loosened(term)]
-        parts = [self._term(term) for term in clause.wanted] + [f"!{self._term(term)}" for term in unwanted]
-        return f"({' & '.join(parts)})" if parts else f"(!{NOTHING})"
+        # A loosened excluded term would exclude hits: documents with its words apart, or in another field.
+        excluded = [term for term in clause.excluded if not self._is_loosened(term)]
+        parts = [self._term(term) for term in clause.required] + [f"!{self._term(term)}" for term in excluded]
+        return f"({' & '.join(parts)})" if parts else f"(!{NO_WORD})"
 
     def _is_loosened(self, term: Term) -> bool:
         return self._loosens_all or (self._loose and len(term.words) > 1)
 
     def _term(self, term: Term) -> str:
-        return f"({self._joint.join(self._word(key) for key in _keys(term))})"
+        return f"({self._operator.join(self._word(key) for key in _keys(term))})"
 
-    def _word(self, key: tuple[str, bool]) -> str:
-        word, _ = key
-        if word.endswith("*"):
-            return f"'{word[:-1]}':*{self._labels}"
-        family = [known.word for known in self._families[key]] or [word]
+    def _word(self, key: TermKey) -> str:
+        if key.word.endswith("*"):
+            return f"'{key.word[:-1]}':*{self._labels}"
+        words = [variant.word for variant in self._variants[key]] or [key.word]
         suffix = f":{self._labels}" if self._labels else ""
-        return "(" + " | ".join(f"'{one}'{suffix}" for one in family) + ")"
+        return "(" + " | ".join(f"'{word}'{suffix}" for word in words) + ")"
 
 
-def _whole(term: Term) -> tuple[str, ...]:
+def _whole_words(term: Term) -> tuple[str, ...]:
     return term.words[:-1] if term.prefix else term.words
 
 
-def _keys(term: Term) -> list[tuple[str, bool]]:
-    keys = [(word, term.exact) for word in _whole(term)]
-    return [*keys, (f"{term.words[-1]}*", False)] if term.prefix else keys
+def _whole_keys(term: Term) -> list[TermKey]:
+    return [TermKey(word, term.exact) for word in _whole_words(term)]
+
+
+def _keys(term: Term) -> list[TermKey]:
+    keys = _whole_keys(term)
+    return [*keys, TermKey(f"{term.words[-1]}*", exact=False)] if term.prefix else keys

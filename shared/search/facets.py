@@ -1,17 +1,17 @@
-"""Which values the hits have, and how many of them each. Pure."""
+"""Facets: the values of a field among the hits, with the number of hits that have each. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from shared.search.query import Facet, Value
+from shared.search.query import Facet, FacetValue
 
-Counted = list[dict[str, Any]] | None
-"""For each value of each field, how many hits have it; as Postgres counts, and none of no hits."""
-MOST_VALUES = 100
+FacetCounts = list[dict[str, Any]] | None
+"""One line for each value of each field, as `to_sql` returns them; None without hits."""
+MAX_VALUES = 100
 
 
-def sql(fields: int) -> str:
-    """Counts the values of so many fields, which `matched` has as `_facet0`, `_facet1` …, in one go."""
+def to_sql(fields: int) -> str:
+    """Counts the values of `_facet0`, `_facet1` … of the table `matched`, for so many fields in one pass."""
     if not fields:
         return "SELECT NULL::jsonb"
     names = [f"_facet{number}" for number in range(fields)]
@@ -24,16 +24,16 @@ def sql(fields: int) -> str:
     """
 
 
-def read(names: Sequence[str], counted: Counted, *, approximate: bool) -> dict[str, Facet]:
-    """By field, the most frequent values first."""
-    found = {}
+def build(names: Sequence[str], counts: FacetCounts, *, approximate: bool) -> dict[str, Facet]:
+    """Returns the facets by field, each with its most frequent values first."""
+    facets = {}
     for number, name in enumerate(names):
-        # `grouping` has a bit for each field, the last one lowest, and 0 for the one that a line is grouped by.
-        own = (1 << len(names)) - 1 - (1 << (len(names) - 1 - number))
+        # `grouping` has a bit for each field, the last one lowest, and 0 for the field that a line is grouped by.
+        grouping = (1 << len(names)) - 1 - (1 << (len(names) - 1 - number))
         column = f"_facet{number}"
-        values = [Value(one[column], one["count"]) for one in counted or () if one["of"] == own]
-        values.sort(key=lambda one: (-one.count, one.value is None, str(one.value)))
+        values = [FacetValue(line[column], line["count"]) for line in counts or () if line["of"] == grouping]
+        values.sort(key=lambda value: (-value.count, value.value is None, str(value.value)))
         hits = sum(value.count for value in values)
-        shown = values[:MOST_VALUES]
-        found[name] = Facet(shown, hits - sum(value.count for value in shown), hits, approximate)
-    return found
+        shown = values[:MAX_VALUES]
+        facets[name] = Facet(shown, hits - sum(value.count for value in shown), hits, approximate)
+    return facets

@@ -1,7 +1,7 @@
-"""Which rows: the operators of PostgREST on declared fields, from parameters to SQL.
+"""Filters: the operators of PostgREST on declared fields, from parameters to SQL.
 
-`price=gte.10`, `name=not.ilike.*chair*`, `or=(price.lt.5,and(category.eq.wood,available.is.true))`. A field that is
-called like a parameter of the route can be named within `and=(…)`.
+`price=gte.10`, `name=not.ilike.*chair*`, `or=(price.lt.5,and(category.eq.wood,available.is.true))`. A field with the
+name of a parameter of the route can be filtered within `and=(…)`.
 """
 
 import re
@@ -10,25 +10,25 @@ from typing import Any
 
 from shared.catalog import field_types
 from shared.catalog.dataset import Dataset, Field
-from shared.search import values as texts
-from shared.search.columns import columns, quoted
+from shared.search import values as field_values
+from shared.search.columns import columns, quote_column
 from shared.search.conditions import (
     PATTERNS,
-    BadFilter,
     Comparison,
     Filter,
     Group,
+    InvalidFilter,
     Membership,
-    Presence,
+    StateTest,
 )
-from shared.search.grammar import Conditions
+from shared.search.grammar import FilterParser
 
-__all__ = ["LOGIC", "BadFilter", "Filter", "read", "sql"]
+__all__ = ["LOGIC", "Filter", "InvalidFilter", "parse", "to_sql"]
 
 LOGIC = ("and", "or", "not.and", "not.or")
-"""Parameters that are no field but join conditions."""
+"""Parameters that join filters instead of naming a field."""
 SIGNS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "like": "LIKE", "ilike": "ILIKE"}
-TESTS = {
+STATE_TESTS = {
     "null": "IS NULL",
     "not_null": "IS NOT NULL",
     "true": "IS TRUE",
@@ -38,49 +38,49 @@ TESTS = {
 STAR = re.compile(r"(\\.)|\*", re.DOTALL)
 
 
-def read(dataset: Dataset, parameters: Iterable[tuple[str, str]]) -> tuple[Filter, ...]:
-    """What all must hold. Raises BadFilter for the first that is wrong."""
-    conditions = Conditions(columns(dataset))
-    return tuple(conditions.read(name, text) for name, text in parameters)
+def parse(dataset: Dataset, parameters: Iterable[tuple[str, str]]) -> tuple[Filter, ...]:
+    """Parses parameters, which are joined by AND. Raises InvalidFilter for the first that is wrong."""
+    parser = FilterParser(columns(dataset))
+    return tuple(parser.parse(name, text) for name, text in parameters)
 
 
-def sql(filters: Sequence[Filter], dataset: Dataset, table: str, values: list[Any]) -> str:
-    """A condition on the rows of `table`; what its `$n` stand for is added to `values`.
+def to_sql(filters: Sequence[Filter], dataset: Dataset, table: str, values: list[Any]) -> str:
+    """Returns a condition on the rows of `table`, and appends the values of its `$n` to `values`.
 
-    Raises BadFilter for a filter that was read when the dataset was declared otherwise.
+    Raises InvalidFilter for a filter that was parsed under another declaration and no longer fits.
     """
-    writer = _Writer(columns(dataset), table, values)
-    return " AND ".join(writer.condition(one) for one in filters) or "true"
+    writer = _SqlWriter(columns(dataset), table, values)
+    return " AND ".join(writer.condition(filter_) for filter_ in filters) or "true"
 
 
-class _Writer:
+class _SqlWriter:
     def __init__(self, fields: dict[str, Field], table: str, values: list[Any]) -> None:
         self._fields = fields
         self._table = table
         self._values = values
 
-    def condition(self, one: Filter) -> str:
-        written = f"({self._plain(one)})"
-        return f"NOT {written}" if one.negated else written
+    def condition(self, filter_: Filter) -> str:
+        condition = f"({self._unnegated(filter_)})"
+        return f"NOT {condition}" if filter_.negated else condition
 
-    def _plain(self, one: Filter) -> str:
-        if isinstance(one, Group):
-            return f" {one.joint.upper()} ".join(self.condition(part) for part in one.parts)
-        field = self._fields.get(one.field)
+    def _unnegated(self, filter_: Filter) -> str:
+        if isinstance(filter_, Group):
+            return f" {filter_.operator.upper()} ".join(self.condition(part) for part in filter_.parts)
+        field = self._fields.get(filter_.field)
         if field is None:
-            raise BadFilter(one.field, "unknown_field", f"{one.field!r} is no longer a field.")
-        column, parameter = quoted(self._table, one.field), field_types.find_parameter(field.type)
-        match one:
-            case Presence():
-                return f"{column} {TESTS[one.state]}"
+            raise InvalidFilter(filter_.field, "unknown_field", f"{filter_.field!r} is no longer a field.")
+        column, parameter = quote_column(self._table, filter_.field), field_types.find_parameter(field.type)
+        match filter_:
+            case StateTest():
+                return f"{column} {STATE_TESTS[filter_.state]}"
             case Membership():
-                found = [_value(field, text) for text in one.values]
-                return f"{column} = ANY({self._parameter(found)}::{parameter.array_cast})"
+                members = [_value(field, text) for text in filter_.values]
+                return f"{column} = ANY({self._parameter(members)}::{parameter.array_cast})"
             case Comparison():
-                value = _value(field, one.value)
-                if one.operator in PATTERNS:
+                value = _value(field, filter_.value)
+                if filter_.operator in PATTERNS:
                     value = STAR.sub(lambda match: match[1] or "%", value)
-                return f"{column} {SIGNS[one.operator]} {self._parameter(value)}::{parameter.cast}"
+                return f"{column} {SIGNS[filter_.operator]} {self._parameter(value)}::{parameter.cast}"
 
     def _parameter(self, value: Any) -> str:
         self._values.append(value)
@@ -89,6 +89,6 @@ class _Writer:
 
 def _value(field: Field, text: str) -> Any:
     try:
-        return texts.read(field.type, text)
-    except texts.NotOfType as error:
-        raise BadFilter(field.name, "type", f"{field.name} {error}.") from error
+        return field_values.parse(field.type, text)
+    except field_values.InvalidValue as error:
+        raise InvalidFilter(field.name, "type", f"{field.name} {error}.") from error

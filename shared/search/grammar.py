@@ -1,7 +1,7 @@
-"""Conditions read from parameters, in PostgREST's words.
+"""The parser of filters, in PostgREST's grammar.
 
-Behind the operator of a parameter, all is its value. Within `or=(…)` and lists a value ends at a comma or a closing
-parenthesis, unless it is in double quotes, where a backslash takes the next character as it is.
+After the operator, the rest of a parameter is its value. Within `or=(…)` and lists, a value ends at a comma or a
+closing parenthesis, unless it is in double quotes. Within quotes, a backslash escapes the next character.
 """
 
 import re
@@ -10,24 +10,24 @@ from typing import cast
 from shared.catalog import field_types
 from shared.catalog.dataset import Field
 from shared.search import values
-from shared.search.columns import nearest
+from shared.search.columns import suggest_name
 from shared.search.conditions import (
     OPERATORS,
     PATTERNS,
     STATES,
-    BadFilter,
-    Comparing,
+    BooleanOperator,
     Comparison,
+    ComparisonOperator,
     Filter,
     Group,
-    Joint,
+    InvalidFilter,
     Membership,
-    Presence,
     State,
+    StateTest,
 )
 
-MOST_CONDITIONS = 500
-DEEPEST = 20
+MAX_CONDITIONS = 500
+MAX_DEPTH = 20
 NEGATION = re.compile(r"(not\.)?")
 GROUP = re.compile(r"\s*(not\.)?(and|or)\s*\(")
 NAME = re.compile(r"\s*([^.,()\"\s]+)\.")
@@ -38,165 +38,165 @@ OPENING, CLOSING, NEXT = re.compile(r"\s*\("), re.compile(r"\s*\)"), re.compile(
 PLAIN = re.compile(r"[^,)]*")
 
 
-class Conditions:
-    """Reads the conditions of one request; `read` may be called for each of its parameters."""
+class FilterParser:
+    """Parses the parameters of one request, and limits the number of their conditions."""
 
     def __init__(self, fields: dict[str, Field]) -> None:
         self._fields = fields
-        self._left = MOST_CONDITIONS
+        self._left = MAX_CONDITIONS
 
-    def read(self, parameter: str, text: str) -> Filter:
-        """Raises BadFilter."""
-        return _Text(self, parameter, text).filter()
+    def parse(self, parameter: str, text: str) -> Filter:
+        """Parses one parameter. Raises InvalidFilter."""
+        return _ParameterParser(self, parameter, text).filter()
 
     def field(self, parameter: str, name: str) -> Field:
-        """Raises BadFilter, also when there have been too many."""
+        """Returns the field of the next condition. Raises InvalidFilter, also for too many conditions."""
         self._left -= 1
         if self._left < 0:
-            raise BadFilter(parameter, "too_many", f"There are more than {MOST_CONDITIONS} conditions: ask for less.")
+            raise InvalidFilter(parameter, "too_many", f"More than {MAX_CONDITIONS} conditions: use fewer.")
         try:
             return self._fields[name]
         except KeyError as error:
-            detail = f"{name!r} is no field: {nearest(name, self._fields)}"
-            raise BadFilter(parameter, "unknown_field", detail) from error
+            detail = f"{name!r} is no field: {suggest_name(name, self._fields)}"
+            raise InvalidFilter(parameter, "unknown_field", detail) from error
 
 
-class _Text:
-    """The value of one parameter, and how far it has been read."""
+class _ParameterParser:
+    """Parses the text of one parameter from left to right."""
 
-    def __init__(self, of: Conditions, parameter: str, text: str) -> None:
-        self._of = of
+    def __init__(self, parser: FilterParser, parameter: str, text: str) -> None:
+        self._parser = parser
         self._parameter = parameter
         self._text = text
         self._at = 0
         self._depth = 0
 
     def filter(self) -> Filter:
-        negation, _, joint = self._parameter.rpartition(".")
-        if joint in ("and", "or") and negation in ("", "not"):
+        negation, _, operator = self._parameter.rpartition(".")
+        if operator in ("and", "or") and negation in ("", "not"):
             if not self._take(OPENING):
-                raise self._wrong("syntax", f"write {self._parameter}=(price.gt.5,name.is.null)")
-            found: Filter = self._group(cast("Joint", joint), negated=bool(negation))
-            self._skip_to_end()
-            return found
-        return self._condition(self._of.field(self._parameter, self._parameter), inside=False)
+                raise self._error("syntax", f"write {self._parameter}=(price.gt.5,name.is.null)")
+            group: Filter = self._group(cast("BooleanOperator", operator), negated=bool(negation))
+            self._check_end()
+            return group
+        return self._condition(self._parser.field(self._parameter, self._parameter), nested=False)
 
-    def _group(self, joint: Joint, *, negated: bool) -> Group:
-        """From behind the opening parenthesis to behind the closing one."""
+    def _group(self, operator: BooleanOperator, *, negated: bool) -> Group:
+        """Parses from after the opening parenthesis to after the closing one."""
         self._depth += 1
-        if self._depth > DEEPEST:
-            raise self._wrong("too_deep", f"parentheses may be {DEEPEST} deep")
+        if self._depth > MAX_DEPTH:
+            raise self._error("too_deep", f"parentheses can be nested {MAX_DEPTH} levels deep")
         parts: list[Filter] = []
         while True:
             if nested := self._take(GROUP):
-                parts.append(self._group(cast("Joint", nested[2]), negated=bool(nested[1])))
+                parts.append(self._group(cast("BooleanOperator", nested[2]), negated=bool(nested[1])))
             elif name := self._take(NAME):
-                parts.append(self._condition(self._of.field(self._parameter, name[1]), inside=True))
+                parts.append(self._condition(self._parser.field(self._parameter, name[1]), nested=True))
             else:
-                raise self._wrong("syntax", f"a condition like price.gt.5 should follow at {self._here()}")
-            if not self._goes_on():
+                raise self._error("syntax", f"a condition like price.gt.5 should follow at {self._here()}")
+            if not self._take_comma():
                 self._depth -= 1
-                return Group(joint, tuple(parts), negated)
+                return Group(operator, tuple(parts), negated)
 
-    def _condition(self, field: Field, *, inside: bool) -> Filter:
-        begin = self._at
+    def _condition(self, field: Field, *, nested: bool) -> Filter:
+        start = self._at
         negated = bool(self._need(NEGATION)[1])
-        found = self._take(OPERATOR)
-        if found is None:
-            rest = self._text[begin : begin + values.LONGEST_SHOWN]
-            separator = "." if inside else "="
-            raise self._wrong("no_operator", f"an operator is missing; write {field.name}{separator}eq.{rest}")
-        operator = found[1]
+        match = self._take(OPERATOR)
+        if match is None:
+            rest = self._text[start : start + values.MAX_SHOWN]
+            separator = "." if nested else "="
+            raise self._error("no_operator", f"an operator is missing; write {field.name}{separator}eq.{rest}")
+        operator = match[1]
         if operator not in OPERATORS:
-            raise self._wrong("unknown_operator", f"{operator!r} is no operator: {nearest(operator, OPERATORS)}")
-        self._refuse_unfit(field, operator)
+            raise self._error("unknown_operator", f"{operator!r} is no operator: {suggest_name(operator, OPERATORS)}")
+        self._check_operator(field, operator)
         if operator == "in":
-            return Membership(field.name, self._list(field, inside=inside), negated)
-        value = self._value() if inside else self._rest()
+            return Membership(field.name, self._list(field, nested=nested), negated)
+        value = self._value() if nested else self._rest()
         if operator == "is":
-            return Presence(field.name, self._state(field, value.strip()), negated)
-        if operator in PATTERNS and _ends_within_an_escape(value):
-            raise self._wrong("bad_pattern", r"the pattern ends with a single \; a backslash itself is \\")
-        self._check(field, value)
-        return Comparison(field.name, cast("Comparing", operator), value, negated)
+            return StateTest(field.name, self._state(field, value.strip()), negated)
+        if operator in PATTERNS and _ends_with_open_escape(value):
+            raise self._error("bad_pattern", r"the pattern ends with a single \; a backslash itself is \\")
+        self._check_value(field, value)
+        return Comparison(field.name, cast("ComparisonOperator", operator), value, negated)
 
-    def _list(self, field: Field, *, inside: bool) -> tuple[str, ...]:
+    def _list(self, field: Field, *, nested: bool) -> tuple[str, ...]:
         if not self._take(OPENING):
-            raise self._wrong("syntax", f'a list is in parentheses: in.(1,2) or in.("a,b",c), at {self._here()}')
-        found: list[str] = []
+            raise self._error("syntax", f'a list is in parentheses: in.(1,2) or in.("a,b",c), at {self._here()}')
+        members: list[str] = []
         if not self._take(CLOSING):
-            found.append(self._value())
-            while self._goes_on():
-                found.append(self._value())
-        if not inside:
-            self._skip_to_end()
-        for value in found:
-            self._check(field, value)
-        return tuple(found)
+            members.append(self._value())
+            while self._take_comma():
+                members.append(self._value())
+        if not nested:
+            self._check_end()
+        for value in members:
+            self._check_value(field, value)
+        return tuple(members)
 
     def _value(self) -> str:
         if quoted := self._take(QUOTED):
             return re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL)
         if QUOTE.match(self._text, self._at):
-            raise self._wrong("syntax", rf'a value in quotes ends with " and has \" for each within, at {self._here()}')
+            raise self._error(
+                "syntax", rf'a quoted value ends with " and escapes inner quotes as \", at {self._here()}'
+            )
         return self._need(PLAIN)[0]
 
     def _rest(self) -> str:
-        found, self._at = self._text[self._at :], len(self._text)
-        return found
+        rest, self._at = self._text[self._at :], len(self._text)
+        return rest
 
     def _state(self, field: Field, text: str) -> State:
-        known = STATES if field.type == "boolean" else STATES[:2]
-        if text not in known:
-            raise self._wrong("bad_state", f"{field.name} can be asked for is.{', is.'.join(known)}, not is.{text}")
+        states = STATES if field.type == "boolean" else STATES[:2]
+        if text not in states:
+            raise self._error("bad_state", f"{field.name} allows is.{', is.'.join(states)}, not is.{text}")
         return cast("State", text)
 
-    def _check(self, field: Field, text: str) -> None:
+    def _check_value(self, field: Field, text: str) -> None:
         try:
-            values.read(field.type, text)
-        except values.NotOfType as error:
-            raise self._wrong("type", f"{field.name} {error}") from error
+            values.parse(field.type, text)
+        except values.InvalidValue as error:
+            raise self._error("type", f"{field.name} {error}") from error
 
-    def _refuse_unfit(self, field: Field, operator: str) -> None:
-        kind, ordered = field_types.find(field.type).name, field_types.find(field.type).ordered
-        unfit = (operator in PATTERNS and kind != "string") or (operator in ("gt", "gte", "lt", "lte") and not ordered)
-        if unfit:
-            fit = [o for o in OPERATORS if o not in PATTERNS] if ordered else ["eq", "neq", "in", "is"]
-            raise self._wrong(
-                "unfit_operator", f"{field.name} is {kind}, and {operator} is not for that: use {', '.join(fit)}"
-            )
+    def _check_operator(self, field: Field, operator: str) -> None:
+        field_type = field_types.find(field.type)
+        allowed = [o for o in OPERATORS if o not in PATTERNS] if field_type.ordered else ["eq", "neq", "in", "is"]
+        if operator not in allowed and not (operator in PATTERNS and field_type.name == "string"):
+            detail = f"{field.name} is {field_type.name}, which does not support {operator}: use {', '.join(allowed)}"
+            raise self._error("unfit_operator", detail)
 
-    def _goes_on(self) -> bool:
-        """Whether a comma comes next, and not the closing parenthesis."""
-        found = self._take(NEXT)
-        if found is None:
-            raise self._wrong("syntax", f"a comma or a closing parenthesis is missing at {self._here()}")
-        return found[1] == ","
+    def _take_comma(self) -> bool:
+        """Consumes a comma or a closing parenthesis. Returns whether it was a comma."""
+        match = self._take(NEXT)
+        if match is None:
+            raise self._error("syntax", f"a comma or a closing parenthesis is missing at {self._here()}")
+        return match[1] == ","
 
-    def _skip_to_end(self) -> None:
+    def _check_end(self) -> None:
         if self._text[self._at :].strip():
-            raise self._wrong("syntax", f"nothing may follow the closing parenthesis, but there is {self._here()}")
+            raise self._error("syntax", f"unexpected text after the closing parenthesis: {self._here()}")
 
     def _here(self) -> str:
-        rest = self._text[self._at : self._at + values.LONGEST_SHOWN]
+        rest = self._text[self._at : self._at + values.MAX_SHOWN]
         return repr(rest) if rest else "the end"
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = pattern.match(self._text, self._at)
-        if found:
-            self._at = found.end()
-        return found
+        match = pattern.match(self._text, self._at)
+        if match:
+            self._at = match.end()
+        return match
 
     def _need(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """Of a pattern that matches anything."""
-        found = self._take(pattern)
-        assert found is not None  # noqa: S101
-        return found
+        """Takes a pattern that also matches the empty text."""
+        match = self._take(pattern)
+        assert match is not None  # noqa: S101
+        return match
 
-    def _wrong(self, code: str, what: str) -> BadFilter:
-        said = what if what.startswith(f"{self._parameter} ") else f"{self._parameter}: {what}"
-        return BadFilter(self._parameter, code, said if said.endswith((".", "?")) else f"{said}.")
+    def _error(self, code: str, problem: str) -> InvalidFilter:
+        detail = problem if problem.startswith(f"{self._parameter} ") else f"{self._parameter}: {problem}"
+        return InvalidFilter(self._parameter, code, detail if detail.endswith((".", "?")) else f"{detail}.")
 
 
-def _ends_within_an_escape(pattern: str) -> bool:
+def _ends_with_open_escape(pattern: str) -> bool:
     return (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 1

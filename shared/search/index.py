@@ -1,4 +1,4 @@
-"""The search index of a dataset: which tables it is, and what it was made of."""
+"""The search index of a dataset: its tables, its declaration, and its freshness."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,56 +9,59 @@ from shared.catalog.dataset import Search
 from shared.db import Connection
 
 LABELS = "ABCD"
-"""Postgres marks where a word stands with one of four letters."""
+"""The weight labels of a `tsvector`: Postgres has four."""
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation of a dataset's documents, with the vocabulary of their words."""
+    """One generation of a dataset's index: the documents, and the vocabulary of their words."""
 
     dataset: str
     generation: int
     search: Search
     state: Literal["serving", "building"]
     rows: int = 0
-    """As Postgres estimates; 0 if it doesn't know yet."""
+    """Postgres' estimate of the number of documents; 0 before the first ANALYZE."""
 
     @property
     def documents(self) -> str:
-        """Key columns, `_version`, `_words`: a row for each row of the dataset."""
+        """The table of documents, one for each row of the dataset: key columns, `_version`, `_words`."""
         return self._table("")
 
     @property
     def words(self) -> str:
-        """`word, lexeme, documents, occurrences`: every word of the documents; of those that are gone, some."""
+        """The table of the vocabulary: `word, lexeme, documents, occurrences`.
+
+        It has every word of the documents, and may have words whose documents are gone.
+        """
         return self._table("w")
 
     @property
-    def news(self) -> str:
-        """What was added to the counts and is not in `words` yet."""
+    def deltas(self) -> str:
+        """The table of word counts that are not merged into `words` yet."""
         return self._table("n")
 
     @property
-    def lookup(self) -> str:
-        """The GIN index over the documents' words."""
+    def gin_index(self) -> str:
+        """The GIN index on `_words`."""
         return self._table("x")
 
     def _table(self, letter: str) -> str:
         return f'documents."{self.dataset}__{self.generation}{letter}"'
 
     def label(self, field: str) -> str:
-        """The first three fields have letters of their own, the others share the last."""
+        """Returns the label of a field. The first three fields have their own, the others share the last."""
         return LABELS[min(self.search.fields.index(field), len(LABELS) - 1)]
 
     def weights_of(self, fields: Sequence[str]) -> list[float]:
-        """As `ts_rank` wants them: of D, C, B, A; nothing for fields that are not asked for, if any are."""
-        asked = [name for name in self.search.fields if name in fields or not fields]
-        of = {self.label(name): self.search.weights.get(name, 1.0) for name in asked}
-        most = max(of.values(), default=1.0)
-        return [of.get(label, 0.0) / most for label in reversed(LABELS)]
+        """Returns the weights of D, C, B, A for `ts_rank`; 0 for fields that are not searched."""
+        searched = [name for name in self.search.fields if name in fields or not fields]
+        weights = {self.label(name): self.search.weights.get(name, 1.0) for name in searched}
+        largest = max(weights.values(), default=1.0)
+        return [weights.get(label, 0.0) / largest for label in reversed(LABELS)]
 
 
-class Fresh(msgspec.Struct, frozen=True):
-    """Versions of a dataset: that its rows have, that search sees, that the counts of words see."""
+class Freshness(msgspec.Struct, frozen=True):
+    """The versions up to which the rows are loaded, the documents indexed, and the words counted."""
 
     dataset: int
     indexed: int
@@ -66,7 +69,7 @@ class Fresh(msgspec.Struct, frozen=True):
 
 
 async def select_index(db: Connection, dataset: str) -> Index | None:
-    """The generation that answers questions; none before the first is built."""
+    """Selects the generation that serves searches; None before the first is built."""
     row = await db.fetchrow(
         """
         SELECT i.dataset, i.generation, i.search, i.state, greatest(c.reltuples, 0)::bigint AS rows
@@ -79,8 +82,8 @@ async def select_index(db: Connection, dataset: str) -> Index | None:
     return msgspec.convert(dict(row), Index) if row else None
 
 
-async def select_fresh(db: Connection, dataset: str) -> Fresh:
-    """Everything up to these versions is there; of what came later, some may be."""
+async def select_freshness(db: Connection, dataset: str) -> Freshness:
+    """Selects the freshness of a dataset. Some of the later versions may be indexed and counted, too."""
     row = await db.fetchrow(
         """
         SELECT d.version, coalesce(f.indexed, 0) AS indexed, coalesce(f.counted, 0) AS counted
@@ -88,4 +91,4 @@ async def select_fresh(db: Connection, dataset: str) -> Fresh:
         """,
         dataset,
     )
-    return Fresh(row["version"], row["indexed"], row["counted"]) if row else Fresh(0, 0, 0)
+    return Freshness(row["version"], row["indexed"], row["counted"]) if row else Freshness(0, 0, 0)

@@ -1,6 +1,6 @@
-"""In which order: `price.desc,name.asc.nullsfirst`, completed by the key so that no two rows are alike.
+"""Sort orders: `price.desc,name.asc.nullsfirst`, completed by the key, so that the order of rows is total.
 
-Without a word about missing values they come last, and first of a descending order, as Postgres has it.
+By default nulls come last in ascending and first in descending order, as in Postgres.
 """
 
 from collections.abc import Sequence
@@ -11,44 +11,41 @@ import msgspec
 from shared.catalog import field_types
 from shared.catalog.dataset import Dataset, Field
 from shared.catalog.dataset_mistakes import LONGEST_KEY
-from shared.search.columns import BadQuestion, columns, nearest, quoted
+from shared.search.columns import InvalidQuery, columns, quote_column, suggest_name
 
-MOST_TERMS = 10
+MAX_TERMS = 10
 DIRECTIONS = {"asc": False, "desc": True}
 NULLS = {"nullsfirst": True, "nullslast": False}
-WORDS = (*DIRECTIONS, *NULLS)
+MODIFIERS = (*DIRECTIONS, *NULLS)
 
 
-class BadOrder(BadQuestion):
-    """An order that can't be asked for."""
+class InvalidOrder(InvalidQuery):
+    """An order that can't be parsed, or does not fit the dataset."""
 
 
-class Term(msgspec.Struct, frozen=True):
-    """A field by whose values rows are ordered."""
+class SortTerm(msgspec.Struct, frozen=True):
+    """A field to sort by."""
 
     field: str
     descending: bool = False
     nulls_first: bool = False
 
 
-def read(dataset: Dataset, text: str, parameter: str = "order") -> tuple[Term, ...]:
-    """Of no text, the order of the key. Ties are in the order of the key too, in the direction of the last term.
-
-    Raises BadOrder.
-    """
-    known = columns(dataset)
-    terms = [_term(known, part.strip(), parameter) for part in text.split(",")] if text else []
+def parse(dataset: Dataset, text: str, parameter: str = "order") -> tuple[SortTerm, ...]:
+    """Parses an order and appends the fields of the key, in the direction of the last term. Raises InvalidOrder."""
+    fields = columns(dataset)
+    terms = [_term(fields, part.strip(), parameter) for part in text.split(",")] if text else []
     names = [term.field for term in terms]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise BadOrder(parameter, "twice", f"{parameter}: {twice!r} is named twice.")
-    if len(terms) > MOST_TERMS:
-        raise BadOrder(parameter, "too_many", f"{parameter}: at most {MOST_TERMS} fields, not {len(terms)}.")
+    if duplicate := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidOrder(parameter, "twice", f"{parameter}: {duplicate!r} is named twice.")
+    if len(terms) > MAX_TERMS:
+        raise InvalidOrder(parameter, "too_many", f"{parameter}: at most {MAX_TERMS} fields, not {len(terms)}.")
     descending = bool(terms) and terms[-1].descending
-    return (*terms, *(Term(name, descending, descending) for name in dataset.key if name not in names))
+    return (*terms, *(SortTerm(name, descending, descending) for name in dataset.key if name not in names))
 
 
-def sql(terms: Sequence[Term], dataset: Dataset, table: str) -> str:
-    """What stands behind ORDER BY. Nothing is said that an index need not know."""
+def to_sql(terms: Sequence[SortTerm], dataset: Dataset, table: str) -> str:
+    """Returns the ORDER BY list. Defaults are omitted, so that an index can serve it."""
     return ", ".join(
         expression
         + (" DESC" if term.descending else "")
@@ -57,71 +54,73 @@ def sql(terms: Sequence[Term], dataset: Dataset, table: str) -> str:
     )
 
 
-def expressions(terms: Sequence[Term], dataset: Dataset, table: str) -> list[str]:
-    """What rows are compared by, and what a cursor keeps: of texts that no index can hold, only how they begin."""
-    known = columns(dataset)
+def expressions(terms: Sequence[SortTerm], dataset: Dataset, table: str) -> list[str]:
+    """Returns the sort expressions, whose values a cursor holds. Texts too long for an index compare by a prefix."""
+    fields = columns(dataset)
     found = []
     for term in terms:
-        column, field = quoted(table, term.field), known[term.field]
+        column, field = quote_column(table, term.field), fields[term.field]
         long = field.type == "string" and (field.max_length is None or field.max_length > LONGEST_KEY)
         found.append(f"left({column}, {LONGEST_KEY})" if long else column)
     return found
 
 
-def after(terms: Sequence[Term], dataset: Dataset, table: str, last: Sequence[Any], values: list[Any]) -> str:
-    """Which rows come after the one with the values `last`; what the `$n` stand for is added to `values`."""
-    known = columns(dataset)
-    sides = [
-        _Side(term, known[term.field], expression, value, values)
+def after(terms: Sequence[SortTerm], dataset: Dataset, table: str, last: Sequence[Any], values: list[Any]) -> str:
+    """Returns the condition for rows after the row with values `last`; appends the values of its `$n` to `values`."""
+    fields = columns(dataset)
+    comparisons = [
+        _TermComparison(term, fields[term.field], expression, value, values)
         for term, expression, value in zip(terms, expressions(terms, dataset, table), last, strict=True)
     ]
-    sign = "<" if terms[0].descending else ">"
-    fixed = not any(side.nullable for side in sides)
-    if fixed and all(term.descending == terms[0].descending for term in terms):
-        # The one form that Postgres can look up in an index on all of it.
-        left, right = ", ".join(side.expression for side in sides), ", ".join(side.value for side in sides)
+    first, sign = comparisons[0], "<" if terms[0].descending else ">"
+    nullable = any(comparison.nullable for comparison in comparisons)
+    if not nullable and all(term.descending == terms[0].descending for term in terms):
+        # The only form that Postgres can look up in an index on all columns.
+        left = ", ".join(comparison.expression for comparison in comparisons)
+        right = ", ".join(comparison.value for comparison in comparisons)
         return f"({left}) {sign} ({right})"
     condition = "false"
-    for side in reversed(sides):
-        condition = f"({side.beyond()} OR ({side.same()} AND {condition}))"
-    return condition if sides[0].nullable else f"{sides[0].expression} {sign}= {sides[0].value} AND {condition}"
+    for comparison in reversed(comparisons):
+        condition = f"({comparison.after()} OR ({comparison.equal()} AND {condition}))"
+    return condition if first.nullable else f"{first.expression} {sign}= {first.value} AND {condition}"
 
 
-class _Side:
-    """One term and the value that it had in the last row."""
+class _TermComparison:
+    """Compares the expression of one term with its value in the last row."""
 
-    def __init__(self, term: Term, field: Field, expression: str, value: Any, values: list[Any]) -> None:
+    def __init__(self, term: SortTerm, field: Field, expression: str, value: Any, values: list[Any]) -> None:
         self.expression = expression
         self.nullable = not (field.required or field.generated)
         self._term = term
-        self._missing = value is None
+        self._is_null = value is None
         self.value = "NULL"
-        if not self._missing:
+        if not self._is_null:
             values.append(value)
             self.value = f"${len(values)}::{field_types.find_parameter(field.type).cast}"
 
-    def beyond(self) -> str:
-        if self._missing:
+    def after(self) -> str:
+        if self._is_null:
             return f"{self.expression} IS NOT NULL" if self._term.nulls_first else "false"
-        beyond = f"{self.expression} {'<' if self._term.descending else '>'} {self.value}"
-        return f"({beyond} OR {self.expression} IS NULL)" if self.nullable and not self._term.nulls_first else beyond
+        after = f"{self.expression} {'<' if self._term.descending else '>'} {self.value}"
+        return f"({after} OR {self.expression} IS NULL)" if self.nullable and not self._term.nulls_first else after
 
-    def same(self) -> str:
-        return f"{self.expression} IS NULL" if self._missing else f"{self.expression} = {self.value}"
+    def equal(self) -> str:
+        return f"{self.expression} IS NULL" if self._is_null else f"{self.expression} = {self.value}"
 
 
-def _term(known: dict[str, Field], text: str, parameter: str) -> Term:
-    name, *words = text.split(".")
-    if name not in known:
-        raise BadOrder(parameter, "unknown_field", f"{parameter}: {name!r} is no field: {nearest(name, known)}")
-    field = known[name]
+def _term(fields: dict[str, Field], text: str, parameter: str) -> SortTerm:
+    name, *modifiers = text.split(".")
+    if name not in fields:
+        detail = f"{parameter}: {name!r} is no field: {suggest_name(name, fields)}"
+        raise InvalidOrder(parameter, "unknown_field", detail)
+    field = fields[name]
     if field.type == "object":
-        raise BadOrder(parameter, "unfit_order", f"{parameter}: {name} is object, and those have no order.")
-    direction = words.pop(0) if words and words[0] in DIRECTIONS else "asc"
-    nulls = words.pop(0) if words and words[0] in NULLS else None
-    if words:
-        detail = f"{parameter}: {words[0]!r} can't follow {name}; write {name}.desc or {name}.asc.nullsfirst"
-        raise BadOrder(parameter, "bad_direction", f"{detail}: there are {', '.join(WORDS)}.")
+        raise InvalidOrder(parameter, "unfit_order", f"{parameter}: {name} is an object, and objects have no order.")
+    direction = modifiers.pop(0) if modifiers and modifiers[0] in DIRECTIONS else "asc"
+    nulls = modifiers.pop(0) if modifiers and modifiers[0] in NULLS else None
+    if modifiers:
+        detail = f"{parameter}: {modifiers[0]!r} can't follow {name}; write {name}.desc or {name}.asc.nullsfirst"
+        raise InvalidOrder(parameter, "bad_direction", f"{detail}: there are {', '.join(MODIFIERS)}.")
     descending = DIRECTIONS[direction]
     nullable = not (field.required or field.generated)
-    return Term(name, descending, NULLS[nulls] if nulls and nullable else descending)
+    return SortTerm(name, descending, NULLS[nulls] if nulls and nullable else descending)

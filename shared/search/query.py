@@ -1,18 +1,19 @@
-"""What is asked of a search, and what is answered. Both can travel in messages and be kept."""
+"""Search queries and search results. Both can travel in messages and be stored."""
 
 from typing import Any, Literal
 
 import msgspec
 
 from shared.search.conditions import Filter
-from shared.search.ordering import Term as Order
+from shared.search.ordering import SortTerm
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Rows with these words, that meet these filters. Without `q` and `words`, every row has them.
+class SearchQuery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Selects the rows that have the words and meet the filters. Without `q` and `words`, all rows have the words.
 
-    `words` are exact, and joined by `operator`; of `q`, each word stands for all that share its stem. Without `order`
-    the best come first. `fields` are searched, of these `highlight` is marked, and the values of `facets` are counted.
+    `q` has the grammar of a web search, and each of its words matches all with the same stem. `words` are exact, and
+    joined by `operator`. Only `fields` are searched. Without `order`, the best hits come first. `highlight` are fields
+    with marked words, `facets` fields with counted values.
     """
 
     q: str = ""
@@ -20,7 +21,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     operator: Literal["and", "or"] = "and"
     fields: tuple[str, ...] = ()
     filters: tuple[Filter, ...] = ()
-    order: tuple[Order, ...] = ()
+    order: tuple[SortTerm, ...] = ()
     facets: tuple[str, ...] = ()
     highlight: tuple[str, ...] = ()
     typos: bool = True
@@ -29,13 +30,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cursor: str | None = None
 
     @property
-    def place(self) -> Any:
-        """All that decides which hits come in which order."""
+    def ranking(self) -> Any:
+        """Everything that determines the hits and their order."""
         return self.q, self.words, self.operator, self.fields, self.filters, self.order, self.typos
 
 
 class Hit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A row that a search found; a higher score is a better match. `highlight` is HTML, with `<mark>` around words."""
+    """A matching row; a higher score is a better match. `highlight` is HTML, with `<mark>` around words."""
 
     row: dict[str, Any]
     score: float
@@ -43,44 +44,44 @@ class Hit(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Total(msgspec.Struct, frozen=True):
-    """How many rows match: exactly (`eq`), or at least (`gte`)."""
+    """The number of matching rows: exactly (`eq`), or at least (`gte`)."""
 
     value: int
     relation: Literal["eq", "gte"]
 
 
-class Value(msgspec.Struct, frozen=True):
-    """How many hits have this value."""
+class FacetValue(msgspec.Struct, frozen=True):
+    """The number of hits with this value."""
 
     value: Any
     count: int
 
 
 class Facet(msgspec.Struct, frozen=True):
-    """The most frequent values of a field among the hits, and how many hits have others.
+    """The most frequent values of a field among the hits, and the number of hits with other values.
 
-    `approximate` ones were counted among the first `counted` hits alone.
+    An `approximate` facet covers the first `counted` hits only.
     """
 
-    values: list[Value]
+    values: list[FacetValue]
     other_count: int
     counted: int
     approximate: bool
 
 
 class Correction(msgspec.Struct, frozen=True):
-    """A word that is hardly known, and what was looked for beside it."""
+    """A rare word, and similar words that were searched in addition."""
 
     word: str
     corrected: list[str]
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """How the answer came about.
+    """How the results were computed.
 
-    Everything up to version `version` of the dataset was searched; its rows are at `dataset_version`. `words` are those
-    that were looked for, so far as the dataset has them. `ranked` hits were compared to find the best. If not
-    `complete`, time ran out before all rows were seen that may match, and `detail` says what that means.
+    The search covers the dataset up to `version`; its rows are at `dataset_version`. `words` are the searched words
+    that the dataset has. `ranked` hits were compared to find the best. If not `complete`, time ran out before all
+    matching rows were seen, and `detail` explains the consequence.
     """
 
     version: int
@@ -94,8 +95,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Found(msgspec.Struct, frozen=True):
-    """The best hits first, or as ordered; equal ones in the order of the key. `next` is the cursor of the next page."""
+class SearchResults(msgspec.Struct, frozen=True):
+    """A page of hits, the best first or in the requested order; ties by key. `next` is the cursor of the next page."""
 
     data: list[Hit]
     total: Total

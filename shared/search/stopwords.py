@@ -1,4 +1,4 @@
-"""Words that say little, as Postgres' own lists have them."""
+"""Stop words, as Postgres lists them."""
 
 from shared.catalog.dataset import Search
 
@@ -6,9 +6,9 @@ LISTED = (
     *("danish", "dutch", "english", "finnish", "french", "german", "hungarian", "italian", "nepali", "norwegian"),
     *("portuguese", "russian", "spanish", "swedish", "turkish"),
 )
-"""Languages of which Postgres has a list."""
+"""Languages for which Postgres has a list."""
 
 
 def stemmer(search: Search) -> str | None:
-    """The text search dictionary that knows the stop words of its language, if there is one."""
+    """Returns the text search dictionary that drops the stop words of the language, None if it has no list."""
     return search.stemmer if search.language in LISTED else None

@@ -1,29 +1,29 @@
-"""How a question may go on: the dataset's own words that begin like its last one."""
+"""Suggestions: words of the dataset that complete the last word of a query."""
 
 import unicodedata
 
 import msgspec
 
 from shared.db import Connection
-from shared.search import vocabulary, words
+from shared.search import tokenizer, vocabulary
 from shared.search.index import select_index
 
 
 class Suggestion(msgspec.Struct, frozen=True):
-    """The whole question, the word it ends with, and in how many documents that stands."""
+    """The completed query, its last word, and the number of documents with that word."""
 
     q: str
     word: str
     documents: int
 
 
-async def complete(db: Connection, dataset: str, q: str, limit: int) -> list[Suggestion]:
-    """The most frequent words first; none if the text doesn't end within a word."""
+async def suggest(db: Connection, dataset: str, q: str, limit: int) -> list[Suggestion]:
+    """Returns the most frequent completions first; none if the text does not end with a word."""
     text = unicodedata.normalize("NFC", q)
-    places = words.places(text)
+    found = tokenizer.find_words(text)
     index = await select_index(db, dataset)
-    if index is None or not places or places[-1][1] < len(text):
+    if index is None or not found or found[-1][1] < len(text):
         return []
-    begin, _, beginning = places[-1]
-    known = await vocabulary.select_beginning(db, index, beginning, limit)
-    return [Suggestion(text[:begin] + one.word, one.word, one.documents) for one in known]
+    start, _, prefix = found[-1]
+    words = await vocabulary.select_by_prefix(db, index, prefix, limit)
+    return [Suggestion(text[:start] + known.word, known.word, known.documents) for known in words]

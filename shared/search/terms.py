@@ -1,20 +1,20 @@
-"""A text as people write it into a search box, as terms. Any text is a question. Pure."""
+"""The parser of search text, in web search grammar: every text is a valid query. Pure."""
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from shared.search import words
+from shared.search import tokenizer
 
 PIECE = re.compile(r'(-?)"([^"]*)"?|(\S+)')
-MOST_TERMS = 32
-"""Of one question; what follows is left out, and the answer says so."""
+MAX_TERMS = 32
+"""Terms of a query; the rest is ignored, and the results report it."""
 
 
 class Term(NamedTuple):
-    """Words that follow each other; `exact` ones as they stand, others with all that share their stem.
+    """A word, or words that must be adjacent. Unless `exact`, each word stands for all with the same stem.
 
-    Of a `prefix` term, the last word is the beginning of one.
+    The last word of a `prefix` term is the prefix of a word.
     """
 
     words: tuple[str, ...]
@@ -23,61 +23,60 @@ class Term(NamedTuple):
 
 
 class Clause(NamedTuple):
-    """Every wanted term, and none of the unwanted."""
+    """Matches documents with all required terms and without any excluded one."""
 
-    wanted: tuple[Term, ...]
-    unwanted: tuple[Term, ...] = ()
+    required: tuple[Term, ...]
+    excluded: tuple[Term, ...] = ()
 
 
-class Asked(NamedTuple):
-    """Any of the clauses; `cut` if terms were left out because they were too many."""
+class ParsedQuery(NamedTuple):
+    """Matches documents that match any clause; `truncated` if it had too many terms."""
 
     clauses: tuple[Clause, ...]
-    cut: bool = False
+    truncated: bool = False
 
     @property
     def terms(self) -> list[Term]:
-        """All of them, each once."""
-        return list(dict.fromkeys(term for clause in self.clauses for term in (*clause.wanted, *clause.unwanted)))
+        """The different terms of all clauses."""
+        return list(dict.fromkeys(term for clause in self.clauses for term in (*clause.required, *clause.excluded)))
 
 
 class Piece(NamedTuple):
-    """A word, a phrase, or what stands between spaces."""
+    """A quoted phrase, or a run of characters without a space."""
 
     text: str
-    unwanted: bool
+    excluded: bool
     quoted: bool
 
 
-def read(q: str) -> Asked:
-    """Web search grammar: words, `"a phrase"`, `-without`, `begin*`, and `or` between what it separates.
+def parse(q: str) -> ParsedQuery:
+    """Parses words, `"a phrase"`, `-without`, `prefix*`, and `or` between clauses.
 
-    What is no word is passed over; several words without a space between, as in `e-mail`, are a phrase.
+    Pieces without a word are ignored; a piece with several, like `e-mail`, is a phrase.
     """
-    pieces = list(_pieces(q))
-    split = [words.of(piece.text) for piece in pieces]
     clauses: list[Clause] = []
-    wanted: list[Term] = []
-    unwanted: list[Term] = []
+    required: list[Term] = []
+    excluded: list[Term] = []
     terms = 0
-    for piece, found in zip(pieces, split, strict=True):
-        if _separates(piece) and (wanted or unwanted):
-            clauses.append(Clause(tuple(wanted), tuple(unwanted)))
-            wanted, unwanted = [], []
-        elif found and not _separates(piece) and (terms := terms + 1) <= MOST_TERMS:
+    for piece in _pieces(q):
+        words = tokenizer.tokenize(piece.text)
+        if _is_or(piece) and (required or excluded):
+            clauses.append(Clause(tuple(required), tuple(excluded)))
+            required, excluded = [], []
+        elif words and not _is_or(piece) and (terms := terms + 1) <= MAX_TERMS:
             prefix = not piece.quoted and piece.text.endswith("*")
-            (unwanted if piece.unwanted else wanted).append(Term(tuple(found), prefix=prefix))
-    if wanted or unwanted:
-        clauses.append(Clause(tuple(wanted), tuple(unwanted)))
-    return Asked(tuple(clauses), cut=terms > MOST_TERMS)
+            (excluded if piece.excluded else required).append(Term(tuple(words), prefix=prefix))
+    if required or excluded:
+        clauses.append(Clause(tuple(required), tuple(excluded)))
+    return ParsedQuery(tuple(clauses), truncated=terms > MAX_TERMS)
 
 
-def exactly(asked: tuple[str, ...], operator: str) -> Asked:
-    """These words as they stand, whatever their case: all of them (`and`) or any (`or`)."""
-    split = [words.of(word) for word in asked[:MOST_TERMS]]
-    terms = tuple(Term(tuple(found), exact=True) for found in split if found)
+def parse_exact(words: tuple[str, ...], operator: str) -> ParsedQuery:
+    """Returns the query for exact words in any case: all of them (`and`) or any (`or`)."""
+    tokens = [tokenizer.tokenize(word) for word in words[:MAX_TERMS]]
+    terms = tuple(Term(tuple(found), exact=True) for found in tokens if found)
     clauses = (Clause(terms),) if operator == "and" else tuple(Clause((term,)) for term in terms)
-    return Asked(clauses if terms else (), cut=len(asked) > MOST_TERMS)
+    return ParsedQuery(clauses if terms else (), truncated=len(words) > MAX_TERMS)
 
 
 def _pieces(q: str) -> Iterator[Piece]:
@@ -89,5 +88,5 @@ def _pieces(q: str) -> Iterator[Piece]:
             yield Piece(bare.removeprefix("-"), bare.startswith("-"), quoted=False)
 
 
-def _separates(piece: Piece) -> bool:
-    return not piece.quoted and not piece.unwanted and piece.text.lower() == "or"
+def _is_or(piece: Piece) -> bool:
+    return not piece.quoted and not piece.excluded and piece.text.lower() == "or"

@@ -1,34 +1,35 @@
-"""Whether a question fits a dataset: what it names must be there. It may have been asked before a new declaration."""
+"""Checks that a query fits a dataset. A stored query may be older than the declaration."""
 
 from collections.abc import Sequence
 
 from shared.catalog.dataset import Dataset, Search
-from shared.search.columns import BadQuestion, columns, nearest
-from shared.search.query import Question
+from shared.search.columns import InvalidQuery, columns, suggest_name
+from shared.search.query import SearchQuery
 
-MOST_FACETS = 20
-"""Postgres groups by 31 fields in one go."""
+MAX_FACETS = 20
+"""Postgres groups by at most 31 fields in one pass."""
 
 
-def check(dataset: Dataset, search: Search, question: Question) -> None:
-    """Raises BadQuestion. Filters are checked when they become SQL."""
-    for parameter, names in (("fields", question.fields), ("highlight", question.highlight)):
+def check_query(dataset: Dataset, search: Search, query: SearchQuery) -> None:
+    """Raises InvalidQuery. Filters are checked when they are written as SQL."""
+    for parameter, names in (("fields", query.fields), ("highlight", query.highlight)):
         _check_names(parameter, names, search.fields, f"is not searched in {dataset.name}")
-    fit = [name for name, field in columns(dataset).items() if field.type != "object"]
-    _check_names("facets", question.facets, fit, "is no field whose values can be counted")
-    if len(question.facets) > MOST_FACETS:
-        detail = f"facets: at most {MOST_FACETS} fields, not {len(question.facets)}."
-        raise BadQuestion("facets", "too_many", detail)
-    _check_names("sort", [term.field for term in question.order], fit, "is no field that has an order")
+    comparable = [name for name, field in columns(dataset).items() if field.type != "object"]
+    _check_names("facets", query.facets, comparable, "is not a field whose values can be counted")
+    if len(query.facets) > MAX_FACETS:
+        detail = f"facets: at most {MAX_FACETS} fields, not {len(query.facets)}."
+        raise InvalidQuery("facets", "too_many", detail)
+    _check_names("sort", [term.field for term in query.order], comparable, "is not a field that has an order")
     shared = search.fields[3:]
-    missing = [name for name in shared if name not in question.fields]
-    if len(shared) > 1 and missing and set(shared) & set(question.fields):
-        raise BadQuestion("fields", "unfit_fields", f"fields: {', '.join(shared)} can only be searched together.")
+    missing = [name for name in shared if name not in query.fields]
+    if len(shared) > 1 and missing and set(shared) & set(query.fields):
+        raise InvalidQuery("fields", "unfit_fields", f"fields: {', '.join(shared)} can only be searched together.")
 
 
-def _check_names(parameter: str, names: Sequence[str], known: Sequence[str], what: str) -> None:
+def _check_names(parameter: str, names: Sequence[str], known: Sequence[str], problem: str) -> None:
     for name in names:
         if name not in known:
-            raise BadQuestion(parameter, "unknown_field", f"{parameter}: {name!r} {what}: {nearest(name, known)}")
+            detail = f"{parameter}: {name!r} {problem}: {suggest_name(name, known)}"
+            raise InvalidQuery(parameter, "unknown_field", detail)
         if names.count(name) > 1:
-            raise BadQuestion(parameter, "twice", f"{parameter}: {name!r} is named twice.")
+            raise InvalidQuery(parameter, "twice", f"{parameter}: {name!r} is named twice.")

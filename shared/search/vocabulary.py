@@ -1,4 +1,4 @@
-"""The words of a dataset: which of them a question means, how frequent they are, which are near a misspelt one."""
+"""Queries about the vocabulary: the words of a dataset, with their frequencies."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,83 +6,85 @@ from typing import NamedTuple
 import msgspec
 
 from shared.db import Connection
-from shared.search import words
+from shared.search import tokenizer
 from shared.search.index import Index, select_index
 
-LARGEST_FAMILY = 100
-"""Words with one stem that a question is widened to: the most frequent."""
-LAST_LETTER = "\U0010ffff"
+MAX_VARIANTS = 100
+"""Words with the same stem that a word of a query is expanded to: the most frequent."""
+LAST_CHARACTER = "\U0010ffff"
 
 
-class Frequent(msgspec.Struct, frozen=True):
-    """A word, in how many documents it stands, and how often in all."""
+class FrequentWord(msgspec.Struct, frozen=True):
+    """A word, its document frequency, and its total number of occurrences."""
 
     word: str
     documents: int
     occurrences: int
 
 
-class Known(NamedTuple):
-    """A word of the vocabulary, and in how many documents it stands."""
+class VocabularyWord(NamedTuple):
+    """A word of the vocabulary, and its document frequency."""
 
     word: str
     documents: int
 
 
-async def select_families(db: Connection, index: Index, asked: Sequence[str]) -> dict[str, list[Known]]:
-    """For each of these words, those that share its stem, the most frequent first; accents don't matter."""
+async def select_variants(db: Connection, index: Index, words: Sequence[str]) -> dict[str, list[VocabularyWord]]:
+    """Selects, for each word, all words with the same stem, the most frequent first. Accents are ignored."""
     rows = await db.fetch(
         f"""
-        SELECT n.word AS asked, w.word, w.documents
+        SELECT n.word AS searched, w.word, w.documents
         FROM unnest($1::text[], $2::text[]) AS n (word, folded), LATERAL (
             SELECT word, documents FROM {index.words}
             WHERE lexeme = coalesce((ts_lexize($3::text::regdictionary, n.folded))[1], n.folded)
             ORDER BY documents DESC, word LIMIT $4
         ) w
         """,
-        list(asked),
-        words.folded(asked),
+        list(words),
+        tokenizer.fold_accents(words),
         index.search.stemmer,
-        LARGEST_FAMILY,
+        MAX_VARIANTS,
     )
-    found: dict[str, list[Known]] = {word: [] for word in asked}
+    variants: dict[str, list[VocabularyWord]] = {word: [] for word in words}
     for row in rows:
-        found[row["asked"]].append(Known(row["word"], row["documents"]))
-    return found
+        variants[row["searched"]].append(VocabularyWord(row["word"], row["documents"]))
+    return variants
 
 
-async def select_known(db: Connection, index: Index, asked: Sequence[str]) -> list[Known]:
-    """Those of the words that the vocabulary has, as they stand."""
-    rows = await db.fetch(f"SELECT word, documents FROM {index.words} WHERE word = ANY($1::text[])", list(asked))
-    return [Known(row["word"], row["documents"]) for row in rows]
+async def select_words(db: Connection, index: Index, words: Sequence[str]) -> list[VocabularyWord]:
+    """Selects those of the words that the vocabulary has, unchanged."""
+    rows = await db.fetch(f"SELECT word, documents FROM {index.words} WHERE word = ANY($1::text[])", list(words))
+    return [VocabularyWord(row["word"], row["documents"]) for row in rows]
 
 
-async def select_beginning(db: Connection, index: Index, beginning: str, limit: int) -> list[Known]:
-    """The most frequent words that begin so."""
+async def select_by_prefix(db: Connection, index: Index, prefix: str, limit: int) -> list[VocabularyWord]:
+    """Selects the most frequent words with the prefix."""
     rows = await db.fetch(
         f"""
         SELECT word, documents FROM {index.words} WHERE word >= $1 AND word < $2 AND documents > 0
         ORDER BY documents DESC, word LIMIT $3
         """,
-        beginning,
-        beginning + LAST_LETTER,
+        prefix,
+        prefix + LAST_CHARACTER,
         limit,
     )
-    return [Known(row["word"], row["documents"]) for row in rows]
+    return [VocabularyWord(row["word"], row["documents"]) for row in rows]
 
 
-async def count_beginning(db: Connection, index: Index, beginning: str) -> int:
-    """In how many documents words stand that begin so; a document with several counts several times."""
+async def sum_documents(db: Connection, index: Index, prefix: str) -> int:
+    """Sums the document frequencies of the words with the prefix: a document with several counts several times."""
     documents: int = await db.fetchval(
         f"SELECT coalesce(sum(documents), 0)::bigint FROM {index.words} WHERE word >= $1 AND word < $2",
-        beginning,
-        beginning + LAST_LETTER,
+        prefix,
+        prefix + LAST_CHARACTER,
     )
     return documents
 
 
-async def select_frequent(db: Connection, dataset: str, *, limit: int, without: str | None) -> list[Frequent]:
-    """The most frequent words, without the stop words of a Postgres dictionary if one is named."""
+async def select_frequent(
+    db: Connection, dataset: str, *, limit: int, stop_dictionary: str | None
+) -> list[FrequentWord]:
+    """Selects the most frequent words, without the stop words of a text search dictionary if one is given."""
     index = await select_index(db, dataset)
     if index is None:
         return []
@@ -93,13 +95,13 @@ async def select_frequent(db: Connection, dataset: str, *, limit: int, without: 
         ORDER BY occurrences DESC, word LIMIT $1
         """,
         limit,
-        without,
+        stop_dictionary,
     )
-    return [Frequent(**row) for row in rows]
+    return [FrequentWord(**row) for row in rows]
 
 
 async def count_words(db: Connection, dataset: str) -> int:
-    """How many different ones there are."""
+    """Returns the number of different words."""
     count: int | None = await db.fetchval(
         "SELECT words FROM indexer.indexes WHERE dataset = $1 AND state = 'serving'", dataset
     )

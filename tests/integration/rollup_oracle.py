@@ -13,7 +13,7 @@ from shared.catalog.dataset import Dataset
 from shared.catalog.files import to_dataset
 from shared.catalog.rollup import Group, Measure, Rollup
 from shared.db import Pool
-from shared.search import words
+from shared.search import tokenizer
 
 # Some are called as columns of ours are.
 FIELDS: list[dict[str, Any]] = [
@@ -134,7 +134,7 @@ async def by_sql(pool: Pool, dataset: Dataset, rollup: Rollup) -> Table:
     async with pool.acquire() as db, db.transaction():
         if word:
             texts = await db.fetch(f'SELECT DISTINCT "{word}" AS text FROM {rows} WHERE "{word}" IS NOT NULL')
-            pairs = [(row["text"], one) for row in texts for one in set(words.of(row["text"]))]
+            pairs = [(row["text"], one) for row in texts for one in set(tokenizer.tokenize(row["text"]))]
             await db.execute("CREATE TEMP TABLE said (text text, word text) ON COMMIT DROP")
             await db.copy_records_to_table("said", records=pairs)
             rows += f' JOIN said ON text = "{word}"'
@@ -205,7 +205,7 @@ def _measured(measure: Measure) -> str:
 
 def _of(group: Group, value: Any) -> list[Any]:
     if group.part == "word":
-        return sorted(set(words.of(value or "")))
+        return sorted(set(tokenizer.tokenize(value or "")))
     if value is None:
         return [None]
     return [PARTS[group.part](value) if group.part else value]

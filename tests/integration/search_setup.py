@@ -16,7 +16,7 @@ from shared.contracts.events import ChunkLoaded, DatasetDeclared
 from shared.contracts.parts import LoadOptions
 from shared.db import Pool
 from shared.search import filters, ordering
-from shared.search.query import Found, Question
+from shared.search.query import SearchQuery, SearchResults
 from shared.search.search import find
 from tests.integration.ingestor_runner import Ingestor
 from tests.integration.reader_runners import Indexer
@@ -96,13 +96,15 @@ class Shelf:
             async with self.indexer.pool.acquire() as db, db.transaction():
                 await switch_index(switch, db)
 
-    async def find(self, q: str = "", *, where: Mapping[str, str] | None = None, sort: str = "", **asked: Any) -> Found:
+    async def find(
+        self, q: str = "", *, where: Mapping[str, str] | None = None, sort: str = "", **asked: Any
+    ) -> SearchResults:
         """`where` and `sort` as parameters have them."""
         dataset = await self.dataset()
-        question = Question(
+        question = SearchQuery(
             q=q,
-            filters=filters.read(dataset, (where or {}).items()),
-            order=ordering.read(dataset, sort) if sort else (),
+            filters=filters.parse(dataset, (where or {}).items()),
+            order=ordering.parse(dataset, sort) if sort else (),
             **asked,
         )
         async with self.gateway.acquire() as db:
@@ -112,7 +114,7 @@ class Shelf:
         """Of the hits of the first page, which has room for many."""
         return [hit.row["id"] for hit in (await self.find(q, **{"limit": 200, "typos": False, **asked})).data]
 
-    async def pages(self, q: str = "", **asked: Any) -> AsyncIterator[Found]:
+    async def pages(self, q: str = "", **asked: Any) -> AsyncIterator[SearchResults]:
         """All of them, one after the other."""
         cursor: str | None = None
         for _ in range(ROUNDS):
@@ -146,6 +148,6 @@ def weighed(search: Mapping[str, Any], **weights: float) -> dict[str, Any]:
     return {**search, "weights": weights}
 
 
-def plain(found: Found) -> Any:
+def plain(found: SearchResults) -> Any:
     """All that does not change from one answer to the next."""
     return msgspec.structs.replace(found, meta=msgspec.structs.replace(found.meta, seconds=0.0))

@@ -84,7 +84,7 @@ async def test_words_of_a_vocabulary_that_was_emptied_by_hand_are_not_taken_for_
         assert await indexer.documents("items") == await indexer.recomputed("items")
         index = await indexer.serving("items")
         await indexer.admin.execute(
-            f"TRUNCATE data.items, {index.documents}, {index.words}, {index.news}, ingestor.replaced;"
+            f"TRUNCATE data.items, {index.documents}, {index.words}, {index.deltas}, ingestor.replaced;"
             " UPDATE indexer.indexes SET words = 0"
         )
 

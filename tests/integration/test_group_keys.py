@@ -10,7 +10,7 @@ import pytest
 from services.analytics import group_keys
 from shared.catalog import rollup
 from shared.catalog.rollup import Rollup
-from shared.search import words
+from shared.search import tokenizer
 from tests.stack import ROOT
 
 LETTERS = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
@@ -26,7 +26,7 @@ TRICKY = [
 
 def made_up(chance: random.Random) -> list[str]:
     """Of letters, and of what has something to do with its neighbours when it is lowered or composed."""
-    known = [letter for letter in LETTERS if words.WORD.fullmatch(letter)]
+    known = [letter for letter in LETTERS if tokenizer.WORD.fullmatch(letter)]
     among = "\u03a3\u03c3\u03c2\u0130\u0131I\u0307\u0301 .,'-\u00b7:"
     return ["".join(chance.choice(chance.choice((known, among))) for _ in range(12)) for _ in range(5000)]
 
@@ -53,12 +53,14 @@ async def test_words_are_those_of_search(database: dict[str, str], kind: str) ->
         texts = TRICKY + made_up(random.Random(1))
     else:
         texts = [path.read_text() for path in sorted(ROOT.glob("docs/**/*.md"))]
-    assert await grouped(database["analytics"], "word(text)", texts) == [set(words.of(text)) for text in texts]
+    assert await grouped(database["analytics"], "word(text)", texts) == [
+        set(tokenizer.tokenize(text)) for text in texts
+    ]
     assert any(unicodedata.normalize("NFC", text) != text for text in TRICKY)
 
 
 def test_a_word_has_room_in_the_key_of_a_group() -> None:
-    assert rollup.LONGEST_WORD == words.LONGEST_WORD
+    assert rollup.LONGEST_WORD == tokenizer.MAX_WORD_LENGTH
 
 
 async def test_a_domain_is_what_stands_behind_the_last_at(database: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from services.indexer.documents.reindex import build_index
 from shared.bus.failures import NotReady
 from shared.contracts.commands import BuildIndex, IndexPiece
 from shared.contracts.events import ChunkLoaded
-from shared.search.index import select_fresh, select_index
+from shared.search.index import select_freshness, select_index
 from tests.integration import search_oracle
 from tests.integration.ingestor_runner import Ingestor
 from tests.integration.job_stories import until_done
@@ -109,7 +109,7 @@ async def test_fields_that_are_declared_but_not_indexed_yet_are_no_fault_of_the_
     assert await shelf.ids("red", fields=("title", "body")) == [1]
     assert await shelf.ids("chairs", fields=("body",)) == []
     assert await shelf.ids("-chairs", fields=("body",)) == [1]
-    assert "until its documents are made, title are searched" in (await shelf.find("red")).meta.detail
+    assert "searches use the fields title and the language" in (await shelf.find("red")).meta.detail
     for piece in pieces:
         await shelf.build(piece)
     assert await shelf.ids("chairs", fields=("body",)) == [1]
@@ -243,7 +243,7 @@ async def test_a_dataset_that_is_searched_from_now_on_tells_the_version_that_it_
     found = await shelf.find()
     assert found.meta.version == found.meta.dataset_version > 1
     async with shelf.gateway.acquire() as db:
-        fresh = await select_fresh(db, "books")
+        fresh = await select_freshness(db, "books")
     assert fresh.counted == fresh.indexed == found.meta.version
 
 
@@ -256,4 +256,4 @@ async def test_searches_do_not_read_through_a_large_import_of_few_words_for_ever
     await shelf.indexer.count("books")
     async with shelf.indexer.pool.acquire() as db:
         (index,) = await queries.select_indexes(db, "books")
-        assert await db.fetchval("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup) == 0
+        assert await db.fetchval("SELECT gin_clean_pending_list($1::text::regclass)", index.gin_index) == 0

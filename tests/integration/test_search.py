@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.search import suggestions, words
+from shared.search import suggestions, tokenizer
 from tests.integration import search_oracle
 from tests.integration.job_stories import EXAMPLES
 from tests.integration.search_oracle import Sought, Stems
@@ -101,7 +101,7 @@ async def test_any_text_is_a_question(nasty: tuple[Shelf, list[dict[str, Any]]],
         assert found.meta.seconds < 1
         assert (found.total.value, found.total.relation) == (len(found.data), "eq") or found.next
     async with shelf.gateway.acquire() as db:
-        suggested = await suggestions.complete(db, "books", q, 10)
+        suggested = await suggestions.suggest(db, "books", q, 10)
     # What is suggested is found.
     for one in suggested[:3]:
         assert one.documents > 0
@@ -124,7 +124,7 @@ async def test_any_text_can_be_found_by_its_own_words(shelf: Shelf, texts: list[
     await shelf.bring(rows, REPLACE)
     for number, text in enumerate(told, 1):
         for piece in text.replace('"', " ").split()[:4]:
-            if not words.of(piece):
+            if not tokenizer.tokenize(piece):
                 continue
             for form in {piece, unicodedata.normalize("NFD", piece), unicodedata.normalize("NFC", piece)}:
                 assert number in await shelf.ids(f'"{form}"'), (form, text)

@@ -22,8 +22,8 @@ from shared.contracts.events import JobStarted, JobSucceeded, SearchCompleted
 from shared.contracts.message import Message
 from shared.db import Connection, Pool
 from shared.search.conditions import Comparison
-from shared.search.ordering import Term
-from shared.search.query import Question
+from shared.search.ordering import SortTerm
+from shared.search.query import SearchQuery
 from tests.integration.ingestor_runner import Ingestor
 from tests.integration.reader_runners import Indexer
 
@@ -31,9 +31,9 @@ CHAIRS = "1,Chair,oak,1.10,,,,\n2,Chairs,ash,2,,,,\n3,Table,oak,3,,,,\n"
 LONG = 3600.0
 
 
-def asked(question: Question | None = None, **about: Any) -> RunSearch:
+def asked(question: SearchQuery | None = None, **about: Any) -> RunSearch:
     """As the gateway says it, and as it comes out of a message."""
-    found = msgspec.to_builtins(question or Question(q="chair", limit=1000))
+    found = msgspec.to_builtins(question or SearchQuery(q="chair", limit=1000))
     command = RunSearch(**{"dataset": "items", "job_id": uuid4(), "query": found, **about})
     return RunSearch.decode(command.encode())
 
@@ -80,16 +80,16 @@ async def test_a_search_that_is_delivered_twice_is_answered_once(ingestor: Inges
 
 async def test_a_question_survives_its_journey(ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> None:
     await indexer.bring(ingestor, CHAIRS)
-    question = Question(
+    question = SearchQuery(
         q="chair \x00",
         filters=(Comparison("price", "gte", "1"),),
-        order=(Term("price", descending=True), Term("id", descending=True)),
+        order=(SortTerm("price", descending=True), SortTerm("id", descending=True)),
         facets=("category",),
         highlight=("name",),
         limit=1000,
     )
     command = asked(question)
-    assert msgspec.convert(command.query, Question) == question
+    assert msgspec.convert(command.query, SearchQuery) == question
     await accepted(gateway, command)
     await hear(indexer, command)
     async with gateway.acquire() as db:
@@ -110,22 +110,22 @@ async def test_the_settings_of_a_search_end_before_its_answer_is_kept(ingestor: 
 @pytest.mark.parametrize(
     ("question", "code"),
     [
-        (Question(q="chair", fields=("colour",)), "unknown_field"),
-        (Question(q="chair", highlight=("price",)), "unknown_field"),
-        (Question(q="chair", facets=("colour",)), "unknown_field"),
-        (Question(q="chair", order=(Term("colour"),)), "unknown_field"),
-        (Question(q="chair", filters=(Comparison("colour", "eq", "red"),)), "unknown_field"),
-        (Question(q="chair", filters=(Comparison("price", "eq", "red"),)), "type"),
+        (SearchQuery(q="chair", fields=("colour",)), "unknown_field"),
+        (SearchQuery(q="chair", highlight=("price",)), "unknown_field"),
+        (SearchQuery(q="chair", facets=("colour",)), "unknown_field"),
+        (SearchQuery(q="chair", order=(SortTerm("colour"),)), "unknown_field"),
+        (SearchQuery(q="chair", filters=(Comparison("colour", "eq", "red"),)), "unknown_field"),
+        (SearchQuery(q="chair", filters=(Comparison("price", "eq", "red"),)), "type"),
     ],
 )
 async def test_what_the_dataset_no_longer_has_ends_the_search(
-    ingestor: Ingestor, indexer: Indexer, question: Question, code: str
+    ingestor: Ingestor, indexer: Indexer, question: SearchQuery, code: str
 ) -> None:
     await indexer.bring(ingestor, CHAIRS)
     with pytest.raises(PermanentFailure) as raised:
         await hear(indexer, asked(question))
     assert raised.value.problem.code == code
-    assert "ask again" in raised.value.problem.hint
+    assert "submit the search again" in raised.value.problem.hint
 
 
 async def test_a_dataset_that_is_not_searched_any_more_ends_the_search(indexer: Indexer) -> None:

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from shared.search import execute
-from shared.search import search as searching
-from shared.search.query import Found
+from shared.search import execute, limits, results
+from shared.search.plan import SearchPlan
+from shared.search.query import SearchResults
 from tests.integration import search_oracle
 from tests.integration.search_setup import SEARCH, Shelf
 
 ROWS = 400
 KINDS = ("red", "green", "blue", "None", None)
-SMALL = {"CANDIDATES": 60, "EXAMINED": 90, "ENOUGH": 20, "COMMON": 20}
-TIGHT = {"CANDIDATES": 5, "EXAMINED": 10, "ENOUGH": 5, "COMMON": 1}
+SMALL = {"MAX_RANKED": 60, "MAX_EXAMINED": 90, "ENOUGH_HITS": 20, "FREQUENT_RATIO": 20}
+TIGHT = {"MAX_RANKED": 5, "MAX_EXAMINED": 10, "ENOUGH_HITS": 5, "FREQUENT_RATIO": 1}
 FILTERS: tuple[dict[str, str], ...] = (
     {},
     {"kind": "eq.red"},
@@ -78,7 +78,7 @@ def meets(row: dict[str, Any], where: dict[str, str]) -> bool:
     }[FILTERS.index(where)]()
 
 
-def honest(found: Found, expected: list[dict[str, Any]]) -> None:
+def honest(found: SearchResults, expected: list[dict[str, Any]]) -> None:
     """Nothing is told that is not so."""
     total = found.total
     assert total.value == len(expected) if total.relation == "eq" else total.value <= len(expected)
@@ -105,15 +105,15 @@ async def many(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
 
 
 @pytest.fixture(params=[{}, SMALL, TIGHT], ids=["as they are", "small", "tight"])
-def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def tight_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     for name, value in request.param.items():
-        monkeypatch.setattr(execute, name, value)
+        monkeypatch.setattr(limits, name, value)
     given: dict[str, int] = request.param
     return given
 
 
 async def test_totals_and_facets_are_what_they_are_said_to_be(
-    many: tuple[Shelf, list[dict[str, Any]]], limits: dict[str, int]
+    many: tuple[Shelf, list[dict[str, Any]]], tight_limits: dict[str, int]
 ) -> None:
     shelf, rows = many
     relations: Counter[str] = Counter()
@@ -129,12 +129,12 @@ async def test_totals_and_facets_are_what_they_are_said_to_be(
                     try:
                         honest(found, expected)
                         assert found.meta.complete
-                        assert found.total.relation == "eq" if exact or not limits else True
+                        assert found.total.relation == "eq" if exact or not tight_limits else True
                     except AssertionError as error:
                         raise AssertionError(told) from error
                     relations[found.total.relation] += 1
                     relations["approximate"] += found.facets["kind"].approximate
-    if limits:
+    if tight_limits:
         assert min(relations["gte"], relations["approximate"], relations["eq"]) > 10
     else:
         assert set(relations) - {"approximate"} == {"eq"}
@@ -154,7 +154,7 @@ async def test_who_has_to_wait_for_the_rows_is_told_so_within_the_budget(
 ) -> None:
     shelf, rows = many
     holds = {told["q"]: holds for told, holds in QUESTIONS if "q" in told}[asked["q"]]
-    monkeypatch.setattr(execute, "BUDGET_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "BUDGET_SECONDS", 0.1)
     async with shelf.indexer.admin.transaction():
         await shelf.indexer.admin.execute("LOCK data.books")
         found = await shelf.find(**asked, facets=("kind",), exact_total=True)
@@ -172,19 +172,19 @@ async def test_what_was_found_stands_when_there_is_no_time_to_look_for_more(
 ) -> None:
     shelf, rows = many
     for name, value in SMALL.items():
-        monkeypatch.setattr(execute, name, value)
-    settings = execute.settings
+        monkeypatch.setattr(limits, name, value)
+    settings = execute.planner_settings
 
-    def slow(search: execute.Search, *, bounded: bool) -> str:
+    def slow(plan: SearchPlan, *, bounded: bool) -> str:
         """Looking at all documents takes longer than it may."""
-        return settings(search, bounded=bounded) + ("" if bounded else "SELECT pg_sleep(20)")
+        return settings(plan, bounded=bounded) + ("" if bounded else "SELECT pg_sleep(20)")
 
-    monkeypatch.setattr(execute, "settings", slow)
-    monkeypatch.setattr(execute, "BUDGET_SECONDS", 0.5)
+    monkeypatch.setattr(execute, "planner_settings", slow)
+    monkeypatch.setattr(limits, "BUDGET_SECONDS", 0.5)
     expected = [row for row in rows if "everywhere one" in f"{row['title']} . {row['body']}"]
     found = await shelf.find('"everywhere one"', sort="price", exact_total=True, limit=20)
     assert (found.meta.complete, found.total.relation) == (False, "gte")
     assert 0 < len(found.data) <= found.total.value < len(expected)
     assert {hit.row["id"] for hit in found.data} <= {row["id"] for row in expected}
-    assert searching.TIME in found.meta.detail
+    assert results.TIMED_OUT in found.meta.detail
     assert found.meta.seconds < 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.search import suggestions
-from shared.search.cursors import BadCursor
+from shared.search.cursors import InvalidCursor
 from tests.integration import search_oracle
 from tests.integration.search_setup import REPLACE, SEARCH, Shelf, books, plain
 
@@ -59,10 +59,10 @@ async def test_a_cursor_is_of_one_question_alone(shelf: Shelf) -> None:
         {"q": ""},
     ]
     for other in others:
-        with pytest.raises(BadCursor):
+        with pytest.raises(InvalidCursor):
             await shelf.find(**{"cursor": cursor, **other})
     for broken in ("", "x", "é", "\0", cursor[:-3] if cursor else "", "W10", "bnVsbA"):
-        with pytest.raises(BadCursor):
+        with pytest.raises(InvalidCursor):
             await shelf.find("red", cursor=broken)
 
 
@@ -148,7 +148,7 @@ async def test_corrections_know_only_words_that_still_stand_somewhere(shelf: She
     found = await shelf.find("libary")
     assert (found.data, found.meta.corrections) == ([], [])
     async with shelf.gateway.acquire() as db:
-        assert await suggestions.complete(db, "books", "lib", 5) == []
+        assert await suggestions.suggest(db, "books", "lib", 5) == []
 
 
 async def test_a_question_goes_on_with_the_most_frequent_words(shelf: Shelf) -> None:
@@ -157,7 +157,7 @@ async def test_a_question_goes_on_with_the_most_frequent_words(shelf: Shelf) -> 
 
     async def told(q: str, limit: int = 10) -> list[tuple[str, str, int]]:
         async with shelf.gateway.acquire() as db:
-            return [(one.q, one.word, one.documents) for one in await suggestions.complete(db, "books", q, limit)]
+            return [(one.q, one.word, one.documents) for one in await suggestions.suggest(db, "books", q, limit)]
 
     assert await told("Red LIB") == [("Red library", "library", 5), ("Red libraries", "libraries", 1)]
     assert await told('-"lib', 1) == [('-"library', "library", 5)]

@@ -4,7 +4,7 @@ import random
 import string
 
 from services.indexer.documents import tokens, vectors
-from shared.search import words
+from shared.search import tokenizer
 from tests.integration.ingestor_runner import connected
 
 LABELS = "ABCD"
@@ -18,7 +18,7 @@ async def test_what_is_written_is_what_postgres_would_have_made(database: dict[s
     rows += [[" ".join(["same"] * 300), "", "same other same", ""], ["x" * 500, "", "", ""]]
     # Of a word that stands at the last place in two fields, Postgres keeps the letter of any.
     late = " ".join(f"late{number}" for number in range(300))
-    rows += [[" ".join(dice.choices(known, k=words.MOST_WORDS)), late, "", ""], ["", "", "", ""]]
+    rows += [[" ".join(dice.choices(known, k=tokenizer.MAX_WORDS)), late, "", ""], ["", "", "", ""]]
     found = tokens.truncate(tokens.tokenize({label: [row[n] for row in rows] for n, label in enumerate(LABELS)}))
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:
         told = await db.fetch(
@@ -32,7 +32,7 @@ async def test_what_is_written_is_what_postgres_would_have_made(database: dict[s
 
 
 async def test_a_text_that_is_too_long_for_a_document_is_cut(database: dict[str, str]) -> None:
-    many = " ".join(f"{number:0200d}" for number in range(words.MOST_WORDS))
+    many = " ".join(f"{number:0200d}" for number in range(tokenizer.MAX_WORDS))
     found = tokens.truncate(tokens.tokenize({"a": ["short", many, "other"]}))
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:
         lengths = [
@@ -48,7 +48,7 @@ async def test_a_text_that_is_too_long_for_a_document_is_cut(database: dict[str,
 def _as_text(row: list[str]) -> str:
     place, entries = 0, []
     for label, text in zip(LABELS, row, strict=True):
-        for word in words.of(text):
+        for word in tokenizer.tokenize(text):
             place += 1
             # Postgres writes positions without a letter that have the last one.
             entries.append(f"{word}:{place + LABELS.index(label)}{label if label != 'D' else ''}")

@@ -75,8 +75,8 @@ def test_a_type_of_two_records_can_be_declared_inferred_loaded_filtered_and_grou
     assert b"\0\0\0\3\0\0\xff" in copied
 
     parameters: list[object] = []
-    condition = filters.sql(filters.read(dataset, [("paint", "eq.#ff8800")]), dataset, "t", parameters)
+    condition = filters.to_sql(filters.parse(dataset, [("paint", "eq.#ff8800")]), dataset, "t", parameters)
     assert (condition, parameters) == ('(t."paint" = $1::bytea)', [b"\xff\x88\0"])
-    with pytest.raises(values.NotOfType, match="must be a color, like #ff8800"):
-        values.read("color", "red")
+    with pytest.raises(values.InvalidValue, match="must be a color, like #ff8800"):
+        values.parse("color", "red")
     assert "coalesce(a.\"paint\", ''::bytea)" in group_keys.same(dataset, dataset.rollups[0], "a", "b")

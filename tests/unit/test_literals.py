@@ -104,6 +104,8 @@ def test_usual_patterns_may_be_declared(pattern: str) -> None:
     assert not list(find_mistakes(Field(name="a", type="string", pattern=pattern)))
 
 
-@pytest.mark.parametrize("pattern", ["(", "(?=a)", r"(a)\1", "a++", "(?>a)", r"a\Z", "[[]", "[a&&b]", "a" * 1001])
+@pytest.mark.parametrize(
+    "pattern", ["(", "(?=a)", r"(a)\1", "a++", "(?>a)", r"a\Z", "[[]", "[a&&b]", r"\<", r"[\>]", "a" * 1001]
+)
 def test_patterns_that_only_python_knows_are_refused(pattern: str) -> None:
     assert list(find_mistakes(Field(name="a", type="string", pattern=pattern)))

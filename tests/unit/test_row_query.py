@@ -16,9 +16,9 @@ from services.gateway.http.row_query import parse_row_query
 from shared.catalog.dataset import Dataset, Field
 from shared.search import cursors, filters, ordering, values
 from shared.search.conditions import OPERATORS, STATES
-from shared.search.filters import BadFilter, Filter
-from shared.search.grammar import DEEPEST, MOST_CONDITIONS
-from shared.search.ordering import Term
+from shared.search.filters import Filter, InvalidFilter
+from shared.search.grammar import MAX_CONDITIONS, MAX_DEPTH
+from shared.search.ordering import SortTerm
 from tests.stack import ROOT
 
 KINDS = ("integer", "number", "decimal(12,2)", "string", "boolean", "date", "datetime", "time", "uuid", "object")
@@ -43,7 +43,7 @@ KEYLESS = Dataset(name="log", title="Log", fields=(Field(name="line", type="stri
 
 def condition(*parameters: tuple[str, str], dataset: Dataset = ITEMS) -> tuple[str, list[Any]]:
     found: list[Any] = []
-    text = filters.sql(filters.read(dataset, parameters), dataset, "r", found)
+    text = filters.to_sql(filters.parse(dataset, parameters), dataset, "r", found)
     return text, found
 
 
@@ -95,13 +95,13 @@ def test_all_parameters_must_hold_and_none_is_true() -> None:
 
 def test_numbers_go_on_behind_the_values_that_are_there() -> None:
     found: list[Any] = ["query"]
-    assert filters.sql(filters.read(ITEMS, [("id", "eq.7")]), ITEMS, "d", found) == '(d."id" = $2::bigint)'
+    assert filters.to_sql(filters.parse(ITEMS, [("id", "eq.7")]), ITEMS, "d", found) == '(d."id" = $2::bigint)'
     assert found == ["query", 7]
 
 
 def test_rows_without_a_key_of_their_own_have_ours() -> None:
     assert condition(("_id", "gt.5"), dataset=KEYLESS) == ('(r."_id" > $1::bigint)', [5])
-    with pytest.raises(BadFilter):
+    with pytest.raises(InvalidFilter):
         condition(("_id", "gt.5"))
 
 
@@ -134,24 +134,24 @@ def test_rows_without_a_key_of_their_own_have_ours() -> None:
         ("id", "in.1", "syntax", "in parentheses"),
         ("id", "in.(1", "syntax", "missing at the end"),
         ("id", "in.(1)2", "syntax", "'2'"),
-        ("name", 'in.("a"b)', "syntax", "in quotes"),
-        ("name", 'in.("a)', "syntax", "in quotes"),
+        ("name", 'in.("a"b)', "syntax", "a quoted value"),
+        ("name", 'in.("a)', "syntax", "a quoted value"),
         ("or", "price.gt.1", "syntax", "write or=("),
         ("or", "()", "syntax", "price.gt.5"),
         ("or", "(price.gt.1", "syntax", "missing at the end"),
-        ("or", "(price.gt.1))", "syntax", "nothing may follow"),
+        ("or", "(price.gt.1))", "syntax", "after the closing parenthesis"),
         ("or", "(price.gt.1,)", "syntax", "should follow at ')'"),
         ("price", "is.true", "bad_state", "is.null, is.not_null"),
         ("available", "is.maybe", "bad_state", "is.unknown"),
         ("name", "like.a\\", "bad_pattern", "single"),
         ("or", "and(" * 3000, "syntax", "write or="),
-        ("or", "(" + "and(" * 3000, "too_deep", str(DEEPEST)),
-        ("or", "(" + ",".join(["id.eq.1"] * (MOST_CONDITIONS + 1)) + ")", "too_many", str(MOST_CONDITIONS)),
+        ("or", "(" + "and(" * 3000, "too_deep", str(MAX_DEPTH)),
+        ("or", "(" + ",".join(["id.eq.1"] * (MAX_CONDITIONS + 1)) + ")", "too_many", str(MAX_CONDITIONS)),
     ],
 )
 def test_what_is_wrong_is_told(name: str, text: str, code: str, says: str) -> None:
-    with pytest.raises(BadFilter) as caught:
-        filters.read(ITEMS, [(name, text)])
+    with pytest.raises(InvalidFilter) as caught:
+        filters.parse(ITEMS, [(name, text)])
     assert (caught.value.column, caught.value.code) == (name, code)
     assert says in caught.value.detail
 
@@ -163,11 +163,11 @@ def test_what_is_wrong_is_told(name: str, text: str, code: str, says: str) -> No
 @example("name", "eq." + "\\" * 3)
 def test_any_text_is_a_filter_or_refused(name: str, text: str) -> None:
     try:
-        found = filters.read(ITEMS, [(name, text)])
-    except BadFilter:
+        found = filters.parse(ITEMS, [(name, text)])
+    except InvalidFilter:
         return
     given: list[Any] = []
-    sql = filters.sql(found, ITEMS, "r", given)
+    sql = filters.to_sql(found, ITEMS, "r", given)
     # Nothing that was given stands in the SQL: what is left without names and parameters are words of ours.
     assert msgspec.json.decode(msgspec.json.encode(found), type=tuple[Filter, ...]) == found
     assert set(sql.replace("r.", "")) <= set(
@@ -176,12 +176,12 @@ def test_any_text_is_a_filter_or_refused(name: str, text: str) -> None:
 
 
 def test_a_filter_of_a_field_that_is_gone_or_of_another_type_is_refused() -> None:
-    found = filters.read(ITEMS, [("price", "eq.5.5")])
-    with pytest.raises(BadFilter):
-        filters.sql(found, KEYLESS, "r", [])
+    found = filters.parse(ITEMS, [("price", "eq.5.5")])
+    with pytest.raises(InvalidFilter):
+        filters.to_sql(found, KEYLESS, "r", [])
     whole = msgspec.structs.replace(ITEMS, fields=(Field(name="price", type="integer"),), primary_key=())
-    with pytest.raises(BadFilter):
-        filters.sql(found, whole, "r", [])
+    with pytest.raises(InvalidFilter):
+        filters.to_sql(found, whole, "r", [])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -201,34 +201,34 @@ def test_a_value_is_read_as_it_was_written(kind: str, data: st.DataObject) -> No
             "object": st.sampled_from(["{}", '[1, "a"]']),
         }[kind]
     )
-    text = values.write(value)
+    text = values.to_text(value)
     assert text is not None
-    assert values.read(kind, text) == value
+    assert values.parse(kind, text) == value
 
 
-def term(field: str, descending: int, nulls_first: int) -> Term:
-    return Term(field, bool(descending), bool(nulls_first))
+def term(field: str, descending: int, nulls_first: int) -> SortTerm:
+    return SortTerm(field, bool(descending), bool(nulls_first))
 
 
 @pytest.mark.parametrize(
     ("text", "terms", "sql"),
     [
-        ("", [Term("id")], 'r."id"'),
+        ("", [SortTerm("id")], 'r."id"'),
         ("price.desc", [term("price", 1, 1), term("id", 1, 1)], 'r."price" DESC, r."id" DESC'),
         (
             "limit.nullsfirst, sold_at.desc.nullslast,id",
-            [term("limit", 0, 1), term("sold_at", 1, 0), Term("id")],
+            [term("limit", 0, 1), term("sold_at", 1, 0), SortTerm("id")],
             'r."limit" NULLS FIRST, r."sold_at" DESC NULLS LAST, r."id"',
         ),
         # Of a field that is never missing, nothing is said: an index would not be found by it.
-        ("price.asc.nullsfirst", [Term("price"), Term("id")], 'r."price", r."id"'),
-        ("category", [Term("category"), Term("id")], 'left(r."category", 600), r."id"'),
+        ("price.asc.nullsfirst", [SortTerm("price"), SortTerm("id")], 'r."price", r."id"'),
+        ("category", [SortTerm("category"), SortTerm("id")], 'left(r."category", 600), r."id"'),
     ],
 )
-def test_orders_are_read(text: str, terms: list[Term], sql: str) -> None:
-    found = ordering.read(ITEMS, text)
+def test_orders_are_read(text: str, terms: list[SortTerm], sql: str) -> None:
+    found = ordering.parse(ITEMS, text)
     assert list(found) == terms
-    assert ordering.sql(found, ITEMS, "r") == sql
+    assert ordering.to_sql(found, ITEMS, "r") == sql
 
 
 @pytest.mark.parametrize(
@@ -244,54 +244,54 @@ def test_orders_are_read(text: str, terms: list[Term], sql: str) -> None:
     ],
 )
 def test_what_is_wrong_with_an_order_is_told(text: str, code: str, says: str) -> None:
-    with pytest.raises(ordering.BadOrder) as caught:
-        ordering.read(ITEMS, text, "sort")
+    with pytest.raises(ordering.InvalidOrder) as caught:
+        ordering.parse(ITEMS, text, "sort")
     assert (caught.value.column, caught.value.code) == ("sort", code)
     assert says in caught.value.detail
 
 
 def test_an_order_has_ten_fields_at_most() -> None:
     wide = Dataset(name="wide", title="Wide", fields=tuple(Field(name=f"f{n}", type="integer") for n in range(11)))
-    assert len(ordering.read(wide, ",".join(f"f{n}" for n in range(10)))) == 11
-    with pytest.raises(ordering.BadOrder) as caught:
-        ordering.read(wide, ",".join(f"f{n}" for n in range(11)))
+    assert len(ordering.parse(wide, ",".join(f"f{n}" for n in range(10)))) == 11
+    with pytest.raises(ordering.InvalidOrder) as caught:
+        ordering.parse(wide, ",".join(f"f{n}" for n in range(11)))
     assert caught.value.code == "too_many"
 
 
 def test_a_page_of_the_key_is_looked_up_in_its_index() -> None:
     found: list[Any] = []
-    assert ordering.after(ordering.read(ITEMS, "price"), ITEMS, "r", [Decimal(5), 7], found) == (
+    assert ordering.after(ordering.parse(ITEMS, "price"), ITEMS, "r", [Decimal(5), 7], found) == (
         '(r."price", r."id") > ($1::numeric, $2::bigint)'
     )
     assert found == [Decimal(5), 7]
 
 
 FIELDS = [ITEMS.field("name"), ITEMS.field("sold_at"), ITEMS.field("id")]
-ASKED = ("items", filters.read(ITEMS, [("price", "gt.5")]), ordering.read(ITEMS, "name,sold_at"))
+ASKED = ("items", filters.parse(ITEMS, [("price", "gt.5")]), ordering.parse(ITEMS, "name,sold_at"))
 
 
 def test_a_cursor_brings_back_the_values_of_the_last_row() -> None:
     last = ['a"漢🙂', dt.datetime(2021, 11, 7, 1, 2, 3, 4, tzinfo=dt.UTC), -7]
-    text = cursors.write(ASKED, last)
+    text = cursors.encode(ASKED, last)
     assert text.replace("-", "").replace("_", "").isalnum()
-    assert cursors.read(text, ASKED, FIELDS) == last
-    assert cursors.read(cursors.write(ASKED, ["", None, 1]), ASKED, FIELDS) == ["", None, 1]
+    assert cursors.decode(text, ASKED, FIELDS) == last
+    assert cursors.decode(cursors.encode(ASKED, ["", None, 1]), ASKED, FIELDS) == ["", None, 1]
 
 
-@given(st.text() | st.text("AQIDBAUGBwgJ-_=+/").map(lambda text: cursors.write(ASKED, ["a", None, 1]) + text))
+@given(st.text() | st.text("AQIDBAUGBwgJ-_=+/").map(lambda text: cursors.encode(ASKED, ["a", None, 1]) + text))
 @example("")
 @example("A")
 @example("WzEsMl0")
-@example(cursors.write(ASKED, ["a", 1, "x"]))
-@example(cursors.write(ASKED, ["a", None]))
-@example(cursors.write(ASKED, ["a\0", None, 1]))
-@example(cursors.write((*ASKED, 1), ["a", None, 1]))
-@example(cursors.write(ASKED, ["a", None, 1 << 63]))
+@example(cursors.encode(ASKED, ["a", 1, "x"]))
+@example(cursors.encode(ASKED, ["a", None]))
+@example(cursors.encode(ASKED, ["a\0", None, 1]))
+@example(cursors.encode((*ASKED, 1), ["a", None, 1]))
+@example(cursors.encode(ASKED, ["a", None, 1 << 63]))
 def test_what_is_no_cursor_of_this_question_is_refused(text: str) -> None:
-    if text.rstrip("=") == cursors.write(ASKED, ["a", None, 1]):
+    if text.rstrip("=") == cursors.encode(ASKED, ["a", None, 1]):
         return
-    with pytest.raises(cursors.BadCursor):
-        cursors.read(text, ASKED, FIELDS)
+    with pytest.raises(cursors.InvalidCursor):
+        cursors.decode(text, ASKED, FIELDS)
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
@@ -319,12 +319,12 @@ def test_what_is_neither_field_nor_parameter_is_told_with_the_nearest() -> None:
 
 
 def test_uuids_are_read_in_any_case() -> None:
-    assert values.read("uuid", "123E4567-E89B-12D3-A456-426614174000") == UUID("123e4567-e89b-12d3-a456-426614174000")
+    assert values.parse("uuid", "123E4567-E89B-12D3-A456-426614174000") == UUID("123e4567-e89b-12d3-a456-426614174000")
 
 
 def test_the_page_about_reading_tells_every_operator_and_every_code_word() -> None:
     page = (ROOT / "docs/guides/rows.md").read_text()
     said = set(re.findall(r"[a-z_]+", page))
-    assert {*OPERATORS, *STATES, *ordering.WORDS} - {"asc"} <= said
+    assert {*OPERATORS, *STATES, *ordering.MODIFIERS} - {"asc"} <= said
     for state in STATES:
         assert f"is.{state}" in page

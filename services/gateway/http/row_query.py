@@ -9,10 +9,10 @@ import msgspec
 from services.gateway.http.problems import Detail, Problem
 from shared.catalog.dataset import Dataset
 from shared.search import cursors, ordering
-from shared.search.columns import BadQuestion, columns, nearest
+from shared.search.columns import InvalidQuery, columns, suggest_name
 from shared.search.filters import LOGIC, Filter
-from shared.search.grammar import Conditions
-from shared.search.ordering import Term
+from shared.search.grammar import FilterParser
+from shared.search.ordering import SortTerm
 
 OPERATORS = (
     "Each field is a filter parameter, with the operators of PostgREST: `eq neq gt gte lt lte like ilike in is`,"
@@ -29,19 +29,19 @@ class RowQuery(msgspec.Struct, frozen=True):
 
     dataset: Dataset
     filters: tuple[Filter, ...] = ()
-    order: tuple[Term, ...] = ()
+    order: tuple[SortTerm, ...] = ()
     columns: tuple[str, ...] = ()
 
     def write_cursor(self, last: Sequence[Any]) -> str:
         """Returns the cursor of the page whose last row has these values of the order's fields."""
-        return cursors.write(self._identity(), last)
+        return cursors.encode(self._identity(), last)
 
     def read_cursor(self, cursor: str) -> list[Any]:
         """Returns the values of the last row of the previous page. Raises Problem 422."""
         fields = columns(self.dataset)
         try:
-            return cursors.read(cursor, self._identity(), [fields[term.field] for term in self.order])
-        except cursors.BadCursor as error:
+            return cursors.decode(cursor, self._identity(), [fields[term.field] for term in self.order])
+        except cursors.InvalidCursor as error:
             raise invalid_query([error]) from error
 
     def _identity(self) -> Any:
@@ -62,16 +62,16 @@ def parse_row_query(
     """
     conditions = [(name, text) for name, text in parameters if name not in reserved]
     _check_names(dataset, {name for name, _ in conditions}, reserved)
-    errors: list[BadQuestion] = []
-    parser = Conditions(columns(dataset))
+    errors: list[InvalidQuery] = []
+    parser = FilterParser(columns(dataset))
     filters: list[Filter] = []
-    terms: tuple[Term, ...] = ()
+    terms: tuple[SortTerm, ...] = ()
     selected: tuple[str, ...] = ()
     for name, text in conditions:
         with _collect(errors):
-            filters.append(parser.read(name, text))
+            filters.append(parser.parse(name, text))
     with _collect(errors):
-        terms = ordering.read(dataset, order or "")
+        terms = ordering.parse(dataset, order or "")
     with _collect(errors):
         selected = _parse_select(dataset, select)
     if errors:
@@ -79,7 +79,7 @@ def parse_row_query(
     return RowQuery(dataset, tuple(filters), terms, selected)
 
 
-def invalid_query(errors: Sequence[BadQuestion], code: str | None = None) -> Problem:
+def invalid_query(errors: Sequence[InvalidQuery], code: str | None = None) -> Problem:
     """Returns the problem for these errors; its code is that of the first one by default."""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     details = [Detail(code=error.code, column=error.column, detail=error.detail) for error in errors]
@@ -93,9 +93,9 @@ def _parse_select(dataset: Dataset, select: str | None) -> tuple[str, ...]:
     names = tuple(name.strip() for name in select.split(","))
     for name in names:
         if name not in fields:
-            raise BadQuestion("select", "unknown_field", f"select: {name!r} is no field: {nearest(name, fields)}")
+            raise InvalidQuery("select", "unknown_field", f"select: {name!r} is no field: {suggest_name(name, fields)}")
         if names.count(name) > 1:
-            raise BadQuestion("select", "twice", f"select: {name!r} is named twice.")
+            raise InvalidQuery("select", "twice", f"select: {name!r} is named twice.")
     return names
 
 
@@ -112,7 +112,7 @@ def _check_names(dataset: Dataset, names: set[str], reserved: Collection[str]) -
                 Detail(
                     code="unknown_parameter",
                     column=name,
-                    detail=f"{name!r} is not known: {nearest(name, [*sorted(reserved), *fields])}",
+                    detail=f"{name!r} is not known: {suggest_name(name, [*sorted(reserved), *fields])}",
                 )
                 for name in unknown
             ],
@@ -120,8 +120,8 @@ def _check_names(dataset: Dataset, names: set[str], reserved: Collection[str]) -
 
 
 @contextlib.contextmanager
-def _collect(errors: list[BadQuestion]) -> Iterator[None]:
+def _collect(errors: list[InvalidQuery]) -> Iterator[None]:
     try:
         yield
-    except BadQuestion as error:
+    except InvalidQuery as error:
         errors.append(error)

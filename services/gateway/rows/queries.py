@@ -10,7 +10,7 @@ from services.gateway.http.row_query import RowQuery
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 from shared.search import filters, ordering, values
-from shared.search.columns import columns, quoted
+from shared.search.columns import columns, quote_column
 
 TIMEOUT_SECONDS = 15.0
 
@@ -36,7 +36,7 @@ async def select_page(
     """Returns the rows after the one with the order's values `after`, or after `offset` rows. Raises QueryTimeout."""
     dataset, terms = query.dataset, query.order
     parameters: list[Any] = []
-    conditions = [filters.sql(query.filters, dataset, "r", parameters)]
+    conditions = [filters.to_sql(query.filters, dataset, "r", parameters)]
     if after is not None:
         conditions.append(ordering.after(terms, dataset, "r", after, parameters))
     order_values = [
@@ -46,7 +46,7 @@ async def select_page(
         rows = await db.fetch(
             f"""
             SELECT {_columns(query)}, {", ".join(order_values)} FROM data."{dataset.name}" r
-            WHERE {" AND ".join(conditions)} ORDER BY {ordering.sql(terms, dataset, "r")}
+            WHERE {" AND ".join(conditions)} ORDER BY {ordering.to_sql(terms, dataset, "r")}
             LIMIT ${len(parameters) + 1} OFFSET ${len(parameters) + 2}
             """,
             *parameters,
@@ -63,7 +63,7 @@ async def select_page(
 async def count(db: Connection, query: RowQuery) -> int:
     """Returns the number of all matching rows. Raises QueryTimeout."""
     parameters: list[Any] = []
-    condition = filters.sql(query.filters, query.dataset, "r", parameters)
+    condition = filters.to_sql(query.filters, query.dataset, "r", parameters)
     with _raise_query_timeout():
         total: int = await db.fetchval(
             f'SELECT count(*) FROM data."{query.dataset.name}" r WHERE {condition}',
@@ -76,7 +76,7 @@ async def count(db: Connection, query: RowQuery) -> int:
 async def estimate(db: Connection, query: RowQuery) -> int:
     """Returns the number of matching rows that Postgres' planner expects."""
     parameters: list[Any] = []
-    condition = filters.sql(query.filters, query.dataset, "r", parameters)
+    condition = filters.to_sql(query.filters, query.dataset, "r", parameters)
     (plan,) = await db.fetchval(
         f'EXPLAIN (FORMAT JSON) SELECT FROM data."{query.dataset.name}" r WHERE {condition}', *parameters
     )
@@ -97,8 +97,8 @@ class RowStream:
         """
         dataset = query.dataset
         parameters: list[Any] = []
-        condition = filters.sql(query.filters, dataset, "r", parameters)
-        order = f"ORDER BY {ordering.sql(query.order, dataset, 'r')}" if ordered else ""
+        condition = filters.to_sql(query.filters, dataset, "r", parameters)
+        order = f"ORDER BY {ordering.to_sql(query.order, dataset, 'r')}" if ordered else ""
         statement = f"""
             SELECT {_columns(query)} FROM data."{dataset.name}" r WHERE {condition} {order}
             LIMIT ${len(parameters) + 1}
@@ -130,14 +130,14 @@ def parse_key(dataset: Dataset, key: str) -> list[Any]:
     parsed = []
     for name, part in zip(dataset.key, parts, strict=True):
         try:
-            parsed.append(values.read(fields[name].type, part))
-        except values.NotOfType as error:
+            parsed.append(values.parse(fields[name].type, part))
+        except values.InvalidValue as error:
             raise InvalidKey(f"{name} {error}") from error
     return parsed
 
 
 def _columns(query: RowQuery) -> str:
-    return ", ".join(quoted("r", name) for name in query.columns)
+    return ", ".join(quote_column("r", name) for name in query.columns)
 
 
 @contextlib.contextmanager

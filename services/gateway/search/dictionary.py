@@ -20,8 +20,8 @@ from shared.bus.relay import Relay
 from shared.catalog.dataset import Dataset, Dictionary, Search
 from shared.db import Pool, transaction
 from shared.search import stopwords, vocabulary, word_definitions
-from shared.search.index import select_fresh
-from shared.search.vocabulary import Frequent
+from shared.search.index import select_freshness
+from shared.search.vocabulary import FrequentWord
 
 DEFAULT_LIMIT = 10
 NOT_MODIFIED = {304: ResponseSpec(data_container=None, description="Not modified", generate_examples=False)}
@@ -39,7 +39,7 @@ class Words(msgspec.Struct, frozen=True):
     Words are counted up to `version` of the dataset; its rows are at `dataset_version`.
     """
 
-    data: list[Frequent]
+    data: list[FrequentWord]
     total: int
     version: int
     dataset_version: int
@@ -93,12 +93,12 @@ async def list_words(
     declaration = await catalog.dataset(pool, dataset)
     stemmer = _stemmer(_searched(declaration), stop_words)
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
-        fresh = await select_fresh(db, dataset)
+        freshness = await select_freshness(db, dataset)
         words = Words(
-            data=await vocabulary.select_frequent(db, dataset, limit=limit, without=stemmer),
+            data=await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=stemmer),
             total=await vocabulary.count_words(db, dataset),
-            version=fresh.counted,
-            dataset_version=fresh.dataset,
+            version=freshness.counted,
+            dataset_version=freshness.dataset,
         )
     return etags.respond(words, if_none_match)
 
@@ -129,17 +129,17 @@ async def read_dictionary(
     stemmer = _stemmer(_searched(declaration), stop_words)
     limit = _limit(declaration.dictionary, limit)
     async with pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
-        words = await vocabulary.select_frequent(db, dataset, limit=limit, without=stemmer)
-        fresh = await select_fresh(db, dataset)
+        words = await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=stemmer)
+        freshness = await select_freshness(db, dataset)
         found = [NO_DICTIONARY] * len(words)
         if declaration.dictionary is not None:
             names = [frequent.word for frequent in words]
             found = await definitions.select_definitions(db, declaration.dictionary.url, names)
     if any(definition.due for definition in found):
-        await _request_definitions(pool, relay, dataset, fresh.counted)
+        await _request_definitions(pool, relay, dataset, freshness.counted)
     data = [_entry(*pair) for pair in zip(words, found, strict=True)]
     completeness = _completeness(found) if declaration.dictionary else "not_declared"
-    return etags.respond(Entries(data, completeness, fresh.counted, fresh.dataset), if_none_match)
+    return etags.respond(Entries(data, completeness, freshness.counted, freshness.dataset), if_none_match)
 
 
 async def _request_definitions(pool: Pool, relay: Relay, dataset: str, version: int) -> None:
@@ -152,7 +152,7 @@ async def _request_definitions(pool: Pool, relay: Relay, dataset: str, version: 
     relay.wake()
 
 
-def _entry(word: Frequent, definition: WordDefinition) -> Entry:
+def _entry(word: FrequentWord, definition: WordDefinition) -> Entry:
     return Entry(
         word=word.word,
         documents=word.documents,

@@ -8,10 +8,10 @@ import msgspec
 
 from services.gateway.jobs.job import JobBody
 from shared.db import Connection
-from shared.search.query import Facet, Found, Hit, Meta, Total
+from shared.search.query import Facet, Hit, Meta, SearchResults, Total
 
 HIT_DECODER = msgspec.json.Decoder(Hit, float_hook=Decimal)
-FOUND_DECODER = msgspec.json.Decoder(Found, float_hook=Decimal)
+RESULTS_DECODER = msgspec.json.Decoder(SearchResults, float_hook=Decimal)
 DEFAULT_LIMIT = 10
 
 
@@ -63,7 +63,7 @@ async def select_result(db: Connection, job_id: UUID, page: int, limit: int) -> 
     )
     if row is None:
         return None
-    answer = FOUND_DECODER.decode(row["answer"])
+    answer = RESULTS_DECODER.decode(row["answer"])
     return SearchResult(
         data=[HIT_DECODER.decode(hit) for hit in row["shown"]],
         total=answer.total,

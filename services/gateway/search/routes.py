@@ -16,7 +16,7 @@ from services.gateway.search import search_request
 from services.gateway.search.search_request import MAX_LIMIT, SearchBody
 from shared.db import Pool
 from shared.search import suggestions
-from shared.search.query import Found
+from shared.search.query import SearchResults
 
 MAX_BODY_BYTES = 1 << 18
 LIST_FORMAT = "Separated by commas"
@@ -60,7 +60,7 @@ async def search(
         int | None, Parameter(ge=0, description="The `version` of a job that loaded the dataset")
     ] = None,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds, for min_version")] = None,
-) -> Answer[Found]:
+) -> Answer[SearchResults]:
     """Searches with the stemmer of the dataset's language."""
     declaration = await catalog.dataset(pool, dataset)
     reserved = auth.query_parameters(request)
@@ -82,8 +82,8 @@ async def search(
         limit=limit,
         cursor=cursor,
     )
-    question = search_request.to_question(declaration, body, reserved)
-    found, headers = await search_request.execute(pool, stopping, declaration, question, min_version, prefer)
+    query = search_request.to_search_query(declaration, body, reserved)
+    found, headers = await search_request.execute(pool, stopping, declaration, query, min_version, prefer)
     return Answer(found, headers=headers)
 
 
@@ -104,11 +104,11 @@ async def search_by_body(
     dataset: str,
     data: SearchBody,
     prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=N, in seconds, for min_version")] = None,
-) -> Answer[Found]:
+) -> Answer[SearchResults]:
     """Searches as GET does."""
     declaration = await catalog.dataset(pool, dataset)
-    question = search_request.to_question(declaration, data)
-    found, headers = await search_request.execute(pool, stopping, declaration, question, data.min_version, prefer)
+    query = search_request.to_search_query(declaration, data)
+    found, headers = await search_request.execute(pool, stopping, declaration, query, data.min_version, prefer)
     return Answer(found, headers=headers)
 
 
@@ -131,7 +131,7 @@ async def suggest(
     declaration = await catalog.dataset(pool, dataset)
     search_request.check_searchable(declaration)
     async with pool.acquire() as db:
-        return Answer(Suggestions(await suggestions.complete(db, dataset, q, limit)))
+        return Answer(Suggestions(await suggestions.suggest(db, dataset, q, limit)))
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -82,13 +82,11 @@ async def start_search(
 ) -> Answer[SearchJobBody]:
     """Starts a job. The scope `read` is enough: a search changes no row and returns only what the key may read."""
     declaration = await submitter.catalog.dataset(submitter.pool, data.dataset)
-    question = search_request.to_question(declaration, data)
+    query = search_request.to_search_query(declaration, data)
     min_version = data.min_version or 0
     if min_version:
         await _check_version(submitter, data.dataset, min_version)
-    command = RunSearch(
-        dataset=data.dataset, job_id=uuid7(), query=msgspec.to_builtins(question), min_version=min_version
-    )
+    command = RunSearch(dataset=data.dataset, job_id=uuid7(), query=msgspec.to_builtins(query), min_version=min_version)
     submission = await submitter.submit(
         JobRequest(
             kind=SEARCH.name,

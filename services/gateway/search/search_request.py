@@ -12,11 +12,11 @@ from services.gateway.http.problems import Detail, Problem
 from services.gateway.http.row_query import OPERATORS
 from shared.catalog.dataset import Dataset, Search
 from shared.db import Pool
-from shared.search.columns import BadQuestion
-from shared.search.index import select_fresh
-from shared.search.query import Found, Question
-from shared.search.search import NotBuilt, find
-from shared.search.validate import check
+from shared.search.columns import InvalidQuery
+from shared.search.index import select_freshness
+from shared.search.query import SearchQuery, SearchResults
+from shared.search.search import IndexNotBuilt, find
+from shared.search.validate import check_query
 
 GRAMMAR = (
     '`q` works like a web search: words, `"a phrase"`, `-without`, `prefix*`, `this or that`; any text is valid. A'
@@ -52,14 +52,14 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return [(name, text) for name, texts in pairs for text in texts]
 
 
-def to_question(dataset: Dataset, body: SearchBody, reserved: Iterable[str] = ()) -> Question:
+def to_search_query(dataset: Dataset, body: SearchBody, reserved: Iterable[str] = ()) -> SearchQuery:
     """Parses a query; `reserved` are parameters that are not fields. Raises Problem 422."""
     search = check_searchable(dataset)
     filtered = row_query.parse_row_query(dataset, body.filter_pairs, set(reserved), order=body.sort, select=None)
     if body.q.strip() and body.words:
         detail = Detail(code="unfit_parameter", column="words", detail="q and words can't be combined.")
         raise Problem(422, "unfit_parameter", detail.detail, errors=[detail])
-    question = Question(
+    query = SearchQuery(
         q=body.q,
         words=body.words,
         operator=body.operator,
@@ -74,10 +74,10 @@ def to_question(dataset: Dataset, body: SearchBody, reserved: Iterable[str] = ()
         cursor=body.cursor,
     )
     try:
-        check(dataset, search, question)
-    except BadQuestion as error:
+        check_query(dataset, search, query)
+    except InvalidQuery as error:
         raise row_query.invalid_query([error]) from error
-    return question
+    return query
 
 
 def check_searchable(dataset: Dataset) -> Search:
@@ -92,25 +92,25 @@ async def execute(
     pool: Pool,
     stopping: asyncio.Event,
     dataset: Dataset,
-    question: Question,
+    query: SearchQuery,
     min_version: int | None,
     prefer: str | None,
-) -> tuple[Found, dict[str, str]]:
+) -> tuple[SearchResults, dict[str, str]]:
     """Returns the hits, and headers with their freshness. Raises Problem 422 or 503."""
     seconds = preferences.wait_seconds(prefer)
 
     async def indexed() -> int:
         async with pool.acquire() as db:
-            return (await select_fresh(db, dataset.name)).indexed
+            return (await select_freshness(db, dataset.name)).indexed
 
     behind = f"{dataset.name} is not searchable yet up to version {min_version}."
     reached = await wait_for_version(indexed, min_version, prefer, behind, stopping=stopping)
     try:
         async with pool.acquire() as db:
-            found = await find(db, dataset, question)
-    except BadQuestion as error:
+            found = await find(db, dataset, query)
+    except InvalidQuery as error:
         raise row_query.invalid_query([error]) from error
-    except NotBuilt as error:
+    except IndexNotBuilt as error:
         raise Problem(
             503,
             "not_built",

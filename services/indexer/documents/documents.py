@@ -28,17 +28,17 @@ async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
         CREATE TABLE {index.documents} (
             {key_columns}, _version bigint NOT NULL, _words tsvector NOT NULL, PRIMARY KEY ({keys})
         );
-        CREATE INDEX {index.lookup.partition(".")[2]} ON {index.documents} USING gin (_words);
+        CREATE INDEX {index.gin_index.partition(".")[2]} ON {index.documents} USING gin (_words);
         CREATE TABLE {index.words} (
             word text COLLATE "C" PRIMARY KEY, lexeme text COLLATE "C" NOT NULL,
             documents bigint NOT NULL, occurrences bigint NOT NULL
         );
         CREATE INDEX ON {index.words} (lexeme);
         CREATE INDEX ON {index.words} (occurrences DESC, word);
-        CREATE TABLE {index.news} (
+        CREATE TABLE {index.deltas} (
             written bigint NOT NULL, words text[] NOT NULL, documents bigint[] NOT NULL, occurrences bigint[] NOT NULL
         );
-        ALTER TABLE {index.news} ALTER words SET STORAGE EXTERNAL, ALTER documents SET STORAGE EXTERNAL,
+        ALTER TABLE {index.deltas} ALTER words SET STORAGE EXTERNAL, ALTER documents SET STORAGE EXTERNAL,
             ALTER occurrences SET STORAGE EXTERNAL; -- too short-lived to be worth compression
         """
     )
@@ -46,7 +46,7 @@ async def create_tables(db: Connection, index: Index, dataset: Dataset) -> None:
 
 async def drop_tables(db: Connection, index: Index) -> None:
     """Drops all tables; waits for their readers."""
-    await db.execute(f"DROP TABLE {index.documents}, {index.words}, {index.news}")
+    await db.execute(f"DROP TABLE {index.documents}, {index.words}, {index.deltas}")
 
 
 async def index_rows(
@@ -95,7 +95,7 @@ async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledger: in
 
 async def merge_pending_list(db: Connection, index: Index) -> None:
     """Merges GIN's pending list, which every search scans, into the index; cheap if it is empty."""
-    await db.execute("SELECT gin_clean_pending_list($1::text::regclass)", index.lookup, timeout=INDEX_SECONDS)
+    await db.execute("SELECT gin_clean_pending_list($1::text::regclass)", index.gin_index, timeout=INDEX_SECONDS)
 
 
 async def analyze(db: Connection, index: Index) -> None:

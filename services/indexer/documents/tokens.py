@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from shared.search import words
+from shared.search import tokenizer
 
 MAX_DOCUMENT_BYTES = 800_000
 """Postgres' limit for a `tsvector` is a megabyte."""
@@ -51,12 +51,12 @@ class WordCounts(NamedTuple):
 
 
 def split(texts: pl.Series) -> pl.Series:
-    """Splits each text into the same words as `words.of`; null has none."""
+    """Splits each text into the same words as `tokenizer.tokenize`; null has none."""
     lower = texts.str.to_lowercase()
     if lower.str.len_bytes().sum() != lower.str.len_chars().sum():  # ASCII needs no normalization
         lower = lower.str.normalize("NFC")
-    found = lower.str.extract_all(words.RUST).list.head(words.MOST_WORDS)
-    return found.list.eval(pl.element().str.slice(0, words.LONGEST_WORD))
+    found = lower.str.extract_all(tokenizer.RUST_WORD).list.head(tokenizer.MAX_WORDS)
+    return found.list.eval(pl.element().str.slice(0, tokenizer.MAX_WORD_LENGTH))
 
 
 def tokenize(texts: Texts) -> Tokens:
@@ -86,7 +86,7 @@ def truncate(tokens: Tokens) -> Tokens:
     before = np.append(0, sums)[_document_starts(tokens.doc)]
     fits = np.empty(order.size, bool)
     fits[order] = sums - before <= MAX_DOCUMENT_BYTES
-    return tokens.take(fits & (tokens.place <= words.MOST_WORDS))
+    return tokens.take(fits & (tokens.place <= tokenizer.MAX_WORDS))
 
 
 def count_words(added: Sequence[Tokens], removed: Tokens) -> WordCounts:

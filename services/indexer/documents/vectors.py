@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from services.indexer.documents.tokens import Numbers, Tokens
-from shared.search import words
+from shared.search import tokenizer
 
 LABELS = "DCBA"
 Bytes = NDArray[np.uint8]
@@ -24,7 +24,7 @@ BATCH_SIZE = 1 << 14
 
 def encode(tokens: Tokens, labels: Sequence[str], rows: int) -> list[bytes]:
     """Returns a `tsvector` for each of `rows` documents; `labels` are the labels of the fields."""
-    tokens = tokens._replace(place=np.minimum(tokens.place, words.MOST_WORDS))
+    tokens = tokens._replace(place=np.minimum(tokens.place, tokenizer.MAX_WORDS))
     tokens = tokens.take(_allowed(tokens))
     starts = np.flatnonzero(tokens.is_first)
     places = np.diff(starts, append=tokens.doc.size)

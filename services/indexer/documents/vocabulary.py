@@ -5,7 +5,7 @@ from typing import NamedTuple
 from services.indexer.documents.tokens import WordCounts
 from services.indexer.documents.vocabulary_cache import VocabularyCache
 from shared.db import Connection
-from shared.search import words
+from shared.search import tokenizer
 from shared.search.index import Index
 
 MERGE_SECONDS = 600.0
@@ -54,7 +54,7 @@ async def insert_words(
         ORDER BY n.word COLLATE "C" ON CONFLICT DO NOTHING RETURNING word
         """,
         missing,
-        words.folded(missing),
+        tokenizer.fold_accents(missing),
         index.search.stemmer,
         timeout=MERGE_SECONDS,
     )
@@ -70,7 +70,7 @@ async def insert_deltas(db: Connection, index: Index, counts: WordCounts, writte
     if not counts.words:
         return
     await db.execute(
-        f"INSERT INTO {index.news} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
+        f"INSERT INTO {index.deltas} (written, words, documents, occurrences) VALUES ($1, $2, $3, $4)",
         written,
         counts.words,
         counts.documents,
@@ -82,7 +82,7 @@ async def merge_deltas(db: Connection, index: Index) -> int:
     """Merges all deltas into the vocabulary; returns by how much the number of words in use changed."""
     words: int = await db.fetchval(
         f"""
-        WITH news AS (DELETE FROM {index.news} RETURNING *), summed AS (
+        WITH news AS (DELETE FROM {index.deltas} RETURNING *), summed AS (
             SELECT word, sum(n.documents)::bigint AS documents, sum(n.occurrences)::bigint AS occurrences
             FROM news, unnest(news.words, news.documents, news.occurrences) AS n (word, documents, occurrences)
             GROUP BY word
@@ -105,7 +105,7 @@ async def count_deltas(db: Connection, index: Index) -> PendingDeltas:
         f"""
         SELECT count(*) AS chunks, coalesce(sum(cardinality(words)), 0) AS words,
                coalesce(max(written), 0) AS written
-        FROM {index.news}
+        FROM {index.deltas}
         """
     )
     if row is None:

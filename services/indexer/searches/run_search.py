@@ -9,11 +9,11 @@ from shared.contracts.commands import RunSearch
 from shared.contracts.events import SearchCompleted
 from shared.contracts.parts import Problem
 from shared.db import Connection, Pool
-from shared.search.columns import BadQuestion
-from shared.search.index import select_fresh
-from shared.search.query import Found, Question
-from shared.search.search import NotBuilt, find
-from shared.search.validate import check
+from shared.search.columns import InvalidQuery
+from shared.search.index import select_freshness
+from shared.search.query import SearchQuery, SearchResults
+from shared.search.search import IndexNotBuilt, find
+from shared.search.validate import check_query
 
 ACQUIRE_SECONDS = 30.0
 """Timeout for the second connection. If waiting searches hold all connections, this one fails and is retried."""
@@ -22,13 +22,13 @@ CHANGED = "The declaration of the dataset changed after the search was accepted:
 
 async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCompleted:
     """Raises NotReady until the index has `min_version`, PermanentFailure if the search became invalid."""
-    if (await select_fresh(db, command.dataset)).indexed < command.min_version:
+    if (await select_freshness(db, command.dataset)).indexed < command.min_version:
         raise NotReady
     try:
         found = await _search(command, db, pool)
-    except NotBuilt as error:
+    except IndexNotBuilt as error:
         raise NotReady from error
-    except BadQuestion as error:
+    except InvalidQuery as error:
         raise PermanentFailure(Problem(code=error.code, detail=error.detail, hint=CHANGED)) from error
     await stored_searches.insert_search(db, command, found)
     return SearchCompleted(
@@ -40,12 +40,12 @@ async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCo
     )
 
 
-async def _search(command: RunSearch, db: Connection, pool: Pool) -> Found:
+async def _search(command: RunSearch, db: Connection, pool: Pool) -> SearchResults:
     dataset = await ledger.select_dataset(db, command.dataset)
-    question = msgspec.convert(command.query, Question)
+    query = msgspec.convert(command.query, SearchQuery)
     if dataset.search is None:
-        raise BadQuestion("dataset", "not_searchable", f"Dataset {dataset.name} does not declare a search any more.")
-    check(dataset, dataset.search, question)
+        raise InvalidQuery("dataset", "not_searchable", f"Dataset {dataset.name} does not declare a search any more.")
+    check_query(dataset, dataset.search, query)
     # On a second connection: planner settings of a search must not last until our commit.
     async with pool.acquire(timeout=ACQUIRE_SECONDS) as search_db:
-        return await find(search_db, dataset, question)
+        return await find(search_db, dataset, query)

@@ -149,6 +149,6 @@ async def _select_due_words(db: Connection, dataset: Dataset, dictionary: Dictio
     stemmer = stopwords.stemmer(dataset.search) if dataset.search else None
     words: dict[str, None] = {}
     for without in dict.fromkeys((None, stemmer)):
-        frequent = await vocabulary.select_frequent(db, dataset.name, limit=dictionary.words, without=without)
+        frequent = await vocabulary.select_frequent(db, dataset.name, limit=dictionary.words, stop_dictionary=without)
         words |= dict.fromkeys(row.word for row in frequent)
     return await queries.select_due_words(db, dictionary.url, list(words))

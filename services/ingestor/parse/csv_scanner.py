@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Flaw(IntEnum):
-    """Why the cells of a record cannot be separated."""
+    """Why a record can't be split into cells."""
 
     NONE = 0
     STRAY_QUOTE = 1
