@@ -1,4 +1,4 @@
-"""Fixtures: a stack for the whole session, and an empty database of the same server for a test that wants one."""
+"""Fixtures: a stack for the whole session, and an empty database for each test that needs one."""
 
 import contextlib
 import secrets
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 import services.gateway.app  # noqa: F401 - its features register the kinds of job
 from deploy.local.state import assignments
 from shared.db.migrate import MigrationSettings, migrate
-from tests.fake_source import Outside, sandboxed
+from tests.fake_source import FakeSource, run_fake_source
 from tests.stack import SERVICES, Stack, remove, run_millrace
 from tests.waiting import eventually
 
@@ -76,7 +76,7 @@ async def _put_off_schedules(url: str) -> None:
 
 @pytest.fixture(scope="session")
 async def migrated(stack: Stack) -> AsyncIterator[str]:
-    """The name of a database that others are copied from: that is quicker than every migration anew."""
+    """The name of a database that others are copied from: that is quicker than running all migrations."""
     async with database_like(stack, "template1") as urls:
         # Roles belong to the whole server: they keep the passwords that the stack's services log in with.
         passwords = {f"{service}_password": urlsplit(urls[service]).password or "" for service in SERVICES}
@@ -92,9 +92,9 @@ async def database(stack: Stack, migrated: str) -> AsyncIterator[dict[str, str]]
 
 
 @pytest.fixture
-async def outside() -> AsyncIterator[Outside]:
+async def fake_source() -> AsyncIterator[FakeSource]:
     """The outside world, on its first day."""
-    async with sandboxed() as started:
+    async with run_fake_source() as started:
         yield started
 
 

@@ -1,4 +1,4 @@
-"""The outside world for one test: the sandbox, in this process and on a port of its own."""
+"""Fake source and dictionary for one test: the sandbox, in this process and on its own port."""
 
 import asyncio
 import contextlib
@@ -21,8 +21,8 @@ TOKEN = "the-crm's-own-token"
 SECONDS = 20.0
 
 
-class Outside:
-    """The sandbox as tests direct it."""
+class FakeSource:
+    """The running sandbox: its address, its requests and its faults."""
 
     def __init__(self, port: int, world: World, faults: Faults) -> None:
         self.place = f"{HOST}:{port}"
@@ -30,49 +30,49 @@ class Outside:
         self.world = world
         self._faults = faults
 
-    def misbehave(self, **fault: Any) -> None:
-        """See sandbox.faults.Fault."""
+    def add_fault(self, **fault: Any) -> None:
+        """Adds a fault, with the fields of `sandbox.faults.Fault`."""
         self._faults.add(Fault(**fault))
 
-    def behave(self) -> None:
-        """Again."""
+    def clear_faults(self) -> None:
+        """Removes all faults."""
         self._faults.clear()
 
-    def asked(self) -> list[str]:
-        """The requests since the last time."""
-        asked = list(self.world.requests)
+    def take_requests(self) -> list[str]:
+        """Returns the requests since the last call."""
+        requests = list(self.world.requests)
         self.world.requests.clear()
-        return asked
+        return requests
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What an ingestor is told that pulls from here."""
+        """The environment of an ingestor that pulls from this server."""
         names = ("CUSTOMERS", "CRM", "PARAGRAPHS", "WAREHOUSE", "DICTIONARY")
         return {**{f"SOURCE_{name}": self.url for name in names}, "SECRET_CRM_TOKEN": TOKEN}
 
-    def outgoing(self) -> OutboundClient:
-        """A way out that leads here."""
+    def client(self) -> OutboundClient:
+        """Returns an outbound client that may connect to this server."""
         return OutboundClient(self.place, self.environment)
 
 
 @contextlib.asynccontextmanager
-async def sandboxed() -> AsyncIterator[Outside]:
-    """Until the end of the block."""
+async def run_fake_source() -> AsyncIterator[FakeSource]:
+    """Runs a fake source until the end of the block."""
     port = free_port()
     app = build(TOKEN)
     server = Server(app, address=HOST, port=port, interface=Interfaces.ASGI, log_enabled=False)
     serving = asyncio.create_task(server.serve())
-    outside = Outside(port, app.state.world, app.state.faults)
+    fake_source = FakeSource(port, app.state.world, app.state.faults)
 
     async def answers() -> bool:
         async with httpx2.AsyncClient() as client:
             with contextlib.suppress(httpx2.ConnectError):
-                return (await client.get(f"{outside.url}/health/ready")).is_success
+                return (await client.get(f"{fake_source.url}/health/ready")).is_success
         return False
 
     try:
         await eventually(answers, SECONDS)
-        yield outside
+        yield fake_source
     finally:
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call] # granian has no annotation here
         await serving

@@ -1,4 +1,4 @@
-"""The stack that tests talk to: real servers and services, in a state folder and on ports of their own."""
+"""The stack under test: real servers and services with their own state folder and ports."""
 
 import contextlib
 import os
@@ -66,7 +66,7 @@ def run_millrace(home: Path, *arguments: str) -> subprocess.CompletedProcess[str
 @contextlib.contextmanager
 def replica(stack: Stack, service: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """One more process of a service, on the same database and broker."""
-    told = {
+    settings = {
         "DATABASE_URL": stack.env[f"{service.upper()}_DATABASE_URL"],
         "BROKER_URL": stack.env["BROKER_URL"],
         "SPOOL_URL": stack.env["SPOOL_URL"],
@@ -76,7 +76,7 @@ def replica(stack: Stack, service: str, log: Path) -> Iterator[subprocess.Popen[
     }
     with log.open("wb") as out:
         command = [sys.executable, "-m", f"services.{service}"]
-        process = subprocess.Popen(command, env={**os.environ, **told}, cwd=ROOT, stdout=out, stderr=out)
+        process = subprocess.Popen(command, env={**os.environ, **settings}, cwd=ROOT, stdout=out, stderr=out)
     try:
         yield process
     finally:

@@ -1,4 +1,4 @@
-"""Waiting for what must come, instead of sleeping for as long as it usually takes."""
+"""Polls until a condition holds."""
 
 import asyncio
 import time

@@ -22,6 +22,7 @@ from deploy.local.state import Home
 BACKOFF, MAX_BACKOFF = 0.2, 5.0
 STABLE_SECONDS = 10.0
 LOG_LIMIT, LOG_CHECK_SECONDS = 20 * 2**20, 30.0
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
 class Supervisor:
@@ -39,6 +40,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self.changed.set)
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         trimmer = asyncio.create_task(self.trim_logs())
         while not self.stopping:
             self.changed.clear()
@@ -153,6 +155,8 @@ def main() -> int:
         except BlockingIOError:
             log_line("another supervisor already runs for this stack")
             return 1
+        # `up` signals as soon as it reads the pid; a signal that comes before its handler would end this process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid_file.truncate(0)
         pid_file.write(f"{os.getpid()}\n")
         pid_file.flush()

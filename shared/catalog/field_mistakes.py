@@ -27,9 +27,9 @@ PATTERN = re.compile(
     )*+""",
     re.VERBOSE,
 )
-"""The syntax that Python's regular expressions share with the ingestor's, which take linear time on any text.
+"""The syntax that Python's regular expressions share with those of the ingestor, which take linear time on any text.
 
-In the ingestor, `\\<` and `\\>` are the ends of a word, and no escapes in a class.
+The ingestor reads `\\<` and `\\>` as word boundaries, and rejects them in a character class.
 """
 
 
@@ -99,7 +99,7 @@ def _check_bounds(field: Field, field_type: FieldType) -> Iterator[tuple[str, st
 
 
 def _is_bound(field: Field, bound: float | str, field_type: FieldType) -> bool:
-    """Returns whether the ingestor can compare values with the bound: exactly, unless the type is inexact."""
+    """Whether the ingestor can compare values with the bound: exactly, unless the type is inexact."""
     if not field_type.numeric:
         return field_types.find_parameter(field.type).holds(str(bound))
     if not literals.is_number(str(bound)):

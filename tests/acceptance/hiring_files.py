@@ -1,4 +1,4 @@
-"""Made-up hiring files, like the real ones: no header line, gaps in some rows, and what must come of them."""
+"""Generated hiring files without a header, with gaps in some rows, and the expected reports."""
 
 import csv
 import io
@@ -30,20 +30,23 @@ def hired(seed: int, rows: int, *, first_id: int, years: tuple[int, ...] = (2021
     chance = random.Random(seed)
     out = io.StringIO()
     writer = csv.writer(out)
-    good, gaps, line = [], {}, 1
+    good: list[tuple[int, str, str, int, int]] = []
+    gaps: dict[int, str] = {}
+    line = 1
     for number in range(first_id, first_id + rows):
         name = f"Person {number}" + ("\nJunior" if chance.random() < 0.01 else "")
         moment = (
             f"{chance.choice(years)}-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}"
             f"T{chance.randint(0, 23):02}:{chance.randint(0, 59):02}:00Z"
         )
-        row = [number, name, moment, chance.choice(list(DEPARTMENTS)), chance.choice(list(JOBS))]
+        department, job = chance.choice(list(DEPARTMENTS)), chance.choice(list(JOBS))
+        row: list[int | str] = [number, name, moment, department, job]
         if chance.random() < 1 / 30:
             column = chance.randint(1, 4)
             row[column] = ""
             gaps[line] = GAPS[column - 1]
         else:
-            good.append(tuple(row))
+            good.append((number, name, moment, department, job))
         writer.writerow(row)
         line += 1 + str(row[1]).count("\n")
     return HiringFile(out.getvalue(), good, gaps)

@@ -1,4 +1,4 @@
-"""What acceptance tests do over and over: import text and look at what came of it."""
+"""Helpers of acceptance tests: import text, read the job, its failed rows and documents."""
 
 from typing import Any
 
@@ -20,9 +20,11 @@ async def send(
     )
 
 
-async def imported(stack: Stack, dataset: str, content: str | bytes, **parameters: str) -> dict[str, Any]:
+async def imported(
+    stack: Stack, dataset: str, content: str | bytes, *, wait: int = 60, **parameters: str
+) -> dict[str, Any]:
     """The job, ended; its books must balance."""
-    answer = await send(stack, dataset, content, **parameters)
+    answer = await send(stack, dataset, content, wait=wait, **parameters)
     assert answer.status_code == 200, answer.text
     job: dict[str, Any] = answer.json()
     outcome = job["outcome"]
@@ -34,7 +36,7 @@ async def imported(stack: Stack, dataset: str, content: str | bytes, **parameter
 async def failed_rows(stack: Stack, job: dict[str, Any]) -> list[dict[str, Any]]:
     """All of them, page by page."""
     found: list[dict[str, Any]] = []
-    after = 0
+    after: int | None = 0
     while after is not None:
         page = (await stack.client.get(job["links"]["failed_rows"], params={"limit": 500, "after": after})).json()
         found += page["data"]

@@ -1,4 +1,4 @@
-"""POST /v1/datasets/{dataset}/rows: up to a thousand rows at once, answered for each of them."""
+"""POST /v1/datasets/{dataset}/rows: up to a thousand rows, each with its own result."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The reports of the catalog beside those on hiring: what they show is what a count by hand gives."""
+"""The other reports of the catalog, compared with a count in plain Python."""
 
 import csv
 import datetime as dt
@@ -76,7 +76,7 @@ def balances(rows: list[dict[str, Any]], first: str, last: str) -> list[dict[str
             "month": f"{month}-01",
             "customers": len(found),
             "balance": float(sum(found)),
-            "mean_balance": float((sum(found) / len(found)).quantize(CENT, ROUND_HALF_UP)),
+            "mean_balance": float((sum(found, Decimal()) / len(found)).quantize(CENT, ROUND_HALF_UP)),
         }
         for month, found in sorted(months.items())
     ]

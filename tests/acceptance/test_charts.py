@@ -1,4 +1,4 @@
-"""Reports as images, through the front door."""
+"""Reports as images over HTTP."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ def texts(answer: httpx2.Response) -> list[str]:
 async def test_a_report_comes_as_an_image(stack: Stack, how: str) -> None:
     accepted = {"accept": "image/svg+xml", "browser": "image/avif,image/webp,image/svg+xml,image/*;q=0.8,*/*;q=0.5"}
     headers = {"Accept": accepted[how]} if how in accepted else {}
-    parameters = {"year": 2004, **({"format": "svg"} if how == "format" else {})}
+    parameters: dict[str, int | str] = {"year": 2004, **({"format": "svg"} if how == "format" else {})}
     answer = await stack.client.get(QUARTERS, params=parameters, headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("image/svg+xml")

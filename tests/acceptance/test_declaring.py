@@ -1,4 +1,4 @@
-"""Datasets are declared, changed and drafted over HTTP, and can be used at once."""
+"""Declaring, changing and drafting datasets over HTTP."""
 
 import asyncio
 import gzip
@@ -90,7 +90,7 @@ async def test_an_unsafe_change_is_refused_with_all_reasons(stack: Stack, name: 
     assert (await stack.client.get(f"/v1/datasets/{name}")).headers["etag"] == '"1"'
 
 
-async def test_mistakes_are_told_all_at_once_with_their_places(stack: Stack, name: str) -> None:
+async def test_mistakes_are_reported_all_at_once_with_their_places(stack: Stack, name: str) -> None:
     fields = [{**ID, "type": "int"}, {**NAME, "minimum": 5, "patern": "x"}]
     body = problem(await put(stack, name, {**THINGS, "fields": fields, "colour": "red"}), 422, "invalid_declaration")
     assert [error["pointer"] for error in body["errors"]] == ["#/colour", "#/fields/1/patern"]
@@ -119,10 +119,10 @@ async def test_if_match_guards_what_others_have_changed(stack: Stack, name: str)
 async def test_of_two_at_once_one_wins_and_the_other_hears_of_it(stack: Stack, name: str) -> None:
     await put(stack, name, THINGS)
     answers = await asyncio.gather(*(put(stack, name, {**THINGS, "title": f"Title {n}"}) for n in range(5)))
-    told = sorted(answer.status_code for answer in answers)
-    assert set(told) <= {200, 409}
+    statuses = sorted(answer.status_code for answer in answers)
+    assert set(statuses) <= {200, 409}
     stands = await get(stack, f"/v1/datasets/{name}")
-    assert 1 <= told.count(200) <= stands["revision"] - 1
+    assert 1 <= statuses.count(200) <= stands["revision"] - 1
     assert any(answer.json().get("title") == stands["title"] for answer in answers)
     for answer in answers:
         if answer.status_code == 409:

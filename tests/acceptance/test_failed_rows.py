@@ -1,4 +1,4 @@
-"""Rows that were refused: found by what is wrong with them, mended, read again, given up. None is lost on the way."""
+"""Failed rows over HTTP: listed, downloaded as CSV, fixed, replayed, discarded; none is lost."""
 
 import asyncio
 import csv
@@ -209,7 +209,7 @@ async def test_rows_without_cells_stay_whole_and_are_refused_until_they_are_mend
     assert (await imported(stack, "items", as_csv(found)))["outcome"]["inserted"] == len(raw)
 
 
-async def test_formulas_are_defused_only_if_that_is_asked_for(stack: Stack) -> None:
+async def test_formulas_are_defused_only_if_requested(stack: Stack) -> None:
     job = await imported(stack, "items", items(716_000, ("=1+1", "-7", "-1", "1")))
     (row,) = await download(stack, job)
     assert (row["name"], row["category"]) == ("=1+1", "-7")
@@ -361,7 +361,7 @@ async def test_what_is_discarded_is_kept_and_left_alone(stack: Stack) -> None:
     assert (await replayed(stack, job))["outcome"]["rows_read"] == 1
 
 
-async def test_the_same_request_to_discard_tells_the_same(stack: Stack) -> None:
+async def test_the_same_request_to_discard_gets_the_same_answer(stack: Stack) -> None:
     job = await imported(stack, "items", items(741_000, ("", "", "1", "1"), ("", "", "1", "1")))
     assert await discard(stack, job, key="discard-741000") == 2
     assert await discard(stack, job, key="discard-741000") == 2
@@ -369,11 +369,12 @@ async def test_the_same_request_to_discard_tells_the_same(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("path", ["replay", "failed-rows/discard"])
-async def test_what_cannot_be_asked_for(stack: Stack, bad: dict[str, Any], path: str) -> None:
+async def test_requests_that_are_refused(stack: Stack, bad: dict[str, Any], path: str) -> None:
     problem(await stack.client.post(f"/v1/jobs/{NOBODY}/{path}"), 404, "not_found")
     problem(await stack.client.post(f"/v1/jobs/nobody/{path}"), 404, "not_found")
     here = f"/v1/jobs/{bad['id']}/{path}"
-    for body in ({"line": 3}, {"code": 3}, {"column": "\0"}, [], "required"):
+    bodies: list[Any] = [{"line": 3}, {"code": 3}, {"column": "\0"}, [], "required"]
+    for body in bodies:
         problem(await stack.client.post(here, json=body), 422, "invalid_request")
     answer = await stack.client.post(here, content=b"{", headers={"Content-Type": "application/json"})
     assert answer.status_code == 400, answer.text
@@ -396,7 +397,7 @@ async def test_a_job_that_has_not_begun_has_no_failed_rows(stack: Stack, bad: di
         bad["id"],
     )
     await db.close()
-    job = {"id": str(number), "links": {"failed_rows": f"/v1/jobs/{number}/failed-rows"}}
+    job: dict[str, Any] = {"id": str(number), "links": {"failed_rows": f"/v1/jobs/{number}/failed-rows"}}
     assert await page(stack, job) == {"data": [], "next": None, "total": 0, "kept": 0, "counts": []}
     answer = await stack.client.get(job["links"]["failed_rows"], params={"format": "csv"})
     assert answer.text.startswith("id,name,category,price,")

@@ -1,7 +1,8 @@
-"""The hiring system, from files to reports, through the front door."""
+"""The hiring datasets over HTTP, from files to reports."""
 
 import csv
 import io
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ FILE = hiring_files.hired(seed=1, rows=3000, first_id=1)
 
 
 @pytest.fixture(scope="module")
-async def loaded(stack: Stack) -> dict[str, dict[str, object]]:
+async def loaded(stack: Stack) -> dict[str, dict[str, Any]]:
     """The three files, imported into empty datasets; what became of each."""
     await empty(stack)
     return {
@@ -23,7 +24,7 @@ async def loaded(stack: Stack) -> dict[str, dict[str, object]]:
     }
 
 
-async def test_good_rows_are_loaded_and_bad_ones_counted(loaded: dict[str, dict[str, object]]) -> None:
+async def test_good_rows_are_loaded_and_bad_ones_counted(loaded: dict[str, dict[str, Any]]) -> None:
     assert FILE.gaps
     assert loaded["departments"]["outcome"]["inserted"] == 12
     assert loaded["jobs"]["outcome"]["inserted"] == 183
@@ -40,14 +41,14 @@ async def test_good_rows_are_loaded_and_bad_ones_counted(loaded: dict[str, dict[
     }
 
 
-async def test_every_bad_row_has_its_line_and_its_reason(stack: Stack, loaded: dict[str, dict[str, object]]) -> None:
+async def test_every_bad_row_has_its_line_and_its_reason(stack: Stack, loaded: dict[str, dict[str, Any]]) -> None:
     found = await failed_rows(stack, loaded["hired_employees"])
     assert {row["line"]: row["errors"][0]["column"] for row in found} == FILE.gaps
     assert {error["code"] for row in found for error in row["errors"]} == {"required"}
 
 
 async def test_failed_rows_come_as_csv_with_the_original_columns(
-    stack: Stack, loaded: dict[str, dict[str, object]]
+    stack: Stack, loaded: dict[str, dict[str, Any]]
 ) -> None:
     links = loaded["hired_employees"]["links"]
     answer = await stack.client.get(links["failed_rows"], headers={"Accept": "application/json;q=0.1, text/*"})

@@ -1,4 +1,4 @@
-"""What a client may ask of an import beside loading it: insert, replace, validate, a budget, references."""
+"""Options of an import over HTTP: insert, replace, validate only, error budget, references."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ async def test_replace_leaves_the_rows_of_the_file_their_words_and_their_sums(st
         assert [hit["row"]["id"] for hit in found["data"]] == ids, word
 
 
-async def test_replace_takes_no_failed_row_unless_told_to(stack: Stack) -> None:
+async def test_replace_takes_no_failed_row_unless_an_option_allows_it(stack: Stack) -> None:
     await done(stack, "departments", "1,Sales\n2,Legal\n")
     job = await done(stack, "departments", "1,Sales\n2,\n3,New\n", mode="replace")
     assert (job["status"], job["error"]["code"]) == ("failed", "too_many_errors")
@@ -97,7 +97,7 @@ async def test_replace_does_not_lose_half_of_the_table_by_mistake(stack: Stack) 
     assert await departments(stack) == {}
 
 
-async def test_validating_tells_everything_and_writes_nothing(stack: Stack) -> None:
+async def test_validating_reports_everything_and_writes_nothing(stack: Stack) -> None:
     text = "1,Sales\n1,Legal\nx,\n"
     job = await done(stack, "departments", text, validate_only="true")
     assert (job["status"], counts(job)) == ("partial", {"rows_read": 3, "checked": 2, "failed": 1})

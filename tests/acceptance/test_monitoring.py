@@ -1,4 +1,4 @@
-"""Monitoring against the running stack, and what can be known of the containers without running them."""
+"""Monitoring: rules, dashboards and metrics of the running stack, and the declarations of the containers."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ RULES = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())["groups"][
 SCRAPED = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yml").read_text())
 CONTAINERS = COMPOSE["services"]
-TOLD = re.compile(r"\$\{(\w+):\?[^}]+\}")
+REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
 FILE = "id,department\n900001,Monitoring\n900002,Alerting\nnine,Refused\n"
 GROUPED = "id,name,category,price,quantity\n900001,Gauge,brass,9.50,3\n"
 
@@ -51,10 +51,10 @@ def samples() -> set[str]:
 
 
 @pytest.mark.parametrize("query", sorted({query for _, query in QUERIES} | {rule["expr"] for rule in RULES}))
-def test_only_metrics_are_asked_for_that_the_services_keep(query: str) -> None:
-    asked = set(re.findall(r"\b(?:millrace|rabbitmq)_\w+|\bup\b|\bALERTS\b", query))
-    assert asked
-    assert {name for name in asked if name.startswith("millrace_")} <= samples()
+def test_only_metrics_are_queried_that_the_services_keep(query: str) -> None:
+    metrics = set(re.findall(r"\b(?:millrace|rabbitmq)_\w+|\bup\b|\bALERTS\b", query))
+    assert metrics
+    assert {name for name in metrics if name.startswith("millrace_")} <= samples()
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
@@ -75,8 +75,8 @@ def test_the_panels_refer_to_the_data_source_that_is_provisioned() -> None:
 
 def test_the_local_stack_has_the_names_and_labels_of_compose() -> None:
     env = "".join(f"{name.upper()}_URL='http://127.0.0.1:1'\n" for name in SERVICES)
-    told = json.loads(local.configuration(env + "RABBITMQ_METRICS_URL='http://127.0.0.1:2/metrics'\n"))
-    here = {job["job_name"]: job["static_configs"][0]["labels"]["service"] for job in told["scrape_configs"]}
+    config = json.loads(local.configuration(env + "RABBITMQ_METRICS_URL='http://127.0.0.1:2/metrics'\n"))
+    here = {job["job_name"]: job["static_configs"][0]["labels"]["service"] for job in config["scrape_configs"]}
     there = {job["job_name"]: job.get("relabel_configs", [{}])[0].get("replacement") for job in SCRAPED}
     there["rabbitmq"] = next(job for job in SCRAPED if "static_configs" in job)["static_configs"][0]["labels"][
         "service"
@@ -139,7 +139,7 @@ FIRES: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_every_alert_fires_when_it_should_and_only_then(rule: dict[str, Any], programs: Path, tmp_path: Path) -> None:
-    # In steps of 10 s. Asked as `count(ALERTS)`: the alert's labels and text are no business of this test.
+    # In steps of 10 s. Queried as `count(ALERTS)`: the alert's labels and text are no business of this test.
     firing = f'count(ALERTS{{alertname="{rule["alert"]}", alertstate="firing"}})'
     case = {
         "interval": "10s",
@@ -149,17 +149,17 @@ def test_every_alert_fires_when_it_should_and_only_then(rule: dict[str, Any], pr
             {"expr": firing, "eval_time": "580s", "exp_samples": [{"value": 1}]},
         ],
     }
-    told = {"rule_files": [str(DEPLOY / "prometheus/rules.yml")], "evaluation_interval": "10s", "tests": [case]}
-    (tmp_path / "test.yml").write_text(json.dumps(told))
+    config = {"rule_files": [str(DEPLOY / "prometheus/rules.yml")], "evaluation_interval": "10s", "tests": [case]}
+    (tmp_path / "test.yml").write_text(json.dumps(config))
     promtool(programs, "test", "rules", tmp_path / "test.yml")
 
 
 @contextlib.asynccontextmanager
 async def prometheus(programs: Path, home: Path, folder: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """One that watches the stack every second, on a port of its own."""
-    told = json.loads(local.configuration((home / "env").read_text()))
-    told["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    (folder / "prometheus.yml").write_text(json.dumps(told))
+    config = json.loads(local.configuration((home / "env").read_text()))
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    (folder / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     command = local.command(folder / "prometheus.yml", folder / "data", port)
     with (folder / "log").open("wb") as log:
@@ -226,16 +226,16 @@ async def test_every_query_of_the_dashboard_finds_something_after_an_import(
 def test_no_container_has_a_literal_password(name: str) -> None:
     for variable, value in CONTAINERS[name].get("environment", {}).items():
         if re.search("PASS|KEY|SECRET|TOKEN", variable):
-            assert TOLD.fullmatch(value), variable
-        password = urlsplit(TOLD.sub(r"<\1>", value)).password
+            assert REQUIRED.fullmatch(value), variable
+        password = urlsplit(REQUIRED.sub(r"<\1>", value)).password
         assert password is None or re.fullmatch(r"<\w+>", password), variable
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_knows_its_own_role_alone(name: str) -> None:
     environment = CONTAINERS[name]["environment"]
-    assert urlsplit(TOLD.sub("x", environment["DATABASE_URL"])).username == name
-    secrets = {secret for value in environment.values() for secret in TOLD.findall(value)}
+    assert urlsplit(REQUIRED.sub("x", environment["DATABASE_URL"])).username == name
+    secrets = {secret for value in environment.values() for secret in REQUIRED.findall(value)}
     of_sources = {"SECRET_CRM_TOKEN"} if name == "ingestor" else set()
     assert secrets == {f"{name.upper()}_PASSWORD", "RABBITMQ_PASSWORD"} | of_sources
 
@@ -256,7 +256,7 @@ def test_every_container_is_checked_restarted_and_closed_to_the_outside(name: st
 def test_the_example_lists_every_secret_and_generates_them(tmp_path: Path) -> None:
     example = (DEPLOY / ".env.example").read_text()
     names = re.findall(r"^(\w+)=$", example, re.MULTILINE)
-    assert set(names) == set(TOLD.findall(json.dumps(CONTAINERS)))
+    assert set(names) == set(REQUIRED.findall(json.dumps(CONTAINERS)))
     [command] = re.findall(r"^# +(\(umask .*\))$", example, re.MULTILINE)
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy/.env.example").write_text(example)

@@ -1,4 +1,4 @@
-"""The chunks of one file are loaded side by side, by every worker of every ingestor."""
+"""The chunks of one file are loaded in parallel by all workers of all ingestors."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -103,7 +103,7 @@ async def ids(stack: Stack, name: str, /, *conditions: tuple[str, str], **parame
     return [row["id"] for row in answer.json()["data"]]
 
 
-async def test_a_page_is_what_it_was_and_tells_where_the_next_one_begins(stack: Stack, name: str) -> None:
+async def test_a_page_is_what_it_was_and_has_the_cursor_of_the_next_one(stack: Stack, name: str) -> None:
     body = await get(stack, f"/v1/datasets/{name}/rows")
     assert body == {"data": ROWS, "total": 5, "page": 1, "limit": 10, "next": None}
     body = await get(stack, f"/v1/datasets/{name}/rows", page=2, limit=2)
@@ -167,7 +167,7 @@ async def test_a_cursor_goes_on_whatever_was_loaded_meanwhile(stack: Stack) -> N
     assert await ids(stack, "departments", mine, cursor=page["next"]) == [9103]
 
 
-async def test_what_can_not_be_asked_is_refused_with_what_would_be_right(stack: Stack, name: str) -> None:
+async def test_an_invalid_query_is_refused_with_what_would_be_right(stack: Stack, name: str) -> None:
     body: Any = problem(await ask(stack, name, ("pirce", "gt.5"), ("lmit", "5")), 422, "unknown_parameter")
     assert [error["column"] for error in body["errors"]] == ["lmit", "pirce"]
     assert "did you mean 'price'?" in body["errors"][1]["detail"]
@@ -208,7 +208,7 @@ ATTACKS = (
 @pytest.mark.parametrize("text", ATTACKS)
 async def test_no_text_becomes_sql(stack: Stack, name: str, text: str) -> None:
     text = text.format(name=name)
-    for asked in (
+    for parameters in (
         {"name": f"eq.{text}"},
         {"name": f"like.{text}"},
         {"name": f"in.({json.dumps(text)})"},
@@ -221,7 +221,7 @@ async def test_no_text_becomes_sql(stack: Stack, name: str, text: str) -> None:
         {"cursor": text},
         {"count": text},
     ):
-        answer = await ask(stack, name, **asked)
+        answer = await ask(stack, name, **parameters)
         assert answer.status_code in (200, 422), answer.text
         assert answer.status_code == 422 or answer.json()["data"] == []
     assert (await get(stack, f"/v1/datasets/{name}/rows"))["data"] == ROWS
@@ -318,7 +318,7 @@ async def test_a_question_that_takes_too_long_ends_and_says_to_narrow_it(stack: 
         assert "indexed field" in str(body["hint"])
 
 
-async def test_the_operators_are_told_where_routes_are(stack: Stack) -> None:
+async def test_the_operators_are_documented_where_routes_are(stack: Stack) -> None:
     described = (await get(stack, "/openapi.json"))["paths"]["/v1/datasets/{dataset}/rows"]["get"]
     assert "not.ilike.*chair*" in described["description"]
     parameters = {parameter["name"]: parameter for parameter in described["parameters"]}

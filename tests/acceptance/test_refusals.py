@@ -1,8 +1,10 @@
-"""What can't be done is refused at once, with a code that programs can use and a sentence that people can."""
+"""Requests that are refused at once, with a code for programs and a sentence for people."""
 
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -12,11 +14,11 @@ from tests.acceptance.import_files import failed_rows, get, imported, send
 from tests.stack import ROOT, Stack
 
 
-def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, object]:
+def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
     """The body of a problem of this status and code."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    body: dict[str, object] = answer.json()
+    body: dict[str, Any] = answer.json()
     assert body["code"] == code
     assert body["status"] == status
     assert body["detail"]
@@ -154,7 +156,7 @@ async def test_parameters_of_a_report_are_checked(stack: Stack, query: str) -> N
     problem(answer, 422, "invalid_parameters")
 
 
-async def test_an_idempotency_key_binds_to_what_was_asked(stack: Stack) -> None:
+async def test_an_idempotency_key_binds_to_its_request(stack: Stack) -> None:
     headers = {"Content-Type": "text/csv", "Idempotency-Key": "test-idempotency"}
     path = "/v1/datasets/departments/imports"
     first = await stack.client.post(path, content=b"77,Once\n", headers=headers)
@@ -171,7 +173,7 @@ async def test_an_idempotency_key_binds_to_what_was_asked(stack: Stack) -> None:
 async def test_an_upload_that_is_cut_off_leaves_no_job_and_no_file(stack: Stack) -> None:
     before = (await get(stack, "/v1/jobs", dataset="items", limit=200))["data"]
 
-    async def broken() -> object:
+    async def broken() -> AsyncIterator[bytes]:
         yield b"id,name,price\n" + b"1,a,2\n" * 20_000
         message = "the line is cut"
         raise httpx2.WriteError(message)

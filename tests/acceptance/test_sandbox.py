@@ -1,4 +1,4 @@
-"""The local stack plays the outside world as well."""
+"""The sandbox as a part of the local stack."""
 
 import httpx2
 

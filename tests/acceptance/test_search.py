@@ -1,4 +1,4 @@
-"""Search over HTTP: every parameter, how fresh answers are, and what they are while much is loaded."""
+"""Search over HTTP: parameters, freshness, and answers while rows are loaded."""
 
 import asyncio
 import random
@@ -44,11 +44,11 @@ async def built(stack: Stack, name: str) -> bool:
     return (await stack.client.get(f"/v1/datasets/{name}/search")).status_code == 200
 
 
-async def found(stack: Stack, name: str, version: int, **asked: Any) -> Any:
+async def found(stack: Stack, name: str, version: int, **parameters: Any) -> Any:
     """The answer, once the dataset can be searched up to this version."""
     answer = await stack.client.get(
         f"/v1/datasets/{name}/search",
-        params={"min_version": version, **asked},
+        params={"min_version": version, **parameters},
         headers={"Prefer": "wait=60, handling=strict"},
     )
     assert answer.status_code == 200, answer.text
@@ -92,11 +92,11 @@ ALIKE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("asked", ALIKE)
-async def test_parameters_and_a_body_ask_the_same(stack: Stack, things: str, asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("body_sent", ALIKE)
+async def test_parameters_and_a_body_ask_the_same(stack: Stack, things: str, body_sent: dict[str, Any]) -> None:
     path = f"/v1/datasets/{things}/search"
     parameters: list[tuple[str, str]] = []
-    for name, value in asked.items():
+    for name, value in body_sent.items():
         if name == "filters":
             parameters += [
                 (field, one) for field, texts in value.items() for one in ([texts] if isinstance(texts, str) else texts)
@@ -105,20 +105,20 @@ async def test_parameters_and_a_body_ask_the_same(stack: Stack, things: str, ask
             parameters += [("words", word) for word in value]
         else:
             parameters.append((name, ",".join(value) if isinstance(value, tuple) else str(value)))
-    by_get = await stack.client.get(path, params=parameters)
-    by_post = await stack.client.post(path, json=asked)
+    by_get = await stack.client.get(path, params=tuple(parameters))
+    by_post = await stack.client.post(path, json=body_sent)
     assert (by_get.status_code, by_post.status_code) == (200, 200), by_get.text + by_post.text
     one, other = by_get.json(), by_post.json()
     assert one["meta"].pop("seconds") + other["meta"].pop("seconds") < BUDGET
     assert one == other
     assert one["meta"]["complete"] is True
     if one["next"]:
-        rest = (await stack.client.post(path, json={**asked, "cursor": one["next"]})).json()
+        rest = (await stack.client.post(path, json={**body_sent, "cursor": one["next"]})).json()
         assert rest["data"]
         assert not set(ids(rest)) & set(ids(one))
 
 
-async def test_an_answer_tells_everything(stack: Stack, things: str) -> None:
+async def test_an_answer_has_everything(stack: Stack, things: str) -> None:
     body = await get(
         stack, f"/v1/datasets/{things}/search", q="Chairs", highlight="name,text", facets="kind", sort="id"
     )
@@ -166,14 +166,15 @@ async def test_how_a_question_may_go_on(stack: Stack, things: str) -> None:
     ]
     assert (await get(stack, path, q="ta", limit=1))["data"] == [{"q": "table", "word": "table", "documents": 2}]
     assert (await get(stack, path, q="\u202e% _"))["data"] == []
-    for wrong in ({"q": ""}, {}, {"q": "a", "limit": 0}, {"q": "a", "limit": 101}, {"q": "a" * 1001}):
+    refused: list[dict[str, Any]] = [{"q": ""}, {}, {"q": "a", "limit": 0}, {"q": "a", "limit": 101}, {"q": "a" * 1001}]
+    for wrong in refused:
         problem(await stack.client.get(path, params=wrong), 422, "invalid_request")
     body = problem(await stack.client.get(path, params={"q": "a", "size": "5"}), 422, "unknown_parameter")
     assert body["errors"][0]["column"] == "size"
 
 
 @pytest.mark.parametrize(
-    ("asked", "code", "column", "said"),
+    ("body_sent", "code", "column", "detail"),
     [
         ({"filters": {"colour": "eq.x"}}, "unknown_parameter", "colour", "'colour' is not known"),
         ({"filters": {"knid": "eq.x"}}, "unknown_parameter", "knid", "did you mean 'kind'?"),
@@ -200,23 +201,23 @@ async def test_how_a_question_may_go_on(stack: Stack, things: str) -> None:
         ({"q": "x" * 1001}, "invalid_request", "q", ""),
     ],
 )
-async def test_what_is_wrong_is_told_by_its_name(
-    stack: Stack, things: str, asked: dict[str, Any], code: str, column: str, said: str
+async def test_what_is_wrong_is_reported_by_its_name(
+    stack: Stack, things: str, body_sent: dict[str, Any], code: str, column: str, detail: str
 ) -> None:
     path = f"/v1/datasets/{things}/search"
-    asked = {"q": "chair", **asked}
-    parameters = {**asked, **asked.get("filters", {})}
+    body_sent = {"q": "chair", **body_sent}
+    parameters = {**body_sent, **body_sent.get("filters", {})}
     parameters.pop("filters", None)
     joined = {
         name: ",".join(value) if isinstance(value, list) and name != "words" else value
         for name, value in parameters.items()
     }
     by_get = problem(await stack.client.get(path, params=joined), 422, code)
-    by_post = problem(await stack.client.post(path, json=asked), 422, code)
+    by_post = problem(await stack.client.post(path, json=body_sent), 422, code)
     for body in (by_get, by_post):
         (error,) = body["errors"]
         assert column in (error.get("column"), error.get("pointer", "").removeprefix("#/")), error
-        assert said in error["detail"]
+        assert detail in error["detail"]
 
 
 async def test_a_body_is_refused_for_what_it_has_too_much(stack: Stack, things: str) -> None:
@@ -248,8 +249,8 @@ async def test_fields_can_be_counted_up_to_a_limit_and_those_behind_the_third_ar
     assert sorted(body["facets"]) == sorted(names[:20])
     refused = problem(await stack.client.get(path, params={"facets": ",".join(names[:21])}), 422, "too_many")
     assert refused["errors"][0]["column"] == "facets"
-    for asked in ("f3", "f0,f4"):
-        refused = problem(await stack.client.get(path, params={"q": "a", "fields": asked}), 422, "unfit_fields")
+    for chosen in ("f3", "f0,f4"):
+        refused = problem(await stack.client.get(path, params={"q": "a", "fields": chosen}), 422, "unfit_fields")
         assert "f3, f4 can only be searched together" in refused["errors"][0]["detail"]
     assert (await get(stack, path, q="a", fields="f3,f4"))["data"] == []
 
@@ -290,17 +291,18 @@ async def test_who_writes_reads_it_and_never_finds_what_is_gone(stack: Stack) ->
 
 
 async def test_an_answer_that_is_too_old_says_so_or_is_refused(stack: Stack, things: str) -> None:
-    path, asked = f"/v1/datasets/{things}/search", {"q": "chair", "min_version": 1000}
+    path = f"/v1/datasets/{things}/search"
+    body_sent: dict[str, Any] = {"q": "chair", "min_version": 1000}
     began = time.monotonic()
-    answer = await stack.client.get(path, params=asked, headers={"Prefer": "wait=1"})
+    answer = await stack.client.get(path, params=body_sent, headers={"Prefer": "wait=1"})
     assert time.monotonic() - began >= 1
     assert (answer.status_code, answer.json()["meta"]["stale"], len(ids(answer.json()))) == (200, True, 2)
     assert "Preference-Applied" not in answer.headers
     for prefer in ("handling=strict", "wait=1, handling=strict"):
-        refused = await stack.client.get(path, params=asked, headers={"Prefer": prefer})
+        refused = await stack.client.get(path, params=body_sent, headers={"Prefer": prefer})
         problem(refused, 503, "stale")
         assert refused.headers["Retry-After"] == "1"
-        problem(await stack.client.post(path, json=asked, headers={"Prefer": prefer}), 503, "stale")
+        problem(await stack.client.post(path, json=body_sent, headers={"Prefer": prefer}), 503, "stale")
 
 
 def many(first: int, count: int) -> bytes:
@@ -329,14 +331,14 @@ async def accepted(stack: Stack, name: str, content: bytes) -> str:
 
 
 @pytest.mark.timeout(600)
-async def test_searches_answer_in_time_while_much_is_loaded_and_the_index_is_declared_anew(stack: Stack) -> None:
+async def test_searches_answer_in_time_while_much_is_loaded_and_the_index_is_declared_again(stack: Stack) -> None:
     name, count = "sought_many", 60_000
     await declared(stack, name, {"fields": ["name", "text"]})
     await imported(stack, name, many(1, 2000))
     await counted(stack, name, "common")
     job = await accepted(stack, name, many(2001, count))
     path = f"/v1/datasets/{name}/search"
-    asked: list[dict[str, Any]] = [
+    searches: list[dict[str, Any]] = [
         {"q": "words", "facets": "kind"},
         {"q": "n1999 thing"},
         {"q": '"every thing has"', "kind": "eq.k1"},
@@ -347,29 +349,29 @@ async def test_searches_answer_in_time_while_much_is_loaded_and_the_index_is_dec
     ]
     answers, version, following = 0, 0, asyncio.create_task(job_ended(stack, job))
     while not following.done():
-        for one in asked:
+        for parameters in searches:
             began = time.monotonic()
-            answer = await stack.client.get(path, params=one)
+            answer = await stack.client.get(path, params=parameters)
             took = time.monotonic() - began
             assert answer.status_code == 200, answer.text
             body = answer.json()
             answers += 1
-            assert took < BUDGET, (one, took, body["meta"])
-            assert body["data"], one
+            assert took < BUDGET, (body, took, body["meta"])
+            assert body["data"], body
             assert body["meta"]["complete"] or body["total"]["relation"] == "gte"
             assert version <= body["meta"]["version"] <= body["meta"]["dataset_version"]
             version = body["meta"]["version"]
     job_body = await following
     assert (job_body["status"], job_body["outcome"]["inserted"]) == ("succeeded", count), job_body
-    assert answers >= len(asked)
-    # Declared otherwise, everything is made anew meanwhile.
+    assert answers >= len(searches)
+    # With another declaration, the index is rebuilt meanwhile.
     await declared(stack, name, {"fields": ["text"], "language": "simple"})
 
     async def is_anew() -> bool:
-        for one in asked:
-            answer = await stack.client.get(path, params={**one, "count": "exact"})
+        for parameters in searches:
+            answer = await stack.client.get(path, params={**parameters, "count": "exact"})
             assert answer.status_code == 200, answer.text
-            assert answer.json()["data"], one
+            assert answer.json()["data"], parameters
         plain = await get(stack, path, words="thing", count="exact", fields="text")
         assert plain["total"] == {"value": count + 2000, "relation": "eq"}
         return not plain["meta"]["detail"].startswith("Until the index is rebuilt")

@@ -1,4 +1,4 @@
-"""POST /v1/searches: a search as a job, whose answer is kept, read page by page, and gone after a day."""
+"""POST /v1/searches: a search as a job; its result is read page by page and expires after a day."""
 
 import asyncio
 import os
@@ -34,13 +34,13 @@ async def _chairs(stack: Stack) -> None:
     assert job["status"] == "succeeded", job
 
 
-async def search(stack: Stack, *, prefer: str = "wait=60", key: str | None = None, **asked: Any) -> httpx2.Response:
+async def search(stack: Stack, *, prefer: str = "wait=60", key: str | None = None, **fields: Any) -> httpx2.Response:
     headers = {"Prefer": prefer} | ({"Idempotency-Key": key} if key else {})
-    return await stack.client.post("/v1/searches", json={"dataset": "items", **asked}, headers=headers)
+    return await stack.client.post("/v1/searches", json={"dataset": "items", **fields}, headers=headers)
 
 
-async def succeeded(stack: Stack, **asked: Any) -> dict[str, Any]:
-    answer = await search(stack, **asked)
+async def succeeded(stack: Stack, **fields: Any) -> dict[str, Any]:
+    answer = await search(stack, **fields)
     assert answer.status_code == 200, answer.text
     job: dict[str, Any] = answer.json()
     assert (job["kind"], job["status"], job["phase"], job["mode"]) == ("search", "succeeded", "done", None)
@@ -109,9 +109,9 @@ async def test_pages_are_the_answer_of_one_moment_cut_into_pieces(stack: Stack, 
 
 async def test_an_answer_is_the_same_as_at_once_exact_numbers_too(stack: Stack) -> None:
     await imported(stack, "items", 'id,name,price\n9000,"Sofa <b>",9999999999.10\n')
-    asked = {"q": "sofa or chair", "sort": "price.desc", "highlight": ["name"], "limit": 200}
-    at_once = EXACT.decode((await stack.client.post("/v1/datasets/items/search", json=asked)).content)
-    job = await succeeded(stack, **asked)
+    fields = {"q": "sofa or chair", "sort": "price.desc", "highlight": ["name"], "limit": 200}
+    at_once = EXACT.decode((await stack.client.post("/v1/datasets/items/search", json=fields)).content)
+    job = await succeeded(stack, **fields)
     path = f"/v1/jobs/{job['id']}"
     kept = EXACT.decode((await stack.client.get(path, params={"limit": 200})).content)["result"]
     assert kept["data"] == at_once["data"]
@@ -158,7 +158,7 @@ async def test_an_answer_is_gone_when_it_has_expired(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "code"),
+    ("fields", "status", "code"),
     [
         ({"q": "chair", "dataset": "nothing"}, 404, "not_found"),
         ({"q": "chair", "words": ["chair"]}, 422, "unfit_parameter"),
@@ -171,9 +171,9 @@ async def test_an_answer_is_gone_when_it_has_expired(stack: Stack) -> None:
     ],
 )
 async def test_what_can_be_known_beforehand_is_refused_at_once(
-    stack: Stack, asked: dict[str, Any], status: int, code: str
+    stack: Stack, fields: dict[str, Any], status: int, code: str
 ) -> None:
-    problem(await search(stack, **asked), status, code)
+    problem(await search(stack, **fields), status, code)
 
 
 async def test_only_a_search_has_pages(stack: Stack) -> None:
@@ -182,7 +182,7 @@ async def test_only_a_search_has_pages(stack: Stack) -> None:
     assert "has no pages: its kind is import" in str(problem(answer, 422, "unfit_parameter")["detail"])
 
 
-async def test_a_job_tells_the_version_with_which_one_finds_what_it_wrote(stack: Stack) -> None:
+async def test_a_job_has_the_version_with_which_one_finds_what_it_wrote(stack: Stack) -> None:
     for number in range(20):
         rows = [{"id": 5000 + number, "name": f"Stool {number}", "price": 1}]
         accepted = await stack.client.post("/v1/datasets/items/rows", json={"rows": rows})
@@ -209,7 +209,7 @@ async def test_a_search_whose_indexer_is_killed_ends_when_it_is_back(stack: Stac
     db = await asyncpg.connect(stack.env["DATABASE_URL"])
     held = db.transaction()
     await held.start()
-    # Whoever answers can't keep the answer: the search is under way for as long as this transaction is.
+    # No process can store the answer: the search is under way for as long as this transaction is.
     await db.execute("LOCK TABLE indexer.searches IN SHARE MODE")
     accepted = (await search(stack, q="chair", prefer="wait=0")).json()
 

@@ -1,7 +1,8 @@
-"""A large import while everything is killed in turn: it ends, the counts are exact, and nothing is there twice."""
+"""A large import while every process is killed in turn: it ends, the counts are exact, no row is there twice."""
 
 import asyncio
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,10 @@ def write_file(path: Path) -> None:
 
     A long word in the names makes them of half the rows: cuts, chunks and kills are the same, the index is done sooner.
     """
-    number = pl.int_range(1, ROWS + 1, eager=True)
-    moment = pl.datetime(YEAR, 1, 1) + pl.duration(seconds=number * 26)
-    pl.DataFrame({"id": number}).select(
+    moment = pl.datetime(YEAR, 1, 1) + pl.duration(seconds=pl.col("id") * 26)
+    pl.DataFrame({"id": pl.int_range(1, ROWS + 1, eager=True)}).select(
         pl.col("id") + 10_000_000,
-        pl.format("Survivor {} of many {}", pl.col("id"), pl.lit("whoever" * 7)).alias("name"),
+        pl.format("Survivor {} of many {}", pl.col("id"), pl.lit("endures" * 7)).alias("name"),
         moment.dt.strftime("%Y-%m-%dT%H:%M:%SZ").alias("hired_at"),
         pl.when(pl.col("id") % BAD_EVERY != 0).then(pl.col("id") % 12 + 1).alias("department_id"),
         (pl.col("id") % 183 + 1).alias("job_id"),
@@ -71,7 +71,7 @@ async def test_a_large_import_survives_the_death_of_every_part(stack: Stack, tmp
 
     killed = {}
     for percent, service in zip((1, 10, 20, 30), SERVICES, strict=True):
-        await eventually(lambda percent=percent: past(percent), ENDS_WITHIN)
+        await eventually(partial(past, percent), ENDS_WITHIN)
         killed[service] = stack.pid(service)
         stack.kill(service)
     await eventually(lambda: past(40), ENDS_WITHIN)
@@ -117,7 +117,7 @@ async def look_into_the_database(stack: Stack, job: str) -> None:
         for service in SERVICES:
 
             async def nothing_waits(service: str = service) -> bool:
-                return await db.fetchval(f"SELECT count(*) FROM {service}.outbox") == 0
+                return bool(await db.fetchval(f"SELECT count(*) = 0 FROM {service}.outbox"))
 
             await eventually(nothing_waits, 30)
     finally:
@@ -208,7 +208,7 @@ async def test_a_replacement_and_a_stream_of_batches_survive_the_death_of_ingest
             return await ask(stack, "SELECT sum(checked) FROM ingestor.chunks WHERE job_id = $1", job) is not None
 
         async def is_swapping() -> bool:
-            """Whoever looks sees the old rows, and all of them."""
+            """Every reader sees the old rows, and all of them."""
             assert (await read_job(stack, job)).get("status") in (None, "queued", "running")
             swapping = await ask(
                 stack,

@@ -1,4 +1,4 @@
-"""Rows from outside, pulled when somebody asks and when it is time, with the sandbox in the part of the outside."""
+"""Syncs from the sandbox, on request and by schedule."""
 
 import asyncio
 import datetime as dt
@@ -68,11 +68,12 @@ async def synced(stack: Stack, dataset: str) -> dict[str, int]:
 
 
 async def rows(stack: Stack, dataset: str) -> list[dict[str, Any]]:
-    return (await get(stack, f"/v1/datasets/{dataset}/rows", limit=500))["data"]
+    found: list[dict[str, Any]] = (await get(stack, f"/v1/datasets/{dataset}/rows", limit=500))["data"]
+    return found
 
 
 async def slow(sandbox: httpx2.AsyncClient, path: str) -> None:
-    """What is asked for there takes its time, until the sandbox is told to behave."""
+    """Makes responses of the sandbox slow until the fault is removed."""
     (await sandbox.put("/faults", json={"path": path, "delay": 0.3})).raise_for_status()
 
 
@@ -100,7 +101,7 @@ async def schedule(stack: Stack, dataset: str) -> dict[str, Any]:
     return found
 
 
-# Asked for
+# Requested
 
 
 async def test_the_customers_come_from_their_api_and_once_more_only_what_changed(
@@ -265,13 +266,13 @@ async def test_a_tick_is_skipped_while_somebodys_sync_is_under_way(
     await schedule(stack, "contacts")
     # The sync can't end before the outside is well again.
     (await sandbox.put("/faults", json={"path": "/contacts", "status": 503, "retry_after": 1})).raise_for_status()
-    asked = (await ask(stack, "contacts")).json()
+    manual = (await ask(stack, "contacts")).json()
     due_at = await make_due(admin, "contacts")
     decide = "SELECT fate, job_id FROM gateway.ticks WHERE dataset = 'contacts' AND due_at = $1"
     found = await eventually(lambda: admin.fetchrow(decide, due_at), SECONDS)
     assert found is not None
-    assert (found["fate"], str(found["job_id"])) == ("skipped", asked["id"])
-    assert (await schedule(stack, "contacts"))["ticks"][0]["links"] == {"job": asked["links"]["self"]}
+    assert (found["fate"], str(found["job_id"])) == ("skipped", manual["id"])
+    assert (await schedule(stack, "contacts"))["ticks"][0]["links"] == {"job": manual["links"]["self"]}
     await sandbox.delete("/faults")
 
 

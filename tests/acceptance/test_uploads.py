@@ -1,4 +1,4 @@
-"""Every way a file can be written and sent ends in the same rows; bombs, cut-off and wrong files leave nothing."""
+"""Uploads in every format, encoding and compression; bombs, cut-off and wrong files leave nothing behind."""
 
 import asyncio
 import csv
@@ -8,7 +8,7 @@ import json
 import random
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ PATH = "/v1/datasets/items/imports"
 HEADER = ("id", "name", "price", "description")
 LARGEST_RESIDENT = 150_000_000
 SECONDS = 20.0
-COMPRESS = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
 CODINGS = {".gz": "gzip", ".zst": "zstd"}
 TYPES = {
     ".csv": "text/csv",
@@ -90,7 +90,7 @@ async def jobs(stack: Stack) -> set[str]:
 FIRSTS = iter(range(1_000_000, 2_000_000, 10))
 
 
-@pytest.mark.parametrize("sent", ["raw", "told", "form"])
+@pytest.mark.parametrize("sent", ["raw", "header", "form"])
 @pytest.mark.parametrize("compressed", COMPRESS)
 @pytest.mark.parametrize("ending", TYPES)
 async def test_each_format_however_it_is_sent_ends_in_the_same_rows(
@@ -102,8 +102,8 @@ async def test_each_format_however_it_is_sent_ends_in_the_same_rows(
         files = {"file": (f"items{ending}{compressed}", content, "application/octet-stream")}
         answer = await stack.client.post(PATH, files=files, data={"by": "me"}, headers={"Prefer": "wait=60"})
     else:
-        told = {"Content-Encoding": CODINGS.get(compressed, "identity")} if sent == "told" else {}
-        answer = await post(stack, content, TYPES[ending], headers=told)
+        header = {"Content-Encoding": CODINGS.get(compressed, "identity")} if sent == "header" else {}
+        answer = await post(stack, content, TYPES[ending], headers=header)
     job = ended(answer)
     assert (job["status"], job["outcome"]["inserted"], job["error"]) == ("succeeded", 3, None)
     assert await stored(stack, first) == rows(first)
@@ -194,17 +194,14 @@ async def test_a_mark_that_contradicts_the_encoding_is_422(stack: Stack) -> None
 
 def bomb(coding: str) -> bytes:
     """Lines of a fitting file, and then ten gigabytes of zeros."""
-    packer = zlib.compressobj(9, wbits=31) if coding == "gzip" else zstd.ZstdCompressor(level=3)
-    start = packer.compress(b"id,name,price\n" + b"1,a,2\n" * 20_000)
-    megabyte = bytes(1 << 20)
+    lines, zeros = b"id,name,price\n" + b"1,a,2\n" * 20_000, bytes(64 << 20)
     # Zeros repeat themselves in the compressed file too: most of it is made once and used over and over.
-    head = b"".join(packer.compress(megabyte) for _ in range(64))
     if coding == "gzip":
-        head += packer.flush(zlib.Z_FULL_FLUSH)
-        body = b"".join(packer.compress(megabyte) for _ in range(64)) + packer.flush(zlib.Z_FULL_FLUSH)
-        return start + head + body * 160
-    frame = zstd.compress(bytes(64 << 20), 3)
-    return start + head + packer.flush() + frame * 160
+        gzip_packer = zlib.compressobj(9, wbits=31)
+        head = gzip_packer.compress(lines + zeros) + gzip_packer.flush(zlib.Z_FULL_FLUSH)
+        return head + (gzip_packer.compress(zeros) + gzip_packer.flush(zlib.Z_FULL_FLUSH)) * 160
+    zstd_packer = zstd.ZstdCompressor(level=3)
+    return zstd_packer.compress(lines + zeros) + zstd_packer.flush() + zstd.compress(zeros, 3) * 160
 
 
 @pytest.mark.parametrize("in_form", [False, True])
@@ -229,7 +226,7 @@ async def test_a_bomb_is_refused_and_fills_neither_memory_nor_spool(
 @pytest.mark.parametrize("compressed", [".gz", ".zst"])
 async def test_a_damaged_compressed_file_is_422(stack: Stack, compressed: str, damaged: str) -> None:
     before = await jobs(stack), spooled(stack)
-    checked = {zstd.CompressionParameter.checksum_flag: 1}
+    checked: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
     text = written(".csv", 1) * 50
     whole = gzip.compress(text) if compressed == ".gz" else zstd.compress(text, options=checked)
     middle = len(whole) // 2
@@ -295,7 +292,7 @@ def bodies() -> Iterator[tuple[str, bytes]]:
         yield FORM, in_form(f"items.csv{ending}", content)
 
 
-async def uploads_told(stack: Stack) -> dict[str, int]:
+async def count_responses(stack: Stack) -> dict[str, int]:
     """How many ended with which status."""
     text = (await stack.client.get("/metrics")).text
     counted = re.compile(
@@ -306,7 +303,7 @@ async def uploads_told(stack: Stack) -> dict[str, int]:
 
 async def test_an_upload_that_is_cut_off_anywhere_leaves_no_job_and_no_file(stack: Stack) -> None:
     before = await jobs(stack), spooled(stack)
-    told = await uploads_told(stack)
+    before_responses = await count_responses(stack)
     sent = 0
     at = random.Random(7)
     for kind, body in bodies():
@@ -317,10 +314,10 @@ async def test_an_upload_that_is_cut_off_anywhere_leaves_no_job_and_no_file(stac
             sent += len(places)
 
     async def all_told() -> bool:
-        return sum((await uploads_told(stack)).values()) == sum(told.values()) + sent
+        return sum((await count_responses(stack)).values()) == sum(before_responses.values()) + sent
 
     await eventually(all_told, SECONDS)
-    assert (await uploads_told(stack))["400"] == told.get("400", 0) + sent
+    assert (await count_responses(stack))["400"] == before_responses.get("400", 0) + sent
     assert (await jobs(stack), spooled(stack)) == before
 
 
@@ -348,7 +345,7 @@ async def test_an_answer_names_what_can_be_sent(stack: Stack) -> None:
     assert set(TYPES.values()) | {"multipart/form-data"} == set(described["requestBody"]["content"])
 
 
-async def test_validate_only_tells_everything_and_writes_nothing(stack: Stack) -> None:
+async def test_validate_only_reports_everything_and_writes_nothing(stack: Stack) -> None:
     first = next(FIRSTS)
     content = written(".csv", first) + f"{first + 3},bad,no price,\n".encode()
     job = ended(await post(stack, content, "text/csv", validate_only="true"))
@@ -384,7 +381,7 @@ async def test_parameters_that_can_not_be_are_422(stack: Stack, parameters: dict
 
 
 @pytest.mark.parametrize("parameters", [{"delimiter": ";"}, {"quote": "'"}, {"header": "absent"}])
-async def test_what_is_said_of_cells_is_refused_where_there_are_none(stack: Stack, parameters: dict[str, str]) -> None:
+async def test_options_for_cells_are_refused_where_there_are_none(stack: Stack, parameters: dict[str, str]) -> None:
     for ending, kind in ((".json", "application/json"), (".ndjson", "application/x-ndjson")):
         body = refused(await post(stack, written(ending, 1), kind, **parameters), 422, "not_csv")
         assert next(iter(parameters)) in body["detail"]

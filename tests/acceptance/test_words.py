@@ -1,4 +1,4 @@
-"""The most frequent words of a dataset and what they mean, with the sandbox in the part of the dictionary."""
+"""The most frequent words of a dataset and their definitions, with the sandbox as the dictionary."""
 
 import re
 from collections import Counter
@@ -83,7 +83,7 @@ async def test_the_words_of_a_synced_paragraph_are_defined_by_themselves(
     async def defined() -> bool:
         return int(await admin.fetchval("SELECT count(*) FROM indexer.definitions WHERE state = 'found'")) > 20
 
-    assert await eventually(defined, SECONDS)  # and nobody has asked for them yet
+    assert await eventually(defined, SECONDS)  # before any request for them
     ((content,),) = await admin.fetch("SELECT content FROM data.paragraphs")
     counted = Counter(content.lower().replace(".", "").split())
     body = await looked_up(stack, "complete", limit=10)
@@ -91,9 +91,9 @@ async def test_the_words_of_a_synced_paragraph_are_defined_by_themselves(
     expected = sorted(counted.items(), key=lambda one: (-one[1], one[0]))[:10]
     assert [(one["word"], one["occurrences"]) for one in body["data"]] == expected
     for one in body["data"]:
-        told = find_entry(one["word"])
-        assert told is not None
-        assert (one["definitions_state"], one["phonetic"], one["stale"]) == ("found", told["phonetic"], False)
+        entry = find_entry(one["word"])
+        assert entry is not None
+        assert (one["definitions_state"], one["phonetic"], one["stale"]) == ("found", entry["phonetic"], False)
         assert [meaning["definition"] for meaning in one["definitions"]]
         assert one["fetched_at"] is not None
 
@@ -106,12 +106,12 @@ async def test_the_words_come_when_the_dictionary_is_away(stack: Stack, sandbox:
     assert words == [("the", 6), ("mill", 5), ("of", 4), ("qwxz", 3), ("steady", 2), ("bright", 1)]
     for one in body["data"]:
         assert (one["definitions_state"], one["definitions"], one["phonetic"]) == ("unavailable", None, None)
-    asked = [line for line in (await sandbox.get("/requests")).json() if "/entries/" in line]
-    assert len(asked) == 4  # and however often we ask, it is left in peace
+    requests = [line for line in (await sandbox.get("/requests")).json() if "/entries/" in line]
+    assert len(requests) == 4  # and however often we ask, it is left in peace
     assert "unavailable" in stack.millrace("dictionary", "paragraphs").stdout
 
 
-async def test_what_was_said_is_served_with_its_age_until_there_is_better(
+async def test_an_old_entry_is_served_with_its_age_until_there_is_a_newer_one(
     stack: Stack, sandbox: httpx2.AsyncClient, admin: asyncpg.Connection
 ) -> None:
     await store(stack, TEXT)
@@ -139,18 +139,19 @@ async def test_what_was_said_is_served_with_its_age_until_there_is_better(
 
 
 @pytest.mark.usefixtures("sandbox")
-async def test_who_knows_the_answer_is_told_that_it_still_holds(stack: Stack) -> None:
+async def test_a_client_with_the_current_etag_gets_304(stack: Stack) -> None:
     await store(stack, TEXT)
     await looked_up(stack, "complete")
+    tags: dict[str, str] = {}
     for path in (WORDS, DICTIONARY):
         answer = await stack.client.get(path)
         assert answer.headers["Cache-Control"] == "private, no-cache"
-        tag = answer.headers["ETag"]
+        tag = tags[path] = answer.headers["ETag"]
         for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
             again = await stack.client.get(path, headers={"If-None-Match": known})
             assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
     await store(stack, "another")
-    for path in (WORDS, DICTIONARY):
+    for path, tag in tags.items():
         again = await stack.client.get(path, headers={"If-None-Match": tag})
         assert (again.status_code, again.headers["ETag"] != tag) == (200, True)
 
@@ -184,20 +185,20 @@ async def test_words_with_their_stop_words_and_without(stack: Stack, admin: asyn
 async def test_who_asks_for_what_is_missing_has_it_looked_up(stack: Stack, admin: asyncpg.Connection) -> None:
     await store(stack, TEXT)
     await looked_up(stack, "complete")
-    before = await said(stack)
+    before = await definition_requests(stack)
     await get(stack, DICTIONARY)
-    assert await said(stack) == before  # nothing is missing
+    assert await definition_requests(stack) == before  # nothing is missing
 
     async def more() -> bool:
         await admin.execute("UPDATE indexer.definitions SET expires_at = now() WHERE word = 'mill'")
         await get(stack, DICTIONARY)
-        return await said(stack) > before
+        return await definition_requests(stack) > before
 
     assert await eventually(more, SECONDS)
 
 
-async def said(stack: Stack) -> float:
-    """How often the gateway has asked for definitions."""
+async def definition_requests(stack: Stack) -> float:
+    """How often the gateway has requested definitions."""
     text = (await stack.client.get("/metrics")).text
     found = re.search(r'^millrace_published_total\{message="define_words"\} (\S+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -250,7 +251,7 @@ async def test_a_dataset_that_is_not_searched_has_no_words(stack: Stack) -> None
     ],
 )
 @pytest.mark.parametrize("route", ["words", "dictionary"])
-async def test_what_cannot_be_asked_for(
+async def test_requests_that_are_refused(
     stack: Stack, route: str, dataset: str, parameters: dict[str, Any], status: int, code: str
 ) -> None:
     answer = await stack.client.get(f"/v1/datasets/{dataset}/{route}", params=parameters)

@@ -1,4 +1,4 @@
-"""The project's own modules, as text."""
+"""The source files of the project."""
 
 import ast
 from collections.abc import Iterator

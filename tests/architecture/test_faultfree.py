@@ -1,4 +1,4 @@
-"""Where nothing fails, nothing is repaired: a sweeper that has work to do without a fault hides a bug."""
+"""Without faults the sweepers find nothing to do; work for a sweeper would hide a bug."""
 
 import re
 from typing import Any

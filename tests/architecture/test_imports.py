@@ -1,4 +1,4 @@
-"""Who may import whom: the contracts of `.importlinter`, and that they say what they should."""
+"""The import contracts of `.importlinter`: they hold, and they cover what they should."""
 
 import ast
 import configparser

@@ -1,4 +1,4 @@
-"""You write only your own; you may read those whom you hear. Tried out, as each role, on every table that there is."""
+"""A service writes only its own tables and reads only published ones: tried as each role on every table."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is heard, said and asked for, and by whom: over HTTP with which scope, on the bus in which queue."""
+"""Routes: HTTP operations with their scopes, and messages with their publishers and queues."""
 
 import re
 from pathlib import Path
@@ -61,13 +61,13 @@ DOCUMENTATION = {"/", "/docs", "/docs/assets/{file_path:path}", "/openapi.json",
 LOOKED_AT_ONLY = ("/v1/datasets/infer", "/v1/datasets/{dataset:str}/search", "/v1/searches")
 """POSTs because of the sample or the question that they take; what a search as a job keeps, its key may read."""
 OUTSIDE_OF_ROUTES: set[type[Message]] = {DatasetDeclared, JobCreated, WorkFailed}
-"""Said at the ingestor's start, by the gateway when it accepts a job, and for whoever gives up."""
+"""Published at the ingestor's start, by the gateway when it accepts a job, and for handlers that give up."""
 SECONDS = 20.0
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
-class Asked(NamedTuple):
-    """A method and a path that somebody may ask for."""
+class Operation(NamedTuple):
+    """A method and a path of the HTTP interface."""
 
     method: str
     path: str
@@ -75,54 +75,54 @@ class Asked(NamedTuple):
     public: bool
 
 
-def told(kind: type[Any], folder: Path, **more: str) -> Any:
+def settings(kind: type[Any], folder: Path, **more: str) -> Any:
     return kind(database_url="postgresql://nowhere", broker_url="amqp://nowhere", spool_url=folder.as_uri(), **more)
 
 
 @pytest.fixture
 def gateway_app(tmp_path: Path) -> Litestar:
     """Built, not started."""
-    return gateway.build(told(GatewaySettings, tmp_path, catalog_dir=str(CATALOG)))
+    return gateway.build(settings(GatewaySettings, tmp_path, catalog_dir=str(CATALOG)))
 
 
-def handlers(app: Litestar) -> list[Asked]:
+def handlers(app: Litestar) -> list[Operation]:
     """Everything that the app answers to."""
     found = []
     for route in app.routes:
         for handler in getattr(route, "route_handlers", []):
             if isinstance(handler, HTTPRouteHandler):
                 scope, public = handler.opt.get("scope"), bool(handler.opt.get("public"))
-                found += [Asked(method, route.path, scope, public) for method in handler.http_methods]
-    return [asked for asked in found if asked.method != "OPTIONS"]
+                found += [Operation(method, route.path, scope, public) for method in handler.http_methods]
+    return [operation for operation in found if operation.method != "OPTIONS"]
 
 
-def path_of(asked: Asked) -> str:
+def path_of(operation: Operation) -> str:
     """The route's path with something in the place of its parameters."""
-    return re.sub(r"\{(\w+):(\w+)\}", lambda match: NOBODY if match[1] == "job" else "nothing", asked.path)
+    return re.sub(r"\{(\w+):(\w+)\}", lambda match: NOBODY if match[1] == "job" else "nothing", operation.path)
 
 
 def test_every_route_has_a_scope_or_is_public(gateway_app: Litestar) -> None:
     found = handlers(gateway_app)
     assert len(found) > 10
-    for asked in found:
-        assert (asked.scope in SCOPES) != asked.public, asked
-    assert {asked.path for asked in found if asked.public} == OPERATIONS | DOCUMENTATION
+    for operation in found:
+        assert (operation.scope in SCOPES) != operation.public, operation
+    assert {operation.path for operation in found if operation.public} == OPERATIONS | DOCUMENTATION
 
 
 def test_whatever_changes_something_needs_more_than_to_read(gateway_app: Litestar) -> None:
-    for asked in handlers(gateway_app):
-        looks_only = asked.method in ("GET", "HEAD") or asked.path in LOOKED_AT_ONLY
-        assert looks_only or asked.scope in ("write", "admin"), asked
+    for operation in handlers(gateway_app):
+        looks_only = operation.method in ("GET", "HEAD") or operation.path in LOOKED_AT_ONLY
+        assert looks_only or operation.scope in ("write", "admin"), operation
 
 
 async def test_anonymous_is_refused_everywhere_but_in_public(stack: Stack, gateway_app: Litestar) -> None:
     async with httpx2.AsyncClient(base_url=stack.url) as anonymous:
-        for asked in handlers(gateway_app):
-            answer = await anonymous.request(asked.method, path_of(asked))
-            if asked.public:
-                assert answer.status_code in (200, 404), asked
+        for operation in handlers(gateway_app):
+            answer = await anonymous.request(operation.method, path_of(operation))
+            if operation.public:
+                assert answer.status_code in (200, 404), operation
             else:
-                assert answer.status_code == 401, asked
+                assert answer.status_code == 401, operation
                 assert answer.json()["code"] == "unauthorized"
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -144,14 +144,14 @@ async def test_a_key_opens_what_its_scope_allows_and_nothing_else(
     async with connected(stack.env["GATEWAY_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
         key = await api_keys.create(db, f"tests, {scope}", scope)
     async with httpx2.AsyncClient(base_url=stack.url, headers={"Authorization": f"Bearer {key}"}) as client:
-        for asked in handlers(gateway_app):
-            may = asked.scope is None or SCOPES.index(asked.scope) <= SCOPES.index(scope)
-            answer = await client.request(asked.method, path_of(asked))
+        for operation in handlers(gateway_app):
+            may = operation.scope is None or SCOPES.index(operation.scope) <= SCOPES.index(scope)
+            answer = await client.request(operation.method, path_of(operation))
             if may:
-                assert answer.status_code not in (401, 403), asked
-                assert answer.status_code < 500, asked
+                assert answer.status_code not in (401, 403), operation
+                assert answer.status_code < 500, operation
             else:
-                assert answer.status_code == 403, asked
+                assert answer.status_code == 403, operation
                 assert answer.json()["code"] == "forbidden"
 
 
@@ -195,8 +195,8 @@ def test_a_route_that_says_something_else_than_its_handler_is_refused(message: t
 
 def test_what_handlers_need_is_given_to_them(tmp_path: Path) -> None:
     apps = {
-        "gateway": gateway.build(told(GatewaySettings, tmp_path, catalog_dir=str(CATALOG))),
-        "ingestor": ingestor.build(told(IngestorSettings, tmp_path)),
+        "gateway": gateway.build(settings(GatewaySettings, tmp_path, catalog_dir=str(CATALOG))),
+        "ingestor": ingestor.build(settings(IngestorSettings, tmp_path)),
         "indexer": indexer.build(IndexerSettings(database_url="", broker_url="amqp://nowhere")),
         "analytics": analytics.build(AnalyticsSettings(database_url="", broker_url="amqp://nowhere")),
     }
@@ -222,13 +222,13 @@ def test_every_command_is_heard_by_exactly_one_service() -> None:
     assert {kind.__name__: len(hearers.get(kind, [])) for kind in commands} == {kind.__name__: 1 for kind in commands}
 
 
-def test_every_event_that_is_said_is_heard_or_public() -> None:
+def test_every_event_that_is_published_is_consumed_or_public() -> None:
     hearers = _hearers()
     unheard = {kind for kind in _said() if kind not in hearers and not issubclass(kind, PublicJobEvent)}
     assert unheard == set()
 
 
-def test_everything_that_is_heard_is_said_and_every_message_is_one_or_the_other() -> None:
+def test_everything_consumed_is_published_and_every_message_is_one_or_the_other() -> None:
     said, heard = _said(), set(_hearers())
     # What the gateway says when it accepts something.
     assert heard - said == {

@@ -1,4 +1,4 @@
-"""The same few words everywhere: how large a file is, what a service consists of, who knows which driver."""
+"""Conventions: sizes of files, parts of a service, which modules use which driver."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_only_the_bus_knows_rabbitmq() -> None:
     allowed = {path for path in sources("shared") if path.startswith("shared/bus/")} | {"shared/consumer.py"}
     assert importers("faststream") - allowed == set()
     assert importers("aio_pika") - allowed == set()
-    allowed |= {"deploy/topology.py"}  # which tells its errors
+    allowed |= {"deploy/topology.py"}  # it raises their errors
     assert importers("aiormq") - allowed == set()
     assert importers("pamqp") - allowed == set()
 

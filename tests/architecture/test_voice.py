@@ -1,4 +1,4 @@
-"""The voice of the code and the documentation: field terms, plain sentences, and none of the old names."""
+"""The voice of code and documentation: field terms, plain sentences, none of the old names."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What stands on the wire: a recorded example of every message, which old and new services must both be able to read.
+"""The wire format: a recorded example of every message, which old and new services must read.
 
 When a test here fails, either the change breaks services that still run the old code (make it another way: add a field
 with a default), or there is a new message: print its body with `python -m tests.architecture.test_wire` and add it.
@@ -114,7 +114,7 @@ def golden() -> dict[str, bytes]:
 
 
 def messages(kind: type[Message] = Message) -> set[str]:
-    """Names of the contracts' messages that are said, not of what they have in common."""
+    """Names of the contracts' messages, without their base classes."""
     below = [one for one in kind.__subclasses__() if one.__module__.startswith("shared.contracts.")]
     found = set[str]().union(*map(messages, below))
     return found or ({kind.__name__} if kind not in (Message, Command, Event) else set())
@@ -159,7 +159,7 @@ def test_every_field_is_in_the_recorded_body(message: Message) -> None:
 
 
 @each_message
-def test_an_id_follows_from_what_is_asked_and_from_nothing_else(message: Message) -> None:
+def test_an_id_follows_from_the_identity_and_from_nothing_else(message: Message) -> None:
     kind = type(message)
     recorded = msgspec.json.decode(golden()[kind.__name__])["data"]
     assert kind.decode(msgspec.json.encode(recorded)).id == message.id

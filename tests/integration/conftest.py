@@ -1,4 +1,4 @@
-"""Fixtures of tests that talk to the servers themselves."""
+"""Fixtures of integration tests: databases, and the handlers of each service."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.conftest import database_like, named
 from tests.integration.ingestor_runner import DATASETS, Ingestor, connected, ingesting
 from tests.integration.probe_service import Probe, running
 from tests.integration.reader_runners import Analytics, Indexer
-from tests.integration.search_setup import Shelf
+from tests.integration.search_setup import SearchEngine
 from tests.stack import Stack
 
 
@@ -85,6 +85,6 @@ async def gateway(database: dict[str, str]) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def shelf(ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> Shelf:
-    """Without a dataset as yet."""
-    return Shelf(ingestor, indexer, gateway)
+def engine(ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> SearchEngine:
+    """A search engine without a dataset."""
+    return SearchEngine(ingestor, indexer, gateway)

@@ -1,4 +1,4 @@
-"""Imports without a broker: the handlers of ingestor, indexer and analytics, called as their services call them."""
+"""Runs imports without a broker: calls the handlers of the ingestor as the service does."""
 
 import contextlib
 import random
@@ -36,24 +36,24 @@ CONNECTIONS = 8
 ROUNDS = 100
 SECONDS = 20.0
 UPSERT = LoadOptions()
-Asked = LoadChunk | LoadRows | SwapStage
-Said = ChunkLoaded | SwapStage | ImportStopped
+LoadCommand = LoadChunk | LoadRows | SwapStage
+LoadResult = ChunkLoaded | SwapStage | ImportStopped
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """What was said of a job until nothing more was asked."""
+class JobEnd(msgspec.Struct, frozen=True):
+    """The events of a job that has ended."""
 
     loaded: list[ChunkLoaded]
     stopped: ImportStopped | None
 
     @property
     def outcome(self) -> Outcome:
-        """As the gateway would tell it."""
+        """As the gateway computes it."""
         return self.stopped.outcome if self.stopped else total(self.loaded)
 
 
 class Ingestor:
-    """Loads texts, as the service would load files."""
+    """Loads texts as the service loads files."""
 
     def __init__(self, pool: Pool, folder: Path) -> None:
         self.pool = pool
@@ -69,8 +69,8 @@ class Ingestor:
         self, dataset: str, text: str, *, columns: tuple[str, ...] = (), chunk_bytes: int = CHUNK_BYTES
     ) -> list[LoadChunk]:
         """The chunks of a text without a header line."""
-        asked = await self.begin(dataset, text, columns=columns, chunk_bytes=chunk_bytes)
-        return [message for message in asked if isinstance(message, LoadChunk)]
+        commands = await self.begin(dataset, text, columns=columns, chunk_bytes=chunk_bytes)
+        return [message for message in commands if isinstance(message, LoadChunk)]
 
     async def begin(
         self,
@@ -81,9 +81,11 @@ class Ingestor:
         columns: tuple[str, ...] = (),
         chunk_bytes: int = CHUNK_BYTES,
     ) -> list[LoadChunk | SwapStage]:
-        """What is asked first of a job that brings a text without a header line."""
-        asked, _ = await self.split(self.command(dataset, text, load_options, columns=columns), chunk_bytes=chunk_bytes)
-        return asked
+        """Plans the import of a text without a header line; returns its first commands."""
+        commands, _ = await self.split(
+            self.command(dataset, text, load_options, columns=columns), chunk_bytes=chunk_bytes
+        )
+        return commands
 
     def command(
         self, dataset: str, text: str, load_options: LoadOptions = UPSERT, *, columns: tuple[str, ...] = ()
@@ -105,25 +107,25 @@ class Ingestor:
     async def split(
         self, command: PlanImport, *, chunk_bytes: int = CHUNK_BYTES
     ) -> tuple[list[LoadChunk | SwapStage], ImportPlanned]:
-        """What is asked of the ingestor then, and what the gateway hears."""
-        told = IngestorSettings(database_url="", broker_url="", spool_url="", chunk_bytes=chunk_bytes)
+        """Runs `plan_import`; returns its commands and its event."""
+        settings = IngestorSettings(database_url="", broker_url="", spool_url="", chunk_bytes=chunk_bytes)
         async with self.transaction() as db:
             assert await inbox.claim(db, command)
-            said = await plan_import(command, db, self._spool, told)
-        assert isinstance(said, list)
-        asked = [message for message in said if not isinstance(message, ImportPlanned)]
-        (planned,) = (message for message in said if isinstance(message, ImportPlanned))
-        loads = [message for message in asked if isinstance(message, LoadChunk)]
+            messages = await plan_import(command, db, self._spool, settings)
+        assert isinstance(messages, list)
+        commands = [message for message in messages if not isinstance(message, ImportPlanned)]
+        (planned,) = (message for message in messages if isinstance(message, ImportPlanned))
+        loads = [message for message in commands if isinstance(message, LoadChunk)]
         swaps = command.load_options.mode == "replace" and not command.load_options.validate_only
         assert (planned.chunks, planned.bytes) == (len(loads) + swaps, command.bytes_total)
-        return asked, planned
+        return commands, planned
 
-    async def hear(self, message: Asked) -> list[Said]:
+    async def hear(self, message: LoadCommand) -> list[LoadResult]:
         """As `Delivery` has it: once, however often it comes, and all or nothing."""
         async with self.transaction() as db:
             return await self.handle(message, db) if await inbox.claim(db, message) else []
 
-    async def handle(self, message: Asked, db: Connection) -> list[Said]:
+    async def handle(self, message: LoadCommand, db: Connection) -> list[LoadResult]:
         """In a transaction that the caller ends."""
         match message:
             case LoadChunk():
@@ -133,27 +135,27 @@ class Ingestor:
             case SwapStage():
                 return [*await swap_stage(message, db)]
 
-    async def follow(self, asked: Iterable[Asked], chance: random.Random | None = None) -> Ended:
-        """Everything that is asked and what follows from it, in this order or by chance, and then some of it twice."""
-        waiting: list[Asked] = [*asked]
+    async def follow(self, commands: Iterable[LoadCommand], chance: random.Random | None = None) -> JobEnd:
+        """Runs the commands and those that follow from them: in order, or shuffled with some of them twice."""
+        waiting: list[LoadCommand] = [*commands]
         loaded: list[ChunkLoaded] = []
         stopped: ImportStopped | None = None
         for _ in range(ROUNDS):
             if not waiting:
-                return Ended(loaded, stopped)
+                return JobEnd(loaded, stopped)
             if chance is not None:
                 chance.shuffle(waiting)
                 waiting += chance.sample(waiting, len(waiting) // 3)
             now, waiting = waiting, []
             for message in now:
                 try:
-                    said = await self.hear(message)
+                    results = await self.hear(message)
                 except NotReady:
                     waiting.append(message)
                     continue
-                loaded += [event for event in said if isinstance(event, ChunkLoaded)]
-                waiting += [command for command in said if isinstance(command, SwapStage)]
-                stopped = next((event for event in said if isinstance(event, ImportStopped)), stopped)
+                loaded += [event for event in results if isinstance(event, ChunkLoaded)]
+                waiting += [command for command in results if isinstance(command, SwapStage)]
+                stopped = next((event for event in results if isinstance(event, ImportStopped)), stopped)
         raise AssertionError(f"postponed for ever: {waiting}")
 
     async def do(
@@ -165,7 +167,7 @@ class Ingestor:
         chance: random.Random | None = None,
         columns: tuple[str, ...] = (),
         chunk_bytes: int = CHUNK_BYTES,
-    ) -> Ended:
+    ) -> JobEnd:
         """A whole job."""
         return await self.follow(
             await self.begin(dataset, text, load_options, columns=columns, chunk_bytes=chunk_bytes), chance
@@ -177,7 +179,7 @@ class Ingestor:
         async with self.transaction() as db:
             assert await declare_dataset(command, db) is not None
 
-    async def give_up(self, message: Asked) -> None:
+    async def give_up(self, message: LoadCommand) -> None:
         """As `Delivery` does after the last attempt."""
         async with self.transaction() as db:
             assert await inbox.claim(db, message)
@@ -231,8 +233,8 @@ class Ingestor:
         return await self.pool.fetch("SELECT * FROM failed_rows WHERE job_id = $1 ORDER BY line, id", job_id)
 
 
-def _event(said: list[ChunkLoaded | SwapStage | ImportStopped]) -> ChunkLoaded:
-    (event,) = said
+def _event(results: list[ChunkLoaded | SwapStage | ImportStopped]) -> ChunkLoaded:
+    (event,) = results
     assert isinstance(event, ChunkLoaded)
     return event
 

@@ -1,4 +1,4 @@
-"""Files that hypothesis makes up for the catalog's datasets: few keys and few groups, so that rows meet and move."""
+"""Hypothesis strategies for files of the catalog's datasets, with few keys and groups, so that rows collide."""
 
 import asyncio
 import datetime as dt
@@ -26,8 +26,8 @@ EXAMPLES = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 ROUNDS = 500
-Asked = TypeVar("Asked")
-Done = TypeVar("Done")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 WORDS = ("red", "green", "blue chairs", "running", "ran", "the", "tables & chairs", "é", "")
 DAYS = [dt.date(year, month, 1) for year in (2020, 2021) for month in (2, 5, 11)]
@@ -99,25 +99,25 @@ def line_of_items(chance: random.Random) -> str:
     return _line(chance.randint(1, 15), chance.choice(WORDS[:4]), category, 1, chance.randint(0, 4), None, None, None)
 
 
-async def tell(ingestor: Ingestor, story: Story) -> AsyncIterator[ChunkLoaded]:
+async def deliver(ingestor: Ingestor, story: Story) -> AsyncIterator[ChunkLoaded]:
     """Loads the story's chunks and meanwhile hands out their events: in any order, late, some of them twice."""
     plans = [await ingestor.plan(story.dataset, text, chunk_bytes=CHUNK_BYTES) for text in story.files]
     waiting = [chunk for plan in plans for chunk in plan]
-    untold: list[ChunkLoaded] = []
+    undelivered: list[ChunkLoaded] = []
     chance = story.chance
-    while waiting or untold:
-        if waiting and (not untold or chance.random() < 0.6):
+    while waiting or undelivered:
+        if waiting and (not undelivered or chance.random() < 0.6):
             chunk = waiting.pop(chance.randrange(len(waiting)))
             try:
-                untold.append(await ingestor.load(chunk))
+                undelivered.append(await ingestor.load(chunk))
             except NotReady:
                 waiting.append(chunk)
             continue
-        number = chance.randrange(len(untold))
-        yield untold[number] if chance.random() < REPEATED else untold.pop(number)
+        number = chance.randrange(len(undelivered))
+        yield undelivered[number] if chance.random() < REPEATED else undelivered.pop(number)
 
 
-async def tell_at_once(ingestor: Ingestor, story: Story, hear: Callable[[ChunkLoaded], Awaitable[None]]) -> None:
+async def deliver_at_once(ingestor: Ingestor, story: Story, hear: Callable[[ChunkLoaded], Awaitable[None]]) -> None:
     """Everything at the same time, as far as the connections go; what meets another transaction tries again."""
     plans = [await ingestor.plan(story.dataset, text, chunk_bytes=CHUNK_BYTES) for text in story.files]
 
@@ -127,11 +127,11 @@ async def tell_at_once(ingestor: Ingestor, story: Story, hear: Callable[[ChunkLo
     await asyncio.gather(*(follow(chunk) for plan in plans for chunk in plan))
 
 
-async def until_done(work: Callable[[Asked], Awaitable[Done]], asked: Asked) -> Done:
+async def until_done(work: Callable[[Argument], Awaitable[Result]], argument: Argument) -> Result:
     """As `Delivery` does it, without its pauses and its patience."""
     for _ in range(ROUNDS):
         try:
-            return await work(asked)
+            return await work(argument)
         except (NotReady, *CONFLICTS):
             await asyncio.sleep(0.01)
-    raise AssertionError(f"never done: {asked}")
+    raise AssertionError(f"never done: {argument}")

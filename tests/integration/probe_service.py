@@ -1,4 +1,4 @@
-"""A service of the tests' own: it hears one command, and a script says what its handler does."""
+"""A service for tests: it consumes one command, and a script decides what its handler does."""
 
 import asyncio
 import contextlib
@@ -74,7 +74,7 @@ ROUTES = (on(Touch, touch, concurrency=2), on(WorkFailed, note_failure))
 
 
 class Probe:
-    """The running service, with what tests ask of it."""
+    """The running service: sends, delivers, waits and counts."""
 
     def __init__(self, consumer: Consumer, script: Script, broker: aio_pika.abc.AbstractConnection) -> None:
         self.consumer = consumer
@@ -91,15 +91,15 @@ class Probe:
         return Touch(dataset="marks", job_id=self.job_id, number=number)
 
     async def say(self, *messages: Message) -> None:
-        """As a handler would: into the outbox, from where the relay takes it."""
+        """Inserts the messages into the outbox, as a handler does."""
         async with self.consumer.pool.acquire() as db, db.transaction():
             await outbox.insert_messages(db, messages)
         self.consumer.relay.wake()
 
     async def deliver(self, message: Message, times: int = 1) -> None:
-        """Past the outbox, so that it comes as often as is said."""
+        """Publishes past the outbox, as often as given."""
         for _ in range(times):
-            await self.consumer.publisher.publish(to_letter(message))
+            await self.consumer.publisher.publish(to_outbox_message(message))
 
     async def post(self, body: bytes) -> None:
         """Whatever a stranger may send to the queue."""
@@ -123,7 +123,7 @@ class Probe:
         rows = await self.consumer.pool.fetch("SELECT number, count(*) FROM marks GROUP BY number")
         return {row["number"]: row["count"] for row in rows}
 
-    async def letters(self) -> list[asyncpg.Record]:
+    async def outbox_messages(self) -> list[asyncpg.Record]:
         """What waits in the outbox, and for how many seconds more."""
         return await self.consumer.pool.fetch(
             "SELECT *, extract(epoch FROM due_at - now())::float8 AS seconds FROM outbox ORDER BY due_at"
@@ -155,19 +155,19 @@ class Probe:
         async def idle() -> bool:
             return (
                 not any(delivery.running for delivery in self.consumer.deliveries)
-                and not await self.letters()
+                and not await self.outbox_messages()
                 and await self.waiting() == 0
             )
 
         await eventually(idle, SECONDS)
 
     async def gave_up(self) -> Problem:
-        """Waits until the job was told of a failure."""
+        """Waits for the failure of the job and returns its problem."""
 
-        async def told() -> list[Problem]:
+        async def problems() -> list[Problem]:
             return self.script.problems.get(self.job_id, [])
 
-        (problem,) = await eventually(told, SECONDS)
+        (problem,) = await eventually(problems, SECONDS)
         return problem
 
     async def take_dead(self, body: bytes) -> None:
@@ -214,7 +214,7 @@ async def running(database_url: str, broker_url: str, *, through: str | None = N
         yield Probe(consumer, script, broker)
 
 
-def to_letter(message: Message, *, attempt: int = 0) -> OutboxMessage:
+def to_outbox_message(message: Message, *, attempt: int = 0) -> OutboxMessage:
     """The message as a relay reads it from an outbox."""
     return OutboxMessage(
         id=message.id,

@@ -1,4 +1,4 @@
-"""Those who hear what was loaded: the handlers of indexer and analytics, each as its own role."""
+"""Runs the handlers of the indexer and of analytics, each with its own role."""
 
 import re
 from collections import Counter

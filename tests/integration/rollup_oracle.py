@@ -1,4 +1,4 @@
-"""Datasets with every measure and every way to group, and what their rollups must be, by SQL and by plain Python."""
+"""Rollup oracle: datasets with every measure and group, and their expected rollups, by SQL and by Python."""
 
 import datetime as dt
 import itertools

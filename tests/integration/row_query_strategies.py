@@ -1,6 +1,6 @@
-"""Questions that hypothesis makes up about rows of all types, as people would write them, and what they should find.
+"""Hypothesis strategies for row queries over all field types, and the rows that they should find.
 
-Nothing here is of `shared.search`: conditions are written and judged by a second hand.
+Nothing here comes from `shared.search`: conditions are written and evaluated independently.
 """
 
 import datetime as dt
@@ -43,7 +43,7 @@ FEW = "aA%_*\\"
 texts = st.one_of(
     st.text(FEW, max_size=2),
     st.text(HOSTILE, max_size=4),
-    st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=3),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3),
     st.sampled_from(
         [
             "null",
@@ -84,12 +84,12 @@ rows = st.lists(
 BLANK: Row = {field.name: "" if field.required else None for field in FIELDS}
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A condition: as a parameter of its own, as a part of a group; None for rows of which it can't tell."""
+class Condition(msgspec.Struct, frozen=True):
+    """A condition as a query parameter and as a part of a group. `holds` returns None where SQL has NULL."""
 
     field: str
-    outside: str
-    inside: str
+    parameter: str
+    part: str
     holds: Callable[[Row], bool | None]
 
 
@@ -148,7 +148,7 @@ def operators(kind: str) -> list[str]:
 
 
 @st.composite
-def conditions(draw: st.DrawFn) -> Asked:
+def conditions(draw: st.DrawFn) -> Condition:
     """On one field."""
     field = draw(st.sampled_from([*sorted(TYPES), "s", "s", "t", "t"]))
     kind = TYPES[field]
@@ -157,7 +157,7 @@ def conditions(draw: st.DrawFn) -> Asked:
     prefix = f"not.{operator}." if negated else f"{operator}."
     if operator == "is":
         state = draw(st.sampled_from([*STATES] if kind == "boolean" else ["null", "not_null"]))
-        return Asked(
+        return Condition(
             field, prefix + state, f"{field}.{prefix}{state}", lambda row: STATES[state](row[field]) is not negated
         )
     if operator == "in":
@@ -172,7 +172,7 @@ def conditions(draw: st.DrawFn) -> Asked:
                 return negated if not among else None
             return any(row[field] == value for value in among) is not negated
 
-        return Asked(field, written, f"{field}.{written}", is_among)
+        return Condition(field, written, f"{field}.{written}", is_among)
     value: Any = draw(patterns) if operator in ("like", "ilike") else draw(VALUES[kind])
     if operator in ("like", "ilike") and (len(value) - len(value.rstrip("\\"))) % 2:
         value += "*"
@@ -181,17 +181,17 @@ def conditions(draw: st.DrawFn) -> Asked:
         return None if row[field] is None else COMPARE[operator](row[field], value) is not negated
 
     text = text_of(value)
-    return Asked(field, prefix + text, f"{field}.{prefix}{part_of_group(draw, text)}", compares)
+    return Condition(field, prefix + text, f"{field}.{prefix}{part_of_group(draw, text)}", compares)
 
 
 @st.composite
-def groups(draw: st.DrawFn, below: st.SearchStrategy[Asked]) -> Asked:
-    """Of conditions or groups, joined by and / or as SQL does it: who can't tell leaves it to the others."""
+def groups(draw: st.DrawFn, below: st.SearchStrategy[Condition]) -> Condition:
+    """Of conditions or groups, joined by and / or, with the three-valued logic of SQL."""
     parts = draw(st.lists(below, min_size=1, max_size=3))
     joint = draw(st.sampled_from(["and", "or"]))
     negated = draw(st.booleans())
     name = f"not.{joint}" if negated else joint
-    written = f"({','.join(part.inside for part in parts)})"
+    written = f"({','.join(part.part for part in parts)})"
     decisive = joint == "or"
 
     def holds(row: Row) -> bool | None:
@@ -199,15 +199,15 @@ def groups(draw: st.DrawFn, below: st.SearchStrategy[Asked]) -> Asked:
         together = decisive if decisive in found else None if None in found else not decisive
         return together if together is None else together is not negated
 
-    return Asked(name, written, name + written, holds)
+    return Condition(name, written, name + written, holds)
 
 
-questions = st.lists(st.recursive(conditions(), groups, max_leaves=6), max_size=3)
+condition_lists = st.lists(st.recursive(conditions(), groups, max_leaves=6), max_size=3)
 
 
 @st.composite
 def orders(draw: st.DrawFn) -> list[tuple[str, str, str]]:
-    """Fields with their direction and where their missing values stand, if that is said."""
+    """Fields with their direction and where their missing values stand, if given."""
     names = draw(st.lists(st.sampled_from([name for name in sorted(TYPES) if name != "o"]), max_size=3, unique=True))
     return [
         (name, draw(st.sampled_from(["", "asc", "desc"])), draw(st.sampled_from(["", "nullsfirst", "nullslast"])))

@@ -1,6 +1,6 @@
-"""What a search should find, by a second hand: texts with nasty words, questions made up of them, and a brute force.
+"""Search oracle: texts with difficult words, generated queries, and a brute force that decides what they find.
 
-Nothing here is of `shared.search`: words are what Python's regular expressions take for such, stems what Postgres says.
+Nothing here comes from `shared.search`: words come from Python's regular expressions, stems from Postgres.
 """
 
 import random
@@ -45,8 +45,8 @@ def text(chance: random.Random, most: int = 12) -> str:
 
 def stands_in(word: str, text: str) -> bool:
     """As it is, and whole."""
-    plain, sought = unicodedata.normalize("NFC", text), unicodedata.normalize("NFC", word)
-    return re.search(rf"(?<!\w){re.escape(sought)}(?!\w)", plain, re.IGNORECASE) is not None
+    plain, composed = unicodedata.normalize("NFC", text), unicodedata.normalize("NFC", word)
+    return re.search(rf"(?<!\w){re.escape(composed)}(?!\w)", plain, re.IGNORECASE) is not None
 
 
 def tokens(text: str | None) -> list[str]:
@@ -89,7 +89,7 @@ class Term(msgspec.Struct, frozen=True):
     holds: Callable[[list[str], Stems], bool]
 
 
-class Sought(msgspec.Struct, frozen=True):
+class DrawnQuery(msgspec.Struct, frozen=True):
     """Clauses of which any must hold: terms that must and must not stand in a row."""
 
     clauses: list[tuple[list[Term], list[Term]]]
@@ -105,16 +105,16 @@ class Sought(msgspec.Struct, frozen=True):
         return any(all(map(has, wanted)) and not any(map(has, unwanted)) for wanted, unwanted in self.clauses)
 
 
-def _phrase(sought: list[str]) -> Callable[[list[str], Stems], bool]:
+def _phrase(words: list[str]) -> Callable[[list[str], Stems], bool]:
     def holds(field: list[str], stems: Stems) -> bool:
-        places = range(len(field) - len(sought) + 1)
-        return any(all(stems.same(a, b) for a, b in zip(sought, field[at:], strict=False)) for at in places)
+        places = range(len(field) - len(words) + 1)
+        return any(all(stems.same(a, b) for a, b in zip(words, field[at:], strict=False)) for at in places)
 
     return holds
 
 
-def _beginning(sought: list[str]) -> Callable[[list[str], Stems], bool]:
-    *whole, last = sought
+def _beginning(words: list[str]) -> Callable[[list[str], Stems], bool]:
+    *whole, last = words
     before = _phrase(whole)
 
     def holds(field: list[str], stems: Stems) -> bool:
@@ -140,7 +140,7 @@ def terms(draw: st.DrawFn) -> Term:
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> Sought:
+def queries(draw: st.DrawFn) -> DrawnQuery:
     """In the grammar of the web."""
     clauses, written = [], []
     for _ in range(draw(st.integers(1, 3))):
@@ -149,7 +149,7 @@ def questions(draw: st.DrawFn) -> Sought:
         clauses.append((wanted, unwanted))
         pieces = [term.written for term in wanted] + [f"-{term.written}" for term in unwanted]
         written.append(draw(st.sampled_from([" ", "  ", " & ", " | ", "\t"])).join(draw(st.permutations(pieces))))
-    return Sought(clauses, draw(st.sampled_from([" or ", " OR ", "  Or "])).join(written))
+    return DrawnQuery(clauses, draw(st.sampled_from([" or ", " OR ", "  Or "])).join(written))
 
 
 def rows(chance: random.Random, count: int, fields: Sequence[str]) -> list[dict[str, Any]]:

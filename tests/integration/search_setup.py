@@ -1,4 +1,4 @@
-"""A searchable dataset of a test's own: rows go in through ingestor and indexer, and `find` is asked as the gateway."""
+"""A searchable dataset for one test: ingestor and indexer load its rows, `find` searches as the gateway."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ from tests.integration.reader_runners import Indexer
 Row = Mapping[str, Any]
 UPSERT = LoadOptions()
 REPLACE = LoadOptions(mode="replace", max_shrink=1.0)
-FIELDS = [
+FIELDS: list[dict[str, Any]] = [
     {"name": "id", "type": "integer", "required": True},
     {"name": "title", "type": "string"},
     {"name": "body", "type": "string"},
@@ -34,14 +34,14 @@ FIELDS = [
     {"name": "kind", "type": "string"},
     {"name": "price", "type": "integer"},
 ]
-NAMES = tuple(str(field["name"]) for field in FIELDS)
+NAMES = tuple(field["name"] for field in FIELDS)
 SEARCH: dict[str, Any] = {"fields": ["title", "body"], "language": "english"}
 ROUNDS = 100
 CHUNK_BYTES = 2000
 
 
-class Shelf:
-    """The dataset `books`, whatever its search is declared to be."""
+class SearchEngine:
+    """The dataset `books`: declares its search, loads and indexes rows, and finds them."""
 
     def __init__(self, ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> None:
         self.ingestor = ingestor
@@ -55,8 +55,8 @@ class Shelf:
         return self._revision > 0
 
     async def declare(self, search: Mapping[str, Any] | None) -> list[IndexPiece]:
-        """What is to be built then."""
-        declaration = {"title": "Books", "primary_key": ["id"], "fields": FIELDS}
+        """Declares the dataset; returns the pieces to build."""
+        declaration: dict[str, Any] = {"title": "Books", "primary_key": ["id"], "fields": FIELDS}
         if search is not None:
             declaration["search"] = search
         command = DeclareDataset(
@@ -76,14 +76,14 @@ class Shelf:
     async def load(
         self, rows: Iterable[Row], terms: LoadOptions = UPSERT, *, chunk_bytes: int = CHUNK_BYTES
     ) -> list[ChunkLoaded]:
-        """Nothing is indexed yet."""
+        """Loads rows without indexing them."""
         ended = await self.ingestor.do("books", as_csv(rows), terms, columns=NAMES, chunk_bytes=chunk_bytes)
         assert ended.stopped is None, ended
         assert ended.outcome.failed == 0
         return ended.loaded
 
     async def bring(self, rows: Iterable[Row], terms: LoadOptions = UPSERT, *, chunk_bytes: int = CHUNK_BYTES) -> None:
-        """Everything can be found then, and every word is counted."""
+        """Loads and indexes rows and counts their words."""
         for event in await self.load(rows, terms, chunk_bytes=chunk_bytes):
             await self.indexer.index(event)
         await self.indexer.count("books")
@@ -97,7 +97,7 @@ class Shelf:
                 await switch_index(switch, db)
 
     async def find(
-        self, q: str = "", *, where: Mapping[str, str] | None = None, sort: str = "", **asked: Any
+        self, q: str = "", *, where: Mapping[str, str] | None = None, sort: str = "", **parameters: Any
     ) -> SearchResults:
         """`where` and `sort` as parameters have them."""
         dataset = await self.dataset()
@@ -105,29 +105,29 @@ class Shelf:
             q=q,
             filters=filters.parse(dataset, (where or {}).items()),
             order=ordering.parse(dataset, sort) if sort else (),
-            **asked,
+            **parameters,
         )
         async with self.gateway.acquire() as db:
             return await find(db, dataset, question)
 
-    async def ids(self, q: str = "", **asked: Any) -> list[int]:
+    async def ids(self, q: str = "", **parameters: Any) -> list[int]:
         """Of the hits of the first page, which has room for many."""
-        return [hit.row["id"] for hit in (await self.find(q, **{"limit": 200, "typos": False, **asked})).data]
+        return [hit.row["id"] for hit in (await self.find(q, **{"limit": 200, "typos": False, **parameters})).data]
 
-    async def pages(self, q: str = "", **asked: Any) -> AsyncIterator[SearchResults]:
+    async def pages(self, q: str = "", **parameters: Any) -> AsyncIterator[SearchResults]:
         """All of them, one after the other."""
         cursor: str | None = None
         for _ in range(ROUNDS):
-            page = await self.find(q, cursor=cursor, **asked)
+            page = await self.find(q, cursor=cursor, **parameters)
             yield page
             cursor = page.next
             if cursor is None:
                 return
         raise AssertionError("the pages have no end")
 
-    async def all(self, q: str = "", **asked: Any) -> list[int]:
+    async def all(self, q: str = "", **parameters: Any) -> list[int]:
         """The ids of all pages."""
-        return [hit.row["id"] async for page in self.pages(q, **asked) for hit in page.data]
+        return [hit.row["id"] async for page in self.pages(q, **parameters) for hit in page.data]
 
 
 def as_csv(rows: Iterable[Row]) -> str:

@@ -1,4 +1,4 @@
-"""Syncs without a broker: `pull_page` called as the ingestor calls it, until the source has no more pages."""
+"""Runs syncs without a broker: calls `pull_page` until the source has no more pages."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,7 +16,7 @@ from shared.contracts.parts import Outcome
 from shared.outgoing.http_client import OutboundClient
 from tests.integration.ingestor_runner import Ingestor, total
 
-TOLD = IngestorSettings(database_url="", broker_url="", spool_url="")
+SETTINGS = IngestorSettings(database_url="", broker_url="", spool_url="")
 MOST_CHUNKS = 100
 
 
@@ -24,7 +24,7 @@ class Sync:
     """One job of kind `sync`; what was said about it stands in `said`."""
 
     def __init__(self, ingestor: Ingestor, outgoing: OutboundClient, dataset: str, source: str) -> None:
-        self.said: list[Message] = []
+        self.messages: list[Message] = []
         self.job_id: UUID = uuid4()
         self.next: PullPage | None = PullPage(dataset=dataset, job_id=self.job_id, source=source, chunk=1)
         self._ingestor = ingestor
@@ -35,14 +35,14 @@ class Sync:
         async with self._ingestor.transaction() as db:
             if not await inbox.claim(db, command):
                 return []
-            return [*await pull_page(command, db, self._outgoing, TOLD)]
+            return [*await pull_page(command, db, self._outgoing, SETTINGS)]
 
     async def step(self) -> None:
         """The next command."""
         assert self.next is not None
-        said = await self.pull(self.next)
-        self.said += said
-        self.next = next((message for message in said if isinstance(message, PullPage)), None)
+        messages = await self.pull(self.next)
+        self.messages += messages
+        self.next = next((message for message in messages if isinstance(message, PullPage)), None)
 
     async def finish(self) -> "Sync":
         """All that is left."""
@@ -55,7 +55,7 @@ class Sync:
     @property
     def loaded(self) -> list[ChunkLoaded]:
         """In the order of the chunks."""
-        return [message for message in self.said if isinstance(message, ChunkLoaded)]
+        return [message for message in self.messages if isinstance(message, ChunkLoaded)]
 
     @property
     def outcome(self) -> Outcome:
@@ -65,7 +65,7 @@ class Sync:
     @property
     def pulled(self) -> SourcePulled:
         """The end, which holds what it says about the chunks before it."""
-        (event,) = (message for message in self.said if isinstance(message, SourcePulled))
+        (event,) = (message for message in self.messages if isinstance(message, SourcePulled))
         assert [chunk.chunk for chunk in self.loaded] == list(range(1, event.chunks + 1))
         assert event.bytes == sum(chunk.bytes for chunk in self.loaded)
         return event
@@ -78,7 +78,7 @@ class Sync:
     @property
     def stopped(self) -> ImportStopped:
         """The end of a sync that was given up."""
-        (event,) = (message for message in self.said if isinstance(message, ImportStopped))
+        (event,) = (message for message in self.messages if isinstance(message, ImportStopped))
         return event
 
 

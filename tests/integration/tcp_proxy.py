@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 class Proxy:
-    """Carries bytes both ways until it is told to cut."""
+    """Carries bytes both ways until a test cuts the connection."""
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)

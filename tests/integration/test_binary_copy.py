@@ -1,4 +1,4 @@
-"""What is handed to COPY, read back from the Postgres that took it."""
+"""Binary COPY: values are read back from Postgres as they were written."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""How much may be wrong with an input before its job gives up, what is kept of that, and what rows refer to."""
+"""The error budget of a job, the limit of stored failed rows, and references to other datasets."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ from services.ingestor import chunk_ledger
 from shared.bus import inbox
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import LoadOptions, Outcome
-from tests.integration.ingestor_runner import Asked, Ended, Ingestor, Said, somebody_waits, total
+from tests.integration.ingestor_runner import Ingestor, JobEnd, LoadCommand, LoadResult, somebody_waits, total
 from tests.integration.job_stories import until_done
 
 BAD = "x,bad\n"
@@ -43,43 +43,43 @@ async def errors(ingestor: Ingestor, job_id: UUID) -> dict[int, list[tuple[str, 
     }
 
 
-def stop_of(said: list[Said]) -> ImportStopped:
-    """The one that tells why the job must not go on, which comes after the chunk that was too much."""
-    loaded, stopped = said
+def stop_of(results: list[LoadResult]) -> ImportStopped:
+    """The event that stops the job, which follows the chunk that was too much."""
+    loaded, stopped = results
     assert isinstance(loaded, ChunkLoaded)
     assert isinstance(stopped, ImportStopped)
     return stopped
 
 
-async def test_a_job_with_more_failed_rows_than_allowed_stops_and_tells_what_was_done(ingestor: Ingestor) -> None:
+async def test_a_job_with_more_failed_rows_than_allowed_stops_and_reports_what_was_done(ingestor: Ingestor) -> None:
     pieces = [good(1, 2) + BAD, good(3, 4), good(5) + BAD + "7,\n", good(8)]
-    asked = await pieces_of(ingestor, pieces, LoadOptions(max_errors=2))
-    (first,) = await ingestor.hear(asked[0])
+    commands = await pieces_of(ingestor, pieces, LoadOptions(max_errors=2))
+    (first,) = await ingestor.hear(commands[0])
     assert isinstance(first, ChunkLoaded)
-    stopped = stop_of(await ingestor.hear(asked[2]))
+    stopped = stop_of(await ingestor.hear(commands[2]))
     assert stopped.problem.code == "too_many_errors"
     assert stopped.problem.detail == "3 of 6 rows failed; 2 are allowed."
     assert stopped.outcome == Outcome(rows_read=6, inserted=3, failed=3)
     assert await ids(ingestor) == [1, 2, 5]
-    before = await errors(ingestor, asked[0].job_id)
+    before = await errors(ingestor, commands[0].job_id)
     assert sorted(before) == [3, 7, 8]
     # What comes later is heard, and nothing is done about it.
-    for message in (asked[1], asked[3]):
+    for message in (commands[1], commands[3]):
         assert await ingestor.hear(message) == []
         async with ingestor.transaction() as db:
             assert not await inbox.claim(db, message)
             assert await chunk_ledger.claim_overdue(db, seconds=-60, limit=10) == []
     assert await ids(ingestor) == [1, 2, 5]
-    assert await errors(ingestor, asked[0].job_id) == before
+    assert await errors(ingestor, commands[0].job_id) == before
 
 
-async def pieces_of(ingestor: Ingestor, pieces: list[str], load_options: LoadOptions) -> list[Asked]:
+async def pieces_of(ingestor: Ingestor, pieces: list[str], load_options: LoadOptions) -> list[LoadCommand]:
     """A chunk for each piece."""
     size = max(map(len, pieces))
     padded = [piece.replace("\n", " " * (size - len(piece)) + "\n", 1) for piece in pieces]
-    asked = await ingestor.begin("departments", "".join(padded), load_options, chunk_bytes=size)
-    assert len(asked) == len(pieces)
-    return [*asked]
+    commands = await ingestor.begin("departments", "".join(padded), load_options, chunk_bytes=size)
+    assert len(commands) == len(pieces)
+    return [*commands]
 
 
 async def test_as_many_failed_rows_as_are_allowed_do_not_stop_a_job(ingestor: Ingestor) -> None:
@@ -111,36 +111,36 @@ async def test_the_share_of_failed_rows_counts_after_a_thousand(
 
 async def test_a_chunk_that_is_under_way_when_the_job_stops_is_taken_back(ingestor: Ingestor) -> None:
     await ingestor.do("departments", "5,before\n")
-    asked = await pieces_of(ingestor, [BAD, good(5, 6) + BAD, good(7)], LoadOptions(max_errors=0))
+    commands = await pieces_of(ingestor, [BAD, good(5, 6) + BAD, good(7)], LoadOptions(max_errors=0))
     other_job = await ingestor.begin("departments", good(9))
     async with ingestor.transaction() as db:
-        stopped = stop_of(await ingestor.handle(asked[0], db))
-        others = [asyncio.create_task(ingestor.hear(message)) for message in (*asked[1:], *other_job)]
+        stopped = stop_of(await ingestor.handle(commands[0], db))
+        others = [asyncio.create_task(ingestor.hear(message)) for message in (*commands[1:], *other_job)]
         await somebody_waits(ingestor.pool)
-    assert [[type(event) for event in said] for said in await asyncio.gather(*others)] == [[], [], [ChunkLoaded]]
+    assert [[type(event) for event in results] for results in await asyncio.gather(*others)] == [[], [], [ChunkLoaded]]
     assert stopped.outcome == Outcome(rows_read=1, failed=1)
     assert {row["id"]: row["department"] for row in await ingestor.rows("departments")} == {
         5: "before",
         9: "Department 9",
     }
-    assert list(await errors(ingestor, asked[0].job_id)) == [1]
-    assert await counted(ingestor, asked[0].job_id) == {("type", "id"): 1}
+    assert list(await errors(ingestor, commands[0].job_id)) == [1]
+    assert await counted(ingestor, commands[0].job_id) == {("type", "id"): 1}
     assert await ingestor.pool.fetchval("SELECT count(*) FROM replaced") == 0
     loaded = "SELECT count(*) FROM chunks WHERE job_id = $1 AND loaded_at IS NOT NULL"
-    assert await ingestor.pool.fetchval(loaded, asked[0].job_id) == 1
+    assert await ingestor.pool.fetchval(loaded, commands[0].job_id) == 1
 
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_job_stops_once_and_its_books_are_right_when_chunks_load_at_once(ingestor: Ingestor, seed: int) -> None:
     chance = random.Random(seed)
     lines = [BAD if chance.random() < 0.2 else good(chance.randint(1, 30)) for _ in range(120)]
-    asked = await ingestor.begin("departments", "".join(lines), LoadOptions(max_errors=9))
-    said = await asyncio.gather(*(until_done(ingestor.hear, message) for message in asked))
-    ended = Ended([event for one in said for event in one if isinstance(event, ChunkLoaded)], None)
-    (stopped,) = (event for one in said for event in one if isinstance(event, ImportStopped))
+    commands = await ingestor.begin("departments", "".join(lines), LoadOptions(max_errors=9))
+    results = await asyncio.gather(*(until_done(ingestor.hear, message) for message in commands))
+    ended = JobEnd([event for one in results for event in one if isinstance(event, ChunkLoaded)], None)
+    (stopped,) = (event for one in results for event in one if isinstance(event, ImportStopped))
     assert stopped.outcome == ended.outcome
     assert stopped.outcome.failed > 9
-    assert len(await ingestor.failed_rows(asked[0].job_id)) == stopped.outcome.failed
+    assert len(await ingestor.failed_rows(commands[0].job_id)) == stopped.outcome.failed
     assert len(await ids(ingestor)) == stopped.outcome.inserted
 
 
@@ -149,15 +149,15 @@ async def test_only_so_many_failed_rows_are_kept_but_all_are_counted(
     ingestor: Ingestor, most: int, *, at_once: bool
 ) -> None:
     lines = [("x,bad\n", ",\n", good(number))[number % 3] for number in range(1, 61)]
-    asked = await ingestor.begin("departments", "".join(lines), LoadOptions(max_failed_rows=most), chunk_bytes=40)
-    assert len(asked) > 8
+    commands = await ingestor.begin("departments", "".join(lines), LoadOptions(max_failed_rows=most), chunk_bytes=40)
+    assert len(commands) > 8
     if at_once:
-        said = await asyncio.gather(*(until_done(ingestor.hear, message) for message in asked))
-        outcome = total([event for one in said for event in one if isinstance(event, ChunkLoaded)])
+        results = await asyncio.gather(*(until_done(ingestor.hear, message) for message in commands))
+        outcome = total([event for one in results for event in one if isinstance(event, ChunkLoaded)])
     else:
-        outcome = (await ingestor.follow(asked)).outcome
+        outcome = (await ingestor.follow(commands)).outcome
     assert outcome == Outcome(rows_read=60, inserted=20, failed=40)
-    job_id = asked[0].job_id
+    job_id = commands[0].job_id
     assert len(await ingestor.failed_rows(job_id)) == min(most, 40)
     assert await counted(ingestor, job_id) == {
         ("type", "id"): 20,
@@ -177,9 +177,9 @@ async def test_a_row_that_refers_to_nothing_fails_with_everything_else_that_is_w
         "3,,2021-13-01T00:00:00Z,3,7\n"
         "4,Di,2021-01-01T00:00:00Z,,x\n"
     )
-    asked = await ingestor.begin("hired_employees", text, CHECKED)
-    assert (await ingestor.follow(asked)).outcome == Outcome(rows_read=4, inserted=1, failed=3)
-    job_id = asked[0].job_id
+    commands = await ingestor.begin("hired_employees", text, CHECKED)
+    assert (await ingestor.follow(commands)).outcome == Outcome(rows_read=4, inserted=1, failed=3)
+    job_id = commands[0].job_id
     found = await errors(ingestor, job_id)
     assert {line: set(one) for line, one in found.items()} == {
         2: {("reference", "department_id")},
@@ -190,7 +190,7 @@ async def test_a_row_that_refers_to_nothing_fails_with_everything_else_that_is_w
     assert first["errors"][0]["value"] == "3"
     assert "departments.id 3" in first["errors"][0]["detail"]
     assert (await counted(ingestor, job_id))["reference", "department_id"] == 2
-    # Unless asked for, nothing is looked up.
+    # Without the option, no reference is looked up.
     assert (await ingestor.do("hired_employees", text)).outcome == Outcome(
         rows_read=4, inserted=1, unchanged=1, failed=2
     )
@@ -217,9 +217,9 @@ async def test_references_of_any_type_are_looked_up(ingestor: Ingestor, kind: st
     await declare(ingestor, "places", kind)
     await declare(ingestor, "visits", kind, references="places.place")
     assert (await ingestor.do("places", f"{there}\n", columns=("place",))).outcome.inserted == 1
-    asked = await ingestor.begin("visits", text, CHECKED, columns=("place",))
-    assert (await ingestor.follow(asked)).outcome == Outcome(rows_read=2, inserted=1, failed=1)
-    assert await errors(ingestor, asked[0].job_id) == {2: [("reference", "place")]}
+    commands = await ingestor.begin("visits", text, CHECKED, columns=("place",))
+    assert (await ingestor.follow(commands)).outcome == Outcome(rows_read=2, inserted=1, failed=1)
+    assert await errors(ingestor, commands[0].job_id) == {2: [("reference", "place")]}
 
 
 async def declare(ingestor: Ingestor, name: str, kind: str, **more: str) -> None:
@@ -232,16 +232,16 @@ async def declare(ingestor: Ingestor, name: str, kind: str, **more: str) -> None
 
 async def test_where_a_reference_leads_nowhere_every_row_fails(ingestor: Ingestor) -> None:
     await declare(ingestor, "visits", "integer", references="nowhere.id")
-    asked = await ingestor.begin("visits", "1\n2\nx\n", CHECKED, columns=("place",))
-    assert (await ingestor.follow(asked)).outcome == Outcome(rows_read=3, failed=3)
-    assert await errors(ingestor, asked[0].job_id) == {
+    commands = await ingestor.begin("visits", "1\n2\nx\n", CHECKED, columns=("place",))
+    assert (await ingestor.follow(commands)).outcome == Outcome(rows_read=3, failed=3)
+    assert await errors(ingestor, commands[0].job_id) == {
         1: [("reference", "place")],
         2: [("reference", "place")],
         3: [("type", "place")],
     }
 
 
-async def test_what_is_told_of_a_stop_can_be_told_again(ingestor: Ingestor) -> None:
+async def test_the_event_of_a_stop_can_be_sent_again(ingestor: Ingestor) -> None:
     ended = await ingestor.do("departments", BAD + good(1), LoadOptions(max_errors=0))
     assert ended.stopped is not None
     again = msgspec.convert(

@@ -1,4 +1,4 @@
-"""Chunks that are counted at the same time, twice, late, by a refresh: and what that costs."""
+"""Counting chunks for rollups: at the same time, twice, late, by a refresh, and the cost of it."""
 
 import asyncio
 import itertools
@@ -114,7 +114,9 @@ async def test_a_chunk_waits_for_the_first_rollups_and_is_in_them_then(
     assert await analytics.counted("sales") == one.version
 
 
-async def test_it_is_told_up_to_which_version_everything_is_counted(sales: Ingestor, analytics: Analytics) -> None:
+async def test_a_refresh_reports_up_to_which_version_everything_is_counted(
+    sales: Ingestor, analytics: Analytics
+) -> None:
     assert await analytics.counted("sales") == 0
     events = [await bring(sales, sale(number, price="3")) for number in (1, 2, 3, 4)]
     for number, expected in ((1, 0), (0, 2), (3, 2), (2, 4)):
@@ -123,7 +125,7 @@ async def test_it_is_told_up_to_which_version_everything_is_counted(sales: Inges
     assert await analytics.counted("departments") is None
 
 
-async def test_a_refresh_counts_what_nobody_was_told_of_and_waits_for_who_counts(
+async def test_a_refresh_counts_chunks_without_an_event_and_waits_for_running_counts(
     sales: Ingestor, analytics: Analytics
 ) -> None:
     under_way, lost = await bring(sales, sale(1, price="3")), await bring(sales, sale(2, price="4"))
@@ -147,6 +149,7 @@ async def test_refreshes_and_chunks_at_once_count_everything_once(sales: Ingesto
     events = [await bring(sales, *(sale(number, price=str(n)) for number in (1, 2, 3))) for n in range(6)]
     async with asyncio.timeout(60):
         refreshed, *_ = await asyncio.gather(analytics.refresh("sales"), *map(analytics.hear, events))
+    assert refreshed is not None
     assert refreshed.versions == {"sales": events[-1].version}
     assert await sold(analytics) == [(5, 5, 1, 3)]
 

@@ -1,4 +1,4 @@
-"""Declarations become tables, and tables follow their declarations: compared as Postgres itself describes them."""
+"""Declarations become tables and tables follow their declarations, compared with Postgres' own catalog."""
 
 import asyncio
 from collections.abc import AsyncIterator

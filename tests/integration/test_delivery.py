@@ -1,4 +1,4 @@
-"""From the outbox over the broker to a committed effect: once, whatever is repeated, raised, lost or cut off."""
+"""Delivery from the outbox over the broker to a committed effect: exactly once, after repeats, errors and losses."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from shared.contracts.envelope import MAX_BYTES
 from shared.contracts.parts import Problem
 from shared.db import Connection
 from shared.telemetry import metrics
-from tests.integration.probe_service import SECONDS, Probe, Step, Touch, count, running, to_envelope, to_letter
+from tests.integration.probe_service import SECONDS, Probe, Step, Touch, count, running, to_envelope, to_outbox_message
 from tests.integration.tcp_proxy import Proxy
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -139,9 +139,9 @@ async def test_a_handler_that_raises_is_tried_again_later_by_a_row_of_the_outbox
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
     probe.script.steps = [failing(ValueError("not today")), at_ease]
     await probe.deliver(probe.touch(1))
-    (letter,) = await eventually(probe.letters, SECONDS)
-    assert (letter["id"], letter["queue"], letter["attempt"]) == (probe.touch(1).id, probe.queue, 1)
-    assert 50 < letter["seconds"] <= 60
+    (message,) = await eventually(probe.outbox_messages, SECONDS)
+    assert (message["id"], message["queue"], message["attempt"]) == (probe.touch(1).id, probe.queue, 1)
+    assert 50 < message["seconds"] <= 60
     assert await probe.marks() == {}  # the effect of the failed attempt is gone
     await probe.deliver(probe.touch(2))  # and what comes next does not wait behind it
     await probe.handled(2)
@@ -154,15 +154,15 @@ async def test_a_message_that_fails_again_while_its_next_try_waits_has_one_next_
     monkeypatch.setattr(failures, "backoff", lambda attempt: 60.0 * (attempt + 1))
     probe.script.steps = [failing(ValueError("not today"))]
     await probe.deliver(probe.touch())
-    await eventually(probe.letters, SECONDS)
-    await probe.consumer.publisher.publish(to_letter(probe.touch(), attempt=2))
+    await eventually(probe.outbox_messages, SECONDS)
+    await probe.consumer.publisher.publish(to_outbox_message(probe.touch(), attempt=2))
 
     async def is_later() -> bool:
-        return any(letter["attempt"] == 3 for letter in await probe.letters())
+        return any(message["attempt"] == 3 for message in await probe.outbox_messages())
 
     await eventually(is_later, SECONDS)
-    (letter,) = await probe.letters()
-    assert 170 < letter["seconds"] <= 180
+    (message,) = await probe.outbox_messages()
+    assert 170 < message["seconds"] <= 180
 
 
 def test_the_pauses_between_attempts_double_and_differ() -> None:
@@ -184,7 +184,7 @@ async def test_a_handler_that_fails_twice_has_one_effect_in_the_end(probe: Probe
 
 
 @pytest.mark.usefixtures("quick")
-async def test_after_the_last_attempt_the_job_is_told_the_cause(probe: Probe) -> None:
+async def test_after_the_last_attempt_the_job_gets_the_cause(probe: Probe) -> None:
     probe.script.steps = [failing(ZeroDivisionError("the cause"))]
     await probe.say(probe.touch())
     problem = await probe.gave_up()
@@ -212,21 +212,21 @@ async def test_permanent_gives_up_at_once_with_its_own_problem(probe: Probe) -> 
 SOURCE_DOWN = Problem(code="source_unavailable", detail="It answered 503.")
 
 
-@pytest.mark.parametrize(("asked", "waits"), [(None, 60), (0, 60), (45, 60), (300, 300), (86_400, 900)])
+@pytest.mark.parametrize(("seconds", "waits"), [(None, 60), (0, 60), (45, 60), (300, 300), (86_400, 900)])
 async def test_who_outside_asks_to_come_later_is_not_come_to_before(
-    probe: Probe, monkeypatch: pytest.MonkeyPatch, asked: float | None, waits: float
+    probe: Probe, monkeypatch: pytest.MonkeyPatch, seconds: float | None, waits: float
 ) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
-    probe.script.steps = [failing(TransientFailure(asked, SOURCE_DOWN))]
+    probe.script.steps = [failing(TransientFailure(seconds, SOURCE_DOWN))]
     await probe.deliver(probe.touch())
-    (letter,) = await eventually(probe.letters, SECONDS)
-    assert (letter["id"], letter["queue"], letter["attempt"]) == (probe.touch().id, probe.queue, 1)
-    assert waits - 10 < letter["seconds"] <= waits
+    (message,) = await eventually(probe.outbox_messages, SECONDS)
+    assert (message["id"], message["queue"], message["attempt"]) == (probe.touch().id, probe.queue, 1)
+    assert waits - 10 < message["seconds"] <= waits
     assert await probe.marks() == {}
 
 
 @pytest.mark.usefixtures("quick")
-async def test_coming_later_counts_as_an_attempt_and_ends_with_what_was_said_outside(probe: Probe) -> None:
+async def test_a_retry_later_counts_as_an_attempt_and_ends_with_the_source_s_problem(probe: Probe) -> None:
     probe.script.steps = [failing(TransientFailure(0, SOURCE_DOWN))]
     await probe.say(probe.touch())
     assert await probe.gave_up() == SOURCE_DOWN
@@ -237,8 +237,8 @@ async def test_coming_later_counts_as_an_attempt_and_ends_with_what_was_said_out
 async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
     probe.script.steps = [failing(TransientFailure(None, SOURCE_DOWN))]
-    await probe.consumer.publisher.publish(to_letter(probe.touch(), attempt=3))
-    await eventually(probe.letters, SECONDS)
+    await probe.consumer.publisher.publish(to_outbox_message(probe.touch(), attempt=3))
+    await eventually(probe.outbox_messages, SECONDS)
     await probe.deliver(probe.touch())  # as a sweeper sends it, which knows nothing of attempts
     await probe.called(2)
 
@@ -246,7 +246,7 @@ async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypa
         return not any(delivery.running for delivery in probe.consumer.deliveries)
 
     await eventually(is_settled, SECONDS)
-    assert [letter["attempt"] for letter in await probe.letters()] == [4]
+    assert [message["attempt"] for message in await probe.outbox_messages()] == [4]
 
 
 @pytest.mark.usefixtures("quick")
@@ -329,7 +329,7 @@ async def test_a_message_that_no_queue_takes_waits_in_the_outbox_until_one_does(
         return bool(returned.get() >= before + 3)
 
     await eventually(came_back_often, SECONDS)
-    assert [letter["id"] for letter in await probe.letters()] == [probe.touch().id]
+    assert [message["id"] for message in await probe.outbox_messages()] == [probe.touch().id]
     assert await probe.marks() == {}
     await probe.bind()
     await probe.handled(1)
@@ -344,11 +344,11 @@ async def test_a_relay_that_crashes_before_it_forgets_sends_again_and_the_effect
     sent: list[OutboxMessage] = []
     forget = outbox.delete_sent
 
-    async def crash_once(db: Connection, letters: list[OutboxMessage]) -> None:
-        sent.extend(letters)
-        if len(sent) == len(letters):
+    async def crash_once(db: Connection, outbox_messages: list[OutboxMessage]) -> None:
+        sent.extend(outbox_messages)
+        if len(sent) == len(outbox_messages):
             raise ConnectionResetError("the relay's process is killed here")
-        await forget(db, letters)
+        await forget(db, outbox_messages)
 
     monkeypatch.setattr(outbox, "delete_sent", crash_once)
     repeats = count(Touch, "duplicate")
@@ -359,7 +359,7 @@ async def test_a_relay_that_crashes_before_it_forgets_sends_again_and_the_effect
 
     await eventually(second_came, SECONDS)
     await probe.is_idle()
-    assert [letter.id for letter in sent] == [probe.touch().id] * 2
+    assert [message.id for message in sent] == [probe.touch().id] * 2
     assert await probe.marks() == {1: 1}
     assert probe.script.calls == 1
 
@@ -428,14 +428,14 @@ async def test_a_publisher_that_loses_its_connection_raises_nothing_but_what_its
     monkeypatch.setattr(publisher, "CONFIRM_SECONDS", 2)  # for an answer that never comes
     strange: list[object] = []
     ended = asyncio.Event()
-    letter = msgspec.structs.replace(to_letter(TOUCH), mandatory=False)
+    message = msgspec.structs.replace(to_outbox_message(TOUCH), mandatory=False)
     async with Proxy(stack.env["BROKER_URL"]).running() as proxy:
 
         async def publish_on(one: Publisher) -> None:
             arrived = False
             try:
                 while not (ended.is_set() and arrived):  # in the end it is back
-                    results = await asyncio.gather(*(one.publish(letter) for _ in range(20)), return_exceptions=True)
+                    results = await asyncio.gather(*(one.publish(message) for _ in range(20)), return_exceptions=True)
                     strange.extend(result for result in results if not isinstance(result, WAITED_FOR))
                     arrived = None in results
                     await asyncio.sleep(0.01)
@@ -489,11 +489,11 @@ async def test_a_relay_that_loses_postgres_before_it_forgets_goes_on(
     forget = outbox.delete_sent
     sent: list[OutboxMessage] = []
 
-    async def lose_once(db: Connection, letters: list[OutboxMessage]) -> None:
-        sent.extend(letters)
-        if len(sent) == len(letters):
+    async def lose_once(db: Connection, outbox_messages: list[OutboxMessage]) -> None:
+        sent.extend(outbox_messages)
+        if len(sent) == len(outbox_messages):
             await terminate_sessions(probe)
-        await forget(db, letters)
+        await forget(db, outbox_messages)
 
     monkeypatch.setattr(outbox, "delete_sent", lose_once)
     await probe.say(probe.touch())

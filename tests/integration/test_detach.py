@@ -1,4 +1,4 @@
-"""A year leaves its dataset: nothing of it is read, found or summed up any more, and nothing of it is lost."""
+"""Detaching a year: it is no longer read, found or summed up, and nothing of it is lost."""
 
 import asyncio
 import datetime as dt
@@ -87,12 +87,12 @@ async def everything(ingestor: Ingestor) -> list[Any]:
 
 
 async def heard(analytics: Analytics, indexer: Indexer, events: Iterable[ChunkLoaded], chance: random.Random) -> None:
-    """In any order, some of it twice; in the end everything is as it would be told of the table."""
+    """In any order, some of it twice; in the end everything is as the table has it."""
     events = list(events)
     for one in (analytics, indexer):
-        told = [*events, *chance.sample(events, len(events) // 4)]
-        chance.shuffle(told)
-        for event in told:
+        deliveries = [*events, *chance.sample(events, len(events) // 4)]
+        chance.shuffle(deliveries)
+        for event in deliveries:
             await one.hear(event)
     assert await indexer.documents(HIRED) == await indexer.recomputed(HIRED)
     assert await analytics.rollup(HIRED) == await analytics.recomputed(HIRED)
@@ -146,7 +146,7 @@ async def test_whatever_was_heard_by_then_in_whatever_order_all_agree_afterwards
     await heard(analytics, indexer, events, chance)
 
 
-async def test_a_file_with_rows_of_the_year_makes_it_anew(ingestor: Ingestor) -> None:
+async def test_a_file_with_rows_of_the_year_creates_it_again(ingestor: Ingestor) -> None:
     await ingestor.do(HIRED, hired((2, "bob", 2021)))
     await detach(ingestor, 2021)
     assert (await ingestor.do(HIRED, hired((2, "bob", 2021), (3, "cid", 2021)))).outcome.inserted == 2
@@ -178,14 +178,14 @@ async def test_a_table_that_was_detached_before_is_not_written_over(
     await admin.close()
 
 
-@pytest.mark.parametrize(("years", "said"), [((2020, 2022), "There are: 2020, 2022."), ((), "It has no years.")])
+@pytest.mark.parametrize(("years", "results"), [((2020, 2022), "There are: 2020, 2022."), ((), "It has no years.")])
 async def test_a_year_that_is_not_there_is_refused_with_those_that_are(
-    ingestor: Ingestor, years: tuple[int, ...], said: str
+    ingestor: Ingestor, years: tuple[int, ...], results: str
 ) -> None:
     await ingestor.do(HIRED, hired(*((year, "ada", year) for year in years)))
     with pytest.raises(PermanentFailure) as refused:
         await detach(ingestor, 2021)
-    assert (refused.value.problem.code, refused.value.problem.hint) == ("no_such_year", said)
+    assert (refused.value.problem.code, refused.value.problem.hint) == ("no_such_year", results)
 
 
 async def test_heard_twice_it_happens_once(ingestor: Ingestor) -> None:
@@ -207,8 +207,8 @@ async def test_of_a_crash_in_the_middle_nothing_is_left_and_the_next_one_does_it
     where: Any = chunk_ledger if step == "close_chunk" else detaching
     whole = getattr(where, step)
 
-    async def dies_after(db: Connection, *given: Any) -> Any:
-        done = await whole(db, *given)
+    async def dies_after(db: Connection, *arguments: Any) -> Any:
+        done = await whole(db, *arguments)
         number = await db.fetchval("SELECT pg_backend_pid()")
         await ingestor.pool.execute("SELECT pg_terminate_backend($1)", number)
         return done
@@ -285,19 +285,19 @@ async def test_it_waits_for_a_chunk_of_the_year_that_is_being_loaded(ingestor: I
     assert event.outcome.deleted == 2
 
 
-async def test_a_replacement_waits_and_makes_the_year_anew_that_its_rows_need(
+async def test_a_replacement_waits_and_creates_the_year_that_its_rows_need(
     ingestor: Ingestor, analytics: Analytics, indexer: Indexer
 ) -> None:
     events = (await ingestor.do(HIRED, hired((1, "ada", 2020), (2, "bob", 2021)))).loaded
     load_options = LoadOptions(mode="replace", max_shrink=1)
-    asked = await ingestor.begin(HIRED, hired((1, "ada", 2020), (2, "rob", 2021)), load_options, chunk_bytes=1000)
-    said = [message for one in asked if not isinstance(one, SwapStage) for message in await ingestor.hear(one)]
-    (swap,) = (message for message in said if isinstance(message, SwapStage))
+    commands = await ingestor.begin(HIRED, hired((1, "ada", 2020), (2, "rob", 2021)), load_options, chunk_bytes=1000)
+    results = [message for one in commands if not isinstance(one, SwapStage) for message in await ingestor.hear(one)]
+    (swap,) = (message for message in results if isinstance(message, SwapStage))
     async with ingestor.transaction() as db:
         await partitions.lock_year(db, DATASETS[HIRED], 2021)
         with pytest.raises(NotReady):
             await ingestor.hear(swap)
-    events += [one for one in said if isinstance(one, ChunkLoaded)]
+    events += [one for one in results if isinstance(one, ChunkLoaded)]
     events.append(await detach(ingestor, 2021))
     events += [one for one in await ingestor.hear(swap) if isinstance(one, ChunkLoaded)]
     assert events[-1].outcome == Outcome(inserted=1, unchanged=1, checked=-2)

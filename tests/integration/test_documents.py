@@ -1,4 +1,4 @@
-"""Every row of a searchable dataset has the document that its words give, and no document is left of older words."""
+"""Every row of a searchable dataset has the document of its current words, and no other."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.indexer.documents import documents, vocabulary
 from services.indexer.documents.index import index_chunk
 from tests.integration.ingestor_runner import DATASETS, Ingestor, somebody_waits
-from tests.integration.job_stories import EXAMPLES, LINES, Story, line_of_items, stories, tell, tell_at_once
+from tests.integration.job_stories import EXAMPLES, LINES, Story, deliver, deliver_at_once, line_of_items, stories
 from tests.integration.reader_runners import Indexer
 
 
@@ -23,7 +23,7 @@ async def test_documents_are_what_the_table_says(
     story = data.draw(stories(dataset))
     await indexer.forget()
     await indexer.prepare(dataset)
-    async for event in tell(ingestor, story):
+    async for event in deliver(ingestor, story):
         await indexer.index(event)
     assert await indexer.documents(dataset) == await indexer.recomputed(dataset)
 
@@ -95,7 +95,7 @@ async def test_chunks_may_be_indexed_while_others_are_loaded(ingestor: Ingestor,
     await indexer.prepare("items")
     for _ in range(3):
         files = ["".join(line_of_items(chance) for _ in range(40)) for _ in range(3)]
-        await tell_at_once(ingestor, Story("items", files, chance), indexer.hear)
+        await deliver_at_once(ingestor, Story("items", files, chance), indexer.hear)
         assert await indexer.documents("items") == await indexer.recomputed("items")
 
 

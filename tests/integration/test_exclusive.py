@@ -1,4 +1,4 @@
-"""Syncs on Postgres: of each source one is under way, and whoever asks meanwhile is given that one."""
+"""Exclusive jobs on Postgres: one sync per source at a time; requests meanwhile attach to it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,13 +39,13 @@ def file(key: str | None = None) -> JobRequest:
     )
 
 
-async def ask(pool: Pool, *asked: JobRequest) -> list[Submission | Problem]:
+async def ask(pool: Pool, *requests: JobRequest) -> list[Submission | Problem]:
     async with transaction(pool) as db:
-        return await submit_jobs(db, asked)
+        return await submit_jobs(db, requests)
 
 
-async def ask_one(pool: Pool, asked: JobRequest) -> Submission:
-    (accepted,) = await ask(pool, asked)
+async def ask_one(pool: Pool, request: JobRequest) -> Submission:
+    (accepted,) = await ask(pool, request)
     assert isinstance(accepted, Submission), accepted
     return accepted
 
@@ -59,8 +59,8 @@ async def count(pool: Pool, table: str) -> int:
     return number
 
 
-def told(accepted: Submission | Problem, job_id: UUID) -> tuple[bool, bool, bool]:
-    """Whether it is that job, whether it is said to have been asked for before, and to have run already."""
+def flags(accepted: Submission | Problem, job_id: UUID) -> tuple[bool, bool, bool]:
+    """Whether it is that job, whether it is marked as replayed, and whether as attached."""
     assert isinstance(accepted, Submission), accepted
     return accepted.job.id == job_id, accepted.replayed, accepted.attached
 
@@ -69,23 +69,23 @@ async def test_who_asks_while_a_sync_is_under_way_is_given_that_one(pool: Pool) 
     first = await ask_one(pool, sync())
     assert (first.replayed, first.attached) == (False, False)
     await pool.execute("UPDATE jobs SET status = 'running'")
-    assert told(await ask_one(pool, sync()), first.job.id) == (True, False, True)
+    assert flags(await ask_one(pool, sync()), first.job.id) == (True, False, True)
     assert (await ask_one(pool, sync("shop"))).attached is False
     assert await count(pool, "jobs") == await count(pool, "events") == 2
     await end(pool, first.job.id)
-    assert told(await ask_one(pool, sync()), first.job.id) == (False, False, False)
+    assert flags(await ask_one(pool, sync()), first.job.id) == (False, False, False)
 
 
 async def test_in_a_group_nobody_is_hindered_by_a_sync_that_attaches(pool: Pool) -> None:
-    asked = [file(), sync(), sync("shop"), file("a"), sync(), file()]
-    accepted = await ask(pool, *asked)
-    begun = [one.command.job_id for one in asked]
-    assert [told(one, job_id) for one, job_id in zip(accepted, begun, strict=True)] == [
+    request = [file(), sync(), sync("shop"), file("a"), sync(), file()]
+    accepted = await ask(pool, *request)
+    begun = [one.command.job_id for one in request]
+    assert [flags(one, job_id) for one, job_id in zip(accepted, begun, strict=True)] == [
         *[(True, False, False)] * 4,
         (False, False, True),
         (True, False, False),
     ]
-    assert told(accepted[4], begun[1])[0]
+    assert flags(accepted[4], begun[1])[0]
     assert await pool.fetchval("SELECT count(*) FROM outbox WHERE name = 'plan_import'") == 3
     assert await pool.fetchval("SELECT count(*) FROM outbox WHERE name = 'pull_page'") == 2
     assert await count(pool, "events") == await count(pool, "jobs") == 5
@@ -114,17 +114,17 @@ async def test_a_sync_that_ends_while_somebody_attaches_to_it_is_not_given_any_m
         return await select_running(db, one)
 
     monkeypatch.setattr(exclusive, "select_running", ends_first)
-    asked = sync()
-    assert told(await ask_one(pool, asked), asked.command.job_id) == (True, False, False)
+    request = sync()
+    assert flags(await ask_one(pool, request), request.command.job_id) == (True, False, False)
     assert await count(pool, "events") == 2
 
 
 async def test_a_key_stands_for_the_sync_that_it_was_answered_with(pool: Pool) -> None:
     first = await ask_one(pool, sync(key="begins"))
-    assert told(await ask_one(pool, sync(key="attaches")), first.job.id) == (True, False, True)
+    assert flags(await ask_one(pool, sync(key="attaches")), first.job.id) == (True, False, True)
     for _ in range(2):
-        assert told(await ask_one(pool, sync(key="begins")), first.job.id) == (True, True, False)
-        assert told(await ask_one(pool, sync(key="attaches")), first.job.id) == (True, True, True)
+        assert flags(await ask_one(pool, sync(key="begins")), first.job.id) == (True, True, False)
+        assert flags(await ask_one(pool, sync(key="attaches")), first.job.id) == (True, True, True)
         await end(pool, first.job.id)
     (other,) = await ask(pool, sync("shop", key="attaches"))
     assert isinstance(other, Problem)
@@ -132,22 +132,22 @@ async def test_a_key_stands_for_the_sync_that_it_was_answered_with(pool: Pool) -
     assert await count(pool, "jobs") == 1
 
 
-async def test_of_two_with_one_key_the_second_waits_for_what_the_first_is_told(pool: Pool) -> None:
+async def test_of_two_with_one_key_the_second_waits_for_the_answer_of_the_first(pool: Pool) -> None:
     first = await ask_one(pool, sync())
     async with transaction(pool) as db:
         (attached,) = await submit_jobs(db, [sync(key="k")])
-        assert told(attached, first.job.id) == (True, False, True)
+        assert flags(attached, first.job.id) == (True, False, True)
         second = asyncio.create_task(ask_one(pool, sync(key="k")))
         await somebody_waits(pool)
         await end(pool, first.job.id)
-    assert told(await second, first.job.id) == (True, True, True)
+    assert flags(await second, first.job.id) == (True, True, True)
 
 
 async def test_a_request_whose_commit_passed_unheard_of_is_not_accepted_twice(pool: Pool) -> None:
-    for asked in (file(), file("k1"), sync(), sync("shop", key="k2")):
-        before = await ask_one(pool, asked)
-        again = await ask_one(pool, asked)
-        assert told(again, before.job.id) == (True, False, False)
+    for request in (file(), file("k1"), sync(), sync("shop", key="k2")):
+        before = await ask_one(pool, request)
+        again = await ask_one(pool, request)
+        assert flags(again, before.job.id) == (True, False, False)
     assert await count(pool, "jobs") == await count(pool, "events") == 4
 
 
@@ -156,5 +156,5 @@ async def test_the_one_that_may_run_beside_others_attaches_to_none(pool: Pool) -
     for _ in range(2):
         command = PullPage(dataset="people", job_id=uuid7(), source="crm", chunk=1)
         beside = sync_request(command, "upsert", api_key=None, idempotency_key=None, overlap=True)
-        assert told(await ask_one(pool, beside), command.job_id) == (True, False, False)
-    assert told(await ask_one(pool, sync()), first.job.id) == (True, False, True)
+        assert flags(await ask_one(pool, beside), command.job_id) == (True, False, False)
+    assert flags(await ask_one(pool, sync()), first.job.id) == (True, False, True)

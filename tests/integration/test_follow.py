@@ -1,4 +1,4 @@
-"""What a job comes to does not depend on the order in which the gateway hears of it, nor on what it hears twice."""
+"""Job progress in the gateway: the result does not depend on the order or the repetition of events."""
 
 import contextlib
 import itertools
@@ -30,7 +30,7 @@ from shared.contracts.events import (
 from shared.contracts.message import Message
 from shared.contracts.parts import LoadOptions
 from shared.db import Connection, Pool
-from tests.integration.ingestor_runner import UPSERT, Ended, Ingestor, connected
+from tests.integration.ingestor_runner import UPSERT, Ingestor, JobEnd, connected
 from tests.integration.reader_runners import Analytics, Indexer
 
 Heard = ImportPlanned | ChunkLoaded | ChunkIndexed | ChunkCounted | ImportStopped
@@ -58,9 +58,9 @@ class Gateway:
         async with self.pool.acquire() as db, db.transaction():
             yield db
 
-    async def accept(self, *asked: JobRequest) -> list[Submission | Problem]:
+    async def accept(self, *request: JobRequest) -> list[Submission | Problem]:
         async with self.transaction() as db:
-            return await submit_jobs(db, asked)
+            return await submit_jobs(db, request)
 
     async def hear(self, event: Heard) -> list[Message]:
         """As `Delivery` has it: once, however often it comes."""
@@ -138,10 +138,10 @@ def departments(*names: str) -> str:
 
 
 async def happened(
-    asked: JobRequest, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, chance: random.Random | None = None
-) -> tuple[list[Heard], Ended]:
+    request: JobRequest, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, chance: random.Random | None = None
+) -> tuple[list[Heard], JobEnd]:
     """Everything that the others say of a job until it is done."""
-    command = asked.command
+    command = request.command
     heard: list[Heard] = []
     if isinstance(command, PlanImport):
         first, planned = await ingestor.split(command, chunk_bytes=30)
@@ -182,11 +182,11 @@ async def test_an_import_ends_the_same_in_whatever_order_it_is_heard_of(
 ) -> None:
     chance = random.Random(seed)
     text, load_options, status, code = CASES[case]
-    asked = importing(ingestor.command("departments", text, load_options))
-    await gateway.accept(asked)
-    heard, ended = await happened(asked, ingestor, indexer, analytics, chance)
-    job_id = asked.command.job_id
-    ends = await tell(gateway, heard, chance)
+    request = importing(ingestor.command("departments", text, load_options))
+    await gateway.accept(request)
+    heard, ended = await happened(request, ingestor, indexer, analytics, chance)
+    job_id = request.command.job_id
+    ends = await deliver(gateway, heard, chance)
     job = await gateway.job(job_id)
     assert (job.status, job.error.code if job.error else "") == (status, code)
     assert job.outcome == ended.outcome
@@ -197,12 +197,12 @@ async def test_an_import_ends_the_same_in_whatever_order_it_is_heard_of(
     assert await gateway.unfinished() == []
 
 
-async def tell(gateway: Gateway, heard: Sequence[Heard], chance: random.Random) -> list[Message]:
-    """In any order, and some of it twice. Returns what the public is told of the end."""
-    told = [*heard, *chance.sample(heard, len(heard) // 3)]
-    chance.shuffle(told)
-    said = [message for event in told for message in await gateway.hear(event)]
-    return [message for message in said if isinstance(message, ENDS)]
+async def deliver(gateway: Gateway, heard: Sequence[Heard], chance: random.Random) -> list[Message]:
+    """In any order, and some of it twice. Returns the public events of the end."""
+    deliveries = [*heard, *chance.sample(heard, len(heard) // 3)]
+    chance.shuffle(deliveries)
+    messages = [message for event in deliveries for message in await gateway.hear(event)]
+    return [message for message in messages if isinstance(message, ENDS)]
 
 
 ONE_CHUNK = {
@@ -225,23 +225,23 @@ async def test_a_batch_that_is_stopped_has_failed_in_whatever_order_that_is_hear
     await ingestor.declare("plain", PLAIN)
     for number, order in enumerate(itertools.permutations(range(events))):
         rows = (row.replace("One", f"One {number}").replace("Two", f"Two {number}") for row in BATCH)
-        asked = batch(*rows, dataset=dataset, load_options=load_options)
-        await gateway.accept(asked)
-        heard, _ = await happened(asked, ingestor, indexer, analytics)
+        request = batch(*rows, dataset=dataset, load_options=load_options)
+        await gateway.accept(request)
+        heard, _ = await happened(request, ingestor, indexer, analytics)
         assert len(heard) == events
-        said = [message for place in order for message in await gateway.hear(heard[place])]
-        job = await gateway.job(asked.command.job_id)
+        messages = [message for place in order for message in await gateway.hear(heard[place])]
+        job = await gateway.job(request.command.job_id)
         assert job.error is not None, [type(heard[place]).__name__ for place in order]
         assert job.error.code == ("rows_refused" if load_options.strict else "too_many_errors")
         assert (job.outcome.rows_read, job.outcome.failed) == (3, 1)
-        assert [type(message) for message in said if isinstance(message, ENDS)] == [JobFailed]
+        assert [type(message) for message in messages if isinstance(message, ENDS)] == [JobFailed]
 
 
-async def test_a_batch_whose_message_is_lost_is_asked_for_again(gateway: Gateway, ingestor: Ingestor) -> None:
-    asked = batch(*BATCH)
-    await gateway.accept(asked)
+async def test_a_batch_whose_message_is_lost_is_sent_again(gateway: Gateway, ingestor: Ingestor) -> None:
+    request = batch(*BATCH)
+    await gateway.accept(request)
     (again,) = await gateway.unfinished()
-    assert again == asked.command
+    assert again == request.command
     assert isinstance(again, LoadRows)
     assert [bytes(row) for row in again.rows] == [row.encode() for row in BATCH]
     loaded = (await ingestor.follow([again, again])).loaded
@@ -251,8 +251,8 @@ async def test_a_batch_whose_message_is_lost_is_asked_for_again(gateway: Gateway
 
 
 async def test_a_nul_in_a_batch_is_kept_and_sent_again(gateway: Gateway, ingestor: Ingestor) -> None:
-    asked = batch('{"id":1,"name":"a\\u0000b","price":1}', '{"id":2,"name":"\\\\u0000","price":1}')
-    await gateway.accept(asked)
+    request = batch('{"id":1,"name":"a\\u0000b","price":1}', '{"id":2,"name":"\\\\u0000","price":1}')
+    await gateway.accept(request)
     (again,) = await gateway.unfinished()
     assert isinstance(again, LoadRows)
     ended = await ingestor.follow([again])
@@ -260,12 +260,12 @@ async def test_a_nul_in_a_batch_is_kept_and_sent_again(gateway: Gateway, ingesto
 
 
 @pytest.mark.parametrize("lost", range(4))
-async def test_each_event_of_a_batch_that_is_lost_is_told_again(
+async def test_each_event_of_a_batch_that_is_lost_is_sent_again(
     gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, lost: int
 ) -> None:
-    asked = batch(*BATCH, load_options=LoadOptions(strict=True))
-    await gateway.accept(asked)
-    heard, _ = await happened(asked, ingestor, indexer, analytics)
+    request = batch(*BATCH, load_options=LoadOptions(strict=True))
+    await gateway.accept(request)
+    heard, _ = await happened(request, ingestor, indexer, analytics)
     if lost < 3:  # the chunk alone would end the job, were it not for the stop
         heard = [event for event in heard if not isinstance(event, ImportStopped)]
         await ingestor.pool.execute("UPDATE imports SET stopped = NULL")
@@ -277,22 +277,22 @@ async def test_each_event_of_a_batch_that_is_lost_is_told_again(
     else:
         assert not await gateway.unfinished()
     await gateway.hear(heard[lost])
-    assert (await gateway.job(asked.command.job_id)).ended
+    assert (await gateway.job(request.command.job_id)).ended
     assert await gateway.unfinished() == []
 
 
-async def test_a_stop_that_is_lost_is_told_again(
+async def test_a_stop_that_is_lost_is_sent_again(
     gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics
 ) -> None:
-    asked = importing(ingestor.command("departments", "x,bad\n" + TEXT, LoadOptions(max_errors=0)))
-    await gateway.accept(asked)
-    heard, ended = await happened(asked, ingestor, indexer, analytics)
-    await tell(gateway, [event for event in heard if not isinstance(event, ImportStopped)], random.Random(1))
-    assert not (await gateway.job(asked.command.job_id)).ended
+    request = importing(ingestor.command("departments", "x,bad\n" + TEXT, LoadOptions(max_errors=0)))
+    await gateway.accept(request)
+    heard, ended = await happened(request, ingestor, indexer, analytics)
+    await deliver(gateway, [event for event in heard if not isinstance(event, ImportStopped)], random.Random(1))
+    assert not (await gateway.job(request.command.job_id)).ended
     assert await gateway.unfinished() == [ended.stopped]
     assert ended.stopped is not None
     await gateway.hear(ended.stopped)
-    assert (await gateway.job(asked.command.job_id)).status == "failed"
+    assert (await gateway.job(request.command.job_id)).status == "failed"
     assert await gateway.unfinished() == []
 
 
@@ -307,7 +307,7 @@ async def test_the_indexer_and_analytics_find_a_swap_that_they_have_not_heard_of
         assert undone[-len(ended.loaded) :] == ended.loaded
 
 
-async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_told_so(
+async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_replays(
     gateway: Gateway, database: dict[str, str]
 ) -> None:
     await make_key(database, "key")
@@ -328,8 +328,8 @@ async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_told_
         (1, one.command.job_id, "job.created"),
         (2, free.command.job_id, "job.created"),
     ]
-    letters = await gateway.pool.fetch("SELECT name, subject FROM outbox WHERE name = 'load_rows'")
-    assert {row["subject"] for row in letters} == {str(one.command.job_id), str(free.command.job_id)}
+    outbox_messages = await gateway.pool.fetch("SELECT name, subject FROM outbox WHERE name = 'load_rows'")
+    assert {row["subject"] for row in outbox_messages} == {str(one.command.job_id), str(free.command.job_id)}
 
 
 async def make_key(database: dict[str, str], name: str) -> None:

@@ -1,4 +1,4 @@
-"""Requests over real connections: bounded in time and bytes, never led elsewhere, told apart by what may help."""
+"""The outbound HTTP client over real connections: limits of time and bytes, redirects, kinds of failure."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,11 @@ import pytest
 from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.contracts.parts import Problem
 from shared.outgoing.http_client import LONGEST_EXCERPT, OutboundClient, OutboundResponse
-from tests.fake_source import HOST, Outside
+from tests.fake_source import HOST, FakeSource
 
 SECRET = "the-secret"
+SECONDS = 20.0
+LIMIT = 1 << 20
 BOMB = gzip.compress(b"0" * 10**6)
 
 
@@ -27,8 +29,8 @@ async def get(
     outgoing: OutboundClient,
     url: str,
     *,
-    seconds: float = 20,
-    limit: int = 1 << 20,
+    seconds: float = SECONDS,
+    limit: int = LIMIT,
     headers: Mapping[str, str] | None = None,
 ) -> OutboundResponse:
     async with outgoing.session() as session:
@@ -36,16 +38,16 @@ async def get(
         return await session.send(request, seconds=seconds, limit=limit, secrets=(SECRET,))
 
 
-async def permanent(outgoing: OutboundClient, url: str, **told: int) -> Problem:
+async def permanent(outgoing: OutboundClient, url: str, *, limit: int = LIMIT) -> Problem:
     with pytest.raises(PermanentFailure) as caught:
-        await get(outgoing, url, **told)
+        await get(outgoing, url, limit=limit)
     assert SECRET not in written(caught.value)
     return caught.value.problem
 
 
-async def later(outgoing: OutboundClient, url: str, **told: float) -> TransientFailure:
+async def later(outgoing: OutboundClient, url: str, *, seconds: float = SECONDS) -> TransientFailure:
     with pytest.raises(TransientFailure) as caught:
-        await get(outgoing, url, **told)  # type: ignore[arg-type]
+        await get(outgoing, url, seconds=seconds)
     assert SECRET not in written(caught.value)
     return caught.value
 
@@ -55,77 +57,77 @@ def written(error: Exception) -> str:
     return "".join(traceback.format_exception(error))
 
 
-async def test_what_is_allowed_answers(outside: Outside) -> None:
-    answer = await get(outside.outgoing(), f"{outside.url}/items?offset=248")
+async def test_what_is_allowed_answers(fake_source: FakeSource) -> None:
+    answer = await get(fake_source.client(), f"{fake_source.url}/items?offset=248")
     assert answer.body.startswith(b'{"items":[{"id":5249')
     assert answer.links == {}
-    answer = await get(outside.outgoing(), f"{outside.url}/items?limit=2")
+    answer = await get(fake_source.client(), f"{fake_source.url}/items?limit=2")
     assert answer.links == {"next": "/items?offset=2&limit=2"}
 
 
-async def test_without_being_allowed_the_same_place_is_not_asked(outside: Outside) -> None:
-    for allow in ("", "127.0.0.1", f"localhost:{outside.place.rpartition(':')[2]}", "127.0.0.1:80"):
-        problem = await permanent(OutboundClient(allow, {}), f"{outside.url}/items?key={SECRET}")
+async def test_a_host_that_is_not_allowed_gets_no_request(fake_source: FakeSource) -> None:
+    for allow in ("", "127.0.0.1", f"localhost:{fake_source.place.rpartition(':')[2]}", "127.0.0.1:80"):
+        problem = await permanent(OutboundClient(allow, {}), f"{fake_source.url}/items?key={SECRET}")
         assert (problem.code, SECRET in problem.detail) == ("source_forbidden", False)
         assert "SOURCE_ALLOW" in problem.hint
-    assert outside.asked() == []
+    assert fake_source.take_requests() == []
 
 
 @pytest.mark.parametrize("there", ["http://169.254.169.254/latest/meta-data/", "/items", "https://public.example/"])
-async def test_a_redirect_is_told_and_not_followed(outside: Outside, there: str) -> None:
-    outside.misbehave(path="/api", redirect=f"{there}?token={SECRET}")
-    problem = await permanent(outside.outgoing(), f"{outside.url}/api/customers")
+async def test_a_redirect_is_reported_and_not_followed(fake_source: FakeSource, there: str) -> None:
+    fake_source.add_fault(path="/api", redirect=f"{there}?token={SECRET}")
+    problem = await permanent(fake_source.client(), f"{fake_source.url}/api/customers")
     assert (problem.code, there in problem.detail) == ("source_redirects", True)
     assert SECRET not in problem.detail
-    assert outside.asked() == ["GET /api/customers"]
+    assert fake_source.take_requests() == ["GET /api/customers"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422, 300])
-async def test_a_refusal_is_final_and_says_what_was_said(outside: Outside, status: int) -> None:
-    outside.misbehave(status=status)
-    problem = await permanent(outside.outgoing(), f"{outside.url}/items?key={SECRET}")
+async def test_a_refusal_is_final_and_quotes_the_response(fake_source: FakeSource, status: int) -> None:
+    fake_source.add_fault(status=status)
+    problem = await permanent(fake_source.client(), f"{fake_source.url}/items?key={SECRET}")
     assert problem.code == "source_refused"
-    assert problem.detail == f'{outside.url}/items answered {status}: {{"error": "as you wished"}}'
+    assert problem.detail == f'{fake_source.url}/items answered {status}: {{"error": "injected"}}'
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_who_is_busy_or_broken_is_asked_again(outside: Outside, status: int) -> None:
-    outside.misbehave(status=status)
-    error = await later(outside.outgoing(), f"{outside.url}/items?key={SECRET}")
+async def test_a_busy_or_broken_server_is_retried(fake_source: FakeSource, status: int) -> None:
+    fake_source.add_fault(status=status)
+    error = await later(fake_source.client(), f"{fake_source.url}/items?key={SECRET}")
     assert error.seconds is None
     assert error.problem.code == "source_unavailable"
-    assert error.problem.detail == f'{outside.url}/items answered {status}: {{"error": "as you wished"}}'
+    assert error.problem.detail == f'{fake_source.url}/items answered {status}: {{"error": "injected"}}'
 
 
-async def test_who_says_when_is_asked_again_then(outside: Outside) -> None:
-    outside.misbehave(status=429, retry_after=7, times=1)
-    assert (await later(outside.outgoing(), f"{outside.url}/items")).seconds == 7
+async def test_retry_after_sets_the_delay(fake_source: FakeSource) -> None:
+    fake_source.add_fault(status=429, retry_after=7, times=1)
+    assert (await later(fake_source.client(), f"{fake_source.url}/items")).seconds == 7
     moment = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
-    outside.misbehave(status=503, retry_after=format_datetime(moment, usegmt=True), times=1)
-    seconds = (await later(outside.outgoing(), f"{outside.url}/items")).seconds
+    fake_source.add_fault(status=503, retry_after=format_datetime(moment, usegmt=True), times=1)
+    seconds = (await later(fake_source.client(), f"{fake_source.url}/items")).seconds
     assert seconds is not None
     assert 290 < seconds <= 300
-    outside.misbehave(status=503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT", times=1)
-    assert (await later(outside.outgoing(), f"{outside.url}/items")).seconds == 0
+    fake_source.add_fault(status=503, retry_after="Wed, 21 Oct 2015 07:28:00 GMT", times=1)
+    assert (await later(fake_source.client(), f"{fake_source.url}/items")).seconds == 0
     for nonsense in ("soon", "-5", ""):
-        outside.misbehave(status=503, retry_after=nonsense, times=1)
-        assert (await later(outside.outgoing(), f"{outside.url}/items")).seconds is None
+        fake_source.add_fault(status=503, retry_after=nonsense, times=1)
+        assert (await later(fake_source.client(), f"{fake_source.url}/items")).seconds is None
 
 
-async def test_a_secret_that_is_said_back_is_hidden(outside: Outside) -> None:
-    problem = await permanent(outside.outgoing(), f"{outside.url}/api/customers/{SECRET}")
+async def test_a_secret_in_a_response_is_hidden(fake_source: FakeSource) -> None:
+    problem = await permanent(fake_source.client(), f"{fake_source.url}/api/customers/{SECRET}")
     assert problem.code == "source_refused"
     assert "There is no ***" in problem.detail
     assert SECRET not in problem.detail
 
 
-async def test_time_is_limited(outside: Outside) -> None:
-    outside.misbehave(delay=60)
-    error = await later(outside.outgoing(), f"{outside.url}/items?key={SECRET}", seconds=0.1)
-    assert error.problem.detail == f"{outside.url}/items did not answer within 0.1 seconds."
+async def test_time_is_limited(fake_source: FakeSource) -> None:
+    fake_source.add_fault(delay=60)
+    error = await later(fake_source.client(), f"{fake_source.url}/items?key={SECRET}", seconds=0.1)
+    assert error.problem.detail == f"{fake_source.url}/items did not answer within 0.1 seconds."
 
 
-async def test_nobody_there_is_asked_again() -> None:
+async def test_a_refused_connection_is_retried() -> None:
     error = await later(OutboundClient(f"{HOST}:9", {}), f"http://{HOST}:9/x?key={SECRET}")
     assert error.problem.code == "source_unavailable"
     assert error.problem.detail.startswith(f"http://{HOST}:9/x can't be reached")
@@ -137,14 +139,14 @@ async def test_nobody_there_is_asked_again() -> None:
     assert error.problem.detail == "https://there.example/ can't be reached: the name server is away."
 
 
-async def test_bytes_are_limited_and_what_is_more_is_not_waited_for(outside: Outside) -> None:
-    outside.misbehave(oversize=True)
-    problem = await permanent(outside.outgoing(), f"{outside.url}/items", limit=3 << 20)
+async def test_bytes_are_limited_and_what_is_more_is_not_waited_for(fake_source: FakeSource) -> None:
+    fake_source.add_fault(oversize=True)
+    problem = await permanent(fake_source.client(), f"{fake_source.url}/items", limit=3 << 20)
     assert (problem.code, "3145728 bytes" in problem.detail) == ("source_too_large", True)
-    outside.behave()
-    size = len((await get(outside.outgoing(), f"{outside.url}/items")).body)
-    await get(outside.outgoing(), f"{outside.url}/items", limit=size)
-    await permanent(outside.outgoing(), f"{outside.url}/items", limit=size - 1)
+    fake_source.clear_faults()
+    size = len((await get(fake_source.client(), f"{fake_source.url}/items")).body)
+    await get(fake_source.client(), f"{fake_source.url}/items", limit=size)
+    await permanent(fake_source.client(), f"{fake_source.url}/items", limit=size - 1)
 
 
 async def test_what_goes_out_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +184,7 @@ async def test_strange_answers(answer: bytes, error: type[TransientFailure | Per
     async with answering(answer, []) as place:
         with pytest.raises(error) as caught:
             await get(OutboundClient(place, {}), f"http://{place}/")
+    assert isinstance(caught.value, error)
     assert caught.value.problem.code == code
     assert len(caught.value.problem.detail) < LONGEST_EXCERPT + 150
 
@@ -221,7 +224,7 @@ async def test_the_certificate_is_that_of_the_name_and_not_of_the_address(certif
 
 @contextlib.asynccontextmanager
 async def answering(answer: bytes, heard: list[str], context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server that says the same to everyone, whatever is asked; its host and port."""
+    """A server that sends the same bytes for every request; its host and port."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):

@@ -1,4 +1,4 @@
-"""From the bytes of a file to rows, failed rows and a ledger that adds up."""
+"""Loading chunks: from the bytes of a file to rows, failed rows and the chunk ledger."""
 
 import asyncio
 import datetime as dt
@@ -37,7 +37,7 @@ async def places(ingestor: Ingestor) -> dict[int, tuple[Any, Any]]:
     return {row["id"]: (row["place"], row["by"]) for row in rows}
 
 
-async def test_every_chunk_tells_what_became_of_its_rows(ingestor: Ingestor) -> None:
+async def test_every_chunk_reports_what_became_of_its_rows(ingestor: Ingestor) -> None:
     first = "".join(f"{number},Department {number}\n" for number in range(1, 11))
     second = "11,Department 11\nx,Nowhere\n12,\n12,Department 12\n"
     chunks = await ingestor.plan("departments", first + second, chunk_bytes=len(first))

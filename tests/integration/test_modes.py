@@ -1,4 +1,4 @@
-"""What upsert, insert, append and validating make of the same rows, in whatever order their chunks come."""
+"""The modes upsert, insert, append and validate over the same rows, with chunks in any order."""
 
 import asyncio
 import random
@@ -59,10 +59,10 @@ def slices(text: str, chunks: list[LoadChunk]) -> list[dict[int, str]]:
 async def test_insert_refuses_a_key_that_is_there_and_loads_the_others(ingestor: Ingestor) -> None:
     await ingestor.do("departments", departments((1, "before"), (3, "before")))
     text = departments((1, "new"), (2, "new")) + "x,bad\n" + departments((3, "before"), (4, "new"))
-    asked = await ingestor.begin("departments", text, INSERT, chunk_bytes=1000)
-    assert (await ingestor.follow(asked)).outcome == Outcome(rows_read=5, inserted=2, failed=3)
+    commands = await ingestor.begin("departments", text, INSERT, chunk_bytes=1000)
+    assert (await ingestor.follow(commands)).outcome == Outcome(rows_read=5, inserted=2, failed=3)
     assert await names(ingestor) == {1: "before", 2: "new", 3: "before", 4: "new"}
-    job_id = asked[0].job_id
+    job_id = commands[0].job_id
     assert await kept(ingestor, job_id) == [
         (1, "1,new", [("key_exists", "id")]),
         (3, "x,bad", [("type", "id")]),
@@ -76,9 +76,9 @@ async def test_insert_refuses_a_key_that_is_there_and_loads_the_others(ingestor:
 async def test_insert_names_all_fields_of_a_key(ingestor: Ingestor) -> None:
     line = '7,"Ada\nLovelace",2021-11-07T00:00:00Z,1,1\n'
     await ingestor.do("hired_employees", line)
-    asked = await ingestor.begin("hired_employees", line, INSERT)
-    assert (await ingestor.follow(asked)).outcome == Outcome(rows_read=1, failed=1)
-    (row,) = await ingestor.failed_rows(asked[0].job_id)
+    commands = await ingestor.begin("hired_employees", line, INSERT)
+    assert (await ingestor.follow(commands)).outcome == Outcome(rows_read=1, failed=1)
+    (row,) = await ingestor.failed_rows(commands[0].job_id)
     assert (row["line"], row["raw"]) == (1, line.rstrip())
     (error,) = row["errors"]
     assert (error["code"], error["column"]) == ("key_exists", "id,hired_at")
@@ -100,10 +100,10 @@ async def test_insert_gives_the_same_in_whatever_order_its_chunks_come(ingestor:
     await ingestor.do("departments", departments(*before.items()))
     rows = [(chance.randint(1, 20), chance.choice(["before", "red", "green"])) for _ in range(60)]
     text = departments(*rows)
-    asked = await ingestor.begin("departments", text, INSERT)
-    chunks = [message for message in asked if isinstance(message, LoadChunk)]
+    commands = await ingestor.begin("departments", text, INSERT)
+    chunks = [message for message in commands if isinstance(message, LoadChunk)]
     assert len(chunks) > 4
-    ended = await ingestor.follow(asked, chance)
+    ended = await ingestor.follow(commands, chance)
     assert await names(ingestor) == dict(rows) | before
     taken = sum(number in before for piece in slices(text, chunks) for number in piece)
     inserted = len(dict(rows).keys() - before.keys())
@@ -112,7 +112,7 @@ async def test_insert_gives_the_same_in_whatever_order_its_chunks_come(ingestor:
 
 @pytest.mark.parametrize("load_options", [LoadOptions(), INSERT], ids=["upsert", "insert"])
 @pytest.mark.parametrize("seed", range(12))
-async def test_the_last_row_of_a_key_wins_even_if_the_same_was_said_before(
+async def test_the_last_row_of_a_key_wins_even_if_an_equal_row_came_before(
     ingestor: Ingestor, seed: int, load_options: LoadOptions
 ) -> None:
     chance = random.Random(seed)
@@ -142,10 +142,10 @@ async def test_two_inserts_of_the_same_keys_at_once_write_each_once(ingestor: In
 )
 async def test_what_is_delivered_again_is_skipped(ingestor: Ingestor, load_options: LoadOptions) -> None:
     await ingestor.do("departments", departments((1, "before")))
-    asked = await ingestor.begin("departments", departments((1, "new"), (2, "new")), load_options)
-    await ingestor.follow(asked)
+    commands = await ingestor.begin("departments", departments((1, "new"), (2, "new")), load_options)
+    await ingestor.follow(commands)
     before = await everything(ingestor)
-    assert [await ingestor.hear(message) for message in asked] == [[]]
+    assert [await ingestor.hear(message) for message in commands] == [[]]
     assert await everything(ingestor) == before
 
 
@@ -160,21 +160,21 @@ async def test_a_dataset_whose_key_postgres_numbers_is_only_added_to(ingestor: I
     assert [row["id"] for row in rows] == list(range(1, 61))
 
 
-async def test_validating_writes_nothing_and_tells_everything(ingestor: Ingestor) -> None:
+async def test_validating_writes_nothing_and_reports_everything(ingestor: Ingestor) -> None:
     await ingestor.do("departments", departments((1, "before")))
     before = await everything(ingestor)
     text = departments((1, "new"), (2, "new"), (2, "new")) + "x,bad\n,\n"
-    asked = await ingestor.begin("departments", text, VALIDATE, chunk_bytes=16)
-    ended = await ingestor.follow(asked)
+    commands = await ingestor.begin("departments", text, VALIDATE, chunk_bytes=16)
+    ended = await ingestor.follow(commands)
     assert len(ended.loaded) > 1
     assert ended.outcome == Outcome(rows_read=5, checked=3, failed=2)
     assert ended.outcome.balanced()
     assert await everything(ingestor) == before
-    assert await kept(ingestor, asked[0].job_id) == [
+    assert await kept(ingestor, commands[0].job_id) == [
         (4, "x,bad", [("type", "id")]),
         (5, ",", [("required", "id"), ("required", "department")]),
     ]
-    assert await counted(ingestor, asked[0].job_id) == {
+    assert await counted(ingestor, commands[0].job_id) == {
         ("type", "id"): 1,
         ("required", "id"): 1,
         ("required", "department"): 1,

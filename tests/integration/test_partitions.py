@@ -1,17 +1,16 @@
-"""Whoever asks for one year touches one partition: by the plans of what the gateway really runs."""
+"""Queries for one year read one partition: checked in the plans of the statements that the gateway runs."""
 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from services.gateway.http.row_query import RowQuery, parse_row_query
 from services.gateway.rows import queries
-from services.gateway.search.search_request import SearchBody
-from services.gateway.search.search_request import to_question as to_search
+from services.gateway.search.search_request import SearchBody, to_search_query
 from shared.catalog.report import Parameter, Report
 from shared.db import Connection, Pool
 from shared.search.search import find
@@ -25,7 +24,7 @@ ONE_YEAR = (("hired_at", "gte.2021-01-01"), ("hired_at", "lt.2022-01-01"))
 LAST_DAY = (("hired_at", "gte.2021-12-31T00:00:00Z"), ("hired_at", "lte.2021-12-31T23:59:59Z"))
 REPORT = Report(
     name="hires",
-    title="The example of docs/guides/years.md",
+    title="As docs/guides/years.md says",
     datasets=(HIRED,),
     parameters=(Parameter(name="year", type="integer"),),
     sql="SELECT count(*) FROM data.hired_employees"
@@ -50,7 +49,7 @@ async def gateway(database: dict[str, str], ingestor: Ingestor, indexer: Indexer
         yield pool
 
 
-class Explained(msgspec.Struct, frozen=True):
+class PlanSummary(msgspec.Struct, frozen=True):
     """Partitions that were read, and the plans to look at if they were too many."""
 
     partitions: set[str]
@@ -61,26 +60,26 @@ class Explained(msgspec.Struct, frozen=True):
         return {name.removeprefix(f"{HIRED}__") for name in self.partitions}
 
 
-async def explain(pool: Pool, ask: Ask) -> Explained:
-    """What is asked, once more, each statement with its plan and what became of it."""
-    said: list[tuple[str, tuple[Any, ...]]] = []
+async def explain(pool: Pool, ask: Ask) -> PlanSummary:
+    """Runs the query, then explains each of its statements; returns the partitions that they read."""
+    statements: list[tuple[str, tuple[Any, ...]]] = []
 
     def note(one: Any) -> None:
-        said.append((one.query, one.args))
+        statements.append((one.query, one.args))
 
     async with pool.acquire() as db, db.transaction():
         db.add_query_logger(note)
         await ask(db)
-        await asyncio.sleep(0)  # asyncpg tells of a statement in the next turn of the loop
+        await asyncio.sleep(0)  # asyncpg logs a statement in the next turn of the loop
         db.remove_query_logger(note)
-        about = [(query, args) for query, args in said if f'data."{HIRED}"' in query or f"data.{HIRED}" in query]
-        assert about, said
+        about = [(query, args) for query, args in statements if f'data."{HIRED}"' in query or f"data.{HIRED}" in query]
+        assert about, statements
         plans = []
         for query, args in about:
             (plan,) = await db.fetchval(f"EXPLAIN (ANALYZE, TIMING off, FORMAT JSON) {query}", *args)
             plans.append(plan["Plan"])
     read = {name for plan in plans for name in relations(plan) if PARTITION.fullmatch(name)}
-    return Explained(read, msgspec.json.format(msgspec.json.encode(plans)).decode())
+    return PlanSummary(read, msgspec.json.format(msgspec.json.encode(plans)).decode())
 
 
 def relations(plan: dict[str, Any]) -> set[str]:
@@ -89,34 +88,34 @@ def relations(plan: dict[str, Any]) -> set[str]:
     return found | ({plan["Relation Name"]} if "Relation Name" in plan and plan["Actual Loops"] else set())
 
 
-def question(*given: tuple[str, str], order: str | None = None) -> RowQuery:
-    return parse_row_query(DATASET, given, (), order=order, select=None)
+def question(*conditions: tuple[str, str], order: str | None = None) -> RowQuery:
+    return parse_row_query(DATASET, conditions, (), order=order, select=None)
 
 
-def page(*given: tuple[str, str], order: str | None = None, limit: int = 10) -> Ask:
-    return lambda db: queries.select_page(db, question(*given, order=order), limit=limit)
+def page(*conditions: tuple[str, str], order: str | None = None, limit: int = 10) -> Ask:
+    return lambda db: queries.select_page(db, question(*conditions, order=order), limit=limit)
 
 
-def after(*given: tuple[str, str]) -> Ask:
+def after(*conditions: tuple[str, str]) -> Ask:
     """The second page."""
 
     async def ask(db: Connection) -> None:
-        asked = question(*given, order="hired_at.asc")
-        first = await queries.select_page(db, asked, limit=5)
+        query = question(*conditions, order="hired_at.asc")
+        first = await queries.select_page(db, query, limit=5)
         assert first.last is not None
         assert (
-            await queries.select_page(db, asked, limit=5, after=asked.read_cursor(asked.write_cursor(first.last)))
+            await queries.select_page(db, query, limit=5, after=query.read_cursor(query.write_cursor(first.last)))
         ).data
 
     return ask
 
 
-def counted(*given: tuple[str, str]) -> Ask:
-    return lambda db: queries.count(db, question(*given))
+def counted(*conditions: tuple[str, str]) -> Ask:
+    return lambda db: queries.count(db, question(*conditions))
 
 
 class Fetching:
-    """A connection whose cursors fetch all at once: asyncpg does not tell of the others."""
+    """A connection whose cursors fetch all at once: asyncpg logs no statement of a real cursor."""
 
     def __init__(self, db: Connection) -> None:
         self._db = db
@@ -125,16 +124,19 @@ class Fetching:
         assert await self._db.fetch(query, *args, timeout=timeout)
 
 
-def downloaded(*given: tuple[str, str]) -> Ask:
-    return lambda db: queries.RowStream.open(Fetching(db), question(*given), ordered=False, limit=None)  # type: ignore[arg-type]
+def downloaded(*conditions: tuple[str, str]) -> Ask:
+    # Fetching has the one method that RowStream needs.
+    return lambda db: queries.RowStream.open(
+        cast("Connection", Fetching(db)), question(*conditions), ordered=False, limit=None
+    )
 
 
 def searched(**body: Any) -> Ask:
     filters: dict[str, str | tuple[str, ...]] = {"hired_at": tuple(text for _, text in ONE_YEAR)}
-    asked = to_search(DATASET, SearchBody(filters=filters, **body))
+    query = to_search_query(DATASET, SearchBody(filters=filters, **body))
 
     async def ask(db: Connection) -> None:
-        assert (await find(db, DATASET, asked)).data
+        assert (await find(db, DATASET, query)).data
 
     return ask
 
@@ -143,7 +145,7 @@ def reported(year: int) -> Ask:
     return lambda db: db.fetch(REPORT.build_statement().text, year)
 
 
-ASKED: dict[str, Ask] = {
+QUERIES: dict[str, Ask] = {
     "page": page(*ONE_YEAR),
     "page of a day": page(*LAST_DAY),
     "page in order": page(*ONE_YEAR, order="name.desc"),
@@ -165,25 +167,25 @@ ASKED: dict[str, Ask] = {
 
 
 async def test_one_year_is_one_partition(gateway: Pool) -> None:
-    for name, ask in ASKED.items():
+    for name, ask in QUERIES.items():
         found = await explain(gateway, ask)
         assert found.years == {"2021"}, f"{name}: {found.plans}"
 
 
 async def test_so_it_is_of_statements_that_are_planned_once_for_all_values(gateway: Pool) -> None:
     """As Postgres may, for a statement that it has seen five times."""
-    said: list[tuple[str, tuple[Any, ...]]] = []
+    statements: list[tuple[str, tuple[Any, ...]]] = []
 
     async with gateway.acquire() as db:
-        db.add_query_logger(lambda one: said.append((one.query, one.args)))
+        db.add_query_logger(lambda one: statements.append((one.query, one.args)))
         await page(*ONE_YEAR)(db)
         await counted(*ONE_YEAR)(db)
         await asyncio.sleep(0)
-    asked = [(query, args) for query, args in said if "hired_employees" in query]
-    assert len(asked) == 2
+    about = [(query, args) for query, args in statements if "hired_employees" in query]
+    assert len(about) == 2
     async with gateway.acquire() as db:
         await db.execute("SET plan_cache_mode = force_generic_plan")
-        for number, (query, args) in enumerate(asked):
+        for number, (query, args) in enumerate(about):
             await db.execute(f"PREPARE once{number} AS {query}")
             values = ", ".join([await db.fetchval("SELECT quote_literal($1)", str(one)) for one in args])
             (plan,) = await db.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE once{number}({values})")
@@ -196,7 +198,7 @@ async def test_more_years_are_as_many_partitions(gateway: Pool) -> None:
     """And so the looking is not blind."""
     assert (await explain(gateway, counted(("hired_at", "gte.2021-01-01")))).years == {"2021", "2022"}
     assert (await explain(gateway, counted())).years == {"2019", "2020", "2021", "2022"}
-    sparse = to_search(DATASET, SearchBody(q="ada"))
+    sparse = to_search_query(DATASET, SearchBody(q="ada"))
     assert len((await explain(gateway, lambda db: find(db, DATASET, sparse))).years) == 4
 
 

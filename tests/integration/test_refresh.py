@@ -1,4 +1,4 @@
-"""Refreshes and rebuilds: one at a time is under way, who joins gets what he has asked for, and nothing is lost."""
+"""Refresh and rebuild jobs: one at a time, a request that joins gets what it needs, and nothing is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,14 +45,14 @@ async def admin(database: dict[str, str]) -> AsyncIterator[asyncpg.Connection]:
 
 def refresh(report: str = "hires", key: str | None = None) -> JobRequest:
     command = RefreshReport(dataset=READ[0], job_id=uuid7(), report=report, datasets=READ)
-    return asked("refresh", command, report, key)
+    return job_request("refresh", command, report, key)
 
 
 def rebuild(rollup: str = "hires", dataset: str = "hired_employees") -> JobRequest:
-    return asked("rebuild", RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup), rollup, None)
+    return job_request("rebuild", RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup), rollup, None)
 
 
-def asked(kind: Any, command: RefreshReport | RebuildRollup, target: str, key: str | None) -> JobRequest:
+def job_request(kind: Any, command: RefreshReport | RebuildRollup, target: str, key: str | None) -> JobRequest:
     return JobRequest(
         kind=kind, command=command, mode=None, api_key="k", idempotency_key=key, fingerprint=target, target=target
     )
@@ -125,18 +125,20 @@ async def test_a_refresh_ends_with_what_the_report_shows(pool: Pool, admin: asyn
     assert await hear(pool, event) == []
 
 
-async def test_who_joins_a_refresh_gets_what_was_loaded_until_he_asked(pool: Pool, admin: asyncpg.Connection) -> None:
+async def test_a_request_that_joins_a_refresh_gets_what_was_loaded_before_it(
+    pool: Pool, admin: asyncpg.Connection
+) -> None:
     first = await ask(pool, refresh())
     await set_version(admin, "hired_employees", 7)
     joined = await ask(pool, refresh())
     assert (joined.job.id, joined.attached) == (first.job.id, True)
-    said = await hear(pool, refreshed(first.job.id, {"hired_employees": 6, "departments": 0}, chunks=2))
-    assert [type(message) for message in said] == [JobStarted, RefreshReport]
-    again = said[-1]
+    messages = await hear(pool, refreshed(first.job.id, {"hired_employees": 6, "departments": 0}, chunks=2))
+    assert [type(message) for message in messages] == [JobStarted, RefreshReport]
+    again = messages[-1]
     assert (again.round, again.job_id, set(again.datasets)) == (2, first.job.id, set(READ))
     assert (await body(pool, first.job.id)).result is None
-    said = await hear(pool, refreshed(first.job.id, {"hired_employees": 7, "departments": 0}, round_=2, chunks=1))
-    assert JobSucceeded in [type(message) for message in said]
+    messages = await hear(pool, refreshed(first.job.id, {"hired_employees": 7, "departments": 0}, round_=2, chunks=1))
+    assert JobSucceeded in [type(message) for message in messages]
     assert (await body(pool, first.job.id)).result.chunks == 3
     third = await ask(pool, refresh())
     assert (third.attached, third.job.id == first.job.id) == (False, False)
@@ -164,7 +166,7 @@ async def test_however_many_ask_and_hear_at_once_everybody_gets_what_was_loaded(
     pool: Pool, admin: asyncpg.Connection
 ) -> None:
     """Each asks after his version is loaded, also between what analytics has counted and what is heard of it."""
-    told: list[tuple[UUID, int]] = []
+    requests: list[tuple[UUID, int]] = []
     version = 0
 
     async def asks() -> None:
@@ -172,7 +174,7 @@ async def test_however_many_ask_and_hear_at_once_everybody_gets_what_was_loaded(
         version += 1
         await set_version(admin, "hired_employees", version)
         wanted = version
-        told.append(((await ask(pool, refresh())).job.id, wanted))
+        requests.append(((await ask(pool, refresh())).job.id, wanted))
 
     async def counts(*, joined: bool) -> None:
         running = await pool.fetchrow("SELECT id, command FROM jobs WHERE finished_at IS NULL")
@@ -194,13 +196,13 @@ async def test_however_many_ask_and_hear_at_once_everybody_gets_what_was_loaded(
     if last:
         versions = {"hired_employees": version, "departments": 0}
         await hear(pool, refreshed(last["id"], versions, round_=last["command"].get("round", 1)))
-    for job_id, wanted in told:
+    for job_id, wanted in requests:
         found = await body(pool, job_id)
         assert found.status == "succeeded"
         assert found.result.versions["hired_employees"] >= wanted
 
 
-async def test_a_rebuild_tells_what_was_wrong(pool: Pool, analytics: Analytics) -> None:
+async def test_a_rebuild_reports_what_was_wrong(pool: Pool, analytics: Analytics) -> None:
     await analytics.prepare("hired_employees")
     one = await ask(pool, rebuild())
     event = RollupRebuilt(dataset="hired_employees", job_id=one.job.id, rollup="hires", version=4, groups=9, mended=2)
@@ -225,8 +227,8 @@ async def test_lost_commands_and_events_are_found_and_nothing_else(pool: Pool, a
     rebuilt = RollupRebuilt(
         dataset="hired_employees", job_id=second.command.job_id, rollup="hires", version=1, groups=1, mended=0
     )
-    for said in (event, rebuilt):
-        await remember(admin, said)
+    for refreshed_or_rebuilt in (event, rebuilt):
+        await remember(admin, refreshed_or_rebuilt)
     assert {message.id for message in await resent(pool)} == {event.id, rebuilt.id}
     assert set(map(type, await resent(pool))) == {ReportRefreshed, RollupRebuilt}
     await hear(pool, rebuilt)
@@ -273,11 +275,12 @@ async def test_a_job_of_analytics_is_given_up_when_it_does_nothing_and_only_then
     assert await stalled(pool) == [one.job.id]
 
 
-async def test_progress_is_told_between_rounds(pool: Pool, admin: asyncpg.Connection) -> None:
+async def test_progress_is_reported_between_rounds(pool: Pool, admin: asyncpg.Connection) -> None:
     await set_version(admin, "departments", 3)
     one = await ask(pool, refresh())
+    messages: list[Any] = []
     for round_ in (1, 2):
-        said = await hear(pool, refreshed(one.job.id, {"hired_employees": 0, "departments": 0}, round_=round_))
-        assert said[-1].round == round_ + 1
+        messages = await hear(pool, refreshed(one.job.id, {"hired_employees": 0, "departments": 0}, round_=round_))
+        assert messages[-1].round == round_ + 1
         await admin.execute("UPDATE gateway.jobs SET announced_at = announced_at - interval '2 seconds'")
-    assert JobProgress in [type(message) for message in said]
+    assert JobProgress in [type(message) for message in messages]

@@ -1,4 +1,4 @@
-"""mode=replace: rows gather in a stage, nobody sees them, and one transaction puts them in the place of the others."""
+"""mode=replace: rows are loaded into a stage that nobody reads, and one transaction swaps it in."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from services.ingestor import chunk_ledger
 from shared.contracts.commands import LoadChunk, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import LoadOptions, Outcome
-from tests.integration.ingestor_runner import Ended, Ingestor, somebody_waits
+from tests.integration.ingestor_runner import Ingestor, JobEnd, somebody_waits
 from tests.integration.job_stories import line_of_items, until_done
 from tests.integration.reader_runners import Analytics, Indexer
 
@@ -53,12 +53,12 @@ async def staged(
     ingestor: Ingestor, text: str, load_options: LoadOptions = REPLACE, chance: random.Random | None = None
 ) -> SwapStage:
     """Loads everything into the stage; what is left to do is the swap."""
-    asked = await ingestor.begin("departments", text, load_options, chunk_bytes=30)
+    commands = await ingestor.begin("departments", text, load_options, chunk_bytes=30)
     if chance is not None:
-        chance.shuffle(asked)
-    said = [message for command in asked for message in await ingestor.hear(command)]
-    (swap,) = (message for message in said if isinstance(message, SwapStage))
-    assert said[-1] == swap
+        chance.shuffle(commands)
+    results = [message for command in commands for message in await ingestor.hear(command)]
+    (swap,) = (message for message in results if isinstance(message, SwapStage))
+    assert results[-1] == swap
     return swap
 
 
@@ -127,12 +127,12 @@ async def expected(ingestor: Ingestor, lines: dict[int, str]) -> dict[int, tuple
 async def heard(
     analytics: Analytics, indexer: Indexer, events: list[ChunkLoaded], chance: random.Random, dataset: str = "items"
 ) -> None:
-    """In any order, some of it twice; in the end everything is as it would be told of the table."""
+    """In any order, some of it twice; in the end everything is as the table has it."""
     await indexer.prepare(dataset)
     for hear in (analytics.hear, indexer.hear):
-        told = [*events, *chance.sample(events, len(events) // 4)]
-        chance.shuffle(told)
-        for event in told:
+        deliveries = [*events, *chance.sample(events, len(events) // 4)]
+        chance.shuffle(deliveries)
+        for event in deliveries:
             await hear(event)
     assert await indexer.documents(dataset) == await indexer.recomputed(dataset)
     if dataset == "items":
@@ -210,9 +210,9 @@ async def test_a_table_may_shrink_as_much_as_is_allowed(
 
 
 async def test_an_empty_file_asks_for_the_swap_at_once(ingestor: Ingestor) -> None:
-    asked = await ingestor.begin("departments", "", REPLACE)
-    assert [type(message) for message in asked] == [SwapStage]
-    assert (await ingestor.follow(asked)).outcome == Outcome()
+    commands = await ingestor.begin("departments", "", REPLACE)
+    assert [type(message) for message in commands] == [SwapStage]
+    assert (await ingestor.follow(commands)).outcome == Outcome()
     assert await stages(ingestor) == 0
 
 
@@ -222,21 +222,21 @@ async def test_one_failed_row_is_enough_to_replace_nothing(ingestor: Ingestor, s
     await ingestor.do("departments", numbered("old", 1, 2))
     lines = numbered("new", *range(1, 31)).splitlines(keepends=True)
     lines.insert(chance.randrange(30), "x,bad\n")
-    asked = await ingestor.begin("departments", "".join(lines), STRICT)
-    ended = await ingestor.follow(asked, chance)
+    commands = await ingestor.begin("departments", "".join(lines), STRICT)
+    ended = await ingestor.follow(commands, chance)
     assert ended.stopped is not None
     assert ended.stopped.problem.code == "too_many_errors"
     assert ended.outcome.failed == 1
     assert ended.outcome.checked == ended.outcome.rows_read - 1
     assert ended.outcome == total_of(ended)
     assert await names(ingestor) == {1: "old", 2: "old"}
-    assert [row["raw"] for row in await ingestor.failed_rows(asked[0].job_id)] == ["x,bad"]
+    assert [row["raw"] for row in await ingestor.failed_rows(commands[0].job_id)] == ["x,bad"]
     assert await stages(ingestor) == 0
 
 
-def total_of(ended: Ended) -> Outcome:
+def total_of(ended: JobEnd) -> Outcome:
     """As the chunks that were loaded tell it."""
-    return Ended(ended.loaded, None).outcome
+    return JobEnd(ended.loaded, None).outcome
 
 
 async def test_a_failed_row_in_the_last_chunk_does_not_swap(ingestor: Ingestor) -> None:
@@ -248,13 +248,13 @@ async def test_a_failed_row_in_the_last_chunk_does_not_swap(ingestor: Ingestor) 
 
 async def test_chunks_that_are_under_way_when_a_replacement_stops_leave_nothing(ingestor: Ingestor) -> None:
     await ingestor.do("departments", numbered("old", 1))
-    asked = await ingestor.begin("departments", numbered("new", *range(2, 40)) + "x,bad\n", STRICT, chunk_bytes=60)
-    *others, last = asked
-    said = await asyncio.gather(*(until_done(ingestor.hear, message) for message in [last, *others]))
-    stops = [event for one in said for event in one if isinstance(event, ImportStopped)]
-    loaded = [event for one in said for event in one if isinstance(event, ChunkLoaded)]
+    commands = await ingestor.begin("departments", numbered("new", *range(2, 40)) + "x,bad\n", STRICT, chunk_bytes=60)
+    *others, last = commands
+    results = await asyncio.gather(*(until_done(ingestor.hear, message) for message in [last, *others]))
+    stops = [event for one in results for event in one if isinstance(event, ImportStopped)]
+    loaded = [event for one in results for event in one if isinstance(event, ChunkLoaded)]
     assert len(stops) == 1
-    assert stops[0].outcome == total_of(Ended(loaded, None))
+    assert stops[0].outcome == total_of(JobEnd(loaded, None))
     assert await names(ingestor) == {1: "old"}
     assert await stages(ingestor) == 0
     assert await ingestor.pool.fetchval(
@@ -263,8 +263,8 @@ async def test_chunks_that_are_under_way_when_a_replacement_stops_leave_nothing(
 
 
 async def test_a_chunk_that_waits_while_the_stage_is_dropped_leaves_nothing(ingestor: Ingestor) -> None:
-    asked = await ingestor.begin("departments", numbered("new", *range(2, 40)) + "x,bad\n", STRICT, chunk_bytes=60)
-    *others, last = asked
+    commands = await ingestor.begin("departments", numbered("new", *range(2, 40)) + "x,bad\n", STRICT, chunk_bytes=60)
+    *others, last = commands
     async with ingestor.transaction() as db:
         (_, stop) = await ingestor.handle(last, db)
         late = asyncio.create_task(ingestor.hear(others[0]))
@@ -282,7 +282,7 @@ async def test_failed_rows_within_the_budget_are_left_out(ingestor: Ingestor) ->
     assert await names(ingestor) == {2: "new", 3: "new"}
 
 
-async def test_a_dataset_whose_key_postgres_numbers_gets_all_rows_anew(
+async def test_replacing_a_dataset_with_generated_keys_inserts_all_rows(
     ingestor: Ingestor, analytics: Analytics, indexer: Indexer
 ) -> None:
     old = "".join(f"Old text {number},\n" for number in range(6))
@@ -393,18 +393,18 @@ async def test_two_replacements_at_once_end_as_one_after_the_other(ingestor: Ing
     one = await staged(ingestor, numbered("one", 1, 2), AT_ANY_LOSS)
     two = await staged(ingestor, numbered("two", 2, 3), AT_ANY_LOSS)
     assert await stages(ingestor) == 2
-    said = await asyncio.gather(until_done(ingestor.hear, one), until_done(ingestor.hear, two))
-    assert sum(event.outcome.inserted for (event,) in said if isinstance(event, ChunkLoaded)) == 3
+    results = await asyncio.gather(until_done(ingestor.hear, one), until_done(ingestor.hear, two))
+    assert sum(event.outcome.inserted for (event,) in results if isinstance(event, ChunkLoaded)) == 3
     assert await names(ingestor) in ({1: "one", 2: "one"}, {2: "two", 3: "two"})
     assert await stages(ingestor) == 0
 
 
-async def test_a_swap_whose_message_is_lost_is_asked_for_again(ingestor: Ingestor) -> None:
-    asked = await ingestor.begin("departments", numbered("new", *range(1, 9)), REPLACE, chunk_bytes=30)
-    loads = [message for message in asked if isinstance(message, LoadChunk)]
+async def test_a_swap_whose_message_is_lost_is_sent_again(ingestor: Ingestor) -> None:
+    commands = await ingestor.begin("departments", numbered("new", *range(1, 9)), REPLACE, chunk_bytes=30)
+    loads = [message for message in commands if isinstance(message, LoadChunk)]
     assert len(loads) > 1
     assert await overdue(ingestor) == loads
-    swaps = [said for load in loads for said in await ingestor.hear(load) if isinstance(said, SwapStage)]
+    swaps = [results for load in loads for results in await ingestor.hear(load) if isinstance(results, SwapStage)]
     assert await overdue(ingestor) == swaps
     await ingestor.hear(swaps[0])
     assert await overdue(ingestor) == []
@@ -415,10 +415,13 @@ async def overdue(ingestor: Ingestor) -> list[LoadChunk | SwapStage]:
     async with ingestor.transaction() as db:
         # Chunks that were loaded this very moment don't count as news.
         await db.execute("UPDATE chunks SET loaded_at = loaded_at - interval '1 minute' WHERE loaded_at IS NOT NULL")
-        return sorted(await chunk_ledger.claim_overdue(db, seconds=0, limit=100), key=lambda message: message.chunk)
+        messages = await chunk_ledger.claim_overdue(db, seconds=0, limit=100)
+    found = [message for message in messages if isinstance(message, LoadChunk | SwapStage)]
+    assert found == messages
+    return sorted(found, key=lambda message: message.chunk)
 
 
-async def test_a_swap_that_is_under_way_is_not_asked_for_again(ingestor: Ingestor) -> None:
+async def test_a_swap_that_is_under_way_is_not_sent_again(ingestor: Ingestor) -> None:
     swap = await staged(ingestor, numbered("new", 1, 2))
     (chunk,) = await ingestor.begin("departments", numbered("other", 1))
     async with ingestor.transaction() as db:
@@ -430,8 +433,8 @@ async def test_a_swap_that_is_under_way_is_not_asked_for_again(ingestor: Ingesto
 
 
 async def test_no_stage_is_left_of_a_job_that_was_given_up(ingestor: Ingestor) -> None:
-    asked = await ingestor.begin("departments", numbered("new", *range(1, 9)), REPLACE, chunk_bytes=30)
-    await ingestor.give_up(asked[0])
+    commands = await ingestor.begin("departments", numbered("new", *range(1, 9)), REPLACE, chunk_bytes=30)
+    await ingestor.give_up(commands[0])
     await ingestor.sweep()
     assert await stages(ingestor) == 0
-    assert await ingestor.hear(asked[1]) == []
+    assert await ingestor.hear(commands[1]) == []

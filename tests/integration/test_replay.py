@@ -1,4 +1,4 @@
-"""Refused rows, once they are kept: taken up again by a job, or discarded."""
+"""Failed rows that are stored: replayed by a job, or discarded."""
 
 import asyncio
 import itertools
@@ -51,8 +51,10 @@ async def replay(
     """The chunks of a job that takes failed rows up."""
     command = PlanReplay(dataset=dataset, job_id=uuid4(), replay_of=job_id, load_options=load_options, **chosen)
     async with ingestor.transaction() as db:
-        *loads, planned = await plan_replay(command, db)
+        *messages, planned = await plan_replay(command, db)
     assert isinstance(planned, ImportPlanned)
+    loads = [message for message in messages if isinstance(message, LoadChunk)]
+    assert loads == messages
     assert [load.chunk for load in loads] == list(range(1, planned.chunks + 1))
     assert sum(load.end - load.start for load in loads) == planned.bytes
     return loads
@@ -96,7 +98,7 @@ async def test_a_row_is_loaded_once_what_it_refers_to_is_there(ingestor: Ingesto
     assert (await ingestor.rows("hired_employees"))[2]["name"] == "Cy\nthe younger"
 
 
-async def test_only_the_rows_that_were_asked_for_are_taken_up(ingestor: Ingestor) -> None:
+async def test_only_the_chosen_rows_are_replayed(ingestor: Ingestor) -> None:
     job_id = await hire(ingestor)
     await replay(ingestor, job_id, code="reference", column="job_id")
     assert await states(ingestor, job_id) == {1: "open", 3: "replayed", 5: "open", 6: "open"}
@@ -122,15 +124,15 @@ async def test_a_row_is_never_taken_up_by_two_jobs(ingestor: Ingestor) -> None:
         first = PlanReplay(
             dataset="hired_employees", job_id=uuid4(), replay_of=job_id, load_options=CHECKED, column="job_id"
         )
-        said = await plan_replay(first, db)
+        messages = await plan_replay(first, db)
         other = asyncio.create_task(replay(ingestor, job_id))
         giving_up = asyncio.create_task(discard(ingestor, job_id))
         await somebody_waits(ingestor.pool)
         assert not other.done()
-    assert isinstance(said[0], LoadChunk)
+    assert isinstance(messages[0], LoadChunk)
     await giving_up
     taken = await lines(ingestor, await other)
-    assert await lines(ingestor, [said[0]]) == [3]
+    assert await lines(ingestor, [messages[0]]) == [3]
     assert taken in ([1, 5], [])
     assert await states(ingestor, job_id) == {
         3: "replayed",

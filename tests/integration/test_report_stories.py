@@ -1,4 +1,4 @@
-"""The reports of the catalog, after any sequence of jobs, are what plain Python makes of the rows."""
+"""The reports of the catalog after any sequence of jobs, compared with plain Python."""
 
 import datetime as dt
 import random
@@ -31,8 +31,8 @@ async def shown(gateway: Pool, name: str, **values: Any) -> Rows:
     """As the gateway computes it."""
     report = REPORTS[name]
     assert isinstance(report, Report)
-    given = [values.get(one.name, one.default and one.parse_default()) for one in report.parameters]
-    return [dict(row) for row in await gateway.fetch(report.build_statement().text, *given)]
+    arguments = [values.get(one.name, one.default and one.parse_default()) for one in report.parameters]
+    return [dict(row) for row in await gateway.fetch(report.build_statement().text, *arguments)]
 
 
 def hires_by_quarter(rows: Rows, year: int) -> Rows:
@@ -97,12 +97,12 @@ async def test_reports_are_what_python_says_after_each_job(
     for name, known in (("departments", DEPARTMENTS), ("jobs", JOBS)):
         await ingestor.load_all(await ingestor.plan(name, "".join(f"{key},{word}\n" for key, word in known.items())))
     for job in story:
-        asked, _ = await ask(ingestor, dataset, job)
-        loaded: list[ChunkLoaded] = (await ingestor.follow(asked, chance)).loaded
-        told = [*loaded, *chance.sample(loaded, len(loaded) // 3)]
-        chance.shuffle(told)
-        for event in chance.sample(told, len(told) // 4):
+        commands, _ = await ask(ingestor, dataset, job)
+        loaded: list[ChunkLoaded] = (await ingestor.follow(commands, chance)).loaded
+        deliveries = [*loaded, *chance.sample(loaded, len(loaded) // 3)]
+        chance.shuffle(deliveries)
+        for event in chance.sample(deliveries, len(deliveries) // 4):
             await analytics.die(event)
-        for event in told:
+        for event in deliveries:
             await until_done(analytics.hear, event)
         await hold(ingestor, gateway, dataset)

@@ -1,4 +1,4 @@
-"""Reports on Postgres: what it says of their SQL, what becomes of them as files and tables change, how they answer."""
+"""Reports on Postgres: checks of their SQL, changes of files and tables, parameters, and the report cache."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ from services.gateway.reports.registry import ReadyReport, ReportRegistry
 from services.gateway.reports.routes import _render
 from services.gateway.reports.run import ReportTable, compute
 from services.gateway.reports.sql_check import BadStatement, CheckedStatement, TableRef
-from shared.catalog.report import Parameter, Report
+from shared.catalog.report import Kind, Parameter, Report
 from shared.db import Connection, Pool
 from tests.integration.ingestor_runner import CATALOG, DATASETS, Ingestor, connected
 from tests.integration.reader_runners import Analytics
@@ -82,7 +82,7 @@ BAD: tuple[tuple[str, str, str | None], ...] = (
         "api_keys",
     ),
 )
-"""SQL, what is said of it, and where: the text that the place points at, if it is known."""
+"""SQL, the error message, and its place: the text that the place points at, if it is known."""
 
 
 @pytest.fixture
@@ -94,10 +94,10 @@ async def gateway(database: dict[str, str], analytics: Analytics) -> AsyncIterat
 
 
 def report(sql: str, **about: Any) -> Report:
-    kinds = {"year": "integer", "day": "date", "share": "number", "word": "string", "sure": "boolean"}
+    kinds: dict[str, Kind] = {"year": "integer", "day": "date", "share": "number", "word": "string", "sure": "boolean"}
     used = [Parameter(name=name, type=kind) for name, kind in kinds.items() if f":{name}" in sql]
-    given = {"name": "r", "title": "R", "datasets": ("hired_employees",), "parameters": tuple(used), "sql": sql}
-    return Report(**{**given, **about})
+    declaration = {"name": "r", "title": "R", "datasets": ("hired_employees",), "parameters": tuple(used), "sql": sql}
+    return Report(**{**declaration, **about})
 
 
 async def examined(pool: Pool, declared: Report) -> CheckedStatement:
@@ -125,7 +125,7 @@ async def test_what_depends_on_rows_and_parameters_alone_is_good(gateway: Pool) 
     assert await gateway.fetchval("SELECT count(*) FROM pg_proc WHERE proname LIKE 'report\\_%'") == 0
 
 
-async def test_it_is_told_what_is_read(gateway: Pool) -> None:
+async def test_a_report_names_the_datasets_that_it_reads(gateway: Pool) -> None:
     sql = f"SELECT d.id FROM data.departments d JOIN {HIRES} h ON h.department_id = d.id"
     found = await examined(gateway, report(sql, datasets=("hired_employees", "departments")))
     assert found == CheckedStatement(
@@ -134,9 +134,9 @@ async def test_it_is_told_what_is_read(gateway: Pool) -> None:
 
 
 async def test_what_is_no_good_is_refused_where_it_stands(gateway: Pool) -> None:
-    for sql, said, at in BAD:
+    for sql, message, at in BAD:
         error = await refused(gateway, report(sql))
-        assert said in str(error), sql
+        assert message in str(error), sql
         assert at is None or (error.place is not None and sql[error.place :].startswith(at)), sql
 
 
@@ -256,7 +256,7 @@ async def standing(pool: Pool, declared: Report) -> ReadyReport:
     return ReadyReport(report=declared, reads=found.reads, columns=found.columns, digest=declared.sql.encode())
 
 
-async def test_more_rows_than_the_limit_are_told(gateway: Pool) -> None:
+async def test_more_rows_than_the_limit_are_reported(gateway: Pool) -> None:
     numbers = "SELECT y FROM generate_series(1, :year) y WHERE NOT EXISTS (SELECT FROM data.hired_employees)"
     ready = await standing(gateway, report(numbers, row_limit=3))
     for year, rows, truncated in ((3, 3, False), (4, 3, True)):
@@ -292,7 +292,7 @@ async def test_what_takes_too_long_is_broken_off(gateway: Pool) -> None:
     assert (caught.value.status, caught.value.code) == (422, "too_slow")
 
 
-async def test_what_cannot_be_computed_with_these_values_is_told(gateway: Pool) -> None:
+async def test_a_computation_that_fails_with_these_values_is_reported(gateway: Pool) -> None:
     ready = await standing(gateway, report(f"SELECT 1 / :year AS n, (SELECT count(*) FROM {ROWS}) AS rows"))
     assert (await compute(gateway, ready, (1,))).rows == [(1, 0)]
     with pytest.raises(Problem, match="division by zero") as caught:
@@ -341,7 +341,7 @@ async def test_freshness_is_that_of_what_is_read(gateway: Pool, ingestor: Ingest
     assert (await fresh(rollup)).key == (await fresh(rollup)).key != (await fresh(rows, rollup)).key
 
 
-async def test_a_rollup_that_is_built_anew_has_another_key(gateway: Pool, analytics: Analytics) -> None:
+async def test_a_rollup_that_is_rebuilt_has_another_key(gateway: Pool, analytics: Analytics) -> None:
     read = TableRef("hired_employees", "hires")
 
     async def key(db: Connection) -> Any:
@@ -359,15 +359,15 @@ async def test_a_rollup_that_is_built_anew_has_another_key(gateway: Pool, analyt
 
 
 class Computer:
-    """What is asked to compute, and waits until it may."""
+    """A computation that counts its calls and waits until it may go on."""
 
     def __init__(self, fresh: Any) -> None:
         self.fresh = fresh
-        self.asked = 0
+        self.calls = 0
         self.may = asyncio.Event()
 
     async def __call__(self) -> RenderedReport:
-        self.asked += 1
+        self.calls += 1
         await self.may.wait()
         return RenderedReport(body=b"x" * 100, tag="", freshness=self.fresh)
 
@@ -384,12 +384,12 @@ async def test_what_many_ask_for_is_computed_once_and_kept_until_it_is_another(g
     await asyncio.gather(*asking[1:])
     assert asking[0].cancelled()
     await cache.get("a", fresh, computer)
-    assert computer.asked == 1
+    assert computer.calls == 1
     await cache.get("b", fresh, computer)
-    assert computer.asked == 2
+    assert computer.calls == 2
     newer = msgspec.structs.replace(fresh, key=(99,))
     await cache.get("a", newer, computer)
-    assert computer.asked == 3
+    assert computer.calls == 3
 
 
 async def test_an_answer_is_kept_as_what_its_snapshot_was(gateway: Pool) -> None:
@@ -398,40 +398,40 @@ async def test_an_answer_is_kept_as_what_its_snapshot_was(gateway: Pool) -> None
     newer = msgspec.structs.replace(fresh, key=(99,))
     cache, computer = ReportCache(), Computer(newer)
     computer.may.set()
-    _, told = await cache.get("a", fresh, computer)
-    assert told == newer
+    _, cached = await cache.get("a", fresh, computer)
+    assert cached == newer
     await cache.get("a", newer, computer)
-    assert computer.asked == 1
+    assert computer.calls == 1
     await cache.get("a", fresh, computer)
-    assert computer.asked == 2
+    assert computer.calls == 2
 
 
-async def test_what_fails_is_told_to_all_and_not_kept(gateway: Pool) -> None:
+async def test_a_failure_reaches_all_callers_and_is_not_cached(gateway: Pool) -> None:
     async with gateway.acquire() as db:
         fresh = await select_freshness(db, ("departments",), (TableRef("departments", None),))
-    cache, asked = ReportCache(), []
+    cache, calls = ReportCache(), []
 
     async def fails() -> RenderedReport:
-        asked.append(1)
+        calls.append(1)
         await asyncio.sleep(0)
         raise Problem(422, "x", "x")
 
     for times in (1, 2):
         answers = await asyncio.gather(*(cache.get("a", fresh, fails) for _ in range(5)), return_exceptions=True)
         assert all(isinstance(one, Problem) for one in answers)
-        assert len(asked) == times
+        assert len(calls) == times
 
 
-async def test_only_so_many_bytes_are_kept_and_what_was_not_asked_for_goes_first(gateway: Pool) -> None:
+async def test_the_cache_is_bounded_in_bytes_and_evicts_the_least_recently_used(gateway: Pool) -> None:
     async with gateway.acquire() as db:
         fresh = await select_freshness(db, ("departments",), (TableRef("departments", None),))
     cache, computer = ReportCache(3 * (100 + ENTRY_BYTES)), Computer(fresh)
     computer.may.set()
     for name in ("a", "b", "c", "a", "d"):
         await cache.get(name, fresh, computer)
-    assert computer.asked == 4
+    assert computer.calls == 4
     assert cache.size == 3 * (100 + ENTRY_BYTES)
     await cache.get("a", fresh, computer)
-    assert computer.asked == 4
+    assert computer.calls == 4
     await cache.get("b", fresh, computer)
-    assert computer.asked == 5
+    assert computer.calls == 5

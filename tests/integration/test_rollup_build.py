@@ -1,4 +1,4 @@
-"""Rollups that are declared, changed and rebuilt over rows that are there, while more come."""
+"""Rollups that are declared, changed and rebuilt over existing rows while more arrive."""
 
 import asyncio
 import random
@@ -139,7 +139,7 @@ async def test_what_was_declared_while_nobody_listened_is_made_at_start(
     assert await analytics.rollup("items") == [("wood", 1, 5, 1)]
 
 
-async def test_a_declaration_that_nobody_heard_of_is_told_again(ingestor: Ingestor, analytics: Analytics) -> None:
+async def test_a_declaration_event_that_was_lost_is_sent_again(ingestor: Ingestor, analytics: Analytics) -> None:
     await declare(ingestor, DECLARATIONS["sales"])
 
     async def resent() -> list[Any]:

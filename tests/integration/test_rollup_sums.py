@@ -1,4 +1,4 @@
-"""Every measure and every way to group, after any sequence of jobs, is what SQL and Python make of the rows."""
+"""Every measure and group after any sequence of jobs, compared with SQL and Python."""
 
 import asyncio
 import random
@@ -66,24 +66,24 @@ async def declare(ingestor: Ingestor, analytics: Analytics, name: str) -> Datase
     return SALES[name]
 
 
-async def tell(analytics: Analytics, untold: Sequence[ChunkLoaded], chance: random.Random) -> list[ChunkLoaded]:
+async def deliver(analytics: Analytics, undelivered: Sequence[ChunkLoaded], chance: random.Random) -> list[ChunkLoaded]:
     """Some of them, in any order, one by one or at once, some twice, some to one who dies. Returns the others."""
-    told = chance.sample(untold, chance.randint(0, len(untold)))
-    rest = [event for event in untold if event not in told]
-    told += chance.sample(told, len(told) // 3)
-    for event in chance.sample(told, len(told) // 4):
+    deliveries = chance.sample(undelivered, chance.randint(0, len(undelivered)))
+    rest = [event for event in undelivered if event not in deliveries]
+    deliveries += chance.sample(deliveries, len(deliveries) // 3)
+    for event in chance.sample(deliveries, len(deliveries) // 4):
         await analytics.die(event)
     if chance.random() < 0.5:
-        await asyncio.gather(*(until_done(analytics.hear, event) for event in told))
+        await asyncio.gather(*(until_done(analytics.hear, event) for event in deliveries))
     else:
-        for event in told:
+        for event in deliveries:
             await analytics.hear(event)
     return rest
 
 
 async def load(ingestor: Ingestor, name: str, job: Job, chance: random.Random) -> list[ChunkLoaded]:
-    asked = await ingestor.begin(name, "".join(job.lines), job.load_options, columns=COLUMNS, chunk_bytes=150)
-    return (await ingestor.follow(asked, chance)).loaded
+    commands = await ingestor.begin(name, "".join(job.lines), job.load_options, columns=COLUMNS, chunk_bytes=150)
+    return (await ingestor.follow(commands, chance)).loaded
 
 
 @pytest.mark.parametrize("name", DECLARATIONS)
@@ -95,22 +95,22 @@ async def test_rollups_are_what_sql_and_python_say(
     chance = random.Random(seed)
     await forget(analytics.admin)
     dataset = await declare(ingestor, analytics, name)
-    untold: list[ChunkLoaded] = []
+    undelivered: list[ChunkLoaded] = []
     everything: list[ChunkLoaded] = []
     refreshed: set[int] = set()
     for job in story:
         loading = load(ingestor, name, job, chance)
         if job.at_once:
-            loaded, untold = await asyncio.gather(loading, tell(analytics, untold, random.Random(seed)))
+            loaded, undelivered = await asyncio.gather(loading, deliver(analytics, undelivered, random.Random(seed)))
         else:
             loaded = await loading
         everything += loaded
-        untold = await tell(analytics, [*untold, *loaded], chance)
+        undelivered = await deliver(analytics, [*undelivered, *loaded], chance)
         if chance.random() < 0.5:
-            assert (await analytics.refresh(name)).chunks == sum(event.ledger not in refreshed for event in untold)
-            refreshed |= {event.ledger for event in untold}
+            assert (await analytics.refresh(name)).chunks == sum(event.ledger not in refreshed for event in undelivered)
+            refreshed |= {event.ledger for event in undelivered}
             await holds(analytics.pool, dataset)
-    for event in untold:
+    for event in undelivered:
         await analytics.hear(event)
     await holds(analytics.pool, dataset)
     for event in chance.sample(everything, len(everything) // 2):

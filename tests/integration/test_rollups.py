@@ -1,4 +1,4 @@
-"""Rollups are what a query over the table would give, whatever came in which order and how often."""
+"""Rollups equal a query over the table, whatever the order and repetition of chunks."""
 
 import random
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.integration.ingestor_runner import DATASETS, Ingestor, forget
-from tests.integration.job_stories import EXAMPLES, Story, line_of_items, stories, tell, tell_at_once
+from tests.integration.job_stories import EXAMPLES, Story, deliver, deliver_at_once, line_of_items, stories
 from tests.integration.reader_runners import KEPT, RECOMPUTED, Analytics
 
 
@@ -20,7 +20,7 @@ async def test_rollups_are_what_the_table_says(
     story = data.draw(stories(dataset))
     await forget(analytics.admin)
     await analytics.prepare(dataset)
-    async for event in tell(ingestor, story):
+    async for event in deliver(ingestor, story):
         await analytics.count(event)
     assert await analytics.rollup(dataset) == await analytics.recomputed(dataset)
 
@@ -58,7 +58,7 @@ async def test_chunks_may_be_counted_while_others_are_loaded(
     chance = random.Random(seed)
     for _ in range(3):
         files = ["".join(line_of_items(chance) for _ in range(40)) for _ in range(3)]
-        await tell_at_once(ingestor, Story("items", files, chance), analytics.hear)
+        await deliver_at_once(ingestor, Story("items", files, chance), analytics.hear)
         assert await analytics.rollup("items") == await analytics.recomputed("items")
 
 

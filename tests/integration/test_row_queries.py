@@ -1,4 +1,4 @@
-"""Rows as they are asked for: filters, order, cursors and counts, held against a brute force over the same rows."""
+"""Row queries on Postgres: filters, order, cursors and counts, compared with a brute force over the same rows."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,11 +22,11 @@ from tests.integration.row_query_strategies import (
     LONG,
     MOST_ROWS,
     PAIRED,
-    Asked,
+    Condition,
     Row,
     arranged,
+    condition_lists,
     orders,
-    questions,
     rows,
 )
 
@@ -70,10 +70,11 @@ async def filled(database: dict[str, str]) -> AsyncIterator[Tables]:
         yield Tables(owner, reader)
 
 
-def ask(dataset: Dataset, asked: list[Asked], order: list[tuple[str, str, str]]) -> RowQuery:
+def ask(dataset: Dataset, conditions: list[Condition], order: list[tuple[str, str, str]]) -> RowQuery:
     """As the route does."""
     written = ",".join(".".join(word for word in term if word) for term in order)
-    return parse_row_query(dataset, [(one.field, one.outside) for one in asked], (), order=written or None, select=None)
+    filters = [(condition.field, condition.parameter) for condition in conditions]
+    return parse_row_query(dataset, filters, (), order=written or None, select=None)
 
 
 async def by_cursor(db: Connection, question: RowQuery, limit: int) -> list[Row]:
@@ -95,20 +96,25 @@ async def by_cursor(db: Connection, question: RowQuery, limit: int) -> list[Row]
 @example(
     found=[{**BLANK, "id": number, "s": "a" * LONG + end} for number, end in enumerate(("b", "a", ""), 1)]
     + [{**BLANK, "id": 4, "s": "a" * (LONG - 1) + "!"}],
-    asked=[],
+    conditions=[],
     order=[("s", "", "")],
     limit=1,
 )
-@given(found=rows, asked=questions, order=orders(), limit=st.integers(1, 4))
-async def test_what_is_asked_for_is_what_a_brute_force_finds(
-    filled: Tables, dataset: str, found: list[Row], asked: list[Asked], order: list[tuple[str, str, str]], limit: int
+@given(found=rows, conditions=condition_lists, order=orders(), limit=st.integers(1, 4))
+async def test_a_query_finds_what_a_brute_force_finds(
+    filled: Tables,
+    dataset: str,
+    found: list[Row],
+    conditions: list[Condition],
+    order: list[tuple[str, str, str]],
+    limit: int,
 ) -> None:
     declared = DATASETS[dataset]
     if declared is KEYLESS:
         found = [{**row, "_id": number} for number, row in enumerate(found, 1)]
     await filled.fill(declared, found)
-    question = ask(declared, asked, order)
-    expected = arranged([row for row in found if all(one.holds(row) for one in asked)], order, declared.key)
+    question = ask(declared, conditions, order)
+    expected = arranged([row for row in found if all(one.holds(row) for one in conditions)], order, declared.key)
     async with filled.reader.acquire() as db, db.transaction(readonly=True):
         assert await by_cursor(db, question, limit) == expected
         assert await queries.count(db, question) == len(expected)

@@ -1,4 +1,4 @@
-"""Schedules on Postgres: each tick is decided once, whoever looks at it, and whatever happens meanwhile."""
+"""The scheduler on Postgres: each tick is decided once, with several gateways and after failures."""
 
 import asyncio
 import datetime as dt
@@ -113,7 +113,7 @@ async def test_a_dataset_without_sources_is_none_of_its_business(world: World) -
     assert await world.run() == 0
 
 
-async def test_a_schedule_with_other_times_begins_anew_and_one_with_other_terms_goes_on(world: World) -> None:
+async def test_a_schedule_with_other_times_starts_over_and_one_with_other_options_goes_on(world: World) -> None:
     await world.declare(crm=DAILY)
     await world.run()
     first = await world.scheduled()
@@ -183,9 +183,11 @@ async def test_a_tick_begins_a_job_without_a_key(world: World) -> None:
     found = await world.scheduled()
     assert found is not None
     assert found.next_at > await world.now()
-    letters = await world.here.fetch("SELECT name, data FROM outbox ORDER BY name")
-    assert [letter["name"] for letter in letters] == ["job.created", "pull_page"]
-    assert PullPage.decode(letters[1]["data"]) == PullPage(dataset="people", job_id=job["id"], source="crm", chunk=1)
+    outbox_messages = await world.here.fetch("SELECT name, data FROM outbox ORDER BY name")
+    assert [message["name"] for message in outbox_messages] == ["job.created", "pull_page"]
+    assert PullPage.decode(outbox_messages[1]["data"]) == PullPage(
+        dataset="people", job_id=job["id"], source="crm", chunk=1
+    )
     assert await world.here.fetchval("SELECT array_agg(type) FROM events") == ["job.created"]
 
 
@@ -269,26 +271,26 @@ async def test_while_the_sync_before_it_goes_on_a_tick_is_skipped(world: World) 
     assert await world.run() == 1
 
 
-async def test_a_sync_that_somebody_asked_for_is_in_the_way_too_and_one_of_another_source_is_not(world: World) -> None:
+async def test_a_manual_sync_blocks_a_tick_too_and_one_of_another_source_does_not(world: World) -> None:
     await world.declare(crm=DAILY, shop=DAILY)
     await world.run()
-    asked = await ask(world, "crm")
+    manual = await ask(world, "crm")
     await world.make_due(source="crm")
     await world.make_due(source="shop")
     assert await world.run() == 1
-    assert [(fate, job) for _, fate, job in await world.ticks("crm")] == [("skipped", asked.job.id)]
+    assert [(fate, job) for _, fate, job in await world.ticks("crm")] == [("skipped", manual.job.id)]
     assert [fate for _, fate, _ in await world.ticks("shop")] == ["ran"]
 
 
 async def test_where_overlaps_are_allowed_a_tick_runs_beside_the_one_before(world: World) -> None:
     await world.declare(crm={**DAILY, "overlap": "allow"})
     await world.run()
-    asked = await ask(world, "crm")
+    manual = await ask(world, "crm")
     for seconds in (5, 1):
         await world.make_due(dt.timedelta(seconds=seconds))
         assert await world.run() == 1
     assert [fate for _, fate, _ in await world.ticks()] == ["ran", "ran"]
-    assert len({job["id"] for job in await world.jobs() if job["status"] == "queued"} - {asked.job.id}) == 2
+    assert len({job["id"] for job in await world.jobs() if job["status"] == "queued"} - {manual.job.id}) == 2
 
 
 async def test_a_tick_that_comes_too_late_is_missed_and_the_schedule_goes_on(world: World) -> None:
@@ -316,7 +318,7 @@ async def test_after_an_outage_the_last_tick_runs_and_the_others_are_missed(worl
     assert len(await world.jobs()) == 1
 
 
-async def test_the_metric_tells_what_became_of_the_ticks_of_the_last_hour(world: World) -> None:
+async def test_the_metric_counts_the_fates_of_the_ticks_of_the_last_hour(world: World) -> None:
     await world.declare(crm=DAILY)
     for ago in (7200, 1, 0):
         await world.run()

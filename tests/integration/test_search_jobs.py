@@ -1,4 +1,4 @@
-"""A search as a job is answered once, whatever is lost or comes twice, and neither forgotten nor given up too soon."""
+"""Searches as jobs: answered once although messages are lost or repeated, and not given up too soon."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ CHAIRS = "1,Chair,oak,1.10,,,,\n2,Chairs,ash,2,,,,\n3,Table,oak,3,,,,\n"
 LONG = 3600.0
 
 
-def asked(question: SearchQuery | None = None, **about: Any) -> RunSearch:
+def new_command(question: SearchQuery | None = None, **about: Any) -> RunSearch:
     """As the gateway says it, and as it comes out of a message."""
     found = msgspec.to_builtins(question or SearchQuery(q="chair", limit=1000))
     command = RunSearch(**{"dataset": "items", "job_id": uuid4(), "query": found, **about})
@@ -70,7 +70,7 @@ async def stalled(gateway: Pool) -> list[UUID]:
 
 async def test_a_search_that_is_delivered_twice_is_answered_once(ingestor: Ingestor, indexer: Indexer) -> None:
     await indexer.bring(ingestor, CHAIRS)
-    command = asked()
+    command = new_command()
     said = await asyncio.gather(*(hear(indexer, command) for _ in range(3)))
     (completed,) = [event for event in said if event is not None]
     version = await indexer.pool.fetchval("SELECT version FROM ingestor.datasets WHERE name = 'items'")
@@ -88,7 +88,7 @@ async def test_a_question_survives_its_journey(ingestor: Ingestor, indexer: Inde
         highlight=("name",),
         limit=1000,
     )
-    command = asked(question)
+    command = new_command(question)
     assert msgspec.convert(command.query, SearchQuery) == question
     await accepted(gateway, command)
     await hear(indexer, command)
@@ -103,7 +103,7 @@ async def test_the_settings_of_a_search_end_before_its_answer_is_kept(ingestor: 
     await indexer.bring(ingestor, CHAIRS)
     async with transaction(indexer.pool) as db:
         before = await db.fetchval("SELECT current_setting('statement_timeout')")
-        await run_search(asked(), db, indexer.pool)
+        await run_search(new_command(), db, indexer.pool)
         assert await db.fetchval("SELECT current_setting('statement_timeout')") == before
 
 
@@ -123,7 +123,7 @@ async def test_what_the_dataset_no_longer_has_ends_the_search(
 ) -> None:
     await indexer.bring(ingestor, CHAIRS)
     with pytest.raises(PermanentFailure) as raised:
-        await hear(indexer, asked(question))
+        await hear(indexer, new_command(question))
     assert raised.value.problem.code == code
     assert "submit the search again" in raised.value.problem.hint
 
@@ -133,13 +133,13 @@ async def test_a_dataset_that_is_not_searched_any_more_ends_the_search(indexer: 
         "UPDATE ingestor.datasets SET declaration = (declaration::jsonb - 'search')::json WHERE name = 'items'"
     )
     with pytest.raises(PermanentFailure) as raised:
-        await hear(indexer, asked())
+        await hear(indexer, new_command())
     assert raised.value.problem.code == "not_searchable"
 
 
 async def test_a_search_waits_for_its_version_and_for_documents(ingestor: Ingestor, indexer: Indexer) -> None:
     (event,) = await ingestor.load_all(await ingestor.plan("items", CHAIRS))
-    command = asked(min_version=event.version)
+    command = new_command(min_version=event.version)
     with pytest.raises(NotReady):
         await hear(indexer, command)
     await indexer.index(event)
@@ -154,7 +154,7 @@ async def test_a_search_waits_for_its_version_and_for_documents(ingestor: Ingest
 
 async def test_what_is_lost_is_sent_again_and_nothing_else(ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> None:
     await indexer.bring(ingestor, CHAIRS)
-    command = asked()
+    command = new_command()
     await accepted(gateway, command)
     assert [one.id for one in await resent(gateway)] == [command.id]
     assert await resent(gateway, seconds=60) == []
@@ -162,8 +162,8 @@ async def test_what_is_lost_is_sent_again_and_nothing_else(ingestor: Ingestor, i
     assert completed is not None
     assert await resent(gateway) == [completed]
     async with transaction(gateway) as db:
-        told = await search_jobs.follow_searched(completed, db)
-    assert [type(one) for one in told] == [JobStarted, JobSucceeded]
+        messages = await search_jobs.follow_searched(completed, db)
+    assert [type(one) for one in messages] == [JobStarted, JobSucceeded]
     assert await resent(gateway) == []
     async with transaction(gateway) as db:
         assert await search_jobs.follow_searched(completed, db) == []
@@ -173,7 +173,7 @@ async def test_a_search_that_is_put_off_or_waits_its_turn_is_not_lost(
     ingestor: Ingestor, indexer: Indexer, gateway: Pool
 ) -> None:
     await indexer.bring(ingestor, CHAIRS)
-    command = asked()
+    command = new_command()
     await accepted(gateway, command)
     await indexer.admin.execute("UPDATE gateway.jobs SET created_at = now() - interval '1 minute'")
     assert await resent(gateway, seconds=30) == []  # the indexer has just done something else
@@ -188,7 +188,7 @@ async def test_a_search_is_given_up_when_the_indexer_does_nothing_and_only_then(
     ingestor: Ingestor, indexer: Indexer, gateway: Pool
 ) -> None:
     await indexer.bring(ingestor, CHAIRS)
-    command = asked()
+    command = new_command()
     await accepted(gateway, command)
     age = "UPDATE {} SET {} = now() - interval '2 hours'"
     await indexer.admin.execute(age.format("gateway.jobs", "updated_at"))
@@ -196,7 +196,7 @@ async def test_a_search_is_given_up_when_the_indexer_does_nothing_and_only_then(
     assert await stalled(gateway) == []
     await indexer.admin.execute(age.format("indexer.chunks", "done_at"))
     assert await stalled(gateway) == [command.job_id]
-    await hear(indexer, asked())
+    await hear(indexer, new_command())
     assert await stalled(gateway) == []
     await indexer.admin.execute("UPDATE gateway.jobs SET created_at = now() - interval '2 days'")
     assert await stalled(gateway) == [command.job_id]
@@ -204,7 +204,7 @@ async def test_a_search_is_given_up_when_the_indexer_does_nothing_and_only_then(
 
 async def test_expired_answers_are_deleted_and_no_others(ingestor: Ingestor, indexer: Indexer) -> None:
     await indexer.bring(ingestor, CHAIRS)
-    old, new = asked(), asked()
+    old, new = new_command(), new_command()
     for command in (old, new):
         await hear(indexer, command)
     await indexer.admin.execute(

@@ -1,4 +1,4 @@
-"""What is told of totals, facets and completeness holds on every path: few hits, many, words that are everywhere."""
+"""Totals, facets and completeness of a search: correct on every path, for few hits, many, and very frequent words."""
 
 import random
 from collections import Counter
@@ -11,7 +11,7 @@ from shared.search import execute, limits, results
 from shared.search.plan import SearchPlan
 from shared.search.query import SearchResults
 from tests.integration import search_oracle
-from tests.integration.search_setup import SEARCH, Shelf
+from tests.integration.search_setup import SEARCH, SearchEngine
 
 ROWS = 400
 KINDS = ("red", "green", "blue", "None", None)
@@ -60,26 +60,27 @@ def shelved(chance: random.Random) -> list[dict[str, Any]]:
     return rows
 
 
-def has(row: dict[str, Any], asked: dict[str, Any], holds: Holds) -> bool:
-    """Whether the row has the words, told by looking."""
-    text = " . ".join(row[name] or "" for name in asked.get("fields", ("title", "body")))
+def has(row: dict[str, Any], query: dict[str, Any], holds: Holds) -> bool:
+    """Whether the row has the words, by brute force."""
+    text = " . ".join(row[name] or "" for name in query.get("fields", ("title", "body")))
     return holds(set(search_oracle.tokens(text)), text)
 
 
 def meets(row: dict[str, Any], where: dict[str, str]) -> bool:
     kind, price = row["kind"], row["price"]
-    return {
-        0: lambda: True,
-        1: lambda: kind == "red",
-        2: lambda: price is not None and price >= 50,
-        3: lambda: kind in ("green", "blue") and price is not None and price < 30,
-        4: lambda: kind is None or price is None,
-        5: lambda: False,
-    }[FILTERS.index(where)]()
+    met: tuple[bool, ...] = (
+        True,
+        kind == "red",
+        price is not None and price >= 50,
+        kind in ("green", "blue") and price is not None and price < 30,
+        kind is None or price is None,
+        False,
+    )
+    return met[FILTERS.index(where)]
 
 
 def honest(found: SearchResults, expected: list[dict[str, Any]]) -> None:
-    """Nothing is told that is not so."""
+    """Checks totals, hits and facets against the expected rows."""
     total = found.total
     assert total.value == len(expected) if total.relation == "eq" else total.value <= len(expected)
     ids = {row["id"] for row in expected}
@@ -87,21 +88,21 @@ def honest(found: SearchResults, expected: list[dict[str, Any]]) -> None:
     assert len(found.data) >= min(total.value, 20) or found.meta.detail.startswith("Pages by relevance end after")
     for name, facet in found.facets.items():
         real = Counter(row[name] for row in expected)
-        told = {value.value: value.count for value in facet.values}
-        assert facet.counted == sum(told.values()) + facet.other_count
+        counts = {value.value: value.count for value in facet.values}
+        assert facet.counted == sum(counts.values()) + facet.other_count
         if facet.approximate:
-            assert all(count <= real[value] for value, count in told.items())
+            assert all(count <= real[value] for value, count in counts.items())
         else:
-            assert (told, facet.other_count) == (dict(real), 0)
+            assert (counts, facet.other_count) == (dict(real), 0)
 
 
 @pytest.fixture
-async def many(shelf: Shelf) -> tuple[Shelf, list[dict[str, Any]]]:
-    await shelf.declare(SEARCH)
+async def many(engine: SearchEngine) -> tuple[SearchEngine, list[dict[str, Any]]]:
+    await engine.declare(SEARCH)
     rows = shelved(random.Random(9))
-    await shelf.bring(rows, chunk_bytes=1 << 20)
-    await shelf.indexer.admin.execute("ANALYZE")
-    return shelf, rows
+    await engine.bring(rows, chunk_bytes=1 << 20)
+    await engine.indexer.admin.execute("ANALYZE")
+    return engine, rows
 
 
 @pytest.fixture(params=[{}, SMALL, TIGHT], ids=["as they are", "small", "tight"])
@@ -112,26 +113,26 @@ def tight_limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     return given
 
 
-async def test_totals_and_facets_are_what_they_are_said_to_be(
-    many: tuple[Shelf, list[dict[str, Any]]], tight_limits: dict[str, int]
+async def test_totals_and_facets_are_as_exact_as_they_claim(
+    many: tuple[SearchEngine, list[dict[str, Any]]], tight_limits: dict[str, int]
 ) -> None:
-    shelf, rows = many
+    engine, rows = many
     relations: Counter[str] = Counter()
     for where in FILTERS:
-        for asked, holds in QUESTIONS:
-            expected = [row for row in rows if has(row, asked, holds) and meets(row, where)]
+        for query, holds in QUESTIONS:
+            expected = [row for row in rows if has(row, query, holds) and meets(row, where)]
             for sort in ("", "price.desc"):
                 for exact in (False, True):
-                    found = await shelf.find(
-                        **asked, where=where, sort=sort, exact_total=exact, facets=("kind", "price"), limit=20
+                    found = await engine.find(
+                        **query, where=where, sort=sort, exact_total=exact, facets=("kind", "price"), limit=20
                     )
-                    told = (asked, where, sort, exact)
+                    combination = (query, where, sort, exact)
                     try:
                         honest(found, expected)
                         assert found.meta.complete
                         assert found.total.relation == "eq" if exact or not tight_limits else True
                     except AssertionError as error:
-                        raise AssertionError(told) from error
+                        raise AssertionError(combination) from error
                     relations[found.total.relation] += 1
                     relations["approximate"] += found.facets["kind"].approximate
     if tight_limits:
@@ -141,26 +142,26 @@ async def test_totals_and_facets_are_what_they_are_said_to_be(
         assert relations["approximate"] == 0
 
 
-async def test_as_many_missing_values_as_the_text_none_are_told_apart(shelf: Shelf) -> None:
-    await shelf.declare(SEARCH)
-    await shelf.bring([{"id": 1, "kind": "None"}, {"id": 2}])
-    facet = (await shelf.find(facets=("kind",))).facets["kind"]
+async def test_missing_values_and_the_text_none_are_distinguished(engine: SearchEngine) -> None:
+    await engine.declare(SEARCH)
+    await engine.bring([{"id": 1, "kind": "None"}, {"id": 2}])
+    facet = (await engine.find(facets=("kind",))).facets["kind"]
     assert [(value.value, value.count) for value in facet.values] == [("None", 1), (None, 1)]
 
 
-@pytest.mark.parametrize("asked", [{"q": "everywhere"}, {"q": ""}, {"q": "rare one", "sort": "price"}])
-async def test_who_has_to_wait_for_the_rows_is_told_so_within_the_budget(
-    many: tuple[Shelf, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+@pytest.mark.parametrize("query", [{"q": "everywhere"}, {"q": ""}, {"q": "rare one", "sort": "price"}])
+async def test_a_search_that_waits_for_the_rows_reports_it_within_the_budget(
+    many: tuple[SearchEngine, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, query: dict[str, Any]
 ) -> None:
-    shelf, rows = many
-    holds = {told["q"]: holds for told, holds in QUESTIONS if "q" in told}[asked["q"]]
+    engine, rows = many
+    holds = {combination["q"]: holds for combination, holds in QUESTIONS if "q" in combination}[query["q"]]
     monkeypatch.setattr(limits, "BUDGET_SECONDS", 0.1)
-    async with shelf.indexer.admin.transaction():
-        await shelf.indexer.admin.execute("LOCK data.books")
-        found = await shelf.find(**asked, facets=("kind",), exact_total=True)
+    async with engine.indexer.admin.transaction():
+        await engine.indexer.admin.execute("LOCK data.books")
+        found = await engine.find(**query, facets=("kind",), exact_total=True)
     assert (found.data, found.next, found.meta.complete) == ([], None, False)
     # The vocabulary knows how many documents have a word, and the documents how many have two.
-    total = sum(has(row, asked, holds) for row in rows)
+    total = sum(has(row, query, holds) for row in rows)
     assert (found.total.value, found.total.relation) in ((total, "eq"), (0, "gte"))
     assert "Time ran out" in found.meta.detail
     assert (found.facets["kind"].values, found.facets["kind"].approximate) == ([], True)
@@ -168,9 +169,9 @@ async def test_who_has_to_wait_for_the_rows_is_told_so_within_the_budget(
 
 
 async def test_what_was_found_stands_when_there_is_no_time_to_look_for_more(
-    many: tuple[Shelf, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    many: tuple[SearchEngine, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf, rows = many
+    engine, rows = many
     for name, value in SMALL.items():
         monkeypatch.setattr(limits, name, value)
     settings = execute.planner_settings
@@ -182,7 +183,7 @@ async def test_what_was_found_stands_when_there_is_no_time_to_look_for_more(
     monkeypatch.setattr(execute, "planner_settings", slow)
     monkeypatch.setattr(limits, "BUDGET_SECONDS", 0.5)
     expected = [row for row in rows if "everywhere one" in f"{row['title']} . {row['body']}"]
-    found = await shelf.find('"everywhere one"', sort="price", exact_total=True, limit=20)
+    found = await engine.find('"everywhere one"', sort="price", exact_total=True, limit=20)
     assert (found.meta.complete, found.total.relation) == (False, "gte")
     assert 0 < len(found.data) <= found.total.value < len(expected)
     assert {hit.row["id"] for hit in found.data} <= {row["id"] for row in expected}

@@ -1,4 +1,4 @@
-"""Jobs of every mode one after the other, held against a dictionary: the table, the counts, the sums, the documents."""
+"""Jobs of every mode one after the other, compared with a dictionary: tables, counts, rollups and documents."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shared.contracts.commands import LoadChunk, LoadRows, SwapStage
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import LoadOptions, Mode, Outcome
-from tests.integration.ingestor_runner import DATASETS, Asked, Ended, Ingestor, total
+from tests.integration.ingestor_runner import DATASETS, Ingestor, JobEnd, LoadCommand, total
 from tests.integration.job_stories import EXAMPLES, LINES, line_of_items, until_done
 from tests.integration.reader_runners import Analytics, Indexer
 
@@ -37,7 +37,7 @@ class Job(msgspec.Struct, frozen=True):
     chunk_bytes: int
 
 
-class Said(msgspec.Struct, frozen=True):
+class JobRows(msgspec.Struct, frozen=True):
     """What a job brings in each of its chunks: rows, or None for one that can't be read."""
 
     columns: tuple[str, ...]
@@ -45,7 +45,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 def stories(dataset: str) -> st.SearchStrategy[list[Job]]:
-    """Jobs that are made of a few lines, so that the same is said again and again, and then something else."""
+    """Jobs that are made of a few lines, so that the same rows come again and again, and then others."""
     some = st.lists(LINES[dataset], min_size=3, max_size=6)
     return some.flatmap(lambda lines: st.lists(jobs(dataset, [*lines * 4, BAD]), min_size=1, max_size=4))
 
@@ -93,24 +93,24 @@ def _key(dataset: str, row: Row) -> Key:
     return tuple(row[name] for name in DATASETS[dataset].primary_key)
 
 
-async def ask(ingestor: Ingestor, dataset: str, job: Job) -> tuple[list[Asked], Said]:
+async def ask(ingestor: Ingestor, dataset: str, job: Job) -> tuple[list[LoadCommand], JobRows]:
     names = tuple(field.name for field in DATASETS[dataset].input_fields)
     if job.kind == "batch":
         return _batch(dataset, job)
     columns = names if job.kind == "file" else FEW
     lines = job.lines if job.kind == "file" else [_few(line) for line in job.lines]
     text = "".join(lines)
-    asked = await ingestor.begin(dataset, text, job.load_options, columns=columns, chunk_bytes=job.chunk_bytes)
+    commands = await ingestor.begin(dataset, text, job.load_options, columns=columns, chunk_bytes=job.chunk_bytes)
     # Where each chunk begins among the lines, which have no line breaks in them.
     pieces = {
         load.chunk: [
             to_row(dataset, line)
             for line in job.lines[load.line - 1 :][: text.encode()[load.start : load.end].count(b"\n")]
         ]
-        for load in asked
+        for load in commands
         if isinstance(load, LoadChunk)
     }
-    return [*asked], Said(columns, pieces)
+    return [*commands], JobRows(columns, pieces)
 
 
 def _few(line: str) -> str:
@@ -120,23 +120,23 @@ def _few(line: str) -> str:
     return f"{cells[0]},{cells[1]},{cells[3]}\n"
 
 
-def _batch(dataset: str, job: Job) -> tuple[list[Asked], Said]:
+def _batch(dataset: str, job: Job) -> tuple[list[LoadCommand], JobRows]:
     """Objects that don't name what they have no value for."""
     rows = [to_row(dataset, line) for line in job.lines] or [None]
-    said = [{name: cell for name, cell in row.items() if cell} if row else {"id": "nonsense"} for row in rows]
+    objects = [{name: cell for name, cell in row.items() if cell} if row else {"id": "nonsense"} for row in rows]
     fields = DATASETS[dataset].input_fields
-    columns = tuple(f.name for f in fields if f.required or any(f.name in row for row in said))
+    columns = tuple(f.name for f in fields if f.required or any(f.name in row for row in objects))
     command = LoadRows(
         dataset=dataset,
         job_id=uuid4(),
-        rows=tuple(msgspec.Raw(msgspec.json.encode(row)) for row in said),
+        rows=tuple(msgspec.Raw(msgspec.json.encode(row)) for row in objects),
         columns=columns,
         # What the route makes of it, but for the budget and the modes that only files have.
         load_options=msgspec.structs.replace(
             job.load_options, mode="upsert" if job.load_options.mode == "replace" else job.load_options.mode
         ),
     )
-    return [command], Said(columns, {1: [*rows]})
+    return [command], JobRows(columns, {1: [*rows]})
 
 
 def last(dataset: str, rows: Iterable[Row | None]) -> Table:
@@ -144,14 +144,14 @@ def last(dataset: str, rows: Iterable[Row | None]) -> Table:
     return {_key(dataset, row): row for row in rows if row is not None}
 
 
-def hold_against(dataset: str, load_options: LoadOptions, before: Table, said: Said, ended: Ended) -> Table:
+def hold_against(dataset: str, load_options: LoadOptions, before: Table, sent: JobRows, ended: JobEnd) -> Table:
     """What the table must be after the job, whose counts are looked at."""
-    loaded = [said.pieces[event.chunk] for event in ended.loaded if event.chunk in said.pieces]
+    loaded = [sent.pieces[event.chunk] for event in ended.loaded if event.chunk in sent.pieces]
     if ended.stopped is None:
-        assert len(loaded) == len(said.pieces)
+        assert len(loaded) == len(sent.pieces)
     rows = [row for piece in loaded for row in piece]
     # In the order of the input, whatever the order in which the chunks came.
-    ordered = [row for chunk in sorted(event.chunk for event in ended.loaded) for row in said.pieces.get(chunk, [])]
+    ordered = [row for chunk in sorted(event.chunk for event in ended.loaded) for row in sent.pieces.get(chunk, [])]
     unread = rows.count(None)
     read, good = len(rows), len(rows) - unread
     new = last(dataset, ordered)
@@ -166,7 +166,7 @@ def hold_against(dataset: str, load_options: LoadOptions, before: Table, said: S
     )
     assert (outcome.rows_read, outcome.failed) == (read, unread + taken)
     stops_at = load_options.max_errors
-    everything = [row for piece in said.pieces.values() for row in piece]
+    everything = [row for piece in sent.pieces.values() for row in piece]
     if stops_at is not None and not taken:
         assert (ended.stopped is not None and ended.stopped.problem.code == "too_many_errors") == (
             everything.count(None) > stops_at
@@ -177,7 +177,7 @@ def hold_against(dataset: str, load_options: LoadOptions, before: Table, said: S
             assert len(before.keys() - new.keys()) > load_options.max_shrink * len(before)
         return after
     if load_options.mode == "insert":
-        after |= {key: _filled(dataset, {}, row, said.columns) for key, row in new.items() if key not in before}
+        after |= {key: _filled(dataset, {}, row, sent.columns) for key, row in new.items() if key not in before}
         inserted = len(after) - len(before)
         assert outcome == Outcome(
             rows_read=read, inserted=inserted, failed=unread + taken, duplicates=good - inserted - taken
@@ -186,7 +186,7 @@ def hold_against(dataset: str, load_options: LoadOptions, before: Table, said: S
     fresh = new.keys() - before.keys()
     met = new.keys() & before.keys()
     if load_options.mode == "replace":
-        after = {key: _filled(dataset, before.get(key, {}), row, said.columns) for key, row in new.items()}
+        after = {key: _filled(dataset, before.get(key, {}), row, sent.columns) for key, row in new.items()}
         updated = sum(after[key] != before[key] for key in met)
         gone = len(before) - len(met)
         assert gone <= load_options.max_shrink * len(before)
@@ -200,9 +200,9 @@ def hold_against(dataset: str, load_options: LoadOptions, before: Table, said: S
             deleted=gone,
         )
         return after
-    after |= {key: _filled(dataset, before.get(key, {}), row, said.columns) for key, row in new.items()}
+    after |= {key: _filled(dataset, before.get(key, {}), row, sent.columns) for key, row in new.items()}
     changed = {
-        key for key, row in chunked if key in met and _filled(dataset, before[key], row, said.columns) != before[key]
+        key for key, row in chunked if key in met and _filled(dataset, before[key], row, sent.columns) != before[key]
     }
     assert (outcome.inserted, outcome.updated) == (len(fresh), len(changed))
     assert outcome.unchanged + outcome.duplicates == good - len(fresh) - len(changed)
@@ -227,18 +227,18 @@ async def test_any_sequence_of_jobs_does_what_a_dictionary_does(
     await analytics.prepare(dataset)
     await indexer.prepare(dataset)
     table: Table = {}
-    untold = []
+    undelivered = []
     for job in story:
-        asked, said = await ask(ingestor, dataset, job)
-        ended = await ingestor.follow(asked, chance)
+        commands, sent = await ask(ingestor, dataset, job)
+        ended = await ingestor.follow(commands, chance)
         load_options = msgspec.structs.replace(job.load_options, mode=mode_of(job))
-        table = hold_against(dataset, load_options, table, said, ended)
+        table = hold_against(dataset, load_options, table, sent, ended)
         assert await stands(ingestor, dataset) == table
-        untold += ended.loaded
+        undelivered += ended.loaded
     for hear in (analytics.hear, indexer.hear):
-        told = [*untold, *chance.sample(untold, len(untold) // 4)]
-        chance.shuffle(told)
-        for event in told:
+        deliveries = [*undelivered, *chance.sample(undelivered, len(undelivered) // 4)]
+        chance.shuffle(deliveries)
+        for event in deliveries:
             await hear(event)
     assert await analytics.rollup(dataset) == await analytics.recomputed(dataset)
     assert await indexer.documents(dataset) == await indexer.recomputed(dataset)
@@ -261,7 +261,7 @@ async def test_jobs_of_every_mode_at_once_leave_books_sums_and_documents_in_orde
             await ingestor.begin("items", "".join(line_of_items(chance) for _ in range(40)), one, chunk_bytes=200)
             for one in load_options
         ]
-        outcomes = await asyncio.gather(*(at_once(ingestor, analytics, indexer, asked) for asked in jobs))
+        outcomes = await asyncio.gather(*(at_once(ingestor, analytics, indexer, commands) for commands in jobs))
         assert all(outcome.balanced() for outcome in outcomes)
         assert sum(outcome.rows_read for outcome in outcomes) == 160
         assert await analytics.rollup("items") == await analytics.recomputed("items")
@@ -272,18 +272,20 @@ async def test_jobs_of_every_mode_at_once_leave_books_sums_and_documents_in_orde
     assert counts["rows"] == len(await ingestor.rows("items"))
 
 
-async def at_once(ingestor: Ingestor, analytics: Analytics, indexer: Indexer, asked: Sequence[Asked]) -> Outcome:
+async def at_once(
+    ingestor: Ingestor, analytics: Analytics, indexer: Indexer, commands: Sequence[LoadCommand]
+) -> Outcome:
     """Every chunk of a job, what follows from it, and those who hear of it."""
 
-    async def take(message: Asked) -> list[ChunkLoaded]:
-        said = await until_done(ingestor.hear, message)
-        loaded = [event for event in said if isinstance(event, ChunkLoaded)]
-        later = [take(command) for command in said if isinstance(command, SwapStage)]
+    async def take(message: LoadCommand) -> list[ChunkLoaded]:
+        results = await until_done(ingestor.hear, message)
+        loaded = [event for event in results if isinstance(event, ChunkLoaded)]
+        later = [take(command) for command in results if isinstance(command, SwapStage)]
         for event in loaded:
             await asyncio.gather(until_done(analytics.hear, event), until_done(indexer.hear, event))
         return [*loaded, *(event for more in await asyncio.gather(*later) for event in more)]
 
-    return total([event for one in await asyncio.gather(*map(take, asked)) for event in one])
+    return total([event for one in await asyncio.gather(*map(take, commands)) for event in one])
 
 
 def mode_of(job: Job) -> Mode:

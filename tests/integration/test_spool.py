@@ -1,4 +1,4 @@
-"""The spool: a file is there whole, with its right sum, or not at all."""
+"""The spool: a file is there complete and with its checksum, or not at all."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Requests that come together are accepted in one transaction, and each is answered for itself."""
+"""Group commit of requests: one transaction accepts many, and each gets its own answer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,8 +27,8 @@ MANY = 200
 @pytest.fixture
 async def submitter(database: dict[str, str]) -> AsyncIterator[JobSubmitter]:
     """Of a gateway that has its Postgres, but no broker."""
-    told = ServiceSettings(database_url=database["gateway"], broker_url=NOWHERE)
-    consumer = Consumer("gateway", (), settings=told, dependencies={}, sweep=nothing)
+    settings = ServiceSettings(database_url=database["gateway"], broker_url=NOWHERE)
+    consumer = Consumer("gateway", (), settings=settings, dependencies={}, sweep=nothing)
     async with consumer.running(Litestar([])):
         await consumer.pool.execute("INSERT INTO api_keys (id, name, hash, scope) VALUES ('k', 'k', '', 'write')")
         yield JobSubmitter(consumer, Catalog())
@@ -53,9 +53,9 @@ def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprin
     )
 
 
-async def ask(submitter: JobSubmitter, *asked: JobRequest) -> list[Submission | BaseException]:
+async def ask(submitter: JobSubmitter, *requests: JobRequest) -> list[Submission | BaseException]:
     """All at once."""
-    return await asyncio.gather(*map(submitter.submit, asked), return_exceptions=True)
+    return await asyncio.gather(*map(submitter.submit, requests), return_exceptions=True)
 
 
 async def jobs(submitter: JobSubmitter) -> set[UUID]:
@@ -70,21 +70,21 @@ async def jobs(submitter: JobSubmitter) -> set[UUID]:
 
 
 async def test_two_hundred_requests_share_a_few_transactions(submitter: JobSubmitter) -> None:
-    asked = [batch(number) for number in range(MANY)]
-    answers = await ask(submitter, *asked)
+    requests = [batch(number) for number in range(MANY)]
+    answers = await ask(submitter, *requests)
     assert [answer.job.id for answer in answers if isinstance(answer, Submission)] == [
-        one.command.job_id for one in asked
+        one.command.job_id for one in requests
     ]
-    assert await jobs(submitter) == {one.command.job_id for one in asked}
+    assert await jobs(submitter) == {one.command.job_id for one in requests}
     assert await submitter.pool.fetchval("SELECT count(DISTINCT xmin::text) FROM jobs") <= 3
     # Who comes later is not forgotten.
     assert isinstance(await submitter.submit(batch(0)), Submission)
 
 
 async def test_of_requests_with_one_idempotency_key_one_is_accepted(submitter: JobSubmitter) -> None:
-    asked = [batch(number // 4, key=f"key {number // 4}", fingerprint=f"{number // 4}") for number in range(MANY)]
-    asked[7] = batch(0, key="key 1", fingerprint="something else")
-    answers = await ask(submitter, *asked)
+    requests = [batch(number // 4, key=f"key {number // 4}", fingerprint=f"{number // 4}") for number in range(MANY)]
+    requests[7] = batch(0, key="key 1", fingerprint="something else")
+    answers = await ask(submitter, *requests)
     accepted = [answer for answer in answers if isinstance(answer, Submission)]
     (refused,) = (answer for answer in answers if isinstance(answer, Problem))
     assert (answers.index(refused), refused.status, refused.code) == (7, 422, "idempotency_key_reused")
@@ -94,9 +94,9 @@ async def test_of_requests_with_one_idempotency_key_one_is_accepted(submitter: J
 
 
 async def test_one_that_postgres_refuses_costs_the_others_nothing(submitter: JobSubmitter) -> None:
-    asked = [batch(number, key=f"key {number // 2}", fingerprint="f") for number in range(20)]
-    asked[5] = batch(5, api_key="revoked and deleted meanwhile")
-    answers = await ask(submitter, *asked)
+    requests = [batch(number, key=f"key {number // 2}", fingerprint="f") for number in range(20)]
+    requests[5] = batch(5, api_key="revoked and deleted meanwhile")
+    answers = await ask(submitter, *requests)
     (refused,) = (answer for answer in answers if not isinstance(answer, Submission))
     assert answers.index(refused) == 5
     assert isinstance(refused, asyncpg.ForeignKeyViolationError)

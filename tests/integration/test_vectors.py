@@ -1,4 +1,4 @@
-"""Documents in Postgres' own binary form are those that it would have made of the same words, written as text."""
+"""Documents in binary tsvector form equal those that Postgres makes from text."""
 
 import random
 import string
@@ -21,14 +21,14 @@ async def test_what_is_written_is_what_postgres_would_have_made(database: dict[s
     rows += [[" ".join(dice.choices(known, k=tokenizer.MAX_WORDS)), late, "", ""], ["", "", "", ""]]
     found = tokens.truncate(tokens.tokenize({label: [row[n] for row in rows] for n, label in enumerate(LABELS)}))
     async with connected(database["indexer"], "indexer") as pool, pool.acquire() as db:
-        told = await db.fetch(
+        rows_found = await db.fetch(
             "SELECT made = wanted::tsvector AS same, made::text AS made, wanted FROM unnest($1::tsvector[], $2::text[])"
             " AS n (made, wanted)",
             vectors.encode(found, LABELS, len(rows)),
             [_as_text(row) for row in rows],
         )
-    assert [row["made"][:200] for row in told if not row["same"]] == []
-    assert len(told) == len(rows)
+    assert [row["made"][:200] for row in rows_found if not row["same"]] == []
+    assert len(rows_found) == len(rows)
 
 
 async def test_a_text_that_is_too_long_for_a_document_is_cut(database: dict[str, str]) -> None:

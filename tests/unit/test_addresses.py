@@ -1,6 +1,7 @@
-"""No declared URL leads to where only we can go, however it is written and whatever a name means a moment later."""
+"""Outbound addresses: no declared URL reaches a private network, however it is written or resolved."""
 
 import socket
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import httpx2
@@ -140,12 +141,12 @@ async def test_nothing_else_is_allowed_by_it(allow: str, url: str) -> None:
     assert recorder.requests == []
 
 
-async def test_a_name_that_means_something_else_a_moment_later_is_asked_for_once() -> None:
-    asked: list[str] = []
+async def test_a_name_that_resolves_differently_a_moment_later_is_resolved_once() -> None:
+    hosts: list[str] = []
 
     async def rebinding(host: str, _port: int) -> list[str]:
-        asked.append(host)
-        return ["93.184.215.14"] if len(asked) == 1 else ["127.0.0.1"]
+        hosts.append(host)
+        return ["93.184.215.14"] if len(hosts) == 1 else ["127.0.0.1"]
 
     recorder = Recorder()
     async with httpx2.AsyncClient(
@@ -153,8 +154,8 @@ async def test_a_name_that_means_something_else_a_moment_later_is_asked_for_once
     ) as client:
         await client.get("https://rebind.example/")
         assert [request.url.host for request in recorder.requests] == ["93.184.215.14"]
-        assert asked == ["rebind.example"]
-        with pytest.raises(ForbiddenHost, match=r"127\.0\.0\.1"):  # and every request asks anew
+        assert hosts == ["rebind.example"]
+        with pytest.raises(ForbiddenHost, match=r"127\.0\.0\.1"):  # and every request resolves again
             await client.get("https://rebind.example/")
     assert len(recorder.requests) == 1
 
@@ -169,7 +170,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
         await visit("https://both.example/", recorder=recorder)
 
 
-async def test_a_name_that_cannot_be_resolved_is_not_asked() -> None:
+async def test_a_name_that_cannot_be_resolved_gets_no_request() -> None:
     with pytest.raises(OSError, match="no address"):
         await visit("https://empty.example/")
     with pytest.raises(socket.gaierror):
@@ -185,8 +186,8 @@ async def test_this_machine_resolves_its_own_name() -> None:
 
 
 @pytest.mark.parametrize("network", DENIED, ids=str)
-def test_both_ends_of_a_denied_network_are_no_public_addresses(network: object) -> None:
-    first, last = str(network[0]), str(network[-1])  # type: ignore[index]
+def test_both_ends_of_a_denied_network_are_no_public_addresses(network: IPv4Network | IPv6Network) -> None:
+    first, last = str(network[0]), str(network[-1])
     assert not is_public(first)
     assert not is_public(last)
 

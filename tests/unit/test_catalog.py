@@ -1,4 +1,4 @@
-"""Declarations: the catalog's own are good, and what is wrong with others is said, all of it, with its file."""
+"""Declarations: the catalog's own are valid, and all mistakes in others are reported with their file."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -64,7 +64,7 @@ def summed(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"primary_key": ["nothing"]}, "'nothing', which is not a field"),
         ({"primary_key": ["name"]}, "must be required"),
@@ -147,8 +147,8 @@ def summed(**changes: Any) -> dict[str, Any]:
         ({"colour": "red"}, "colour: unknown key; known keys: "),
     ],
 )
-def test_a_mistake_is_named(changes: dict[str, Any], said: str) -> None:
-    assert said in refused(**changes)
+def test_a_mistake_is_named(changes: dict[str, Any], message: str) -> None:
+    assert message in refused(**changes)
 
 
 def test_all_mistakes_are_named_at_once() -> None:

@@ -1,4 +1,4 @@
-"""Text in other encodings: the same in UTF-8, wherever the pieces end; what can't be decoded is no UTF-8 afterwards."""
+"""Decoding to UTF-8, wherever the pieces end; undecodable bytes stay invalid."""
 
 import pytest
 from hypothesis import given, settings
@@ -81,7 +81,7 @@ def test_bytes_that_windows_does_not_know_spoil_their_line_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "told", "found"),
+    ("start", "declared", "found"),
     [
         (b"id,", "auto", "utf-8"),
         (b"", "auto", "utf-8"),
@@ -98,12 +98,12 @@ def test_bytes_that_windows_does_not_know_spoil_their_line_only() -> None:
         (b"\xe4,", "windows-1252", "windows-1252"),
     ],
 )
-def test_the_mark_decides_unless_there_is_none(start: bytes, told: Encoding, found: Encoding) -> None:
-    assert detect_encoding(start, told) == found
+def test_the_mark_decides_unless_there_is_none(start: bytes, declared: Encoding, found: Encoding) -> None:
+    assert detect_encoding(start, declared) == found
 
 
 @pytest.mark.parametrize(
-    ("start", "told"),
+    ("start", "declared"),
     [
         (b"\xff\xfei\0", "utf-8"),
         (b"\xfe\xff\0i", "utf-8"),
@@ -113,9 +113,9 @@ def test_the_mark_decides_unless_there_is_none(start: bytes, told: Encoding, fou
         (b"\xef\xbb\xbfid", "windows-1252"),
     ],
 )
-def test_a_mark_that_contradicts_what_was_said_is_refused_with_a_hint(start: bytes, told: Encoding) -> None:
+def test_a_mark_that_contradicts_the_declared_encoding_is_refused_with_a_hint(start: bytes, declared: Encoding) -> None:
     with pytest.raises(Problem) as problem:
-        detect_encoding(start, told)
+        detect_encoding(start, declared)
     assert (problem.value.status, problem.value.code) == (422, "encoding_mismatch")
     assert "encoding" in problem.value.hint
 

@@ -1,4 +1,4 @@
-"""What a chart of some rows shows, and how it is drawn."""
+"""Charts: which columns of the rows they show, and the SVG."""
 
 import datetime as dt
 import re
@@ -29,8 +29,8 @@ def shown(found: Plot) -> dict[str, list[float | None]]:
 
 
 def drawn(chart: Chart | None, columns: list[str], rows: list[tuple[Any, ...]], **about: str) -> ET.Element:
-    told = {"name": "c", "title": "A title", **about}
-    return read(add_note(draw(plot(chart, columns, rows), **told), NOON, 1812, 0))
+    labels = {"name": "c", "title": "A title", **about}
+    return read(add_note(draw(plot(chart, columns, rows), **labels), NOON, 1812, 0))
 
 
 def read(data: bytes) -> ET.Element:
@@ -61,7 +61,7 @@ def test_a_column_may_be_split_into_series_by_another_one() -> None:
     assert found.y == "q1"
 
 
-def test_ids_are_no_series_unless_they_are_asked_for() -> None:
+def test_ids_are_no_series_unless_requested() -> None:
     rows = [(7, "Sales", 40, 3)]
     columns = ["id", "department", "hired", "boss_id"]
     assert shown(plot(None, columns, rows)) == {"hired": [40.0]}
@@ -114,7 +114,7 @@ def test_of_too_many_series_the_largest_stay_and_the_others_are_one() -> None:
     assert sum(series.values[0] or 0 for series in found.series) == sum(range(20))
 
 
-def test_of_too_many_days_the_last_stay_and_it_is_said() -> None:
+def test_of_too_many_days_the_last_stay_and_a_note_says_so() -> None:
     rows = [(dt.date(2020, 1, 1) + dt.timedelta(number), number) for number in range(MAX_POINTS + 50)]
     found = plot(None, ["day", "n"], rows)
     assert found.labels[-1] == str(rows[-1][0])
@@ -128,7 +128,7 @@ def test_labels_are_short_and_on_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chart", "said"),
+    ("chart", "message"),
     [
         (Chart(x="Job"), "'Job' is not a column; columns: department, job, q1, q2"),
         (Chart(series=("q1", "q9")), "'q9' is not a column"),
@@ -139,9 +139,9 @@ def test_labels_are_short_and_on_one_line() -> None:
         (Chart(by="job", series=("q1", "q2")), "`by` needs exactly one column in `series`"),
     ],
 )
-def test_what_does_not_fit_the_columns_is_told(chart: Chart, said: str) -> None:
+def test_a_chart_that_does_not_fit_the_columns_is_reported(chart: Chart, message: str) -> None:
     (mistake,) = chart.find_mistakes(HIRES, NUMBERS)
-    assert said in mistake
+    assert message in mistake
 
 
 def test_what_fits_is_no_mistake() -> None:
@@ -201,7 +201,7 @@ def test_it_is_an_image_that_asks_for_nothing(case: str) -> None:
     assert "transparent" in style
 
 
-def test_nothing_is_said_to_be_nothing() -> None:
+def test_an_empty_chart_says_so() -> None:
     root = drawn(None, HIRES, [])
     assert {drawing.NO_ROWS, "A title", NOTE} <= set(texts(root))
 
@@ -258,6 +258,6 @@ def test_who_draws_nothing_has_not_the_library_and_who_does_stays_small() -> Non
     assert int(done.stdout) < 25 << 20
 
 
-def test_what_is_not_shown_yet_is_told() -> None:
+def test_what_is_not_shown_yet_is_noted() -> None:
     drawn = draw(plot(None, HIRES, ROWS), name="c", title="t")
     assert f"{NOTE}, behind by 3</text></svg>".encode() in add_note(drawn, NOON, 1812, 3)

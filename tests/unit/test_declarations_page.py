@@ -30,7 +30,7 @@ CHOICES = {
 }
 
 
-def told(heading: str) -> dict[str, str]:
+def documented(heading: str) -> dict[str, str]:
     """The keys of a section's table with their defaults."""
     section = re.split(rf"^#+ {heading}$", PAGE, flags=re.MULTILINE)[1]
     section = re.split(r"^#+ ", section, flags=re.MULTILINE)[0]
@@ -55,7 +55,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 @pytest.mark.parametrize("heading", STRUCTS)
 def test_every_key_is_explained(heading: str) -> None:
-    assert told(heading) == declared(STRUCTS[heading])
+    assert documented(heading) == declared(STRUCTS[heading])
 
 
 @pytest.mark.parametrize("heading", CHOICES)
@@ -63,11 +63,11 @@ def test_every_key_of_what_can_be_chosen_is_explained(heading: str) -> None:
     expected: dict[str, str] = {}
     for kind in CHOICES[heading]:
         expected |= declared(kind, f"{kind.__struct_config__.tag}: ")
-    assert told(heading) == expected
+    assert documented(heading) == expected
 
 
 def test_every_type_is_explained() -> None:
-    known = {name.strip("`") for name in told("Types")}
+    known = {name.strip("`") for name in documented("Types")}
     assert known == set(field_types.names(decimal="decimal(15,2)"))
 
 

@@ -1,4 +1,4 @@
-"""Compressed uploads: what was compressed comes out, whatever the pieces; bombs and damaged files don't."""
+"""Decompression of uploads in pieces; bombs and damaged files are refused."""
 
 import gzip
 import random
@@ -162,7 +162,7 @@ def test_little_text_may_be_as_repetitive_as_it_likes(coding: Coding) -> None:
 
 
 def test_zstd_that_wants_much_memory_is_refused() -> None:
-    options = {zstd.CompressionParameter.window_log: 27}
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27}
     greedy = zstd.ZstdCompressor(options=options)
     data = greedy.compress(b"1,A\n" * 1000) + greedy.flush()
     assert refused("zstd", data) == (422, "corrupt_compression")

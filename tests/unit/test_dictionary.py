@@ -1,4 +1,4 @@
-"""Declarations of dictionaries: the catalog's own is good, and what is wrong with others is said, with its place."""
+"""Declarations of dictionaries: the catalog's own is valid, and mistakes in others are reported with their place."""
 
 from typing import Any
 
@@ -18,8 +18,8 @@ NOTES: dict[str, Any] = {
 }
 
 
-def declared(**told: Any) -> Dataset:
-    return to_dataset("notes", {**NOTES, "dictionary": {**DICTIONARY, **told}})
+def declared(**changes: Any) -> Dataset:
+    return to_dataset("notes", {**NOTES, "dictionary": {**DICTIONARY, **changes}})
 
 
 def test_the_paragraphs_have_one() -> None:
@@ -28,7 +28,7 @@ def test_the_paragraphs_have_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"url": "http://there.example:8080/a?word={word}"},
         {"url": "${SOURCE_THERE}/{word}/entry", "auth": {"type": "bearer", "secret": "there"}},
@@ -36,14 +36,14 @@ def test_the_paragraphs_have_one() -> None:
         {"words": 100, "requests_per_second": 0.2},
     ],
 )
-def test_what_can_be_declared(told: dict[str, Any]) -> None:
-    dataset = declared(**told)
-    assert dataset.dictionary == msgspec.convert({**DICTIONARY, **told}, Dictionary)
+def test_what_can_be_declared(changes: dict[str, Any]) -> None:
+    dataset = declared(**changes)
+    assert dataset.dictionary == msgspec.convert({**DICTIONARY, **changes}, Dictionary)
     assert msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(dataset)), type=Dataset) == dataset
 
 
 @pytest.mark.parametrize(
-    ("told", "place", "what"),
+    ("changes", "place", "what"),
     [
         ({"url": "https://{word}.example/"}, "url", "{word}"),
         ({"url": "https://there.example{word}/"}, "url", "{word}"),
@@ -67,9 +67,9 @@ def test_what_can_be_declared(told: dict[str, Any]) -> None:
         ({"wrods": 10}, "wrods", "'words'"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(told: dict[str, Any], place: str, what: str) -> None:
+def test_what_is_wrong_is_reported_with_its_place(changes: dict[str, Any], place: str, what: str) -> None:
     with pytest.raises(BadDeclaration) as caught:
-        declared(**told)
+        declared(**changes)
     (mistake,) = caught.value.mistakes
     assert mistake.pointer == f"#/dictionary/{place}"
     assert what in mistake.detail

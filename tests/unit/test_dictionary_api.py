@@ -1,4 +1,4 @@
-"""What is asked of a dictionary about a word, and what is kept of its answer."""
+"""The request for a word to a dictionary, and the entry read from its response."""
 
 import json
 from typing import Any
@@ -53,8 +53,8 @@ def read(answer: Any) -> Entry | None:
     return dictionary_api.parse(json.dumps(answer).encode())
 
 
-def asked(word: str, **told: Any) -> tuple[str, dict[str, str], tuple[str, ...]]:
-    request, secrets = dictionary_api.build_request("notes", Dictionary(url=URL, **told), word, ENVIRONMENT)
+def request_for(word: str, **options: Any) -> tuple[str, dict[str, str], tuple[str, ...]]:
+    request, secrets = dictionary_api.build_request("notes", Dictionary(url=URL, **options), word, ENVIRONMENT)
     return str(request.url), dict(request.headers), secrets
 
 
@@ -70,7 +70,9 @@ def test_an_answer_as_it_really_is() -> None:
 
 
 def test_an_answer_without_a_meaning_or_a_sound_says_nothing() -> None:
-    for answer in ([], [{}], [{"phonetic": " ", "meanings": [{"definitions": [{"definition": ""}, {}]}]}]):
+    silent = [{"phonetic": " ", "meanings": [{"definitions": [{"definition": ""}, {}]}]}]
+    answers: list[list[Any]] = [[], [{}], silent]
+    for answer in answers:
         assert read(answer) is None
     assert read([{"phonetic": "/məl/"}]) == Entry("/məl/", [])
 
@@ -87,7 +89,7 @@ def test_only_so_much_is_kept() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b'[{"meanings": 3}]', b"\xff", b"[" * 100_000, b"[[1]]"])
-def test_what_is_no_answer_is_told(body: bytes) -> None:
+def test_an_unreadable_answer_is_reported(body: bytes) -> None:
     with pytest.raises(Unreadable):
         dictionary_api.parse(body)
 
@@ -101,7 +103,7 @@ MEMBERS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), JSON | st.lists(MEMBERS, max_size=3), max_size=4), max_size=3))
-def test_any_answer_is_read_or_told_to_be_none(answer: Any) -> None:
+def test_any_answer_is_read_or_reported_as_unreadable(answer: Any) -> None:
     try:
         entry = read(answer)
     except Unreadable:
@@ -109,24 +111,24 @@ def test_any_answer_is_read_or_told_to_be_none(answer: Any) -> None:
     assert entry is None or "\0" not in repr(entry)
 
 
-def test_where_a_word_is_asked_for() -> None:
-    assert asked("mill")[0] == "https://there.example/api/entries/mill"
-    assert asked("été")[0] == "https://there.example/api/entries/%C3%A9t%C3%A9"
-    assert asked("a/../b?c#d")[0] == "https://there.example/api/entries/a%2F..%2Fb%3Fc%23d"
-    assert asked("{word}")[0] == "https://there.example/api/entries/%7Bword%7D"
+def test_the_url_of_a_word() -> None:
+    assert request_for("mill")[0] == "https://there.example/api/entries/mill"
+    assert request_for("été")[0] == "https://there.example/api/entries/%C3%A9t%C3%A9"
+    assert request_for("a/../b?c#d")[0] == "https://there.example/api/entries/a%2F..%2Fb%3Fc%23d"
+    assert request_for("{word}")[0] == "https://there.example/api/entries/%7Bword%7D"
 
 
 def test_with_which_secret() -> None:
-    _, headers, secrets = asked("mill", auth=Bearer(secret="there"))
+    _, headers, secrets = request_for("mill", auth=Bearer(secret="there"))
     assert headers["authorization"] == "Bearer s3cr3t/"
-    url, _, secrets = asked("mill", auth=ApiKey(secret="there", name="key", location="query"))
+    url, _, secrets = request_for("mill", auth=ApiKey(secret="there", name="key", location="query"))
     assert url.endswith("/entries/mill?key=s3cr3t%2F")
     assert set(secrets) == {"s3cr3t/", "s3cr3t%2F"}
     with pytest.raises(PermanentFailure):
-        asked("mill", auth=Bearer(secret="elsewhere"))
+        request_for("mill", auth=Bearer(secret="elsewhere"))
 
 
-def test_what_is_no_word_is_not_asked_for() -> None:
+def test_what_is_no_word_is_not_looked_up() -> None:
     assert [word for word in ("mill", "été", "b2b", "42", "_", "x" * 65) if dictionary_api.can_look_up(word)] == [
         "mill",
         "été",

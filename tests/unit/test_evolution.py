@@ -1,4 +1,4 @@
-"""Which declaration may follow another, and why not every one."""
+"""Which changes of a declaration are allowed."""
 
 from typing import Any
 
@@ -70,12 +70,14 @@ def test_what_loses_nothing_may_follow(changes: dict[str, Any]) -> None:
     assert find_conflicts(declared(), declared(**changes)) == []
 
 
-@pytest.mark.parametrize(("changes", "said"), UNSAFE)
-def test_what_would_lose_or_invent_something_is_refused_with_the_reason(changes: dict[str, Any], said: str) -> None:
-    assert [reason for reason in find_conflicts(declared(), declared(**changes)) if said in reason]
+@pytest.mark.parametrize(("changes", "reason_part"), UNSAFE)
+def test_what_would_lose_or_invent_something_is_refused_with_the_reason(
+    changes: dict[str, Any], reason_part: str
+) -> None:
+    assert [reason for reason in find_conflicts(declared(), declared(**changes)) if reason_part in reason]
 
 
-def test_all_reasons_are_told() -> None:
+def test_all_reasons_are_reported() -> None:
     fields = [{**ID, "type": "uuid"}, AT, {"name": "note", "type": "string", "required": True}]
     assert len(find_conflicts(declared(), declared(fields=fields, primary_key=["at"], search=None, indexes=[]))) == 4
 

@@ -1,4 +1,4 @@
-"""What is asked of a source, with which secret, and how its answer becomes lines of JSON."""
+"""Requests to a source with their secrets, and responses as lines of JSON."""
 
 import base64
 from decimal import Decimal
@@ -20,17 +20,17 @@ SECRET = "s3cr3t/of+ours"
 ENVIRONMENT = {"SOURCE_THERE": "https://there.example/base/", "SECRET_THERE": SECRET}
 
 
-def source(**told: Any) -> Source:
-    return msgspec.convert({"name": "there", "url": "${SOURCE_THERE}/things", **told}, Source)
+def source(**changes: Any) -> Source:
+    return msgspec.convert({"name": "there", "url": "${SOURCE_THERE}/things", **changes}, Source)
 
 
-def asked(at: Place | None = None, since: str | None = None, **told: Any) -> str:
-    return str(build_request(source(**told), at or Place(), since, ENVIRONMENT).request.url)
+def url_of(at: Place | None = None, since: str | None = None, **changes: Any) -> str:
+    return str(build_request(source(**changes), at or Place(), since, ENVIRONMENT).request.url)
 
 
-def refused(environment: dict[str, str], at: Place | None = None, **told: Any) -> str:
+def refused(environment: dict[str, str], at: Place | None = None, **changes: Any) -> str:
     with pytest.raises(PermanentFailure) as caught:
-        build_request(source(**told), at or Place(), None, environment)
+        build_request(source(**changes), at or Place(), None, environment)
     problem = caught.value.problem
     assert SECRET not in problem.detail + problem.hint
     return problem.code
@@ -40,29 +40,29 @@ BASE = "https://there.example/base/things"
 
 
 def test_where_a_page_is() -> None:
-    assert asked() == BASE
-    assert asked(url="https://elsewhere.example/x") == "https://elsewhere.example/x"
-    assert asked(url="${SOURCE_THERE}/things?kind=new", params={"deep": True}) == f"{BASE}?kind=new&deep=true"
+    assert url_of() == BASE
+    assert url_of(url="https://elsewhere.example/x") == "https://elsewhere.example/x"
+    assert url_of(url="${SOURCE_THERE}/things?kind=new", params={"deep": True}) == f"{BASE}?kind=new&deep=true"
     offset = {"type": "offset", "limit": 5}
-    assert asked(Place(number=10), paginator=offset, params={"q": "a b&c"}) == f"{BASE}?q=a+b%26c&limit=5&offset=10"
-    assert asked(Place(token="n&n="), paginator={"type": "cursor"}) == f"{BASE}?after=n%26n%3D"
+    assert url_of(Place(number=10), paginator=offset, params={"q": "a b&c"}) == f"{BASE}?q=a+b%26c&limit=5&offset=10"
+    assert url_of(Place(token="n&n="), paginator={"type": "cursor"}) == f"{BASE}?after=n%26n%3D"
 
 
-def test_what_an_incremental_source_is_asked_for() -> None:
-    told = {"incremental": {"cursor_path": "at", "start_param": "since"}}
-    assert asked(**told) == BASE
-    assert asked(since="2024-01-01T00:00:00+01:00", **told) == f"{BASE}?since=2024-01-01T00%3A00%3A00%2B01%3A00"
+def test_the_request_to_an_incremental_source() -> None:
+    changes: dict[str, Any] = {"incremental": {"cursor_path": "at", "start_param": "since"}}
+    assert url_of(**changes) == BASE
+    assert url_of(since="2024-01-01T00:00:00+01:00", **changes) == f"{BASE}?since=2024-01-01T00%3A00%3A00%2B01%3A00"
 
 
 def test_a_link_stands_for_itself() -> None:
-    told = {
+    changes: dict[str, Any] = {
         "paginator": {"type": "json_link"},
         "params": {"kind": "new"},
         "incremental": {"cursor_path": "at", "start_param": "since"},
     }
-    assert asked(Place(token="?page=2&kind=old"), "5", **told) == f"{BASE}?page=2&kind=old"
-    assert asked(Place(token="/other?p=2"), **told) == "https://there.example/other?p=2"
-    assert asked(Place(token="https://there.example:443/other"), **told) == "https://there.example/other"
+    assert url_of(Place(token="?page=2&kind=old"), "5", **changes) == f"{BASE}?page=2&kind=old"
+    assert url_of(Place(token="/other?p=2"), **changes) == "https://there.example/other?p=2"
+    assert url_of(Place(token="https://there.example:443/other"), **changes) == "https://there.example/other"
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_link_stands_for_itself() -> None:
     ],
 )
 def test_a_link_to_another_host_is_not_followed(link: str) -> None:
-    told = {"paginator": {"type": "header_link"}, "auth": {"type": "bearer", "secret": "there"}}
-    assert refused(ENVIRONMENT, Place(token=link), **told) == "source_forbidden"
+    changes = {"paginator": {"type": "header_link"}, "auth": {"type": "bearer", "secret": "there"}}
+    assert refused(ENVIRONMENT, Place(token=link), **changes) == "source_forbidden"
 
 
 def test_where_a_secret_goes() -> None:
@@ -95,11 +95,11 @@ def test_where_a_secret_goes() -> None:
     assert {SECRET, pair} <= set(question.secrets)
     question = build_request(source(auth={"type": "api_key", "secret": "there"}), Place(), None, ENVIRONMENT)
     assert question.request.headers["X-Api-Key"] == SECRET
-    told = {"type": "api_key", "secret": "there", "name": "key", "location": "query"}
-    question = build_request(source(auth=told), Place(), None, ENVIRONMENT)
+    changes = {"type": "api_key", "secret": "there", "name": "key", "location": "query"}
+    question = build_request(source(auth=changes), Place(), None, ENVIRONMENT)
     assert dict(question.request.url.params) == {"key": SECRET}
     assert "s3cr3t%2Fof%2Bours" in question.secrets
-    linked = source(auth=told, paginator={"type": "json_link"})
+    linked = source(auth=changes, paginator={"type": "json_link"})
     assert str(build_request(linked, Place(token="?p=2"), None, ENVIRONMENT).request.url).startswith(f"{BASE}?p=2&key=")
 
 
@@ -110,13 +110,13 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     assert question.request.headers["Authorization"] == f"Bearer {SECRET}"
 
 
-@pytest.mark.parametrize("told", ["", " \n", "two\nlines", f"{SECRET}\x00", "schlüssel"])
-def test_a_secret_that_is_none_is_told_without_showing_it(told: str) -> None:
-    environment = {**ENVIRONMENT, "SECRET_THERE": told}
+@pytest.mark.parametrize("secret", ["", " \n", "two\nlines", f"{SECRET}\x00", "schlüssel"])
+def test_an_unusable_secret_is_reported_without_showing_it(secret: str) -> None:
+    environment = {**ENVIRONMENT, "SECRET_THERE": secret}
     assert refused(environment, auth={"type": "bearer", "secret": "there"}) == "secret_missing"
 
 
-def test_a_place_that_is_not_set_is_told() -> None:
+def test_a_url_that_is_not_set_is_reported() -> None:
     assert refused({}) == "source_unset"
     assert refused({"SOURCE_THERE": ""}) == "source_unset"
     assert refused({"SOURCE_THERE": "https://a\nb"}) == "source_forbidden"
@@ -136,14 +136,14 @@ THINGS = to_dataset(
 )
 
 
-def lines(body: bytes, **told: Any) -> list[bytes]:
-    declared = source(**told)
+def lines(body: bytes, **changes: Any) -> list[bytes]:
+    declared = source(**changes)
     found = mapping.rows(mapping.read(body, "utf-8", declared), declared)
     return mapping.to_lines(found, declared, mapping.columns(declared, THINGS))
 
 
 @pytest.mark.parametrize(
-    ("body", "told", "expected"),
+    ("body", "changes", "expected"),
     [
         (b'[{"id":1},{"id":2}]', {}, [b'{"id":1}', b'{"id":2}']),
         (b'{"id":1}', {}, [b'{"id":1}']),
@@ -172,8 +172,8 @@ def lines(body: bytes, **told: Any) -> list[bytes]:
         (b" \n", {"format": "text", "fields": {"name": "$"}}, []),
     ],
 )  # fmt: skip
-def test_from_an_answer_to_lines(body: bytes, told: dict[str, Any], expected: list[bytes]) -> None:
-    assert lines(body, **told) == expected
+def test_from_an_answer_to_lines(body: bytes, changes: dict[str, Any], expected: list[bytes]) -> None:
+    assert lines(body, **changes) == expected
 
 
 @pytest.mark.parametrize("body", [b'{"data": [1, 2', b"<html>", b'"\xff"', b"[" * 100_000, b"[NaN]"])

@@ -1,4 +1,4 @@
-"""Whether a file's first line is a header, and what is said when it doesn't fit."""
+"""Whether a file's first line is a header, and the errors when it doesn't fit."""
 
 import io
 from typing import Any, Literal
@@ -126,7 +126,7 @@ def test_another_delimiter_is_suggested() -> None:
     assert "delimiter=semicolon" in refused(b"id;first_name\n").hint
 
 
-def test_only_text_can_not_be_told_from_names() -> None:
+def test_a_first_row_of_text_only_looks_like_names() -> None:
     assert "header=absent" in refused(b"Ada\n", dataset=NAMES).hint
     assert read(b"Ada\n", dataset=NAMES, how="absent") == Dialect(columns=("name",), header=False)
 

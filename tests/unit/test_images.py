@@ -1,4 +1,4 @@
-"""The images of the docs are what is drawn now of the samples. After a change: `python -m tests.unit.test_images`."""
+"""The images of the docs equal those drawn now. After a change: `python -m tests.unit.test_images`."""
 
 import csv
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Drafts from samples: what they say, and that the ingestor loads the sample with them, row for row."""
+"""Drafts from samples, and that the ingestor loads the sample with its draft."""
 
 import io
 import json
@@ -31,8 +31,8 @@ def loaded(data: bytes, form: Format, draft: Draft) -> tuple[int, int] | None:
     """How many rows of the sample the ingestor loads and refuses; None if the gateway doesn't let it in."""
     try:
         if form == "csv":
-            told, mark = draft.sample.header or "auto", draft.sample.delimiter
-            dialect = header.detect_csv(data[: header.WINDOW], draft.dataset, delimiter=mark, header=told)
+            header_option, mark = draft.sample.header or "auto", draft.sample.delimiter
+            dialect = header.detect_csv(data[: header.WINDOW], draft.dataset, delimiter=mark, header=header_option)
         else:
             dialect = header.detect_json(data[: header.WINDOW], draft.dataset, form)
     except header.HeaderMismatch:
@@ -141,7 +141,7 @@ def test_the_delimiter_is_found(mark: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "header_option"),
     [
         ("id,name\n1,Ada\n", "present"),
         ("1,Ada\n2,Bo\n", "absent"),
@@ -153,10 +153,10 @@ def test_the_delimiter_is_found(mark: str) -> None:
         ("Name,\nAda,x\n", "absent"),
     ],
 )
-def test_a_header_is_told_from_a_row(text: str, told: str) -> None:
+def test_a_header_is_distinguished_from_a_row(text: str, header_option: str) -> None:
     draft = drafted(text)
-    assert draft.sample.header == told
-    assert ("no_header" in codes(draft)) == (told == "absent")
+    assert draft.sample.header == header_option
+    assert ("no_header" in codes(draft)) == (header_option == "absent")
 
 
 def test_who_knows_better_can_say_so() -> None:
@@ -180,7 +180,7 @@ def test_a_header_that_only_needs_lower_case_is_imported_as_it_is() -> None:
     assert "header_mismatch" not in codes(draft)
 
 
-def test_columns_of_one_name_are_told_apart() -> None:
+def test_columns_of_one_name_get_different_names() -> None:
     draft = drafted("id,name,Name,name\n1,a,b,c\n")
     assert list(types(draft)) == ["id", "name", "name_2", "name_3"]
     assert {"duplicate_header", "header_mismatch"} <= codes(draft)
@@ -214,7 +214,7 @@ def test_a_key_is_guessed(text: str, key: tuple[str, ...]) -> None:
     assert ("no_key" in codes(draft), "key_guess" in codes(draft)) == (not key, bool(key))
 
 
-def test_few_rows_are_told() -> None:
+def test_few_rows_are_reported() -> None:
     assert "few_rows" in codes(drafted("id\n" + "1\n" * 9))
     assert "few_rows" not in codes(drafted("id\n" + "1\n" * 10))
 
@@ -240,7 +240,7 @@ def test_rows_that_can_not_be_read_are_counted_and_not_learnt_from() -> None:
         (b"[]", "json", "no_columns"),
     ],
 )
-def test_what_nothing_can_be_learnt_from_is_said(data: bytes, form: Format, code: str) -> None:
+def test_a_sample_that_teaches_nothing_is_reported(data: bytes, form: Format, code: str) -> None:
     with pytest.raises(UnreadableSample) as caught:
         infer(data, form, "things")
     assert caught.value.code == code
@@ -299,7 +299,7 @@ def test_any_name_will_do_for_the_dataset(name: str) -> None:
     assert find_mistakes(dataset) == []
 
 
-CELLS = st.one_of(
+CELL_KINDS: list[st.SearchStrategy[str]] = [
     st.integers(-3, 3).map(str),
     st.integers().map(str),
     st.decimals(allow_nan=False, allow_infinity=False).map(str),
@@ -310,7 +310,8 @@ CELLS = st.one_of(
     st.uuids().map(str),
     st.sampled_from(["", " ", "0", "00", "01", "t", "f", "no", "n/a", "01/02/2020", "{}", "[]", "null"]),
     st.text(max_size=5),
-)
+]
+CELLS = st.one_of(CELL_KINDS)
 
 
 def quoted(cell: str) -> str:
@@ -321,7 +322,7 @@ def quoted(cell: str) -> str:
 def tables(draw: st.DrawFn) -> str:
     """CSV of columns that are mostly of one type each."""
     width = draw(st.integers(1, 4))
-    kinds = [draw(st.sampled_from([CELLS, *CELLS.original_strategies])) for _ in range(width)]
+    kinds = [draw(st.sampled_from([CELLS, *CELL_KINDS])) for _ in range(width)]
     rows = draw(st.lists(st.tuples(*kinds), max_size=6))
     mark = draw(st.sampled_from([",", ";", "\t", "|"]))
     names = draw(st.lists(st.one_of(st.sampled_from(["id", "a", "b c", "D"]), st.text(max_size=4)), max_size=width))

@@ -1,4 +1,4 @@
-"""JSON objects as rows: every value as it was written, every mistake told; against Python's json."""
+"""JSON objects as rows: every value as written, every mistake reported; compared with Python's json."""
 
 import json
 from datetime import UTC, datetime
@@ -147,8 +147,9 @@ def test_blank_lines_are_no_rows() -> None:
 
 def test_a_long_row_is_too_large() -> None:
     large = b'{"id": 1, "name": "' + b"x" * csv_scanner.LARGEST_RECORD + b'"}'
-    for form, between in (("ndjson", b"\n"), ("json", b", ")):
-        batch = read(between.join([b'{"id": 0}', large, b'{"id": 2}', b""]), form)  # type: ignore[arg-type]
+    forms: list[tuple[Format, bytes]] = [("ndjson", b"\n"), ("json", b", ")]
+    for form, between in forms:
+        batch = read(between.join([b'{"id": 0}', large, b'{"id": 2}', b""]), form)
         assert [code for _, found in errors(batch) for code, _, _ in found] == ["too_large"]
         assert batch.rows["id"].to_list() == [0, 2]
 

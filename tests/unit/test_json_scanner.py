@@ -1,4 +1,4 @@
-"""Cuts of JSON arrays, against Python's json; and what is wrong with an array, against msgspec on the whole of it."""
+"""Splitting JSON arrays, compared with Python's json; errors in arrays, compared with msgspec."""
 
 import io
 import json
@@ -174,11 +174,11 @@ def elements(data: bytes) -> Iterator[bytes]:
     text, at = data.decode("latin-1"), data.index(b"[") + 1
     blank = re.compile(r"[ \t\r\n]*")
     while text[at] != "]":
-        at = blank.match(text, at + (text[at] == ",")).end()  # type: ignore[union-attr]
+        at = blank.match(text, at + (text[at] == ",")).end()  # type: ignore[union-attr] # it matches any text
         if text[at] == "]":
             return
         _, stop = json.JSONDecoder().raw_decode(text, at)
-        end = blank.match(text, stop).end()  # type: ignore[union-attr]
+        end = blank.match(text, stop).end()  # type: ignore[union-attr] # it matches any text
         yield data[at:end]
         at = end
 

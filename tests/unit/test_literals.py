@@ -1,4 +1,4 @@
-"""What a declaration takes for a value, the ingestor reads as one: two ways of saying it, held against each other."""
+"""Values in declarations and values in files are read alike."""
 
 import polars as pl
 import pytest

@@ -1,20 +1,20 @@
-"""Asking no more often than a source allows, without a clock."""
+"""The rate limit of outbound requests, without a clock."""
 
 import asyncio
+import time
 
 import pytest
 
-from shared.outgoing import http_client
 from shared.outgoing.http_client import OutboundClient
 
 
-async def test_each_host_is_asked_so_often_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_to_each_host_keep_to_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr(http_client.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
     monkeypatch.setattr(asyncio, "sleep", sleep)
     out = OutboundClient("", {})
     for _ in range(2):  # two syncs of the same source

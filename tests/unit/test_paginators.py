@@ -1,4 +1,4 @@
-"""Paginators against sources as they are met: endless, repeating, capping, null, lying about their totals."""
+"""Paginators against difficult sources: endless, repeating, capping, null, with wrong totals."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -34,15 +34,15 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 """From query parameters to a document, whose `link` is the header's."""
 
 
-def source(paginator: AnyPaginator, **told: Any) -> Source:
-    return Source(**{"name": "there", "url": BASE, "data_selector": "rows", "paginator": paginator, **told})
+def source(paginator: AnyPaginator, **limits: Any) -> Source:
+    return Source(**{"name": "there", "url": BASE, "data_selector": "rows", "paginator": paginator, **limits})
 
 
 class Synced(NamedTuple):
-    """What came of a sync: ids in their order, what was asked for, and why it ended early."""
+    """Result of a sync: ids in order, requests, and the warning if it ended early."""
 
     ids: list[int]
-    asked: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
     warning: str
 
 
@@ -50,46 +50,46 @@ def sync(declared: Source, answer: Answer, *, seconds: Sequence[float] = (0.0,))
     """All pages, as `pull_page` asks for them; progress is written down after each, as between two messages."""
     now = sync_progress.begin(declared, None)
     ids: list[int] = []
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
     for number in range(MOST):
         link = declared.paginator.link(now.place)
         params: dict[str, Any] = dict(declared.paginator.parameters(now.place))
         if link is not None:
             assert params == {}
             params = dict(httpx2.URL(BASE).join(link).params)
-        asked.append(params)
+        requests.append(params)
         document = answer({name: int(text) if str(text).isdecimal() else text for name, text in params.items()})
         links = {"next": document.pop("link")} if "link" in document else {}
         page = Page(mapping.rows(document, declared), document, links)
         step = sync_progress.advance(declared, now, page, seconds=seconds[min(number, len(seconds) - 1)])
         ids += [row["id"] for row in step.rows]
         if step.ended:
-            return Synced(ids, asked, step.warning.code if step.warning else "")
+            return Synced(ids, requests, step.warning.code if step.warning else "")
         now = msgspec.json.decode(msgspec.json.encode(step.progress), type=Progress)
     raise AssertionError("nothing ends it")
 
 
-def numbered(size: int = 3, *, base: int = 1, rows: Sequence[Any] = ROWS, **told: Any) -> Answer:
+def numbered(size: int = 3, *, base: int = 1, rows: Sequence[Any] = ROWS, **extra: Any) -> Answer:
     """A source whose pages have numbers."""
 
     def answer(params: dict[str, Any]) -> dict[str, Any]:
         start = (params["page"] - base) * size
-        return {"rows": rows[start : start + size], **told}
+        return {"rows": rows[start : start + size], **extra}
 
     return answer
 
 
-def sliced(*, most: int = 100, rows: Sequence[Any] = ROWS, **told: Any) -> Answer:
+def sliced(*, most: int = 100, rows: Sequence[Any] = ROWS, **extra: Any) -> Answer:
     """A source that is read by offset and limit, of which it takes `most` at most."""
 
     def answer(params: dict[str, Any]) -> dict[str, Any]:
-        return {"rows": rows[params["offset"] : params["offset"] + min(most, params["limit"])], **told}
+        return {"rows": rows[params["offset"] : params["offset"] + min(most, params["limit"])], **extra}
 
     return answer
 
 
 def pages(*documents: dict[str, Any]) -> Answer:
-    """One after the other, whatever is asked; the last one again and again."""
+    """One after the other, whatever the request; the last one again and again."""
     waiting = list(documents)
     return lambda _params: dict(waiting.pop(0) if len(waiting) > 1 else waiting[0])
 
@@ -311,11 +311,11 @@ PAGES = PageNumber(base_page=1)
         ),
     ],
 )  # fmt: skip
-def test_a_source_is_read_to_its_end_or_is_said_not_to_be(
+def test_a_source_is_read_to_its_end_or_a_warning_says_why_not(
     paginator: AnyPaginator, answer: Answer, ids: list[int], requests: int, warning: str
 ) -> None:
     synced = sync(source(paginator, max_pages=10), answer)
-    assert (synced.ids, len(synced.asked), synced.warning) == (ids, requests, warning)
+    assert (synced.ids, len(synced.requests), synced.warning) == (ids, requests, warning)
 
 
 @pytest.mark.parametrize("period", range(1, 9))
@@ -329,17 +329,17 @@ def test_a_circle_of_cursors_of_any_length_is_noticed_soon(period: int, before: 
     synced = sync(source(Cursor()), answer)
     assert synced.warning == "pagination_loop"
     assert set(synced.ids) == set(range(before + period + 1))
-    assert len(synced.asked) <= 3 * (before + period) + 3
+    assert len(synced.requests) <= 3 * (before + period) + 3
 
 
-def test_what_is_asked_for() -> None:
-    assert sync(source(PageNumber(base_page=1, limit=3, limit_param="size")), numbered()).asked == [
+def test_the_requests_of_each_paginator() -> None:
+    assert sync(source(PageNumber(base_page=1, limit=3, limit_param="size")), numbered()).requests == [
         {"page": number, "size": 3} for number in (1, 2, 3, 4)
     ]
-    asked = sync(source(Offset(limit=4)), sliced()).asked
-    assert asked == [{"offset": offset, "limit": 4} for offset in (0, 4, 7)]
+    requests = sync(source(Offset(limit=4)), sliced()).requests
+    assert requests == [{"offset": offset, "limit": 4} for offset in (0, 4, 7)]
     cursors = pages({"rows": rows(1), "at": {"next": "b"}}, {"rows": []})
-    assert sync(source(Cursor(cursor_path="at.next", cursor_param="from", limit=2)), cursors).asked == [
+    assert sync(source(Cursor(cursor_path="at.next", cursor_param="from", limit=2)), cursors).requests == [
         {"limit": 2},
         {"limit": 2, "from": "b"},
     ]
@@ -349,13 +349,13 @@ def test_hard_stops_win_over_whatever_the_source_says() -> None:
     def endless(params: dict[str, Any]) -> dict[str, Any]:
         return {"rows": rows(*range(params["page"] * 10, params["page"] * 10 + 10)), "total": 10**9, "more": True}
 
-    told = PageNumber(total_path="total", has_more_path="more")
-    synced = sync(source(told, max_pages=4), endless)
-    assert (len(synced.ids), len(synced.asked), synced.warning) == (40, 4, "max_pages")
-    synced = sync(source(told, max_rows=25), endless)
-    assert (len(synced.ids), len(synced.asked), synced.warning) == (25, 3, "max_rows")
-    synced = sync(source(told, max_seconds=60), endless, seconds=(0, 30, 61))
-    assert (len(synced.ids), len(synced.asked), synced.warning) == (30, 3, "max_seconds")
+    paginator = PageNumber(total_path="total", has_more_path="more")
+    synced = sync(source(paginator, max_pages=4), endless)
+    assert (len(synced.ids), len(synced.requests), synced.warning) == (40, 4, "max_pages")
+    synced = sync(source(paginator, max_rows=25), endless)
+    assert (len(synced.ids), len(synced.requests), synced.warning) == (25, 3, "max_rows")
+    synced = sync(source(paginator, max_seconds=60), endless, seconds=(0, 30, 61))
+    assert (len(synced.ids), len(synced.requests), synced.warning) == (30, 3, "max_seconds")
 
 
 def test_a_limit_that_is_just_reached_at_the_end_is_no_reason_to_worry() -> None:
@@ -381,7 +381,7 @@ def test_an_answer_that_a_paginator_cannot_follow_is_no_end(paginator: AnyPagina
         sync(source(paginator), pages(document))
 
 
-def test_the_highest_value_is_kept_and_the_one_that_was_asked_for_stays() -> None:
+def test_the_highest_value_is_kept_and_the_one_of_the_request_stays() -> None:
     declared = source(SinglePage(), incremental=Incremental(cursor_path="at", start_param="since", initial_value=5))
     assert (sync_progress.begin(declared, None).since, sync_progress.begin(declared, None).highest) == ("5", None)
     before = sync_progress.begin(declared, "9")
@@ -417,7 +417,7 @@ class LastId(Paginator, frozen=True, kw_only=True, tag="last_id"):
 class SourceWithLastId(Source, frozen=True, kw_only=True):
     """As if LastId were a member of AnyPaginator, which is the one line that registers it."""
 
-    paginator: AnyPaginator | LastId = SinglePage()  # type: ignore[assignment]
+    paginator: AnyPaginator | LastId = SinglePage()  # type: ignore[assignment] # wider than in Source
 
 
 def test_a_paginator_is_one_class_and_one_member_of_the_union() -> None:

@@ -1,4 +1,4 @@
-"""Every record becomes a good row or a failed one, for the right reasons; checked against Python's own readers."""
+"""Every record becomes a row or a failed row with the right errors; compared with Python's own readers."""
 
 import csv
 import io
@@ -246,13 +246,13 @@ def test_a_wrong_quote_in_the_second_line_of_a_row_leaves_two_bad_lines() -> Non
     assert batch.rows.rows() == [(2, "good")]
 
 
-def test_all_that_keeps_a_row_from_being_read_is_told() -> None:
+def test_all_that_keeps_a_row_from_being_read_is_reported() -> None:
     batch = read(b"x\0\xff\n", A, B)
     assert [code for code, _, _ in errors(batch)[0][1]] == ["encoding", "nul_byte", "row_length"]
     assert batch.failed[0].errors[2].detail == "2 columns expected, 1 found."
 
 
-def test_all_values_that_are_wrong_are_told() -> None:
+def test_all_wrong_values_are_reported() -> None:
     fields = (
         Field(name="id", type="integer", required=True),
         string("name", max_length=3, pattern="^[a-z]+$", enum=("ada", "bob")),

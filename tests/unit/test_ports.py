@@ -1,4 +1,4 @@
-"""Ports are chosen by stacks that know nothing of each other."""
+"""Choosing ports for several stacks."""
 
 import os
 import subprocess

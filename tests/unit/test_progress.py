@@ -1,4 +1,4 @@
-"""A job moves forward, whatever it hears in which order and how often, and comes to the end that its chunks give it."""
+"""Job progress: monotonic under any order and repetition of events, and with the right end."""
 
 import datetime as dt
 import random
@@ -27,7 +27,7 @@ class Chunk(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
-class Heard:
+class JobProgress:
     """As the gateway keeps it: sets, so that repeats change nothing."""
 
     def __init__(self, chunks: list[Chunk]) -> None:
@@ -120,17 +120,17 @@ chances = st.randoms(use_true_random=False)
 
 def shuffled(chunks: list[Chunk], chance: random.Random) -> list[tuple[str, int]]:
     """Every event at least once, some again, in any order."""
-    told = events(chunks)
-    told += chance.choices(told, k=chance.randint(0, len(told)))
-    chance.shuffle(told)
-    return told
+    deliveries = events(chunks)
+    deliveries += chance.choices(deliveries, k=chance.randint(0, len(deliveries)))
+    chance.shuffle(deliveries)
+    return deliveries
 
 
 @given(chunks=chunk_lists, chance=chances)
 def test_any_order_and_repetition_of_the_events_ends_in_the_same_state(
     chunks: list[Chunk], chance: random.Random
 ) -> None:
-    heard = Heard(chunks)
+    heard = JobProgress(chunks)
     for event in shuffled(chunks, chance):
         heard.hear(event)
     job = heard.job
@@ -144,7 +144,7 @@ def test_any_order_and_repetition_of_the_events_ends_in_the_same_state(
 
 @given(chunks=chunk_lists, chance=chances)
 def test_a_job_ends_with_the_last_event_that_is_new_and_not_before(chunks: list[Chunk], chance: random.Random) -> None:
-    heard, missing = Heard(chunks), set(events(chunks))
+    heard, missing = JobProgress(chunks), set(events(chunks))
     for event in shuffled(chunks, chance):
         missing.discard(event)
         assert heard.hear(event).ended == (not missing)
@@ -152,11 +152,11 @@ def test_a_job_ends_with_the_last_event_that_is_new_and_not_before(chunks: list[
 
 @given(chunks=chunk_lists, chance=chances, fails=st.booleans())
 def test_nothing_ever_goes_back(chunks: list[Chunk], chance: random.Random, fails: bool) -> None:  # noqa: FBT001
-    heard, told = Heard(chunks), shuffled(chunks, chance)
+    heard, deliveries = JobProgress(chunks), shuffled(chunks, chance)
     if fails:
-        told.insert(chance.randint(0, len(told)), ("failure", 0))
+        deliveries.insert(chance.randint(0, len(deliveries)), ("failure", 0))
     before = heard.job
-    for event in told:
+    for event in deliveries:
         job = heard.hear(event)
         assert job.percent >= before.percent
         assert job.bytes_done >= before.bytes_done
@@ -169,12 +169,12 @@ def test_nothing_ever_goes_back(chunks: list[Chunk], chance: random.Random, fail
 
 @given(chunks=chunk_lists, chance=chances, fails=st.booleans())
 def test_a_job_that_has_ended_never_moves(chunks: list[Chunk], chance: random.Random, fails: bool) -> None:  # noqa: FBT001
-    heard = Heard(chunks)
-    told = [*shuffled(chunks, chance), ("failure", 0)]
+    heard = JobProgress(chunks)
+    deliveries = [*shuffled(chunks, chance), ("failure", 0)]
     if fails:
-        chance.shuffle(told)
+        chance.shuffle(deliveries)
     end = None
-    for event in [*told, *told]:
+    for event in [*deliveries, *deliveries]:
         job = heard.hear(event)
         assert end is None or job == end
         end = job if job.ended else None
@@ -183,7 +183,7 @@ def test_a_job_that_has_ended_never_moves(chunks: list[Chunk], chance: random.Ra
 
 @given(chunks=chunk_lists, chance=chances)
 def test_only_a_job_that_is_complete_shows_a_hundred_percent(chunks: list[Chunk], chance: random.Random) -> None:
-    heard, missing = Heard(chunks), set(events(chunks))
+    heard, missing = JobProgress(chunks), set(events(chunks))
     for event in shuffled(chunks, chance):
         missing.discard(event)
         job = heard.hear(event)
@@ -195,14 +195,14 @@ def test_only_a_job_that_is_complete_shows_a_hundred_percent(chunks: list[Chunk]
 def test_a_failure_ends_a_job_with_its_problem_and_what_comes_later_changes_nothing(
     chunks: list[Chunk], chance: random.Random
 ) -> None:
-    heard, told = Heard(chunks), events(chunks)
-    chance.shuffle(told)
-    some = chance.randint(0, len(told) - 1)
-    for event in told[:some]:
+    heard, deliveries = JobProgress(chunks), events(chunks)
+    chance.shuffle(deliveries)
+    some = chance.randint(0, len(deliveries) - 1)
+    for event in deliveries[:some]:
         heard.hear(event)
     failed = heard.hear(("failure", 0))
     assert (failed.status, failed.error, failed.finished_at) == ("failed", LOST, heard.now)
-    for event in told[some:]:
+    for event in deliveries[some:]:
         assert heard.hear(event) == failed
 
 

@@ -1,4 +1,4 @@
-"""What a job is to do with its rows when nothing is said, and what can't be said of which dataset."""
+"""Load options of a request: the defaults, and the options that a dataset does not allow."""
 
 from typing import Any
 
@@ -40,9 +40,11 @@ def test_a_mode_that_fits_is_taken(dataset: Dataset, mode: Mode) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "max_errors"),
+    ("options", "max_errors"),
     [({}, 0), ({"max_errors": 3}, 3), ({"max_error_rate": 0.1}, None), ({"max_errors": None}, 0)],
 )
-def test_a_replacement_takes_no_bad_row_unless_it_is_told_to(said: dict[str, Any], max_errors: int | None) -> None:
-    assert parse_load_options(KEYED, "replace", **said).max_errors == max_errors
-    assert parse_load_options(KEYED, "upsert", **said).max_errors == said.get("max_errors")
+def test_a_replacement_takes_no_bad_row_unless_an_option_allows_it(
+    options: dict[str, Any], max_errors: int | None
+) -> None:
+    assert parse_load_options(KEYED, "replace", **options).max_errors == max_errors
+    assert parse_load_options(KEYED, "upsert", **options).max_errors == options.get("max_errors")

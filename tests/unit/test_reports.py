@@ -1,4 +1,4 @@
-"""Declarations of reports: what is wrong with one is told with its line; and its parameters, read and refused."""
+"""Declarations of reports: mistakes are reported with their line; parameters are read or refused."""
 
 import datetime as dt
 from pathlib import Path
@@ -25,7 +25,7 @@ def of_file(folder: Path, text: str, name: str = "r") -> ReportFile:
     return found
 
 
-def told(folder: Path, text: str) -> list[str]:
+def mistakes_of(folder: Path, text: str) -> list[str]:
     return [str(flaw).removeprefix("catalog/reports/r.toml:") for flaw in of_file(folder, text).flaws]
 
 
@@ -70,16 +70,16 @@ def test_the_catalogs_own_reports_can_be_read() -> None:
         (GOOD + 'sql = "SELECT \\"x\\"; 1"\n', ["3: the SQL must be one statement without a semicolon"]),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, expected: list[str]) -> None:
-    assert told(tmp_path, text) == expected
+def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, text: str, expected: list[str]) -> None:
+    assert mistakes_of(tmp_path, text) == expected
 
 
-def test_all_that_is_wrong_is_told(tmp_path: Path) -> None:
+def test_all_that_is_wrong_is_reported(tmp_path: Path) -> None:
     text = GOOD + 'parameters = [{ name = "a", type = "date" }]\nsql = "SELECT :b, :c"\n'
-    assert len(told(tmp_path, text)) == 3
+    assert len(mistakes_of(tmp_path, text)) == 3
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "catalog" / "reports"
     folder.mkdir(parents=True)
     (folder / "r.toml").write_bytes(b"\xff\xfe")
@@ -91,7 +91,7 @@ def test_a_file_must_be_called_as_a_report_can_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("about", "said"),
+    ("about", "message"),
     [
         ({"name": "format", "type": "string"}, "has a reserved name"),
         ({"name": "A", "type": "string"}, "is not a name"),
@@ -103,9 +103,9 @@ def test_a_file_must_be_called_as_a_report_can_be(tmp_path: Path) -> None:
         ({"name": "a", "type": "date", "enum": ("2021-02-30",)}, "is no date"),
     ],
 )
-def test_parameters_must_make_sense(about: dict[str, Any], said: str) -> None:
+def test_parameters_must_make_sense(about: dict[str, Any], message: str) -> None:
     declared = report(parameters=(Parameter(**about),), sql=f"SELECT :{about['name']}")
-    assert any(said in mistake.detail for mistake in declared.find_mistakes()), declared.find_mistakes()
+    assert any(message in mistake.detail for mistake in declared.find_mistakes()), declared.find_mistakes()
 
 
 def test_what_is_quoted_or_a_comment_is_no_parameter() -> None:
@@ -164,7 +164,7 @@ def test_values_are_refused(about: dict[str, Any], text: str, code: str) -> None
     assert caught.value.code == code
 
 
-def test_all_wrong_parameters_are_named_and_the_hint_tells_the_right_ones() -> None:
+def test_all_wrong_parameters_are_named_and_the_hint_lists_the_right_ones() -> None:
     declared = report(parameters=(YEAR, Parameter(name="top", type="integer", default=10)), sql="SELECT :year, :top")
     assert parameters.parse(declared, [("year", "2021")]) == (2021, 10)
     with pytest.raises(Problem) as caught:

@@ -16,7 +16,7 @@ from tests.stack import ROOT
 PAGE = (ROOT / "docs" / "guides" / "reports.md").read_text()
 
 
-def told(heading: str) -> dict[str, str]:
+def documented(heading: str) -> dict[str, str]:
     """The keys of the first table behind a heading, with their defaults."""
     section = re.split(rf"^#+ {heading}$", PAGE, flags=re.MULTILINE)[1]
     section = re.split(r"^#+ ", section, flags=re.MULTILINE)[0]
@@ -32,7 +32,7 @@ def test_every_key_is_explained_and_no_other(heading: str, kind: type[msgspec.St
         if field.name != "name" or kind is not Report:
             default = "" if field.required or field.default in (None, "", ()) else f"`{_told(field.default)}`"
             expected[field.name] = "required" if field.required else default
-    assert told(heading) == expected
+    assert documented(heading) == expected
 
 
 def _told(default: Any) -> str:

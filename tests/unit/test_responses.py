@@ -1,4 +1,4 @@
-"""Which of our media types a client gets, by its Accept header."""
+"""Content negotiation by the Accept header."""
 
 import pytest
 

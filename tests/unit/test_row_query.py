@@ -1,4 +1,4 @@
-"""Filters, orders and cursors as people write them; what is wrong is told with its place and what would be right."""
+"""Filters, orders and cursors of row queries; mistakes are reported with their place and a hint."""
 
 import datetime as dt
 import re
@@ -149,7 +149,7 @@ def test_rows_without_a_key_of_their_own_have_ours() -> None:
         ("or", "(" + ",".join(["id.eq.1"] * (MAX_CONDITIONS + 1)) + ")", "too_many", str(MAX_CONDITIONS)),
     ],
 )
-def test_what_is_wrong_is_told(name: str, text: str, code: str, says: str) -> None:
+def test_what_is_wrong_is_reported(name: str, text: str, code: str, says: str) -> None:
     with pytest.raises(InvalidFilter) as caught:
         filters.parse(ITEMS, [(name, text)])
     assert (caught.value.column, caught.value.code) == (name, code)
@@ -192,7 +192,7 @@ def test_a_value_is_read_as_it_was_written(kind: str, data: st.DataObject) -> No
             "integer": st.integers(-(1 << 63), (1 << 63) - 1),
             "number": st.floats(allow_nan=False, allow_infinity=False),
             "decimal(12,2)": st.decimals(-(10**10), 10**10, places=2) | st.just(Decimal("0E-30")),
-            "string": st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))),
+            "string": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
             "boolean": st.booleans(),
             "date": st.dates(),
             "datetime": st.datetimes(timezones=st.just(dt.UTC)),
@@ -220,7 +220,7 @@ def term(field: str, descending: int, nulls_first: int) -> SortTerm:
             [term("limit", 0, 1), term("sold_at", 1, 0), SortTerm("id")],
             'r."limit" NULLS FIRST, r."sold_at" DESC NULLS LAST, r."id"',
         ),
-        # Of a field that is never missing, nothing is said: an index would not be found by it.
+        # A required field gets no NULL check: an index would not be found by it.
         ("price.asc.nullsfirst", [SortTerm("price"), SortTerm("id")], 'r."price", r."id"'),
         ("category", [SortTerm("category"), SortTerm("id")], 'left(r."category", 600), r."id"'),
     ],
@@ -243,7 +243,7 @@ def test_orders_are_read(text: str, terms: list[SortTerm], sql: str) -> None:
         (",".join(["id"] * 11), "twice", "'id'"),
     ],
 )
-def test_what_is_wrong_with_an_order_is_told(text: str, code: str, says: str) -> None:
+def test_what_is_wrong_with_an_order_is_reported(text: str, code: str, says: str) -> None:
     with pytest.raises(ordering.InvalidOrder) as caught:
         ordering.parse(ITEMS, text, "sort")
     assert (caught.value.column, caught.value.code) == ("sort", code)
@@ -267,34 +267,34 @@ def test_a_page_of_the_key_is_looked_up_in_its_index() -> None:
 
 
 FIELDS = [ITEMS.field("name"), ITEMS.field("sold_at"), ITEMS.field("id")]
-ASKED = ("items", filters.parse(ITEMS, [("price", "gt.5")]), ordering.parse(ITEMS, "name,sold_at"))
+SCOPE = ("items", filters.parse(ITEMS, [("price", "gt.5")]), ordering.parse(ITEMS, "name,sold_at"))
 
 
 def test_a_cursor_brings_back_the_values_of_the_last_row() -> None:
     last = ['a"漢🙂', dt.datetime(2021, 11, 7, 1, 2, 3, 4, tzinfo=dt.UTC), -7]
-    text = cursors.encode(ASKED, last)
+    text = cursors.encode(SCOPE, last)
     assert text.replace("-", "").replace("_", "").isalnum()
-    assert cursors.decode(text, ASKED, FIELDS) == last
-    assert cursors.decode(cursors.encode(ASKED, ["", None, 1]), ASKED, FIELDS) == ["", None, 1]
+    assert cursors.decode(text, SCOPE, FIELDS) == last
+    assert cursors.decode(cursors.encode(SCOPE, ["", None, 1]), SCOPE, FIELDS) == ["", None, 1]
 
 
-@given(st.text() | st.text("AQIDBAUGBwgJ-_=+/").map(lambda text: cursors.encode(ASKED, ["a", None, 1]) + text))
+@given(st.text() | st.text("AQIDBAUGBwgJ-_=+/").map(lambda text: cursors.encode(SCOPE, ["a", None, 1]) + text))
 @example("")
 @example("A")
 @example("WzEsMl0")
-@example(cursors.encode(ASKED, ["a", 1, "x"]))
-@example(cursors.encode(ASKED, ["a", None]))
-@example(cursors.encode(ASKED, ["a\0", None, 1]))
-@example(cursors.encode((*ASKED, 1), ["a", None, 1]))
-@example(cursors.encode(ASKED, ["a", None, 1 << 63]))
+@example(cursors.encode(SCOPE, ["a", 1, "x"]))
+@example(cursors.encode(SCOPE, ["a", None]))
+@example(cursors.encode(SCOPE, ["a\0", None, 1]))
+@example(cursors.encode((*SCOPE, 1), ["a", None, 1]))
+@example(cursors.encode(SCOPE, ["a", None, 1 << 63]))
 def test_what_is_no_cursor_of_this_question_is_refused(text: str) -> None:
-    if text.rstrip("=") == cursors.encode(ASKED, ["a", None, 1]):
+    if text.rstrip("=") == cursors.encode(SCOPE, ["a", None, 1]):
         return
     with pytest.raises(cursors.InvalidCursor):
-        cursors.decode(text, ASKED, FIELDS)
+        cursors.decode(text, SCOPE, FIELDS)
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
     given_ = [("price", "gt.x"), ("name", "like.a"), ("category", "5"), ("limit", "5"), ("order", "x"), ("select", "y")]
     known = ("limit", "order", "select")
     with pytest.raises(Problem) as caught:
@@ -308,7 +308,7 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     ]
 
 
-def test_what_is_neither_field_nor_parameter_is_told_with_the_nearest() -> None:
+def test_what_is_neither_field_nor_parameter_is_reported_with_the_nearest() -> None:
     with pytest.raises(Problem) as caught:
         parse_row_query(ITEMS, [("lmit", "5"), ("prise", "gt.5"), ("id", "eq.1")], ("limit",), order=None, select=None)
     assert caught.value.code == "unknown_parameter"
@@ -322,9 +322,9 @@ def test_uuids_are_read_in_any_case() -> None:
     assert values.parse("uuid", "123E4567-E89B-12D3-A456-426614174000") == UUID("123e4567-e89b-12d3-a456-426614174000")
 
 
-def test_the_page_about_reading_tells_every_operator_and_every_code_word() -> None:
+def test_the_page_about_rows_lists_every_operator_and_every_code_word() -> None:
     page = (ROOT / "docs/guides/rows.md").read_text()
-    said = set(re.findall(r"[a-z_]+", page))
-    assert {*OPERATORS, *STATES, *ordering.MODIFIERS} - {"asc"} <= said
+    words = set(re.findall(r"[a-z_]+", page))
+    assert {*OPERATORS, *STATES, *ordering.MODIFIERS} - {"asc"} <= words
     for state in STATES:
         assert f"is.{state}" in page

@@ -7,14 +7,14 @@ import httpx2
 import pytest
 
 from sandbox.world import World
-from tests.fake_source import TOKEN, Outside
+from tests.fake_source import TOKEN, FakeSource
 from tests.stack import ROOT
 
 CRM = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
-async def client(outside: Outside) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(outside: FakeSource) -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(base_url=outside.url) as started:
         yield started
 

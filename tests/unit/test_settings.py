@@ -1,4 +1,4 @@
-"""What a service is told, and how it complains."""
+"""Settings from the environment, and the errors when they are wrong."""
 
 import msgspec
 import pytest
@@ -9,12 +9,12 @@ GOOD = {"DATABASE_URL": "postgresql://a", "BROKER_URL": "amqp://b"}
 
 
 def test_settings_come_from_the_environment_with_their_types() -> None:
-    told = read(ServiceSettings, {**GOOD, "HTTP_PORT": "8080", "OTHER": "x"})
-    assert (told.database_url, told.broker_url, told.http_port) == ("postgresql://a", "amqp://b", 8080)
-    assert told.http_host == "127.0.0.1"
+    settings = read(ServiceSettings, {**GOOD, "HTTP_PORT": "8080", "OTHER": "x"})
+    assert (settings.database_url, settings.broker_url, settings.http_port) == ("postgresql://a", "amqp://b", 8080)
+    assert settings.http_host == "127.0.0.1"
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(BadSettings) as caught:
         read(ServiceSettings, {"BROKER_URL": "amqp://b", "HTTP_PORT": "eighty", "DATABASE_CONNECTIONS": "many"})
     lines = str(caught.value).splitlines()
@@ -23,7 +23,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_settings_can_not_be_changed() -> None:
-    told = read(ServiceSettings, GOOD)
+    settings = read(ServiceSettings, GOOD)
     with pytest.raises(AttributeError):
-        told.http_port = 1  # type: ignore[misc]
-    assert isinstance(told, msgspec.Struct)
+        settings.http_port = 1  # type: ignore[misc] # frozen
+    assert isinstance(settings, msgspec.Struct)

@@ -1,4 +1,4 @@
-"""Declarations of sources: the catalog's own are good, and what is wrong with others is said, with its place."""
+"""Declarations of sources: the catalog's own are valid, and mistakes in others are reported with their place."""
 
 from typing import Any
 
@@ -31,9 +31,9 @@ def declared(*, primary_key: tuple[str, ...] = ("id",), **source: Any) -> Datase
     return to_dataset("things", {**THINGS, "primary_key": primary_key, "sources": [{**SOURCE, **source}]})
 
 
-def refused(**told: Any) -> str:
+def refused(**changes: Any) -> str:
     with pytest.raises(BadDeclaration) as caught:
-        declared(**told)
+        declared(**changes)
     return str(caught.value)
 
 
@@ -70,7 +70,7 @@ def test_a_declaration_survives_being_written_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"url": "http://there.example:8080/a/b?c=d"},
         {"url": "https://[2001:db8::1]/"},
@@ -88,12 +88,12 @@ def test_a_declaration_survives_being_written_down() -> None:
         {"max_errors": 0, "max_error_rate": 0.5, "requests_per_second": 0.5, "timeout_seconds": 120},
     ],
 )
-def test_what_may_be_said(told: dict[str, Any]) -> None:
-    assert declared(**told).sources[0].name == "there"
+def test_valid_declarations(changes: dict[str, Any]) -> None:
+    assert declared(**changes).sources[0].name == "there"
 
 
 @pytest.mark.parametrize(
-    ("told", "place", "said"),
+    ("changes", "place", "message"),
     [
         ({"name": "Over there"}, "name", "is not a name"),
         ({"url": "ftp://there.example/"}, "url", "https://host/path"),
@@ -183,10 +183,10 @@ def test_what_may_be_said(told: dict[str, Any]) -> None:
         ({"paginators": {}}, "paginators", "paginator"),
     ],
 )
-def test_what_may_not_be_said_is_refused_in_its_place(told: dict[str, Any], place: str, said: str) -> None:
-    (line,) = refused(**told).splitlines()
+def test_an_invalid_declaration_is_refused_with_its_place(changes: dict[str, Any], place: str, message: str) -> None:
+    (line,) = refused(**changes).splitlines()
     assert f"sources[0].{place}" in line
-    assert said in line
+    assert message in line
 
 
 def test_two_sources_of_one_name_are_refused() -> None:
@@ -194,7 +194,7 @@ def test_two_sources_of_one_name_are_refused() -> None:
         to_dataset("things", {**THINGS, "sources": [SOURCE, SOURCE]})
 
 
-def test_every_mistake_of_every_source_is_told() -> None:
+def test_every_mistake_of_every_source_is_reported() -> None:
     with pytest.raises(BadDeclaration) as caught:
         to_dataset("things", {**THINGS, "sources": [{**SOURCE, "max_pages": 0, "url": "?"}, {"name": "x", "url": "?"}]})
     assert len(str(caught.value).splitlines()) == 3
@@ -208,14 +208,20 @@ def test_defaults_bound_a_sync() -> None:
     assert Incremental(cursor_path="at", start_param="since").row_order is None
 
 
-DOCUMENT = {"a": {"b": [{"c": 1}, {"c": None}, {}]}, "x.y": 5, "n": None, "@odata.nextLink": "?p=2", "1": {"2": 3}}
+DOCUMENT: dict[str, Any] = {
+    "a": {"b": [{"c": 1}, {"c": None}, {}]},
+    "x.y": 5,
+    "n": None,
+    "@odata.nextLink": "?p=2",
+    "1": {"2": 3},
+}
 
 
 @pytest.mark.parametrize(
     ("path", "found"),
     [
         ("$", [DOCUMENT]),
-        ("a.b", [DOCUMENT["a"]["b"]]),  # type: ignore[index,call-overload]
+        ("a.b", [DOCUMENT["a"]["b"]]),
         ("$.a.b[*].c", [1, None]),
         ("a.b[0].c", [1]),
         ("a.b[9].c", []),

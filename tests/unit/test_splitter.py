@@ -1,4 +1,4 @@
-"""Record ends, against a scanner that reads byte by byte; and cuts, against the record ends of the whole file."""
+"""Record ends, compared with a byte-by-byte scanner; chunk ends, compared with the record ends of the file."""
 
 import io
 from typing import NamedTuple

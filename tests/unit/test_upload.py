@@ -1,8 +1,8 @@
-"""From the body of a request to the text of a file: raw or in a form, compressed or not, in any encoding, cut off."""
+"""From a request body to the text of a file: raw or in a form, compressed or not, in any encoding, cut off."""
 
 import gzip
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -94,8 +94,8 @@ async def test_a_raw_body_is_what_its_type_says(kind: str, found: str, ending: s
     media, text = await opened(body, content_type=kind, size=size)
     assert (media.format, text) == (found, TEXT)
     if ending:
-        said = {".gz": "gzip", ".zst": "zstd"}[ending]
-        assert await opened(body, content_type=kind, content_encoding=said, size=size) == (media, TEXT)
+        coding = {".gz": "gzip", ".zst": "zstd"}[ending]
+        assert await opened(body, content_type=kind, content_encoding=coding, size=size) == (media, TEXT)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -133,8 +133,8 @@ async def test_what_can_not_be_imported_is_415_and_says_what_can(kind: str) -> N
 
 
 async def test_an_unknown_content_encoding_is_415_and_says_what_is_known() -> None:
-    for told in ("br", "gzip, gzip"):
-        problem = await refused(TEXT, content_type=CSV, content_encoding=told)
+    for coding in ("br", "gzip, gzip"):
+        problem = await refused(TEXT, content_type=CSV, content_encoding=coding)
         assert (problem.status, problem.code) == (415, "unsupported_encoding")
         assert problem.headers["Accept-Encoding"] == "gzip, zstd"
     assert (await opened(TEXT, content_type=CSV, content_encoding="identity"))[1] == TEXT
@@ -146,13 +146,14 @@ async def test_a_form_that_is_compressed_itself_is_415() -> None:
     assert (await refused(body, content_type=FORM, content_encoding="gzip")).status == 415
 
 
-async def test_what_is_said_to_be_compressed_must_be() -> None:
+async def test_a_file_with_a_content_encoding_must_be_compressed() -> None:
     problem = await refused(TEXT, content_type=CSV, content_encoding="gzip")
     assert (problem.status, problem.code) == (422, "corrupt_compression")
 
 
 async def test_a_file_that_is_compressed_twice_is_refused() -> None:
-    for first, second in itertools.product((gzip.compress, zstd.compress), repeat=2):
+    compressors: list[Callable[[bytes], bytes]] = [gzip.compress, zstd.compress]
+    for first, second in itertools.product(compressors, repeat=2):
         problem = await refused(second(first(TEXT)), content_type=CSV)
         assert (problem.status, problem.code) == (422, "compressed_twice")
 
@@ -165,7 +166,8 @@ async def test_a_file_that_is_compressed_twice_is_refused() -> None:
 )
 async def test_any_encoding_becomes_utf_8(encoding: Encoding, codec: str, ending: str, *, mark: bool) -> None:
     data = (("\ufeff" if mark and "16" in codec else "") + TEXT.decode()).encode(codec)
-    packed = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}[ending](data)
+    compress: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
+    packed = compress[ending](data)
     text = (await opened(packed, content_type=CSV, encoding=encoding, size=5))[1]
     assert text.removeprefix(b"\xef\xbb\xbf") == TEXT
     if mark and "16" in codec:

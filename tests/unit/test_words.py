@@ -1,4 +1,4 @@
-"""What is indexed and what is asked for are cut into words by two programs: they must agree on every text."""
+"""The tokenizers of the indexer and of searches agree on every text."""
 
 import sys
 import unicodedata
@@ -11,7 +11,7 @@ from services.indexer.documents import tokens
 from shared.search import tokenizer
 
 SURROGATES = range(0xD800, 0xE000)
-ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=200)
+ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
 def split(text: str) -> list[str]:
