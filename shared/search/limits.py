@@ -9,4 +9,4 @@ ENOUGH_HITS = 50
 FREQUENT_RATIO = 2_500
 """Words are frequent if the square of their documents exceeds this multiple of all documents."""
 BUDGET_SECONDS = 1.0
-"""For all statements of a search. A statement after that gets a fifth of it."""
+"""The time for all statements of a search. A statement after that gets a fifth of it."""

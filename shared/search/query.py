@@ -77,7 +77,7 @@ class Correction(msgspec.Struct, frozen=True):
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """How the results were computed.
+    """The computation of the results.
 
     The search covers the dataset up to `version`; its rows are at `dataset_version`. `words` are the searched words
     that the dataset has. `ranked` hits were compared to find the best. If not `complete`, time ran out before all

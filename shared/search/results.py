@@ -106,7 +106,7 @@ def _details(plan: SearchPlan, matches: Matches, total: Total, *, seen: int, tru
 
 
 def _is_last_ranked_page(plan: SearchPlan, matches: Matches, total: Total, seen: int) -> bool:
-    """Whether this is the last page by relevance, though more rows match."""
+    """Returns whether this is the last page by relevance, though more rows match."""
     is_last = len(matches.rows) <= plan.query.limit and matches.complete
     has_more = total.relation == "gte" or total.value > seen
     return is_last and has_more and not plan.query.order

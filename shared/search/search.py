@@ -18,7 +18,7 @@ from shared.search.query import Correction, SearchQuery, SearchResults
 from shared.search.terms import ParsedQuery
 
 FEW_HITS = 5
-"""With fewer hits than this, misspelt words are corrected."""
+"""Misspelt words are corrected if there are fewer hits than this."""
 
 
 class IndexNotBuilt(Exception):
