@@ -14,8 +14,8 @@ CRM = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture
-async def client(outside: FakeSource) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=outside.url) as started:
+async def client(fake_source: FakeSource) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=fake_source.url) as started:
         yield started
 
 
