@@ -373,7 +373,9 @@ async def test_searches_answer_in_time_while_much_is_loaded_and_the_index_is_dec
             assert answer.status_code == 200, answer.text
             assert answer.json()["data"], parameters
         plain = await get(stack, path, words="thing", count="exact", fields="text")
-        assert plain["total"] == {"value": count + 2000, "relation": "eq"}
+        if plain["total"]["relation"] == "gte":  # a busy machine has no time to count all
+            return False
+        assert plain["total"]["value"] == count + 2000
         return not plain["meta"]["detail"].startswith("Until the index is rebuilt")
 
     await eventually(is_anew, SECONDS * 2)
