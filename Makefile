@@ -31,7 +31,7 @@ logs: $(STAMP) ## the services' last log lines
 	@$(BIN)/millrace logs
 
 unit: $(DEV) ## the tests that need no server, in half a minute
-	@$(BIN)/pytest -q --numprocesses 2 --dist worksteal tests/unit
+	@$(BIN)/pytest -q --numprocesses 2 --dist worksteal --hypothesis-profile quick tests/unit
 
 test: $(DEV) ## all tests, three files side by side, each process with a stack of its own; works while the stack is up
 	@$(BIN)/pytest --numprocesses 3 --dist loadfile

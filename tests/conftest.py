@@ -13,7 +13,6 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-import services.gateway.app  # noqa: F401 - its features register the kinds of job
 from deploy.local.state import assignments
 from shared.db.migrate import MigrationSettings, migrate
 from tests.fake_source import FakeSource, run_fake_source
@@ -22,6 +21,7 @@ from tests.waiting import eventually
 
 # An example takes as long as the machine is busy with other tests; what is too slow, pytest-timeout ends.
 settings.register_profile("side by side", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("side by side"), max_examples=30)  # for `make unit`
 settings.load_profile("side by side")
 
 # A traceback that is drawn with all its variables takes a second, and nobody looks at it.

@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import services.gateway.app  # noqa: F401 - its features register the kinds of job
 from services.ingestor.write import write
 from shared.db import Pool
 from tests.conftest import database_like, named
