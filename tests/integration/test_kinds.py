@@ -176,3 +176,10 @@ def test_the_gateway_hears_its_event_and_describes_it(tmp_path: Path) -> None:
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="'stars' is registered twice"):
         kinds.register(STARS)
+
+
+def test_only_an_exclusive_kind_has_a_target() -> None:
+    command = CountStars(dataset="skies", job_id=uuid7(), sky="north")
+    shared = msgspec.structs.replace(STARS, exclusive=None)
+    with pytest.raises(ValueError, match="'stars' has no target"):
+        kinds.build_request(shared, command, "north", api_key="k", idempotency_key=None)

@@ -80,7 +80,12 @@ def build_request(
     idempotency_key: str | None,
     **fields: Any,
 ) -> JobRequest:
-    """Returns the request for a job that has `target` exclusively. The fingerprint covers kind, dataset and target."""
+    """Returns the request for a job that has `target` exclusively. The fingerprint covers kind, dataset and target.
+
+    Raises ValueError for a kind that is not exclusive.
+    """
+    if kind.exclusive is None:
+        raise ValueError(f"a job of the kind {kind.name!r} has no target")
     return JobRequest(
         kind=kind.name,
         command=command,
