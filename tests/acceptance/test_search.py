@@ -371,7 +371,10 @@ async def test_searches_answer_in_time_while_much_is_loaded_and_the_index_is_dec
         for parameters in searches:
             answer = await stack.client.get(path, params={**parameters, "count": "exact"})
             assert answer.status_code == 200, answer.text
-            assert answer.json()["data"], parameters
+            body = answer.json()
+            if not body["meta"]["complete"]:  # a busy machine has no time to look everywhere
+                return False
+            assert body["data"], (parameters, body["meta"])
         plain = await get(stack, path, words="thing", count="exact", fields="text")
         if plain["total"]["relation"] == "gte":  # a busy machine has no time to count all
             return False
