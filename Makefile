@@ -33,8 +33,9 @@ logs: $(STAMP) ## the services' last log lines
 unit: $(DEV) ## the tests that need no server, in half a minute
 	@$(BIN)/pytest -q --numprocesses 2 --dist worksteal --hypothesis-profile quick tests/unit
 
+# In the order of the folders, the long files first; a worker that dies ends the run, which would hang otherwise.
 test: $(DEV) ## all tests, three files side by side, each process with a stack of its own; works while the stack is up
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 fmt: $(DEV) ## format, and fix what lint can fix
 	@$(BIN)/ruff check --fix-only
