@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -87,6 +88,11 @@ def replica(stack: Stack, service: str, log: Path) -> Iterator[subprocess.Popen[
 def free_port() -> int:
     """A port that no other stack and no other test takes while this process lives."""
     return ports.choose("test", secrets.token_hex(4), ())
+
+
+def memory(process: Path, kind: str) -> int:
+    """Reads a size in bytes from the process's status."""
+    return 1024 * int(re.findall(rf"{kind}:\s+(\d+) kB", (process / "status").read_text())[0])
 
 
 def remove(home: Path) -> None:

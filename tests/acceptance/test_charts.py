@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance import hiring_files
 from tests.acceptance.import_files import get, imported
-from tests.stack import Stack, empty
+from tests.stack import Stack, empty, memory
 
 YEARS = tuple(range(2001, 2013))
 FILE = hiring_files.hired(seed=6, rows=3000, first_id=900_000, years=YEARS)
@@ -79,7 +79,7 @@ async def test_every_report_of_the_catalog_can_be_drawn(stack: Stack) -> None:
 async def test_while_charts_are_drawn_others_are_answered(stack: Stack) -> None:
     waits: list[float] = []
     gateway = Path(f"/proc/{stack.pid('gateway')}")
-    before = resident_kilobytes(gateway)
+    before = memory(gateway, "VmRSS")  # depends on the tests before
     drawing = [
         asyncio.create_task(stack.client.get(QUARTERS, params={"year": year, "format": "svg"})) for year in YEARS[2:]
     ]
@@ -90,12 +90,7 @@ async def test_while_charts_are_drawn_others_are_answered(stack: Stack) -> None:
     assert {task.result().status_code for task in drawing} == {200}
     assert len(waits) > 3
     assert max(waits) < 1.0
-    assert resident_kilobytes(gateway) - before < 40_000
-
-
-def resident_kilobytes(process: Path) -> int:
-    """Returns the resident memory of a process; what it held before depends on the tests before."""
-    return int(re.findall(r"VmRSS:\s+(\d+) kB", (process / "status").read_text())[0])
+    assert memory(gateway, "VmRSS") - before < 40_960_000
 
 
 async def test_the_command_draws(stack: Stack) -> None:

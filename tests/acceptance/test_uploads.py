@@ -18,7 +18,7 @@ import pytest
 from backports import zstd
 
 from tests.acceptance.import_files import failed_rows, get
-from tests.stack import Stack
+from tests.stack import Stack, memory
 from tests.waiting import eventually
 
 PATH = "/v1/datasets/items/imports"
@@ -221,11 +221,6 @@ async def test_a_bomb_is_refused_and_fills_neither_memory_nor_spool(
     refused(answer, 413, "compression_ratio")
     assert spooled(stack) <= before
     assert memory(gateway, "VmHWM") - resident < LARGEST_GROWTH
-
-
-def memory(process: Path, kind: str) -> int:
-    """Reads a size in bytes from the process's status."""
-    return 1024 * int(re.findall(rf"{kind}:\s+(\d+) kB", (process / "status").read_text())[0])
 
 
 @pytest.mark.parametrize("damaged", ["cut", "flipped", "garbage"])

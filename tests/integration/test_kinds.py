@@ -12,7 +12,7 @@ from litestar.serialization import encode_json
 from services.gateway import app as gateway
 from services.gateway.jobs import follow, kinds, queries
 from services.gateway.jobs.follow import JobEvents
-from services.gateway.jobs.job import Job, JobBody, JobRequest
+from services.gateway.jobs.job import KIND_NAMES, Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind, to_body
 from services.gateway.jobs.recovery import Commands, Recovery
 from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
@@ -92,7 +92,8 @@ STARS = JobKind(
 def registered() -> Iterator[None]:
     kinds.register(STARS)
     yield
-    kinds.unregister(STARS)
+    del kinds._registered[STARS.name]
+    KIND_NAMES.remove(STARS.name)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """POST /v1/datasets/{dataset}/partitions/{year}/detach: detaches a year from a dataset, as a job."""
 
-import asyncio
 import re
 from typing import Any
 
@@ -72,7 +71,6 @@ async def detach(
     pool: Pool,
     submitter: JobSubmitter,
     catalog: Catalog,
-    stopping: asyncio.Event,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
@@ -85,7 +83,7 @@ async def detach(
         existing = await partitions.select_partitions(db, declaration)
         if not await _has_job(db, job_request):
             _check_year(dataset, year, existing)
-    return await respond(pool, stopping, await submitter.submit(job_request), prefer)
+    return await respond(submitter, await submitter.submit(job_request), prefer)
 
 
 async def _has_job(db: Connection, request: JobRequest) -> bool:

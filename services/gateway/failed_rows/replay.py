@@ -1,6 +1,5 @@
 """POST /v1/jobs/{job}/replay: loads failed rows again, as a job."""
 
-import asyncio
 import hashlib
 from typing import Any
 
@@ -47,7 +46,6 @@ async def replay_job(
     pool: Pool,
     submitter: JobSubmitter,
     catalog: Catalog,
-    stopping: asyncio.Event,
     job: str,
     data: ErrorFilter | None = None,
     prefer: Prefer = None,
@@ -83,7 +81,7 @@ async def replay_job(
             replay_of=failed_job.id,
         )
     )
-    return await respond(pool, stopping, accepted, prefer)
+    return await respond(submitter, accepted, prefer)
 
 
 def _load_options(dataset: Dataset, original: LoadOptions) -> LoadOptions:

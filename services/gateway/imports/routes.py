@@ -1,6 +1,5 @@
 """POST /v1/datasets/{dataset}/imports: loads a file as a job."""
 
-import asyncio
 import hashlib
 from typing import Annotated, Any
 
@@ -54,7 +53,6 @@ async def import_file(
     spool: Spool,
     catalog: Catalog,
     settings: GatewaySettings,
-    stopping: asyncio.Event,
     *,
     mode: Annotated[
         Mode | None,
@@ -138,7 +136,7 @@ async def import_file(
         raise
     if accepted.replayed:
         spool.delete(command.file)
-    return await respond(pool, stopping, accepted, prefer)
+    return await respond(submitter, accepted, prefer)
 
 
 def _fingerprint(command: PlanImport) -> str:

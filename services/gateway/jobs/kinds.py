@@ -55,12 +55,6 @@ def register(kind: JobKind) -> JobKind:
     return kind
 
 
-def unregister(kind: JobKind) -> None:
-    """Removes a kind from the registry."""
-    del _registered[kind.name]
-    KIND_NAMES.remove(kind.name)
-
-
 def registered() -> tuple[JobKind, ...]:
     """Returns all kinds, in the order of registration."""
     return tuple(_registered.values())

@@ -13,7 +13,7 @@ from services.gateway.http.responses import Answer
 from services.gateway.jobs import queries
 from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import to_body
-from services.gateway.jobs.submit import Submission
+from services.gateway.jobs.submit import JobSubmitter, Submission
 from shared.db import Pool
 
 RETRY_SECONDS = 1
@@ -45,12 +45,12 @@ def job_responses(body: type[JobBody]) -> dict[int, ResponseSpec]:
     }
 
 
-async def respond(pool: Pool, stopping: asyncio.Event, submission: Submission, prefer: str | None) -> Answer[JobBody]:
+async def respond(submitter: JobSubmitter, submission: Submission, prefer: str | None) -> Answer[JobBody]:
     """Returns the response to a submission, after waiting for the job's end if the client prefers that."""
     seconds = preferences.wait_seconds(prefer)
     job, now = submission.job, submission.job.created_at
     if seconds is not None or submission.replayed or submission.attached:
-        job, now = await wait(pool, stopping, job.id, seconds)
+        job, now = await wait(submitter.pool, submitter.stopping, job.id, seconds)
     headers = {"Location": f"/v1/jobs/{job.id}", **applied_preference(seconds, job)}
     if submission.replayed:
         headers["Idempotency-Replayed"] = "true"

@@ -1,6 +1,5 @@
 """POST /v1/reports/{report}/refreshes: refreshes a report, as a job."""
 
-import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -138,7 +137,6 @@ async def refresh_report(
     pool: Pool,
     submitter: JobSubmitter,
     reports: ReportRegistry,
-    stopping: asyncio.Event,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
@@ -148,4 +146,4 @@ async def refresh_report(
     job_request = kinds.build_request(
         REFRESH, command, report, api_key=request.user.id, idempotency_key=idempotency_key
     )
-    return await respond(pool, stopping, await submitter.submit(job_request), prefer)
+    return await respond(submitter, await submitter.submit(job_request), prefer)

@@ -1,6 +1,5 @@
 """GET /v1/datasets/{dataset}/rollups and POST …/rollups/{rollup}/rebuilds: lists rollups, and rebuilds one as a job."""
 
-import asyncio
 import datetime as dt
 from typing import Any
 from uuid import UUID
@@ -149,7 +148,6 @@ async def rebuild_rollup(
     pool: Pool,
     submitter: JobSubmitter,
     catalog: Catalog,
-    stopping: asyncio.Event,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
@@ -161,7 +159,7 @@ async def rebuild_rollup(
     job_request = kinds.build_request(
         REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key
     )
-    return await respond(pool, stopping, await submitter.submit(job_request), prefer)
+    return await respond(submitter, await submitter.submit(job_request), prefer)
 
 
 class RollupState(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,5 @@
 """POST /v1/datasets/{dataset}/rows: loads a batch of rows as a job."""
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -23,7 +22,6 @@ from services.gateway.jobs.submit import JobSubmitter, Submission, uuid7
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import LoadRows
 from shared.contracts.parts import LoadOptions
-from shared.db import Pool
 
 MOST_ROWS = 1000
 LARGEST_BYTES = 8 << 20
@@ -106,8 +104,8 @@ async def load_rows(
         )
     )
     if not strict:
-        return await respond(submitter.pool, submitter.stopping, accepted, prefer)
-    return await _respond_strictly(submitter.pool, submitter.stopping, accepted, prefer)
+        return await respond(submitter, accepted, prefer)
+    return await _respond_strictly(submitter, accepted, prefer)
 
 
 def _decode(body: bytes) -> tuple[msgspec.Raw, ...]:
@@ -134,18 +132,16 @@ def _columns(dataset: Dataset, rows: tuple[msgspec.Raw, ...]) -> tuple[str, ...]
     ) or tuple(field.name for field in dataset.input_fields)
 
 
-async def _respond_strictly(
-    pool: Pool, stopping: asyncio.Event, accepted: Submission, prefer: str | None
-) -> Answer[JobBody]:
+async def _respond_strictly(submitter: JobSubmitter, accepted: Submission, prefer: str | None) -> Answer[JobBody]:
     """Waits for the job. Raises Problem 422 with the errors of all rows if the ingestor has refused the batch."""
     seconds = preferences.wait_seconds(prefer)
     wait = f"wait={STRICT_SECONDS if seconds is None else seconds}"
-    answer = await respond(pool, stopping, accepted, wait)
+    answer = await respond(submitter, accepted, wait)
     answer.headers["Preference-Applied"] = "handling=strict" if seconds is None else f"handling=strict, {wait}"
     job = answer.content
     if job.error is None or job.error.code != REFUSED:
         return answer
-    async with pool.acquire() as db:
+    async with submitter.pool.acquire() as db:
         refused = await failed_rows.select_failed_rows(db, job.id, after=0, limit=MOST_ROWS)
     errors = [
         Detail(

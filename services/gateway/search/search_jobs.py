@@ -96,7 +96,7 @@ async def start_search(
             fingerprint=hashlib.sha256(b"search/" + msgspec.json.encode(data, order="deterministic")).hexdigest(),
         )
     )
-    response = await respond(submitter.pool, submitter.stopping, submission, prefer)
+    response = await respond(submitter, submission, prefer)
     async with submitter.pool.acquire() as db:
         body = await results.add_result(db, response.content)
     return Answer(body, status_code=response.status_code, headers=response.headers)

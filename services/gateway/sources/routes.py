@@ -1,6 +1,5 @@
 """POST /v1/datasets/{dataset}/syncs: starts a sync; GET /v1/datasets/{dataset}/sources: lists sources."""
 
-import asyncio
 import datetime as dt
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +91,6 @@ async def start_sync(
     pool: Pool,
     submitter: JobSubmitter,
     catalog: Catalog,
-    stopping: asyncio.Event,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[JobBody]:
@@ -102,7 +100,7 @@ async def start_sync(
     command = PullPage(dataset=dataset, job_id=uuid7(), source=source, chunk=1)
     mode: Mode = "upsert" if declared.keyed else "append"
     sync = syncs.sync_request(command, mode, api_key=request.user.id, idempotency_key=idempotency_key)
-    return await respond(pool, stopping, await submitter.submit(sync), prefer)
+    return await respond(submitter, await submitter.submit(sync), prefer)
 
 
 @get(
