@@ -101,7 +101,9 @@ async def look_into_the_database(stack: Stack, job: str) -> None:
         chunks = "(SELECT ledger FROM ingestor.chunks WHERE job_id = $1)"
         rows = await db.fetchval(f"SELECT count(*) FROM data.hired_employees WHERE _chunk IN {chunks}", job)
         assert rows == ROWS - BAD
-        documents = await count_documents(db, "hired_employees", f"hired_at >= '{YEAR}-01-01'")
+        documents = await count_documents(
+            db, "hired_employees", f"hired_at >= '{YEAR}-01-01' AND hired_at < '{YEAR + 1}-01-01'"
+        )
         assert documents == ROWS - BAD
         hires = await db.fetchval(
             "SELECT sum(hires) FROM rollups.hired_employees__hires WHERE hired_at_year = $1", YEAR
