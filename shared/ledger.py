@@ -9,9 +9,6 @@ from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
 
-LOOK_BACK_DAYS = 7
-"""Chunks older than this are given up, so that a sweep does not scan the whole ledger."""
-
 
 async def select_dataset(db: Connection, name: str) -> Dataset:
     """Returns the declaration of the dataset's table. Raises LookupError."""
@@ -19,26 +16,6 @@ async def select_dataset(db: Connection, name: str) -> Dataset:
     if declaration is None:
         raise LookupError(f"dataset {name} is not declared")
     return msgspec.convert(declaration, Dataset)
-
-
-async def select_unprocessed(db: Connection, *, seconds: float, limit: int) -> list[ChunkLoaded]:
-    """Returns chunks loaded over `seconds` ago that the caller's table `chunks` lacks.
-
-    Returns none while the caller makes progress: it has finished a chunk within the last `seconds`.
-    """
-    rows = await db.fetch(
-        """
-        SELECT c.* FROM ingestor.chunks c LEFT JOIN chunks mine USING (ledger)
-        WHERE c.loaded_at < now() - $1 * interval '1 second' AND c.loaded_at > now() - $3 * interval '1 day'
-          AND mine.ledger IS NULL
-          AND NOT EXISTS (SELECT FROM chunks WHERE done_at > now() - $1 * interval '1 second')
-        ORDER BY c.ledger LIMIT $2
-        """,
-        seconds,
-        limit,
-        LOOK_BACK_DAYS,
-    )
-    return [to_event(row) for row in rows]
 
 
 async def update_freshness(db: Connection, dataset: str, done: Literal["indexed", "counted"]) -> int:

@@ -26,8 +26,8 @@ class Changes(NamedTuple):
 
 async def prepare_all(db: Connection) -> list[Message]:
     """Builds, at start, rollups with a missed declaration and rollups of an older version of the service."""
-    for event in await queries.select_outdated(db):
-        await prepare(db, event.dataset)
+    for name in await queries.select_outdated(db):
+        await prepare(db, name)
     return []
 
 

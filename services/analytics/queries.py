@@ -1,4 +1,4 @@
-"""Queries about built rollups, counted chunks and finished refreshes."""
+"""Queries about built rollups and counted chunks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +8,11 @@ import msgspec
 from services.analytics.rollup_tables import RollupTables
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Rollup
-from shared.contracts.events import DatasetDeclared, ReportRefreshed, RollupRebuilt
 from shared.db import Connection
 
 LOCK_SECONDS = 900.0
 BUILD_LOCK = 0x6D616B65
 COUNT_LOCK = 0x726F6C6C
-RETENTION_DAYS = 8
-"""Days that finished refreshes are kept: as long as the inbox keeps the ids of handled messages."""
 
 
 async def lock_builds(db: Connection, dataset: str) -> None:
@@ -55,25 +52,16 @@ async def delete_rollup(db: Connection, tables: RollupTables) -> None:
     await db.execute("DELETE FROM rollups WHERE dataset = $1 AND name = $2", tables.dataset.name, tables.rollup.name)
 
 
-async def select_outdated(db: Connection, *, seconds: float = 0) -> list[DatasetDeclared]:
-    """Returns datasets whose built rollups differ from the declared ones.
-
-    `seconds` is the minimum age of the declaration; if it is not 0, datasets with a running build are left out.
-    """
+async def select_outdated(db: Connection) -> list[str]:
+    """Returns the names of datasets whose built rollups differ from the declared ones."""
     rows = await db.fetch(
         """
-        SELECT d.name, d.revision, d.declaration->'rollups' AS declared,
+        SELECT d.name, d.declaration->'rollups' AS declared,
                (SELECT json_agg(r.declaration ORDER BY r.name) FROM rollups r WHERE r.dataset = d.name) AS standing
-        FROM ingestor.datasets d WHERE d.declared_at < now() - $1 * interval '1 second'
-        """,
-        seconds,
+        FROM ingestor.datasets d
+        """
     )
-    outdated = [row for row in rows if _by_name(row["declared"]) != _by_name(row["standing"])]
-    return [
-        DatasetDeclared(dataset=row["name"], revision=row["revision"])
-        for row in outdated
-        if not seconds or await _try_lock_builds(db, row["name"])
-    ]
+    return [row["name"] for row in rows if _by_name(row["declared"]) != _by_name(row["standing"])]
 
 
 async def claim_chunk(db: Connection, ledger: int) -> bool:
@@ -135,26 +123,6 @@ async def select_version(db: Connection, dataset: str) -> int:
 async def delete_freshness(db: Connection, dataset: str) -> None:
     """Deletes the watermark of a dataset that has no rollups any more."""
     await db.execute("DELETE FROM freshness WHERE dataset = $1", dataset)
-
-
-async def insert_refresh(db: Connection, event: ReportRefreshed | RollupRebuilt, round_: int = 1) -> None:
-    """Keeps the event of a finished refresh or rebuild, in case its message is lost."""
-    await db.execute(
-        "INSERT INTO refreshes (job_id, round, event) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        event.job_id,
-        round_,
-        msgspec.to_builtins(event),
-    )
-
-
-async def delete_refreshes(db: Connection) -> None:
-    """Deletes expired refreshes."""
-    await db.execute("DELETE FROM refreshes WHERE done_at < now() - $1 * interval '1 day'", RETENTION_DAYS)
-
-
-async def _try_lock_builds(db: Connection, dataset: str) -> bool:
-    """Like `lock_builds`, but returns False instead of waiting."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", BUILD_LOCK, dataset))
 
 
 def _by_name(declarations: Sequence[Any] | None) -> dict[str, Rollup]:

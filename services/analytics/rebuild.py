@@ -41,9 +41,7 @@ async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuil
     rebuilt = await _rebuild(db, by_name[command.rollup], rollups)
     metrics.MENDED.labels(command.dataset).inc(rebuilt.mended)
     log.info("rollup rebuilt", rollup=command.rollup, **rebuilt._asdict())
-    event = RollupRebuilt(dataset=command.dataset, job_id=command.job_id, rollup=command.rollup, **rebuilt._asdict())
-    await queries.insert_refresh(db, event)
-    return event
+    return RollupRebuilt(dataset=command.dataset, job_id=command.job_id, rollup=command.rollup, **rebuilt._asdict())
 
 
 async def _rebuild(db: Connection, tables: RollupTables, rollups: Sequence[RollupTables]) -> Rebuilt:

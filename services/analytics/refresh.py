@@ -25,7 +25,7 @@ async def refresh_report(command: RefreshReport, db: Connection) -> ReportRefres
             versions[name] = await queries.select_version(db, name)
     for name in sorted(set(command.datasets) - versions.keys()):
         versions[name] = await ledger.update_freshness(db, name, "counted")
-    event = ReportRefreshed(
+    return ReportRefreshed(
         dataset=command.dataset,
         job_id=command.job_id,
         report=command.report,
@@ -33,5 +33,3 @@ async def refresh_report(command: RefreshReport, db: Connection) -> ReportRefres
         versions=versions,
         chunks=chunks,
     )
-    await queries.insert_refresh(db, event, command.round)
-    return event

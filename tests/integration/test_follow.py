@@ -65,7 +65,7 @@ class Gateway:
     async def hear(self, event: Heard) -> list[Message]:
         """As `Delivery` has it: once, however often it comes."""
         async with self.transaction() as db:
-            if not await inbox.claim(db, event):
+            if not await inbox.claim(db, event.id, event.name()):
                 return []
             match event:
                 case ImportPlanned():

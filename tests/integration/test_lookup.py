@@ -51,7 +51,7 @@ async def define(indexer: Indexer, outgoing: OutboundClient, moment: int = 1) ->
     """One delivery of the command."""
     command = DefineWords(dataset="paragraphs", version=1, moment=moment)
     async with indexer.pool.acquire() as db, db.transaction():
-        assert await inbox.claim(db, command)
+        assert await inbox.claim(db, command.id, command.name())
         messages = await lookup.define_words(command, db, outgoing)
     return [messages] if messages else []
 

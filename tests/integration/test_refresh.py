@@ -250,7 +250,7 @@ async def test_what_is_put_off_or_being_done_is_not_lost(
     assert len(await resent(pool, seconds=30)) == 1
     async with connected(database["analytics"], "analytics") as other:
         async with transaction(other) as db:
-            assert await inbox.claim(db, begun.command)
+            assert await inbox.claim(db, begun.command.id, begun.command.name())
             assert await resent(pool, seconds=30) == []
             await db.execute("DELETE FROM inbox")
         assert len(await resent(pool, seconds=30)) == 1

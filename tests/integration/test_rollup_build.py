@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from services.analytics.recovery import resend_uncounted
 
 from services.analytics import build, queries
 from services.analytics.declare import prepare_all
 from services.analytics.rebuild import rebuild_rollup
-from services.analytics.recovery import resend_uncounted
 from services.analytics.rollup_tables import RollupTables
 from services.ingestor import chunk_ledger
 from services.ingestor.chunk_ledger import Chunk

@@ -15,7 +15,6 @@ from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
-from services.gateway.reports.recovery import ANALYTICS
 from services.gateway.reports.registry import ReportRegistry
 from shared.bus.routes import on
 from shared.contracts.commands import RefreshReport
@@ -69,11 +68,6 @@ async def select_target_versions(db: Connection, job_id: UUID) -> dict[str, int]
     return versions or {}
 
 
-async def update_command(db: Connection, command: RefreshReport) -> None:
-    """Saves the latest command of the job, which recovery sends again if it is lost."""
-    await db.execute("UPDATE jobs SET command = $2 WHERE id = $1", command.job_id, command)
-
-
 async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Announcement | RefreshReport]:
     """Ends the job, or starts another round if a request that joined it waits for newer versions."""
     job = await queries.lock_job(db, event.job_id)
@@ -91,7 +85,6 @@ async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Annou
             datasets=tuple(targets),
             round=event.round + 1,
         )
-        await update_command(db, command)
         running = msgspec.structs.replace(job, status="running", started_at=job.started_at or now, result=result)
         return [*await save_and_announce(db, job, running, now), command]
     ended = progress.succeed(job, event.versions.get(job.dataset, 0), now)
@@ -111,7 +104,6 @@ REFRESH = kinds.register(
         to_body=to_body,
         result="The `result` of a refresh has the `versions` that its report includes and the number of `chunks` that"
         " were counted for it.",
-        recovery=ANALYTICS,
     )
 )
 

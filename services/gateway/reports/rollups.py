@@ -17,7 +17,6 @@ from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import JobKind, to_body
 from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
-from services.gateway.reports.recovery import ANALYTICS
 from shared.bus.routes import on
 from shared.catalog.rollup import Rollup
 from shared.contracts.commands import RebuildRollup
@@ -62,7 +61,6 @@ REBUILD = kinds.register(
         body=RebuildJobBody,
         to_body=to_rebuild_body,
         result="The `result` of a rebuild has the number of `groups` of its rollup and how many were `mended`.",
-        recovery=ANALYTICS,
     )
 )
 

@@ -1,7 +1,5 @@
 """Queries about index generations, the pieces left to build, indexed chunks and watermarks."""
 
-from collections.abc import Sequence
-
 import msgspec
 
 from shared.catalog.dataset import Search
@@ -135,26 +133,6 @@ async def finish_piece(db: Connection, piece: IndexPiece) -> bool:
         piece.dataset,
         piece.generation,
     )
-
-
-async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequence[IndexPiece]:
-    """Returns pieces whose message is lost, and marks them as sent. None is lost while other pieces get done."""
-    rows = await db.fetch(
-        """
-        UPDATE pieces p SET sent_at = now()
-        FROM (
-            SELECT dataset, generation, first FROM pieces
-            WHERE done_at IS NULL AND sent_at < now() - $1 * interval '1 second'
-              AND NOT EXISTS (SELECT FROM pieces WHERE done_at > now() - $1 * interval '1 second')
-            ORDER BY dataset, generation, first LIMIT $2 FOR UPDATE SKIP LOCKED
-        ) due
-        WHERE (p.dataset, p.generation, p.first) = (due.dataset, due.generation, due.first)
-        RETURNING p.dataset, p.generation, p.first
-        """,
-        seconds,
-        limit,
-    )
-    return [IndexPiece(**row) for row in rows]
 
 
 async def insert_chunk(db: Connection, ledger: int, documents: int) -> None:
