@@ -2,11 +2,11 @@
 
 from services.indexer.documents import queries
 from services.indexer.searches import stored_searches
-from shared import ledger
 from shared.bus.routes import queue
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.message import Message
 from shared.db import Connection
+from shared.reads.ingestor.chunks import select_unprocessed
 
 OVERDUE_SECONDS = 30.0
 RESENT_AT_ONCE = 100
@@ -15,7 +15,7 @@ RESENT_AT_ONCE = 100
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
     """Returns lost events and commands; deletes expired search results."""
     await stored_searches.delete_expired(db)
-    events = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
+    events = await select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     messages: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]
     return [*messages, *(("", piece) for piece in pieces)]

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import msgspec
 
-from shared import ledger
 from shared.contracts.commands import JobCommand
 from shared.contracts.events import ChunkCounted, ChunkIndexed, ImportPlanned, ImportStopped, SourcePulled
 from shared.contracts.message import Message
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
+from shared.reads.ingestor.chunks import to_event
 
 COUNTS = Outcome.__struct_fields__
 IDLE = "NOT EXISTS (SELECT FROM ingestor.chunks WHERE loaded_at > now() - $1 * interval '1 second')"
@@ -96,7 +96,7 @@ async def select_lost_events(db: Connection, kinds: list[str], seconds: float, l
     for row in rows:
         identity = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
         if not row["has_loaded"]:
-            found.append(ledger.to_event(row))
+            found.append(to_event(row))
         if row["lost_indexed"]:
             found.append(ChunkIndexed(**identity, documents=row["documents"]))
         if row["lost_counted"]:
@@ -112,12 +112,6 @@ def _to_import_event(row: Any) -> ImportPlanned | SourcePulled | ImportStopped:
     warning = msgspec.convert(row["warning"], Problem) if row["warning"] else None
     kind = ImportPlanned if row["source"] is None else SourcePulled
     return kind(**identity, chunks=row["chunks"], bytes=row["bytes"], warning=warning)
-
-
-async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
-    """Selects the reason why the ingestor stopped a job, if it did."""
-    stopped = await db.fetchval("SELECT stopped FROM ingestor.imports WHERE job_id = $1", job_id)
-    return msgspec.convert(stopped, Problem) if stopped else None
 
 
 async def select_stalled(

@@ -1,24 +1,13 @@
-"""Queries on the ingestor's tables for its consumers: declarations, and loaded chunks as their events."""
+"""Queries about the chunk ledger for services that process loaded chunks."""
 
 from typing import Any, Literal
 
-import msgspec
-
-from shared.catalog.dataset import Dataset
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
 
 LOOK_BACK_DAYS = 7
 """Chunks older than this are given up, so that a sweep does not scan the whole ledger."""
-
-
-async def select_dataset(db: Connection, name: str) -> Dataset:
-    """Returns the declaration of the dataset's table. Raises LookupError."""
-    declaration = await db.fetchval("SELECT declaration FROM ingestor.datasets WHERE name = $1", name)
-    if declaration is None:
-        raise LookupError(f"dataset {name} is not declared")
-    return msgspec.convert(declaration, Dataset)
 
 
 async def select_unprocessed(db: Connection, *, seconds: float, limit: int) -> list[ChunkLoaded]:
