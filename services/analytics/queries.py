@@ -9,6 +9,7 @@ from services.analytics.rollup_tables import RollupTables
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Rollup
 from shared.db import Connection
+from shared.reads.ingestor.tables import CHUNKS, DATASETS
 
 LOCK_SECONDS = 900.0
 BUILD_LOCK = 0x6D616B65
@@ -55,10 +56,10 @@ async def delete_rollup(db: Connection, tables: RollupTables) -> None:
 async def select_outdated(db: Connection) -> list[str]:
     """Returns the names of datasets whose built rollups differ from the declared ones."""
     rows = await db.fetch(
-        """
+        f"""
         SELECT d.name, d.declaration->'rollups' AS declared,
                (SELECT json_agg(r.declaration ORDER BY r.name) FROM rollups r WHERE r.dataset = d.name) AS standing
-        FROM ingestor.datasets d
+        FROM {DATASETS} d
         """
     )
     return [row["name"] for row in rows if _by_name(row["declared"]) != _by_name(row["standing"])]
@@ -78,9 +79,9 @@ async def claim_chunk(db: Connection, ledger: int) -> bool:
 async def claim_loaded_chunks(db: Connection, dataset: str) -> list[int]:
     """Marks all loaded chunks of the dataset as counted; returns those that were not. Waits for concurrent counts."""
     rows = await db.fetch(
-        """
+        f"""
         INSERT INTO chunks (ledger, groups)
-        SELECT ledger, 0 FROM ingestor.chunks c
+        SELECT ledger, 0 FROM {CHUNKS} c
         WHERE dataset = $1 AND version > coalesce((SELECT counted FROM freshness WHERE dataset = $1), 0)
           AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
         ORDER BY ledger ON CONFLICT DO NOTHING RETURNING ledger
@@ -99,25 +100,11 @@ async def update_groups(db: Connection, ledger: int, groups: int) -> None:
 async def select_counted_since(db: Connection, dataset: str, version: int) -> list[int]:
     """Returns the counted chunks that were loaded after this version of the dataset."""
     rows = await db.fetch(
-        "SELECT ledger FROM ingestor.chunks c JOIN chunks USING (ledger) WHERE dataset = $1 AND version > $2",
+        f"SELECT ledger FROM {CHUNKS} c JOIN chunks USING (ledger) WHERE dataset = $1 AND version > $2",
         dataset,
         version,
     )
     return [row["ledger"] for row in rows]
-
-
-async def select_partitions(db: Connection, dataset: str) -> list[int]:
-    """Returns the OIDs of the partitions of the dataset's table."""
-    rows = await db.fetch(
-        "SELECT inhrelid::bigint FROM pg_inherits WHERE inhparent = $1::text::regclass ORDER BY 1", f'data."{dataset}"'
-    )
-    return [row["inhrelid"] for row in rows]
-
-
-async def select_version(db: Connection, dataset: str) -> int:
-    """Returns the version of the dataset's rows."""
-    version: int = await db.fetchval("SELECT version FROM ingestor.datasets WHERE name = $1", dataset)
-    return version
 
 
 async def delete_freshness(db: Connection, dataset: str) -> None:

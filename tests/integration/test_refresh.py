@@ -15,12 +15,13 @@ from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.kinds import to_body
 from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.reports.refresh import RefreshJobBody, follow_refreshed
-from services.gateway.reports.rollups import RebuildJobBody, follow_rebuilt, select_last_rebuild, select_rollup
+from services.gateway.reports.rollups import RebuildJobBody, follow_rebuilt, select_last_rebuild
 from shared.bus import inbox, outbox
 from shared.contracts.commands import RebuildRollup, RefreshReport
 from shared.contracts.events import JobProgress, JobStarted, JobSucceeded, ReportRefreshed, RollupRebuilt
 from shared.contracts.message import Message
 from shared.db import Pool, transaction
+from shared.reads.analytics import select_rollup
 from tests.integration.ingestor_runner import DATASETS, Ingestor, connected
 from tests.integration.reader_runners import Analytics
 

@@ -28,6 +28,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection, Pool, transaction
+from shared.reads.ingestor import imports
 from shared.spool import Spool
 from shared.telemetry import metrics
 
@@ -134,7 +135,7 @@ async def advance(db: Connection, before: Job, current: Job) -> JobEvents:
     now = await queries.select_now(db)
     after = progress.advance(current, await queries.select_tally(db, before.id), now)
     # ImportStopped is sent together with the last ChunkLoaded, and may arrive after it.
-    if after.ended and after.outcome.failed and (problem := await recovery.select_stopped(db, before.id)):
+    if after.ended and after.outcome.failed and (problem := await imports.select_stopped(db, before.id)):
         after = progress.fail(
             msgspec.structs.replace(before, outcome=after.outcome, version=after.version), problem, now
         )

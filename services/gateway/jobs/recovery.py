@@ -1,17 +1,6 @@
-"""Queries about what jobs leave behind: the reason why one was stopped, spooled files, idempotency keys."""
+"""Queries about what jobs leave behind: spooled files and idempotency keys."""
 
-from uuid import UUID
-
-import msgspec
-
-from shared.contracts.parts import Problem
 from shared.db import Connection
-
-
-async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
-    """Selects the reason why the ingestor stopped a job, if it did."""
-    stopped = await db.fetchval("SELECT stopped FROM ingestor.imports WHERE job_id = $1", job_id)
-    return msgspec.convert(stopped, Problem) if stopped else None
 
 
 async def select_needed_files(db: Connection, files: list[str]) -> set[str]:

@@ -20,6 +20,7 @@ from shared.bus.routes import on
 from shared.contracts.commands import RefreshReport
 from shared.contracts.events import ReportRefreshed
 from shared.db import Connection, Pool
+from shared.reads.ingestor.tables import DATASETS
 
 
 class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +51,9 @@ async def join(db: Connection, request: JobRequest, job_id: UUID) -> bool:
     if not await db.fetchval("SELECT true FROM jobs WHERE id = $1 AND finished_at IS NULL FOR UPDATE", job_id):
         return False
     await db.execute(
-        """
+        f"""
         UPDATE jobs SET wanted = (
-            SELECT jsonb_object_agg(name, version) FROM ingestor.datasets
+            SELECT jsonb_object_agg(name, version) FROM {DATASETS}
             WHERE name IN (SELECT json_array_elements_text($2::json->'datasets'))
         ) WHERE id = $1
         """,

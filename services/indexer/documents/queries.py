@@ -5,7 +5,8 @@ import msgspec
 from shared.catalog.dataset import Search
 from shared.contracts.commands import IndexPiece
 from shared.db import Connection
-from shared.search.index import Index
+from shared.reads.indexer.index import Index
+from shared.reads.ingestor.tables import CHUNKS, DATASETS, IMPORTS
 
 DOCUMENTS_LOCK = 0x646F6373
 WORDS_LOCK = 0x776F7264
@@ -31,7 +32,7 @@ async def select_indexes(db: Connection, dataset: str) -> list[Index]:
 async def select_unprepared(db: Connection) -> list[str]:
     """Returns the names of searchable datasets without an index."""
     rows = await db.fetch(
-        "SELECT name FROM ingestor.datasets d WHERE declaration->'search' IS NOT NULL"
+        f"SELECT name FROM {DATASETS} d WHERE declaration->'search' IS NOT NULL"
         " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name)"
     )
     return [row["name"] for row in rows]
@@ -85,12 +86,12 @@ async def insert_pieces(db: Connection, index: Index, piece_rows: int) -> list[I
     `index_chunk` adds later chunks to the generation.
     """
     rows = await db.fetch(
-        """
+        f"""
         INSERT INTO pieces (dataset, generation, first, ledgers)
         SELECT $1, $2, min(ledger), array_agg(ledger)
         FROM (
             SELECT ledger, (sum(inserted + updated + duplicates + deleted) OVER (ORDER BY ledger) - 1) / $3 AS piece
-            FROM ingestor.chunks c
+            FROM {CHUNKS} c
             WHERE dataset = $1 AND inserted + updated + duplicates + deleted > 0
               AND EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
         ) numbered
@@ -165,13 +166,13 @@ async def is_importing(db: Connection, dataset: str) -> bool:
     """Returns whether an import of the dataset is running, or its loaded chunks are being indexed."""
     return bool(
         await db.fetchval(
-            """
+            f"""
             SELECT EXISTS (
-                SELECT FROM ingestor.chunks c JOIN ingestor.imports i USING (job_id)
+                SELECT FROM {CHUNKS} c JOIN {IMPORTS} i USING (job_id)
                 WHERE c.loaded_at IS NULL AND c.dataset = $1 AND i.stopped IS NULL
                   AND c.sent_at > now() - interval '1 minute'
             ) OR EXISTS (
-                SELECT FROM ingestor.chunks c JOIN freshness f USING (dataset)
+                SELECT FROM {CHUNKS} c JOIN freshness f USING (dataset)
                 WHERE c.dataset = $1 AND c.version > f.indexed
                   AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
             ) AND EXISTS (SELECT FROM chunks WHERE done_at > now() - interval '10 seconds')
