@@ -99,10 +99,11 @@ def body(message: Message) -> bytes:
         dataset=message.dataset,
         subject=str(getattr(message, "job_id", "")),
         command=isinstance(message, Command),
-        mandatory=message.mandatory,
+        mandatory=bool(message.receivers),
         attempt=1,
         data=message.encode(),
         created_at=AT,
+        sent_at=AT,
     )
     return encode(letter, "tests")
 
