@@ -103,7 +103,7 @@ async def is_leased(db: Connection, message: OpenMessage) -> bool:
 
 
 async def has_ended(db: Connection, service: str, message_id: UUID) -> bool:
-    """Returns whether the service, another one, has ended the message."""
+    """Returns whether the service has ended the message."""
     return bool(await db.fetchval(f"SELECT EXISTS (SELECT FROM {service}.inbox WHERE id = $1)", message_id))
 
 

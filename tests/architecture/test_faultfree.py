@@ -3,14 +3,17 @@
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import uuid4
 
 import aio_pika
 import asyncpg
 import httpx2
 import pytest
 
-from shared.bus import ledger
+from shared.bus import ledger, outbox
 from shared.bus.topology import DEAD
+from shared.contracts.events import RedriveRequested
+from shared.db import transaction
 from tests.integration.ingestor_runner import connected
 from tests.stack import SERVICES, Stack, read_metric, read_resent
 from tests.waiting import eventually
@@ -119,6 +122,18 @@ async def test_recovery_does_look_into_the_outboxes_of_all_services(stack: Stack
         lines = await db.fetch(f"EXPLAIN SELECT FROM {ledger.outboxes(service)} o WHERE o.name = 'chunk.loaded'")
         assert len(re.findall(r" on outbox\b", "\n".join(line[0] for line in lines))) == len(SERVICES)
         assert await ledger.select_quiet(db, service, ["chunk.loaded", "load_chunk"], seconds=60) == []
+
+
+async def test_an_event_for_all_services_ends_in_each_of_them(stack: Stack) -> None:
+    event = RedriveRequested(dataset="", request_id=uuid4(), ids=())
+    async with connected(stack.env["GATEWAY_DATABASE_URL"], "tests", 1) as pool, transaction(pool) as db:
+        await outbox.insert_messages(db, [event])
+    async with connected(stack.env["GATEWAY_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
+
+        async def ended() -> bool:
+            return all([await ledger.has_ended(db, service, event.id) for service in SERVICES])
+
+        await eventually(ended, SECONDS)
 
 
 async def test_every_row_is_accounted_for_in_the_metrics(stack: Stack) -> None:
