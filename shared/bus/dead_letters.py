@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from shared.bus import inbox, outbox
+from shared.bus.outbox import OutboxMessage
 from shared.bus.routes import on
 from shared.contracts.envelope import Envelope
 from shared.contracts.events import DiscardRequested, RedriveRequested, WorkFailed
@@ -84,6 +85,23 @@ def to_dead_letter(
         problem=problem,
         attempts=attempts,
         created_at=cloud_event.time,
+    )
+
+
+def from_outbox(message: OutboxMessage, *, reason: Reason, problem: Problem) -> DeadLetter:
+    """Returns the dead letter of a message that can't be sent."""
+    return DeadLetter(
+        id=message.id,
+        queue=message.queue,
+        name=message.name,
+        dataset=message.dataset,
+        job_id=_to_uuid(message.subject),
+        data=message.data,
+        command=message.command,
+        reason=reason,
+        problem=problem,
+        attempts=message.attempt,
+        created_at=message.created_at,
     )
 
 

@@ -38,4 +38,5 @@ OUTBOX_MESSAGES = Gauge("millrace_outbox_messages", "Messages in the outbox, not
 OUTBOX_SECONDS = Gauge("millrace_outbox_oldest_seconds", "Seconds since the oldest message in the outbox became due")
 PUBLISHED = Counter("millrace_published", "Messages published and confirmed by the broker", ["message"])
 UNROUTABLE = Counter("millrace_unroutable", "Messages returned by the broker because no queue takes them", ["message"])
+REFUSED = Counter("millrace_refused", "Messages refused by the broker because a queue is full", ["message"])
 RESENT = Counter("millrace_resent", "Lost messages sent again by recovery; 0 without faults", ["message"])
