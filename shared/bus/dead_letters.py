@@ -34,6 +34,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 COLUMNS = DeadLetter.__struct_fields__
+REDRIVABLE = "NOT (reason IN ('undecodable', 'too_large') AND attempts = 0)"
+"""A letter that no service has ever read, or that could not be sent, can only be discarded."""
 
 
 async def insert_dead_letter(db: Connection, letter: DeadLetter) -> int:
@@ -108,10 +110,10 @@ def from_outbox(message: OutboxMessage, *, reason: Reason, problem: Problem) -> 
 async def redrive(event: RedriveRequested, db: Connection) -> None:
     """Sends this service's dead letters among `ids` again, with all attempts before them."""
     await db.execute(
-        """
+        f"""
         WITH letters AS (
             UPDATE dead_letters SET state = 'redriven', settled_at = now(), redriven = redriven + 1
-            WHERE id = ANY($1::uuid[]) AND state = 'dead' RETURNING *
+            WHERE id = ANY($1::uuid[]) AND state = 'dead' AND $2 IN ('', current_schema()) AND {REDRIVABLE} RETURNING *
         ), ended AS (
             DELETE FROM inbox USING letters WHERE inbox.id = letters.id
         ), tried AS (
@@ -125,14 +127,17 @@ async def redrive(event: RedriveRequested, db: Connection) -> None:
                receivers = excluded.receivers
         """,
         list(event.ids),
+        event.service,
     )
 
 
 async def discard(event: DiscardRequested, db: Connection) -> None:
     """Marks this service's dead letters among `ids` as discarded. Their messages stay ended."""
     await db.execute(
-        "UPDATE dead_letters SET state = 'discarded', settled_at = now() WHERE id = ANY($1::uuid[]) AND state = 'dead'",
+        "UPDATE dead_letters SET state = 'discarded', settled_at = now()"
+        " WHERE id = ANY($1::uuid[]) AND state = 'dead' AND $2 IN ('', current_schema())",
         list(event.ids),
+        event.service,
     )
 
 

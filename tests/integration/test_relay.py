@@ -7,6 +7,7 @@ from uuid import uuid4
 import aio_pika
 import asyncpg
 import pytest
+from pamqp.common import FieldTable
 
 from shared.bus import failures, outbox, relay
 from shared.bus.relay import Relay
@@ -26,9 +27,9 @@ MEBIBYTE = 1 << 20
 async def full_queue(url: str) -> AsyncIterator[str]:
     """A queue that has all the messages it takes."""
     name = f"probe_full_{uuid4().hex[:8]}"
-    arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    arguments: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
     async with await aio_pika.connect(url) as broker, broker.channel() as channel:
-        await channel.declare_queue(name, durable=True, arguments=dict(arguments))
+        await channel.declare_queue(name, durable=True, arguments=arguments)
         await channel.default_exchange.publish(aio_pika.Message(b""), routing_key=name)
         try:
             yield name
