@@ -42,15 +42,13 @@ async def try_lock(db: Connection, lock: int, service: str) -> bool:
     return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", lock, service))
 
 
-async def select_quiet(db: Connection, service: str, names: Sequence[str], *, seconds: float) -> list[str]:
-    """Returns those of these names of which the service has not ended a message that was sent `seconds` ago."""
+async def select_waiting(db: Connection, service: str, names: Sequence[str], *, seconds: float) -> list[str]:
+    """Returns those of these names of which a message that was sent over `seconds` ago is open."""
     rows = await db.fetch(
         f"""
-        SELECT name FROM unnest($1::text[]) AS n (name) WHERE EXISTS (
-            SELECT FROM {outboxes(service)} o
-            WHERE o.name = n.name AND o.sent_at < now() - $2 * interval '1 second' AND o.receivers @> ARRAY[$3]
-              AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = o.id)
-        )
+        SELECT DISTINCT name FROM {outboxes(service)} o
+        WHERE o.name = ANY($1::text[]) AND o.sent_at < now() - $2 * interval '1 second' AND o.receivers @> ARRAY[$3]
+          AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = o.id)
         """,
         list(names),
         seconds,

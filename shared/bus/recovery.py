@@ -91,9 +91,9 @@ class Recovery:
             if (sent_at := delivery.progress.passed(OVERTAKEN_SECONDS)) is not None:
                 passed[name] = sent_at - SLACK
         now: dt.datetime = await db.fetchval("SELECT now()")
-        quiet = now - dt.timedelta(seconds=OVERTAKEN_SECONDS)
-        for name in await ledger.select_quiet(db, self._service, list(self._deliveries), seconds=OVERTAKEN_SECONDS):
+        idle = [name for name, delivery in self._deliveries.items() if delivery.progress.is_idle(OVERTAKEN_SECONDS)]
+        for name in await ledger.select_waiting(db, self._service, idle, seconds=OVERTAKEN_SECONDS):
             waiting, _ = await self._publisher.count(self._deliveries[name].queue)
             if not waiting:
-                passed[name] = quiet
+                passed[name] = now - dt.timedelta(seconds=OVERTAKEN_SECONDS)
         return passed
