@@ -52,7 +52,7 @@ class Position(msgspec.Struct, frozen=True):
     id: UUID
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class ListedLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A dead letter of a service, with the beginning of its data, which have `data_bytes` bytes."""
 
     service: str
@@ -103,7 +103,7 @@ class LetterRef(msgspec.Struct, frozen=True, kw_only=True):
 
 async def select_letters(
     db: Connection, letter_filter: LetterFilter, state: State, *, limit: int, after: Position | None, data_bytes: int
-) -> list[Letter]:
+) -> list[ListedLetter]:
     """Returns a page of letters, newest first, with the first `data_bytes` of their data."""
     where, values = _condition(letter_filter, state)
     if after is not None:
@@ -120,10 +120,10 @@ async def select_letters(
         """,
         *values,
     )
-    return [msgspec.convert(dict(row), Letter) for row in rows]
+    return [msgspec.convert(dict(row), ListedLetter) for row in rows]
 
 
-async def select_attempts(db: Connection, letters: Sequence[Letter]) -> dict[tuple[str, UUID], list[Attempt]]:
+async def select_attempts(db: Connection, letters: Sequence[ListedLetter]) -> dict[tuple[str, UUID], list[Attempt]]:
     """Returns the recorded attempts at the letters, by service and id, in their order."""
     rows = await db.fetch(
         f"""

@@ -119,7 +119,7 @@ async def metrics_agree(stack: Stack) -> None:
     """Waits until the metrics say what the list says."""
 
     async def equal() -> bool:
-        return await measured(stack) == (await get(stack, PATH))["total"]
+        return await measured(stack) == int((await get(stack, PATH))["total"])
 
     await eventually(equal, SECONDS)
 
@@ -138,7 +138,7 @@ async def test_what_failed_is_listed_with_its_reason_and_healed_by_a_redrive(
         job = answer.json()["id"]
 
         async def has_failed() -> bool:
-            return bool((await get(stack, f"/v1/jobs/{job}"))["status"] == "failed")
+            return str((await get(stack, f"/v1/jobs/{job}"))["status"]) == "failed"
 
         await eventually(has_failed, GIVEN_UP_SECONDS)
         page = await get(stack, PATH, job=job)
@@ -163,7 +163,7 @@ async def test_what_failed_is_listed_with_its_reason_and_healed_by_a_redrive(
     assert (redriven["matched"], redriven["settled"], redriven["more"]) == (1, 1, False)
 
     async def is_found() -> bool:
-        return bool((await get(stack, "/v1/datasets/departments/search", q=word))["total"] == 1)
+        return len((await get(stack, "/v1/datasets/departments/search", q=word))["data"]) == 1
 
     await eventually(is_found, SECONDS)
     assert (await get(stack, PATH, job=job))["total"] == 0
@@ -245,7 +245,7 @@ async def test_letters_are_listed_by_filter_and_page_newest_first(
     await insert_letters(admin, "ingestor", dataset, 3, age=1000, job_id=job)
     await insert_letters(admin, "indexer", dataset, 2, age=500, reason="poison", name="chunk.loaded")
     await insert_letters(admin, "analytics", dataset, 1, reason="canceled")
-    for filters, total in [
+    expected: list[tuple[dict[str, Any], int]] = [
         ({}, 5),
         ({"service": "ingestor"}, 3),
         ({"message": "chunk.loaded"}, 2),
@@ -256,9 +256,10 @@ async def test_letters_are_listed_by_filter_and_page_newest_first(
         ({"newer_than": 900}, 2),
         ({"older_than": 100, "newer_than": 900, "service": "ingestor"}, 0),
         ({"state": "discarded"}, 0),
-    ]:
+    ]
+    for filters, total in expected:
         assert (await get(stack, PATH, dataset=dataset, **filters))["total"] == total, filters
-    pages, after = [], {}
+    pages, after = [], dict[str, str]()
     while True:
         page = await get(stack, PATH, dataset=dataset, limit=2, **after)
         assert page["total"] == 5

@@ -11,7 +11,7 @@ from litestar.params import Parameter
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
 from shared.bus import dead_letter_queries
-from shared.bus.dead_letter_queries import Attempt, Letter, LetterFilter, Position, State
+from shared.bus.dead_letter_queries import Attempt, ListedLetter, LetterFilter, Position, State
 from shared.bus.dead_letters import Reason
 from shared.contracts import parts
 from shared.db import Pool
@@ -103,7 +103,7 @@ async def list_dead_letters(
     return Answer(DeadLetters(bodies, next_after, sum(count.count for count in counts)))
 
 
-def _to_body(letter: Letter, attempts: list[Attempt]) -> DeadLetterBody:
+def _to_body(letter: ListedLetter, attempts: list[Attempt]) -> DeadLetterBody:
     return DeadLetterBody(
         id=letter.id,
         service=letter.service,
@@ -136,7 +136,7 @@ def _payload(data: bytes) -> Any:
     return msgspec.Raw(data)
 
 
-def _to_cursor(letter: Letter) -> str:
+def _to_cursor(letter: ListedLetter) -> str:
     return f"{(letter.died_at - EPOCH) // MICROSECOND}.{letter.service}.{letter.id}"
 
 

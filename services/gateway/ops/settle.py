@@ -27,8 +27,8 @@ MAX_IDS_PER_EVENT = 1000
 EXPECTED = 'The body must be a JSON object with filters: {"service": "ingestor", "reason": "failed"}.'
 DESCRIPTION = (
     f" Takes the filters of the list, and `ids`. Without any, the request is refused unless it has `all`. At most"
-    f" {MAX_IDS} messages are taken, the oldest; with `more`, repeat the request. `dry_run` only counts. The response is 202;"
-    " with `Prefer: wait=N` it is 200 if all services have acted in time."
+    f" {MAX_IDS} messages are taken, the oldest; with `more`, repeat the request. `dry_run` only counts. The response"
+    " is 202; with `Prefer: wait=N` it is 200 if all services have acted in time."
 )
 log = structlog.get_logger()
 
