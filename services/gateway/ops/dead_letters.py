@@ -11,7 +11,7 @@ from litestar.params import Parameter
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
 from shared.bus import dead_letter_queries
-from shared.bus.dead_letter_queries import Attempt, ListedLetter, LetterFilter, Position, State
+from shared.bus.dead_letter_queries import Attempt, LetterFilter, ListedLetter, Position, State
 from shared.bus.dead_letters import Reason
 from shared.contracts import parts
 from shared.db import Pool
