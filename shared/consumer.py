@@ -12,12 +12,14 @@ from faststream.rabbit import RabbitBroker
 from litestar import Litestar
 
 from shared.bus import broker, outbox
+from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
 from shared.bus.periodic import PeriodicTask
 from shared.bus.publisher import Publisher
 from shared.bus.recovery import Recovery
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
+from shared.bus.topology import DEAD
 from shared.bus.watch import watch
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect, transaction
@@ -36,7 +38,7 @@ class Consumer:
     """A service on the bus.
 
     A handler may take any of `dependencies`, the `Connection` of its transaction, and the `Pool`. `start` runs once, in
-    a transaction, before the first delivery. `periodic` tasks run from start to stop.
+    a transaction, before the first delivery. `periodic` tasks run from start to stop. One service `drains_dead_queue`.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Consumer:
         dependencies: dict[Any, Any],
         start: Start | None = None,
         periodic: tuple[PeriodicTask, ...] = (),
+        drains_dead_queue: bool = False,
     ) -> None:
         self.service = service
         self.routes = routes
@@ -59,6 +62,7 @@ class Consumer:
         self._dependencies = dependencies
         self._start = start
         self._periodic_tasks = periodic
+        self._drains_dead_queue = drains_dead_queue
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._is_consuming = False
@@ -92,6 +96,7 @@ class Consumer:
             self._pool,
             self._relay,
             {**self._dependencies, Pool: self._pool},
+            DeadQueue(self.service, self._pool) if self._drains_dead_queue else None,
         )
         recovery = Recovery(self.service, self._pool, self._relay, self.publisher, self.deliveries)
         coroutines = {
@@ -162,7 +167,8 @@ class Consumer:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._is_consuming = True
-        await watch(self.pool, self.publisher, [route.queue(self.service) for route in self.routes])
+        queues = [route.queue(self.service) for route in self.routes]
+        await watch(self.pool, self.publisher, [*queues, DEAD] if self._drains_dead_queue else queues)
 
 
 def _exit_on_bug(task: asyncio.Task[None]) -> None:

@@ -1,7 +1,7 @@
 """Consuming connection to RabbitMQ: each route has its own subscriber, channel and prefetch limit."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -9,9 +9,11 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage, RabbitQueue
 from faststream.rabbit.schemas.queue import QueueType
 
+from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
+from shared.bus.topology import DEAD
 from shared.db import Pool
 
 GRACE_SECONDS = 10.0
@@ -19,7 +21,13 @@ log = structlog.get_logger()
 
 
 def build_broker(
-    service: str, url: str, routes: tuple[Route, ...], pool: Pool, relay: Relay, dependencies: Mapping[Any, Any]
+    service: str,
+    url: str,
+    routes: tuple[Route, ...],
+    pool: Pool,
+    relay: Relay,
+    dependencies: Mapping[Any, Any],
+    dead_queue: DeadQueue | None,
 ) -> tuple[RabbitBroker, list[Delivery]]:
     """Returns a broker that is not started yet, and the delivery handler of each route."""
     # `Delivery` parses, acknowledges and retries for every route, so FastStream's own ways of doing so are off.
@@ -35,12 +43,19 @@ def build_broker(
     suspects = asyncio.Lock()
     for route in routes:
         delivery = Delivery(service, route, pool, relay, dependencies, suspects)
-        queue = RabbitQueue(route.queue(service), queue_type=QueueType.QUORUM, durable=True, declare=False)
-        broker.subscriber(
-            queue, channel=Channel(prefetch_count=route.concurrency), ack_policy=AckPolicy.MANUAL, no_reply=True
-        )(delivery.receive)
+        _subscribe(broker, delivery.queue, route.concurrency, delivery.receive)
         deliveries.append(delivery)
+    if dead_queue is not None:
+        _subscribe(broker, DEAD, 1, dead_queue.receive)
     return broker, deliveries
+
+
+def _subscribe(
+    broker: RabbitBroker, name: str, concurrency: int, receive: Callable[[RabbitMessage], Awaitable[None]]
+) -> None:
+    queue = RabbitQueue(name, queue_type=QueueType.QUORUM, durable=True, declare=False)
+    channel = Channel(prefetch_count=concurrency)
+    broker.subscriber(queue, channel=channel, ack_policy=AckPolicy.MANUAL, no_reply=True)(receive)
 
 
 async def stop(broker: RabbitBroker, deliveries: list[Delivery]) -> None:

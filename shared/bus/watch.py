@@ -6,6 +6,7 @@ import structlog
 
 from shared.bus import dead_letters, outbox
 from shared.bus.publisher import Publisher
+from shared.bus.topology import DEAD
 from shared.db import Pool
 from shared.telemetry import metrics
 
@@ -36,9 +37,10 @@ async def watch(pool: Pool, publisher: Publisher, queues: list[str]) -> None:
 
 async def _measure(pool: Pool, publisher: Publisher, queues: list[str]) -> dict[str, int]:
     """Sets the gauges and returns the number of consumers of each queue."""
+    undrained = (await publisher.count(DEAD))[0] if DEAD in queues else 0
     async with pool.acquire() as db:
         waiting, oldest = await outbox.select_backlog(db)
-        metrics.DEAD_LETTERS.set(await dead_letters.count_dead(db))
+        metrics.DEAD_LETTERS.set(await dead_letters.count_dead(db) + undrained)
     metrics.OUTBOX_MESSAGES.set(waiting)
     metrics.OUTBOX_SECONDS.set(oldest)
     counts = {}
