@@ -31,7 +31,8 @@ class Delivery:
     """Processes the deliveries of one queue."""
 
     def __init__(self, service: str, route: Route, pool: Pool, relay: Relay, dependencies: Mapping[Any, Any]) -> None:
-        self._queue = route.queue(service)
+        self.queue = route.queue(service)
+        self.concurrency = route.concurrency
         self._route = route
         self._pool = pool
         self._relay = relay
@@ -42,7 +43,7 @@ class Delivery:
 
     async def receive(self, delivery: RabbitMessage) -> None:
         """Processes a delivery in its own task: aiormq cancels this coroutine when the connection is lost."""
-        task = asyncio.create_task(self._run(delivery), name=self._queue)
+        task = asyncio.create_task(self._run(delivery), name=self.queue)
         self.running.add(task)
         task.add_done_callback(self.running.discard)
         await asyncio.shield(task)
@@ -51,7 +52,7 @@ class Delivery:
         try:
             await self._process(delivery)
         except Exception as error:  # usually the channel closed before the acknowledgement: the broker redelivers
-            log.warning("delivery lost", queue=self._queue, error=repr(error), exc_info=error)
+            log.warning("delivery lost", queue=self.queue, error=repr(error), exc_info=error)
             await asyncio.sleep(UNAVAILABLE_SECONDS)
             with contextlib.suppress(Exception):
                 await delivery.nack(requeue=True)
@@ -63,7 +64,7 @@ class Delivery:
             if cloud_event.type != message.name() or cloud_event.id != message.id:
                 raise msgspec.ValidationError(f"unexpected message {cloud_event.type} {cloud_event.id}")
         except DECODE_ERRORS as error:
-            log.warning("undecodable", queue=self._queue, error=str(error))
+            log.warning("undecodable", queue=self.queue, error=str(error))
             metrics.MESSAGES.labels(self._route.message.name(), "dead").inc()
             await delivery.reject(requeue=False)
             return
@@ -143,7 +144,7 @@ class Delivery:
         while True:
             try:
                 async with self._pool.acquire() as db:
-                    await outbox.insert_retry(db, message, queue=self._queue, attempt=attempt, seconds=seconds)
+                    await outbox.insert_retry(db, message, queue=self.queue, attempt=attempt, seconds=seconds)
             except UNAVAILABLE:
                 await asyncio.sleep(UNAVAILABLE_SECONDS)
             else:

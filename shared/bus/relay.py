@@ -9,12 +9,13 @@ from shared.bus import outbox
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher, Unroutable
 from shared.db import Pool, transaction
-from shared.db.faults import INTERFACE_ERRORS, UNAVAILABLE
+from shared.db.faults import INTERFACE_ERRORS, SERVER_ERRORS, UNAVAILABLE
 from shared.telemetry import metrics
 
 POLL_SECONDS = 0.5
 BATCH = 500
 UNROUTABLE_SECONDS = 5.0
+ERROR_SECONDS = 1.0
 log = structlog.get_logger()
 
 
@@ -25,6 +26,8 @@ class Relay:
         self._pool = pool
         self._publisher = publisher
         self._wake = asyncio.Event()
+        self.state = "ok"
+        """Or the error that the relay waits for."""
 
     def wake(self) -> None:
         """Publishes soon. Call it after a commit that wrote messages."""
@@ -42,9 +45,17 @@ class Relay:
             try:
                 while await self.publish_batch() == BATCH:
                     pass
-            except (*UNAVAILABLE, *INTERFACE_ERRORS, TimeoutError, aiormq.exceptions.AMQPError) as error:
+                self.state = "ok"
+            except (
+                *UNAVAILABLE,
+                *INTERFACE_ERRORS,
+                *SERVER_ERRORS,
+                TimeoutError,
+                aiormq.exceptions.AMQPError,
+            ) as error:
+                self.state = f"{type(error).__name__}: {error}"
                 log.warning("relay waits", error=repr(error))
-                await asyncio.sleep(1)
+                await asyncio.sleep(ERROR_SECONDS)
 
     async def publish_batch(self) -> int:
         """Publishes a batch of due messages and returns how many the broker confirmed.

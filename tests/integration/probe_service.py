@@ -190,8 +190,13 @@ class Probe:
 
 
 @contextlib.asynccontextmanager
-async def running(database_url: str, broker_url: str, *, through: str | None = None) -> AsyncIterator[Probe]:
-    """The probe with queues of its own, in the schema `probe`; `through` is the broker's URL as the probe sees it."""
+async def running(
+    database_url: str, broker_url: str, *, through: str | None = None, schema: str = "probe"
+) -> AsyncIterator[Probe]:
+    """The probe with queues of its own, in the schema `probe`; `through` is the broker's URL as the probe sees it.
+
+    Another `schema` for its tables makes it wait until that is renamed.
+    """
     service = f"probe_{secrets.token_hex(4)}"
     url = urlunsplit(urlsplit(database_url)._replace(query="search_path=probe"))
     script = Script()
@@ -202,7 +207,7 @@ async def running(database_url: str, broker_url: str, *, through: str | None = N
         dependencies={Script: script},
         sweep=_nothing,
     )
-    await _make_schema(database_url)
+    await _make_schema(database_url, schema)
     broker = await aio_pika.connect(broker_url)
     async with broker, _queues(broker, broker_url, service, ROUTES), consumer.running(Litestar([])):
 
@@ -263,10 +268,10 @@ async def _queues(
                 await channel.queue_delete(name)
 
 
-async def _make_schema(database_url: str) -> None:
+async def _make_schema(database_url: str, schema: str) -> None:
     admin = await asyncpg.connect(database_url)
     try:
-        await admin.execute("CREATE SCHEMA probe; SET search_path = probe")
+        await admin.execute(f"CREATE SCHEMA {schema}; SET search_path = {schema}")
         await admin.execute(OUTBOX.read_text())
         await admin.execute("CREATE TABLE marks (number integer NOT NULL)")
     finally:
