@@ -1,4 +1,4 @@
-"""Life cycle of a service on the bus: pool, relay, subscribers, sweeper and periodic tasks."""
+"""Life cycle of a service on the bus: pool, relay, subscribers, recovery and periodic tasks."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ from shared.bus import outbox
 from shared.bus.delivery import Delivery
 from shared.bus.periodic import PeriodicTask
 from shared.bus.publisher import Publisher
+from shared.bus.recovery import Recovery
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
 from shared.bus.subscriptions import Subscriptions
-from shared.bus.sweeper import Sweep, Sweeper
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect, transaction
 from shared.db.faults import NOT_MIGRATED, UNAVAILABLE
@@ -44,7 +44,6 @@ class Consumer:
         *,
         settings: ServiceSettings,
         dependencies: dict[Any, Any],
-        sweep: Sweep,
         start: Start | None = None,
         periodic: tuple[PeriodicTask, ...] = (),
     ) -> None:
@@ -56,7 +55,6 @@ class Consumer:
         """Set when the process shuts down: long polls and streams end then."""
         self._settings = settings
         self._dependencies = dependencies
-        self._sweep = sweep
         self._start = start
         self._periodic_tasks = periodic
         self._pool: Pool | None = None
@@ -95,16 +93,19 @@ class Consumer:
         self._pool = await self._connect()
         self._relay = Relay(self._pool, self.publisher)
         dependencies = {**self._dependencies, Pool: self._pool}
+        suspects = asyncio.Lock()
         self.deliveries = [
-            Delivery(self.service, route, self._pool, self._relay, dependencies) for route in self.routes
+            Delivery(self.service, route, self._pool, self._relay, dependencies, suspects) for route in self.routes
         ]
         subscriptions = self._subscriptions = Subscriptions(
             self.service, self._settings.broker_url, self.routes, self.deliveries, self.publisher, self._pool
         )
+        recovery = Recovery(self.service, self._pool, self._relay, self.publisher, self.deliveries)
         coroutines = {
             "relay": self._relay.run(),
             "consume": subscriptions.run(),
-            "sweep": Sweeper(self._pool, self._relay, self._sweep).run(),
+            "recover": recovery.run(),
+            "clean up": recovery.clean_up(),
         }
         coroutines |= {task.name: task.run(self._pool, self._relay) for task in self._periodic_tasks}
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]

@@ -5,9 +5,9 @@ from litestar import Litestar
 from services.analytics.count import count_chunk
 from services.analytics.declare import prepare_all, prepare_rollups
 from services.analytics.rebuild import rebuild_rollup
-from services.analytics.recovery import resend_uncounted
 from services.analytics.refresh import refresh_report
 from services.analytics.settings import AnalyticsSettings
+from shared.bus import dead_letters
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import RebuildRollup, RefreshReport
@@ -18,11 +18,10 @@ ROUTES = (
     on(ChunkLoaded, count_chunk, then=ChunkCounted),
     on(RefreshReport, refresh_report, then=ReportRefreshed),
     on(RebuildRollup, rebuild_rollup, then=RollupRebuilt),
+    *dead_letters.ROUTES,
 )
 
 
 def build(settings: AnalyticsSettings) -> Litestar:
     """Returns the service's application."""
-    return operations_app(
-        Consumer("analytics", ROUTES, settings=settings, dependencies={}, sweep=resend_uncounted, start=prepare_all)
-    )
+    return operations_app(Consumer("analytics", ROUTES, settings=settings, dependencies={}, start=prepare_all))

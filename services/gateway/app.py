@@ -15,26 +15,28 @@ from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
 from services.gateway.jobs import kinds
 from services.gateway.jobs import routes as jobs
-from services.gateway.jobs.follow import WORK_FAILED, init_metrics, sweep
+from services.gateway.jobs.follow import WORK_FAILED, init_metrics, tidy
 from services.gateway.jobs.submit import JobSubmitter
 from services.gateway.reports.cache import ReportCache
 from services.gateway.reports.registry import EVERY_SECONDS, ReportRegistry
 from services.gateway.rows.export import Downloads
 from services.gateway.settings import GatewaySettings
 from services.gateway.sources import scheduler
+from shared.bus import dead_letters
 from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import Route
 from shared.consumer import Consumer
 from shared.spool import Spool
 from shared.telemetry import operations
 
+TIDY_SECONDS = 5.0
 FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows)
 
 
 def routes() -> tuple[Route, ...]:
     """Returns the routes of the messages that the gateway consumes: the events of each kind of job, and WorkFailed."""
     by_message = {route.message: route for kind in kinds.registered() for route in kind.routes}
-    return (*by_message.values(), WORK_FAILED)
+    return (*by_message.values(), WORK_FAILED, *dead_letters.ROUTES)
 
 
 ROUTES = routes()
@@ -46,10 +48,12 @@ def build(settings: GatewaySettings) -> Litestar:
     spool = Spool(settings.spool_url)
     catalog = Catalog()
     report_registry, report_cache = ReportRegistry(Path(settings.catalog_dir), catalog), ReportCache()
-    periodic = (PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS), PeriodicTask(report_registry.run, EVERY_SECONDS))
-    consumer = Consumer(
-        "gateway", routes(), settings=settings, dependencies={}, sweep=partial(sweep, spool=spool), periodic=periodic
+    periodic = (
+        PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS),
+        PeriodicTask(report_registry.run, EVERY_SECONDS),
+        PeriodicTask(partial(tidy, spool=spool), TIDY_SECONDS),
     )
+    consumer = Consumer("gateway", routes(), settings=settings, dependencies={}, periodic=periodic)
     submitter = JobSubmitter(consumer, catalog)
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]

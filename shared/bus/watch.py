@@ -2,9 +2,8 @@
 
 import aiormq
 
-from shared.bus import outbox
+from shared.bus import dead_letters, outbox
 from shared.bus.publisher import Publisher
-from shared.bus.topology import DEAD
 from shared.db import Pool
 from shared.telemetry import metrics
 
@@ -15,13 +14,13 @@ async def measure_outbox(pool: Pool) -> None:
     """Sets the gauges of the outbox."""
     async with pool.acquire() as db:
         waiting, oldest = await outbox.select_backlog(db)
+        metrics.DEAD_LETTERS.set(await dead_letters.count_dead(db))
     metrics.OUTBOX_MESSAGES.set(waiting)
     metrics.OUTBOX_SECONDS.set(oldest)
 
 
 async def measure_queues(publisher: Publisher, queues: list[str]) -> dict[str, int | None]:
     """Sets the gauges of the queues; returns each queue's number of consumers, or None if there is no such queue."""
-    metrics.DEAD_LETTERS.set((await _count(publisher, DEAD) or (0, 0))[0])
     consumers: dict[str, int | None] = {}
     for queue in queues:
         counts = await _count(publisher, queue)

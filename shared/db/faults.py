@@ -1,5 +1,6 @@
 """Groups of Postgres errors by what a caller can do about them."""
 
+import errno
 import socket
 
 import asyncpg
@@ -30,6 +31,21 @@ NOT_MIGRATED = (
     asyncpg.InsufficientPrivilegeError,
 )
 """The migrations that create roles, schemas and tables have not run yet. A wrong password looks the same."""
+NOT_NOW = (
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.ConfigurationLimitExceededError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    TimeoutError,
+    MemoryError,
+)
+"""The server has no room, only reads, or did not finish in time: the same work may succeed later."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+"""Error numbers of the operating system that mean the same."""
 
 INTERFACE_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 """The connection was lost during a statement, or asyncpg was misused: retry a limited number of times."""
@@ -37,7 +53,6 @@ INTERFACE_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 CONFLICTS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
     asyncpg.InvalidCachedStatementError,
     asyncpg.UniqueViolationError,
 )
@@ -69,6 +84,11 @@ INVALID_VALUES = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
 
 STALE_STATEMENT = (asyncpg.InvalidCachedStatementError,)
 """A table changed after the statement was prepared: prepare it again in another transaction."""
+
+
+def is_not_now(error: BaseException) -> bool:
+    """Returns whether the error says that the same work may succeed later."""
+    return isinstance(error, NOT_NOW) or (isinstance(error, OSError) and error.errno in NO_ROOM)
 
 
 def error_position(error: Exception) -> int | None:

@@ -13,7 +13,7 @@ from services.indexer.documents.reindex import build_index
 from shared.bus.failures import NotReady
 from shared.contracts.commands import BuildIndex, IndexPiece
 from shared.contracts.events import ChunkLoaded
-from shared.search.index import select_freshness, select_index
+from shared.reads.indexer.index import select_freshness, select_index
 from tests.integration import search_oracle
 from tests.integration.ingestor_runner import Ingestor
 from tests.integration.job_stories import until_done

@@ -2,10 +2,11 @@
 
 from services.indexer.documents import documents, queries
 from services.indexer.documents.vocabulary_cache import VocabularyCache
-from shared import ledger
 from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkIndexed, ChunkLoaded
 from shared.db import Connection
+from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.datasets import select_dataset
 from shared.telemetry import metrics
 
 
@@ -17,7 +18,7 @@ async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache
     deletes = event.outcome.deleted > 0
     # Lock before reading the declaration: a new generation must know which generations contain this chunk.
     await queries.lock_documents(db, event.dataset, exclusive=deletes)
-    dataset = await ledger.select_dataset(db, event.dataset)
+    dataset = await select_dataset(db, event.dataset)
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
     written = 0
     if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
@@ -31,6 +32,6 @@ async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache
     await queries.insert_chunk(db, event.ledger, written)
     if dataset.search is None:
         return None
-    await ledger.update_freshness(db, event.dataset, "indexed")
+    await update_freshness(db, event.dataset, "indexed")
     metrics.DOCUMENTS.labels(event.dataset).inc(written)
     return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=written)

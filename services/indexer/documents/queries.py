@@ -1,13 +1,12 @@
 """Queries about index generations, the pieces left to build, indexed chunks and watermarks."""
 
-from collections.abc import Sequence
-
 import msgspec
 
 from shared.catalog.dataset import Search
 from shared.contracts.commands import IndexPiece
 from shared.db import Connection
-from shared.search.index import Index
+from shared.reads.indexer.index import Index
+from shared.reads.ingestor.tables import CHUNKS, DATASETS, IMPORTS
 
 DOCUMENTS_LOCK = 0x646F6373
 WORDS_LOCK = 0x776F7264
@@ -33,7 +32,7 @@ async def select_indexes(db: Connection, dataset: str) -> list[Index]:
 async def select_unprepared(db: Connection) -> list[str]:
     """Returns the names of searchable datasets without an index."""
     rows = await db.fetch(
-        "SELECT name FROM ingestor.datasets d WHERE declaration->'search' IS NOT NULL"
+        f"SELECT name FROM {DATASETS} d WHERE declaration->'search' IS NOT NULL"
         " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name)"
     )
     return [row["name"] for row in rows]
@@ -87,12 +86,12 @@ async def insert_pieces(db: Connection, index: Index, piece_rows: int) -> list[I
     `index_chunk` adds later chunks to the generation.
     """
     rows = await db.fetch(
-        """
+        f"""
         INSERT INTO pieces (dataset, generation, first, ledgers)
         SELECT $1, $2, min(ledger), array_agg(ledger)
         FROM (
             SELECT ledger, (sum(inserted + updated + duplicates + deleted) OVER (ORDER BY ledger) - 1) / $3 AS piece
-            FROM ingestor.chunks c
+            FROM {CHUNKS} c
             WHERE dataset = $1 AND inserted + updated + duplicates + deleted > 0
               AND EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
         ) numbered
@@ -137,26 +136,6 @@ async def finish_piece(db: Connection, piece: IndexPiece) -> bool:
     )
 
 
-async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequence[IndexPiece]:
-    """Returns pieces whose message is lost, and marks them as sent. None is lost while other pieces get done."""
-    rows = await db.fetch(
-        """
-        UPDATE pieces p SET sent_at = now()
-        FROM (
-            SELECT dataset, generation, first FROM pieces
-            WHERE done_at IS NULL AND sent_at < now() - $1 * interval '1 second'
-              AND NOT EXISTS (SELECT FROM pieces WHERE done_at > now() - $1 * interval '1 second')
-            ORDER BY dataset, generation, first LIMIT $2 FOR UPDATE SKIP LOCKED
-        ) due
-        WHERE (p.dataset, p.generation, p.first) = (due.dataset, due.generation, due.first)
-        RETURNING p.dataset, p.generation, p.first
-        """,
-        seconds,
-        limit,
-    )
-    return [IndexPiece(**row) for row in rows]
-
-
 async def insert_chunk(db: Connection, ledger: int, documents: int) -> None:
     """Marks the chunk as indexed."""
     await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
@@ -187,13 +166,13 @@ async def is_importing(db: Connection, dataset: str) -> bool:
     """Returns whether an import of the dataset is running, or its loaded chunks are being indexed."""
     return bool(
         await db.fetchval(
-            """
+            f"""
             SELECT EXISTS (
-                SELECT FROM ingestor.chunks c JOIN ingestor.imports i USING (job_id)
+                SELECT FROM {CHUNKS} c JOIN {IMPORTS} i USING (job_id)
                 WHERE c.loaded_at IS NULL AND c.dataset = $1 AND i.stopped IS NULL
                   AND c.sent_at > now() - interval '1 minute'
             ) OR EXISTS (
-                SELECT FROM ingestor.chunks c JOIN freshness f USING (dataset)
+                SELECT FROM {CHUNKS} c JOIN freshness f USING (dataset)
                 WHERE c.dataset = $1 AND c.version > f.indexed
                   AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
             ) AND EXISTS (SELECT FROM chunks WHERE done_at > now() - interval '10 seconds')

@@ -18,7 +18,6 @@ from shared.db import Connection
 from shared.telemetry import metrics
 
 SWAP_SECONDS = 1800.0
-ABANDONED = Problem(code="chunk_failed", detail="A chunk of the input could not be loaded, so nothing was replaced.")
 
 
 async def create_stage(db: Connection, job_id: UUID, dataset: Dataset, columns: tuple[str, ...]) -> None:
@@ -30,19 +29,6 @@ async def create_stage(db: Connection, job_id: UUID, dataset: Dataset, columns: 
 async def drop_stage(db: Connection, job_id: UUID) -> None:
     """Drops the job's stage if there is one."""
     await db.execute(f"DROP TABLE IF EXISTS {_stage_name(job_id)}")
-
-
-async def drop_abandoned_stages(db: Connection) -> None:
-    """Stops jobs that can never swap, because one of their chunks gave up, and drops their stages."""
-    rows = await db.fetch(
-        """
-        SELECT DISTINCT c.job_id FROM chunks c JOIN imports i USING (job_id) JOIN inbox h ON h.id = c.message_id
-        WHERE c.loaded_at IS NULL AND i.stopped IS NULL AND i.load_options->>'mode' = 'replace'
-        """
-    )
-    for row in rows:
-        await drop_stage(db, row["job_id"])
-        await chunk_ledger.update_stopped(db, row["job_id"], ABANDONED)
 
 
 async def copy_to_stage(db: Connection, chunk: Chunk, rows: pl.DataFrame) -> None:
