@@ -95,7 +95,9 @@ class Consumer:
         dependencies = {**self._dependencies, Pool: self._pool}
         suspects = asyncio.Lock()
         self.deliveries = [
-            Delivery(self.service, route, self._pool, self._relay, dependencies, suspects) for route in self.routes
+            Delivery(self.service, route, lane, self._pool, self._relay, dependencies, suspects)
+            for route in self.routes
+            for lane in route.message.lanes
         ]
         subscriptions = self._subscriptions = Subscriptions(
             self.service, self._settings.broker_url, self.routes, self.deliveries, self.publisher, self._pool

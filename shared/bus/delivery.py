@@ -37,12 +37,14 @@ class Delivery:
         self,
         service: str,
         route: Route,
+        lane: str,
         pool: Pool,
         relay: Relay,
         dependencies: Mapping[Any, Any],
         suspects: asyncio.Lock,
     ) -> None:
-        self.queue = route.queue(service)
+        self.queue = route.queue(service, lane)
+        self.lane = lane
         self.message_type = route.message
         self.concurrency = route.concurrency
         self.progress = QueueProgress()

@@ -35,8 +35,9 @@ async def declare(url: str, routes: dict[str, tuple[Route, ...]]) -> list[str]:
         for service, consumed in routes.items():
             for route in consumed:
                 exchange = commands if issubclass(route.message, Command) else events
-                await _declare_queue(connection, route.queue(service), _arguments(), exchange, route.binding)
-                names.append(route.queue(service))
+                for lane, queue in route.queues(service).items():
+                    await _declare_queue(connection, queue, _arguments(), exchange, route.binding(lane))
+                    names.append(queue)
         return names
 
 

@@ -29,6 +29,7 @@ from tests.waiting import eventually
 MIGRATIONS = sorted((Path(topology.__file__).parent / "migrations").glob("*.sql"))
 SERVICE = "probe"
 SECONDS = 20.0
+SMALL = 1000
 Step = Callable[["Touch", Connection], Awaitable[None]]
 
 
@@ -36,10 +37,16 @@ class Touch(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Leave a mark."""
 
     receivers: ClassVar[tuple[str, ...]] = (SERVICE,)
+    lanes: ClassVar[tuple[str, ...]] = ("", "small")
     identity: ClassVar[tuple[str, ...]] = ("job_id", "number")
 
     job_id: UUID
     number: int
+
+    @property
+    def lane(self) -> str:
+        """Small from SMALL on."""
+        return "small" if self.number >= SMALL else ""
 
 
 class Script:
@@ -212,7 +219,8 @@ async def running(
     async with broker, _queues(broker, broker_url, SERVICE, ROUTES), consumer.running(Litestar([])):
 
         async def hears() -> bool:
-            counts = [await consumer.publisher.count(route.queue(SERVICE)) for route in ROUTES]
+            queues = [queue for route in ROUTES for queue in route.queues(SERVICE).values()]
+            counts = [await consumer.publisher.count(queue) for queue in queues]
             return all(consumers == 1 for _, consumers in counts)
 
         await eventually(hears, SECONDS)
@@ -228,6 +236,7 @@ def to_outbox_message(message: Message, *, attempt: int = 0) -> OutboxMessage:
         dataset=message.dataset,
         subject=str(getattr(message, "job_id", "")),
         command=isinstance(message, Command),
+        lane=message.lane,
         mandatory=bool(message.receivers),
         attempt=attempt,
         data=message.encode(),
