@@ -1,6 +1,7 @@
-"""Fairness: small batches end within seconds while a large import is loaded, indexed and counted."""
+"""Fairness: small batches end during a large import, and syncs while other sources are slow."""
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import polars as pl
 import pytest
 import structlog
 
-from tests.stack import Stack, empty
+from tests.fake_source import TOKEN, run_fake_source
+from tests.stack import Stack, empty, replica
 from tests.waiting import eventually
 
 ROWS = 300_000
 SECONDS = 240
 PACE_SECONDS = 0.5
 P95_SECONDS = 5.0
+SLOW_SECONDS = 20.0
 log = structlog.get_logger()
 
 
@@ -77,3 +80,44 @@ async def end(stack: Stack, job: str) -> dict[str, Any]:
         return body if body["finished_at"] else {}
 
     return await eventually(ended, SECONDS)
+
+
+async def test_two_slow_sources_do_not_stop_a_third(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await empty(stack)
+    async with contextlib.AsyncExitStack() as sources:
+        slow, slow_too, quick = [await sources.enter_async_context(run_fake_source()) for _ in range(3)]
+        slow.add_fault(delay=SLOW_SECONDS)
+        slow_too.add_fault(delay=SLOW_SECONDS)
+        monkeypatch.setenv("SOURCE_ALLOW", ",".join(source.place for source in (slow, slow_too, quick)))
+        monkeypatch.setenv("SOURCE_CRM", slow.url)
+        monkeypatch.setenv("SECRET_CRM_TOKEN", TOKEN)
+        monkeypatch.setenv("SOURCE_WAREHOUSE", slow_too.url)
+        monkeypatch.setenv("SOURCE_CUSTOMERS", quick.url)
+        await asyncio.to_thread(stack.millrace, "down", "ingestor")
+        with replica(stack, "ingestor", tmp_path / "ingestor.log"):
+            jobs = [await start_sync(stack, dataset) for dataset in ("contacts", "items")]
+
+            async def both_wait() -> bool:
+                return bool(slow.world.requests and slow_too.world.requests)
+
+            await eventually(both_wait, SECONDS)
+            began = time.monotonic()
+            done = await stack.client.post("/v1/datasets/customers/syncs", headers={"Prefer": "wait=60"})
+            assert done.json()["status"] == "succeeded", done.text
+            assert time.monotonic() - began < SLOW_SECONDS / 2
+            for job in jobs:
+                assert not (await stack.client.get(f"/v1/jobs/{job}")).json()["finished_at"]
+            slow.clear_faults()
+            slow_too.clear_faults()
+            for job in jobs:
+                assert (await end(stack, job))["status"] == "succeeded"
+        await asyncio.to_thread(stack.millrace, "up", "ingestor")
+
+
+async def start_sync(stack: Stack, dataset: str) -> str:
+    answer = await stack.client.post(f"/v1/datasets/{dataset}/syncs")
+    assert answer.status_code == 202, answer.text
+    job: str = answer.json()["id"]
+    return job
