@@ -4,7 +4,7 @@ Each service may read these tables of every service, and writes only its own.
 """
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -45,16 +45,14 @@ async def try_lock(db: Connection, lock: int, service: str) -> bool:
     return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", lock, service))
 
 
-async def select_quiet(db: Connection, service: str, lanes: Collection[Lane], *, seconds: float) -> list[Lane]:
-    """Returns those of these lanes of which the service has not ended a message that was sent `seconds` ago."""
+async def select_waiting(db: Connection, service: str, lanes: Sequence[Lane], *, seconds: float) -> list[Lane]:
+    """Returns those of these lanes of which a message that was sent over `seconds` ago is open."""
     rows = await db.fetch(
         f"""
-        SELECT name, lane FROM unnest($1::text[], $2::text[]) AS n (name, lane) WHERE EXISTS (
-            SELECT FROM {outboxes(service)} o
-            WHERE (o.name, o.lane) = (n.name, n.lane)
-              AND o.sent_at < now() - $3 * interval '1 second' AND o.receivers @> ARRAY[$4]
-              AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = o.id)
-        )
+        SELECT DISTINCT name, lane
+        FROM {outboxes(service)} o JOIN unnest($1::text[], $2::text[]) AS n (name, lane) USING (name, lane)
+        WHERE o.sent_at < now() - $3 * interval '1 second' AND o.receivers @> ARRAY[$4]
+          AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = o.id)
         """,
         [name for name, _ in lanes],
         [lane for _, lane in lanes],

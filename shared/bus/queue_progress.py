@@ -1,6 +1,7 @@
 """Progress of a queue: up to which time of sending its messages have ended."""
 
 import datetime as dt
+import math
 import time
 from collections import deque
 
@@ -16,15 +17,20 @@ class QueueProgress:
     def __init__(self) -> None:
         self._samples: deque[tuple[float, dt.datetime]] = deque()
         self._passed: dt.datetime | None = None
+        self._recorded_at = -math.inf
 
     def record(self, sent_at: dt.datetime) -> None:
         """Records that a message sent at this time has ended now."""
-        now = time.monotonic()
+        now = self._recorded_at = time.monotonic()
         if self._samples and now - self._samples[-1][0] < SAMPLE_SECONDS:
             began, highest = self._samples.pop()
             self._samples.append((began, max(highest, sent_at)))
         else:
             self._samples.append((now, sent_at))
+
+    def is_idle(self, seconds: float) -> bool:
+        """Returns whether no message has ended here for so long."""
+        return time.monotonic() - self._recorded_at > seconds
 
     def passed(self, seconds: float) -> dt.datetime | None:
         """Returns the latest time of sending of the messages that ended over `seconds` ago."""

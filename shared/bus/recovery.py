@@ -91,9 +91,9 @@ class Recovery:
             if (sent_at := delivery.progress.passed(OVERTAKEN_SECONDS)) is not None:
                 passed[lane] = sent_at - SLACK
         now: dt.datetime = await db.fetchval("SELECT now()")
-        quiet = now - dt.timedelta(seconds=OVERTAKEN_SECONDS)
-        for lane in await ledger.select_quiet(db, self._service, self._deliveries, seconds=OVERTAKEN_SECONDS):
+        idle = [lane for lane, delivery in self._deliveries.items() if delivery.progress.is_idle(OVERTAKEN_SECONDS)]
+        for lane in await ledger.select_waiting(db, self._service, idle, seconds=OVERTAKEN_SECONDS):
             waiting, _ = await self._publisher.count(self._deliveries[lane].queue)
             if not waiting:
-                passed[lane] = quiet
+                passed[lane] = now - dt.timedelta(seconds=OVERTAKEN_SECONDS)
         return passed

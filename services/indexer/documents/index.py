@@ -13,7 +13,8 @@ from shared.telemetry import metrics
 async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache) -> ChunkIndexed | None:
     """Makes the chunk's rows searchable, once. Returns None for a dataset without search.
 
-    Raises NotReady while the tables of the dataset's first generation are not created.
+    A generation that is being built has the chunk already if it was loaded before. Raises NotReady if that is the
+    dataset's only one, or if there is none yet.
     """
     deletes = event.outcome.deleted > 0
     # Lock before reading the declaration: a new generation must know which generations contain this chunk.
@@ -22,7 +23,7 @@ async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
     written = 0
     if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
-        indexes = await queries.select_indexes(db, event.dataset)
+        indexes = [index for index in await queries.select_indexes(db, event.dataset) if event.version > index.version]
         if not indexes:
             raise NotReady
         for index in indexes:

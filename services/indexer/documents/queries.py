@@ -24,7 +24,8 @@ async def lock_documents(db: Connection, dataset: str, *, exclusive: bool) -> No
 async def select_indexes(db: Connection, dataset: str) -> list[Index]:
     """Returns the serving and the building generation, as far as they exist."""
     rows = await db.fetch(
-        "SELECT dataset, generation, search, state FROM indexes WHERE dataset = $1 ORDER BY generation", dataset
+        "SELECT dataset, generation, search, state, version FROM indexes WHERE dataset = $1 ORDER BY generation",
+        dataset,
     )
     return [msgspec.convert(dict(row), Index) for row in rows]
 
@@ -81,19 +82,23 @@ async def delete_index(db: Connection, index: Index) -> None:
 
 
 async def insert_pieces(db: Connection, index: Index, piece_rows: int) -> list[IndexPiece]:
-    """Splits all indexed chunks into pieces of about `piece_rows` written or deleted rows.
+    """Splits all loaded chunks into pieces of about `piece_rows` written or deleted rows.
 
-    `index_chunk` adds later chunks to the generation.
+    `index_chunk` adds later chunks to the generation: one snapshot shows which these are.
     """
     rows = await db.fetch(
         f"""
+        WITH covered AS (
+            UPDATE indexes SET version = (SELECT version FROM {DATASETS} WHERE name = $1)
+            WHERE dataset = $1 AND generation = $2
+        )
         INSERT INTO pieces (dataset, generation, first, ledgers)
         SELECT $1, $2, min(ledger), array_agg(ledger)
         FROM (
             SELECT ledger, (sum(inserted + updated + duplicates + deleted) OVER (ORDER BY ledger) - 1) / $3 AS piece
             FROM {CHUNKS} c
             WHERE dataset = $1 AND inserted + updated + duplicates + deleted > 0
-              AND EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
+              AND version <= (SELECT version FROM {DATASETS} WHERE name = $1)
         ) numbered
         GROUP BY piece
         RETURNING first
@@ -139,6 +144,20 @@ async def finish_piece(db: Connection, piece: IndexPiece) -> bool:
 async def insert_chunk(db: Connection, ledger: int, documents: int) -> None:
     """Marks the chunk as indexed."""
     await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
+
+
+async def insert_covered_chunks(db: Connection, index: Index) -> None:
+    """Marks the chunks that the pieces of the generation had as indexed, also those that were given up before."""
+    await db.execute(
+        f"""
+        INSERT INTO chunks (ledger, documents)
+        SELECT ledger, 0 FROM {CHUNKS}
+        WHERE dataset = $1 AND version <= (SELECT version FROM indexes WHERE dataset = $1 AND generation = $2)
+        ON CONFLICT DO NOTHING
+        """,
+        index.dataset,
+        index.generation,
+    )
 
 
 async def is_indexed(db: Connection, ledger: int) -> bool:

@@ -84,6 +84,7 @@ async def _build(db: Connection, dataset: Dataset, search: Search) -> list[Index
 
 
 async def _switch(db: Connection, index: Index, indexes: list[Index]) -> None:
+    await queries.insert_covered_chunks(db, index)
     # Includes chunks that were indexed before the dataset declared a search.
     await update_freshness(db, index.dataset, "indexed")
     version = await queries.select_indexed(db, index.dataset)

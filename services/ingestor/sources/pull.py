@@ -44,9 +44,13 @@ async def pull_page(
 ) -> PullResult:
     """Loads pages and stores the progress of the sync, both in one transaction.
 
-    Raises NotReady while another job requests pages of the same host.
+    Raises NotReady while another job requests pages of the same host, and PermanentFailure for a page that was given up
+    and is redriven after a newer sync of the source has begun.
     """
     dataset, source = await _select_source(db, command)
+    if command.at and not await sync_queries.is_next_pull(db, command):
+        detail = f"A newer sync of the source {command.source} has begun, so this one can't go on."
+        raise PermanentFailure(Problem(code="superseded", detail=detail, hint="Start a new sync."))
     before = msgspec.convert(command.at, Progress) if command.at else await _begin(db, dataset, source)
     seconds = await sync_queries.select_duration(db, command.job_id)
     with turns.take(fetch.host(source, outgoing.environment), command.job_id):

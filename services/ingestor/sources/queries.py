@@ -61,6 +61,11 @@ async def upsert_pull(db: Connection, following: PullPage) -> None:
     )
 
 
+async def is_next_pull(db: Connection, command: PullPage) -> bool:
+    """Returns whether the sync continues with this command. Not after a newer sync of the source has begun."""
+    return bool(await db.fetchval("SELECT true FROM pulls WHERE message_id = $1", command.id))
+
+
 async def delete_sync_state(db: Connection, job_id: UUID) -> None:
     """Deletes what only a running sync needs."""
     await db.execute("DELETE FROM pulls WHERE job_id = $1", job_id)

@@ -20,6 +20,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     search: Search
     state: Literal["serving", "building"]
+    version: int = 0
+    """The generation was built from the chunks up to this version of the dataset."""
     rows: int = 0
     """Postgres' estimate of the number of documents; 0 before the first ANALYZE."""
 
