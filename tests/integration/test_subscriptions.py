@@ -12,7 +12,7 @@ import structlog
 from shared.bus import subscriptions, topology
 from shared.bus.broker import cancel_consumers
 from shared.db import Connection
-from tests.integration.probe_service import SECONDS, Probe, Touch, running
+from tests.integration.probe_service import SECONDS, SERVICE, Probe, Touch, running
 from tests.stack import Stack
 from tests.waiting import eventually
 
@@ -68,10 +68,9 @@ async def test_a_queue_with_other_arguments_keeps_them_and_is_consumed(
     async with running(database["admin"], stack.env["BROKER_URL"]) as probe:
         monkeypatch.undo()
         with structlog.testing.capture_logs() as logs:
-            await topology.declare(stack.env["BROKER_URL"], {probe.consumer.service: probe.consumer.routes})
-        assert [line["queue"] for line in logs] == [
-            route.queue(probe.consumer.service) for route in probe.consumer.routes
-        ]
+            await topology.declare(stack.env["BROKER_URL"], {SERVICE: probe.consumer.routes})
+        expected = [queue for route in probe.consumer.routes for queue in route.queues(SERVICE).values()]
+        assert [line["queue"] for line in logs] == expected
         await probe.say(probe.touch())
         await probe.handled(1)
 
