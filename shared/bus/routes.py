@@ -40,7 +40,8 @@ class Route(msgspec.Struct, frozen=True):
 
 def routing_key(name: str, dataset: str, lane: str, *, command: bool) -> str:
     """Returns a command's name, or an event's name with its dataset; both with the lane."""
-    return ".".join(filter(None, (name, "" if command else dataset, lane)))
+    key = name if command else f"{name}.{dataset}"  # an empty dataset is a word of the key, too
+    return f"{key}.{lane}" if lane else key
 
 
 class BadRoute(TypeError):

@@ -10,6 +10,7 @@ from shared.bus import failures
 from shared.bus.dead_letters import redrive
 from shared.bus.failures import PermanentFailure
 from shared.bus.recovery import Recovery
+from shared.bus.routes import routing_key
 from shared.contracts.events import SMALL_BYTES, ChunkLoaded, RedriveRequested
 from shared.contracts.parts import Outcome, Problem
 from shared.db import transaction
@@ -29,6 +30,13 @@ def test_the_size_of_a_chunk_decides_its_lane() -> None:
         ).lane
 
     assert [lane(size) for size in (0, SMALL_BYTES - 1, SMALL_BYTES, 6 << 20)] == ["small", "small", "", ""]
+
+
+def test_a_routing_key_has_a_word_for_the_dataset_even_if_that_is_empty() -> None:
+    assert routing_key("chunk.loaded", "items", "", command=False) == "chunk.loaded.items"
+    assert routing_key("chunk.loaded", "items", "small", command=False) == "chunk.loaded.items.small"
+    assert routing_key("redrive.requested", "", "", command=False) == "redrive.requested."
+    assert routing_key("touch", "marks", "small", command=True) == "touch.small"
 
 
 async def test_a_small_message_overtakes_large_ones_that_wait(probe: Probe) -> None:

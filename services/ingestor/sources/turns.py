@@ -1,4 +1,4 @@
-"""Turns at the hosts of sources: one job requests pages of a host at a time, in the order in which they asked."""
+"""Turns at the hosts of sources: one job requests pages of a host at a time, first come, first served."""
 
 import contextlib
 import time
@@ -20,11 +20,9 @@ class HostTurns:
 
     @contextlib.contextmanager
     def take(self, host: str, job_id: UUID) -> Iterator[None]:
-        """Holds the host until the end of the block. Raises NotReady if it is busy, or another job asked before."""
+        """Holds the host until the end of the block. Raises NotReady if it is busy, or another job came before."""
         now = time.monotonic()
-        waiting = {
-            job: asked_at for job, asked_at in self._waiting.get(host, {}).items() if now - asked_at < FORGOTTEN_SECONDS
-        }
+        waiting = {job: since for job, since in self._waiting.get(host, {}).items() if now - since < FORGOTTEN_SECONDS}
         waiting[job_id] = now  # a job that asks again keeps its place
         self._waiting[host] = waiting
         if host in self._busy or next(iter(waiting)) != job_id:
