@@ -19,6 +19,7 @@ import pytest
 from tests.stack import SERVICES, Stack, replica
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("faults")
 SECONDS = 60
 EXIT_SECONDS = 10
 SERVERS = ("postgres", "rabbitmq")

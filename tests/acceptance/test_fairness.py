@@ -82,6 +82,7 @@ async def end(stack: Stack, job: str) -> dict[str, Any]:
     return await eventually(ended, SECONDS)
 
 
+@pytest.mark.usefixtures("faults")
 async def test_two_slow_sources_do_not_stop_a_third(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
