@@ -60,7 +60,7 @@ def build(settings: GatewaySettings) -> Litestar:
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]
     app = Litestar(
-        [*handlers, *operations.routes(consumer.check_database), openapi.assets],
+        [*handlers, *operations.routes(consumer.check_database, bus=consumer.check_bus), openapi.assets],
         lifespan=[consumer.running],
         middleware=[measure_requests, drain_uploads, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
         guards=[check_scope, check_query_parameters],

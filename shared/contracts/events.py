@@ -6,6 +6,8 @@ from uuid import UUID, uuid5
 from shared.contracts.message import NAMESPACE, Event
 from shared.contracts.parts import Outcome, Problem
 
+SMALL, SMALL_BYTES = "small", 256 << 10
+
 
 class JobEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about a job."""
@@ -85,11 +87,17 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     receivers: ClassVar[tuple[str, ...]] = ("gateway", "indexer", "analytics")
+    lanes: ClassVar[tuple[str, ...]] = ("", SMALL)
 
     ledger: int
     version: int
     bytes: int
     outcome: Outcome
+
+    @property
+    def lane(self) -> str:
+        """Small for a batch, a page or a small file, none for a chunk of a large file."""
+        return SMALL if self.bytes < SMALL_BYTES else ""
 
 
 class ChunkIndexed(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
