@@ -13,7 +13,7 @@ from services.gateway.http import openapi
 from services.gateway.http.auth import Authentication, check_query_parameters, check_scope
 from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
-from services.gateway.jobs import kinds
+from services.gateway.jobs import kinds, stop
 from services.gateway.jobs import routes as jobs
 from services.gateway.jobs.follow import WORK_FAILED, init_metrics, tidy
 from services.gateway.jobs.submit import JobSubmitter
@@ -52,6 +52,7 @@ def build(settings: GatewaySettings) -> Litestar:
         PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS),
         PeriodicTask(report_registry.run, EVERY_SECONDS),
         PeriodicTask(partial(tidy, spool=spool), TIDY_SECONDS),
+        PeriodicTask(stop.run, stop.EVERY_SECONDS),
     )
     consumer = Consumer(
         "gateway", routes(), settings=settings, dependencies={}, periodic=periodic, drains_dead_queue=True

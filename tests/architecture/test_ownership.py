@@ -11,7 +11,7 @@ from services.indexer.documents.reindex import prepare_documents
 from services.ingestor.ddl import detach_partition
 from services.ingestor.write import partitions
 from shared.contracts.events import DatasetDeclared
-from shared.db.migrate import LEDGER_TABLES
+from shared.db.migrate import LEDGER_TABLES, PUBLISHED_TABLES
 from tests.integration.ingestor_runner import DATASETS, connected, ingesting
 from tests.stack import SERVICES
 
@@ -35,6 +35,7 @@ WRITES = {
     "DROP": "DROP TABLE {}",
     "ALTER": "ALTER TABLE {} ADD COLUMN mine integer",
 }
+PUBLISHED = {f"{schema}.{table}" for schema, tables in PUBLISHED_TABLES.items() for table in tables}
 READ = "SELECT FROM {} LIMIT 0"
 Table = tuple[str, str, str]
 
@@ -117,12 +118,8 @@ async def test_a_service_reads_its_own_those_whom_it_hears_and_all_ledgers_and_n
     db = await asyncpg.connect(inhabited[service])
     known = await tables(inhabited)
     readable = {f"{schema}.{table}" for schema, table, _ in known if await is_allowed(db, _on(READ, schema, table))}
-    expected = OWNED[service] | HEARD[service]
-    assert readable == {
-        f"{schema}.{table}"
-        for schema, table, _ in known
-        if schema in expected or (schema in SERVICES and table in LEDGER_TABLES)
-    }
+    expected = {f"{schema}.{table}" for schema, table, _ in known if schema in OWNED[service] | HEARD[service]}
+    assert readable == expected | {f"{schema}.{table}" for schema in SERVICES for table in LEDGER_TABLES} | PUBLISHED
     await db.close()
 
 

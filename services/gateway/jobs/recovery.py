@@ -1,16 +1,23 @@
 """Queries about what jobs leave behind: spooled files and idempotency keys."""
 
+import datetime as dt
+
 from shared.db import Connection
+
+RETRIED_WITHIN = dt.timedelta(days=3)
+"""How long the file of a failed or canceled job is kept for a retry."""
 
 
 async def select_needed_files(db: Connection, files: list[str]) -> set[str]:
-    """Selects the spooled files that a job may still read."""
+    """Selects the spooled files that a job may still read. One that failed or was canceled may be retried."""
     rows = await db.fetch(
         """
         SELECT command->>'file' AS file FROM jobs
-        WHERE command->>'file' = ANY($1::text[]) AND (finished_at IS NULL OR finished_at > now() - interval '1 hour')
+        WHERE command->>'file' = ANY($1::text[]) AND (finished_at IS NULL OR finished_at > now() -
+              CASE WHEN status IN ('failed', 'canceled') THEN $2 ELSE interval '1 hour' END)
         """,
         files,
+        RETRIED_WITHIN,
     )
     return {row["file"] for row in rows}
 
