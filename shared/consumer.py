@@ -10,6 +10,7 @@ import structlog
 from litestar import Litestar
 
 from shared.bus import outbox
+from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
 from shared.bus.periodic import PeriodicTask
 from shared.bus.publisher import Publisher
@@ -34,7 +35,7 @@ class Consumer:
     """A service on the bus.
 
     A handler may take any of `dependencies`, the `Connection` of its transaction, and the `Pool`. `start` runs once, in
-    a transaction, before the first delivery. `periodic` tasks run from start to stop.
+    a transaction, before the first delivery. `periodic` tasks run from start to stop. One service `drains_dead_queue`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Consumer:
         dependencies: dict[Any, Any],
         start: Start | None = None,
         periodic: tuple[PeriodicTask, ...] = (),
+        drains_dead_queue: bool = False,
     ) -> None:
         self.service = service
         self.routes = routes
@@ -57,6 +59,7 @@ class Consumer:
         self._dependencies = dependencies
         self._start = start
         self._periodic_tasks = periodic
+        self._drains_dead_queue = drains_dead_queue
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._subscriptions: Subscriptions | None = None
@@ -99,8 +102,14 @@ class Consumer:
             for route in self.routes
             for lane in route.message.lanes
         ]
+        dead_queues = [DeadQueue(self.service, self._pool)] if self._drains_dead_queue else []
         subscriptions = self._subscriptions = Subscriptions(
-            self.service, self._settings.broker_url, self.routes, self.deliveries, self.publisher, self._pool
+            self.service,
+            self._settings.broker_url,
+            self.routes,
+            [*self.deliveries, *dead_queues],
+            self.publisher,
+            self._pool,
         )
         recovery = Recovery(self.service, self._pool, self._relay, self.publisher, self.deliveries)
         coroutines = {

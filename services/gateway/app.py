@@ -7,7 +7,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from services.gateway import datasets, failed_rows, imports, reports, rows, search, sources
+from services.gateway import datasets, failed_rows, imports, ops, reports, rows, search, sources
 from services.gateway.catalog import Catalog
 from services.gateway.http import openapi
 from services.gateway.http.auth import Authentication, check_query_parameters, check_scope
@@ -30,7 +30,7 @@ from shared.spool import Spool
 from shared.telemetry import operations
 
 TIDY_SECONDS = 5.0
-FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows)
+FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows, ops)
 
 
 def routes() -> tuple[Route, ...]:
@@ -53,7 +53,9 @@ def build(settings: GatewaySettings) -> Litestar:
         PeriodicTask(report_registry.run, EVERY_SECONDS),
         PeriodicTask(partial(tidy, spool=spool), TIDY_SECONDS),
     )
-    consumer = Consumer("gateway", routes(), settings=settings, dependencies={}, periodic=periodic)
+    consumer = Consumer(
+        "gateway", routes(), settings=settings, dependencies={}, periodic=periodic, drains_dead_queue=True
+    )
     submitter = JobSubmitter(consumer, catalog)
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]

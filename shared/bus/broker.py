@@ -8,13 +8,14 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage, RabbitQueue
 from faststream.rabbit.schemas.queue import QueueType
 
+from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
 
 CLOSE_SECONDS = 2.0
 log = structlog.get_logger()
 
 
-def build_broker(url: str, deliveries: Iterable[Delivery]) -> RabbitBroker:
+def build_broker(url: str, deliveries: Iterable[Delivery | DeadQueue]) -> RabbitBroker:
     """Returns a broker, not started yet, that gives the messages of each queue to its delivery handler."""
     # `Delivery` parses, acknowledges, retries and drains for every route, so FastStream's own ways of doing so are off.
     broker = RabbitBroker(

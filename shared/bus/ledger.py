@@ -112,6 +112,31 @@ async def has_ended(db: Connection, service: str, message_id: UUID) -> bool:
     return bool(await db.fetchval(f"SELECT EXISTS (SELECT FROM {service}.inbox WHERE id = $1)", message_id))
 
 
+async def is_known(db: Connection, message_id: UUID, *, reader: str, receiver: str) -> bool:
+    """Returns whether the message was sent to `receiver`, or has ended there; `reader` is the service that looks."""
+    inbox = "inbox" if receiver == reader else f"{receiver}.inbox"
+    return bool(
+        await db.fetchval(
+            f"SELECT EXISTS (SELECT FROM {inbox} WHERE id = $1)"
+            f" OR EXISTS (SELECT FROM {outboxes(reader)} o WHERE o.id = $1 AND o.receivers @> ARRAY[$2])",
+            message_id,
+            receiver,
+        )
+    )
+
+
+async def count_ended(db: Connection, messages: Sequence[tuple[str, UUID]]) -> int:
+    """Counts those of these messages, by receiver and id, that have ended there."""
+    inboxes = " UNION ALL ".join(f"SELECT '{name}' AS receiver, id FROM {name}.inbox" for name in SERVICES)
+    count: int = await db.fetchval(
+        f"SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS m (receiver, id)"
+        f" JOIN ({inboxes}) i USING (receiver, id)",
+        [receiver for receiver, _ in messages],
+        [message_id for _, message_id in messages],
+    )
+    return count
+
+
 async def insert_resend(db: Connection, message: OpenMessage, queue: str) -> None:
     """Sends the message again, to this queue only."""
     await db.execute(

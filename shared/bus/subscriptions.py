@@ -8,9 +8,11 @@ import structlog
 from faststream.rabbit import RabbitBroker
 
 from shared.bus import broker, topology, watch
+from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
 from shared.bus.publisher import Publisher
 from shared.bus.routes import Route
+from shared.bus.topology import DEAD
 from shared.db import Pool
 
 DRAIN_SECONDS = 6.0
@@ -31,7 +33,7 @@ class Subscriptions:
         service: str,
         url: str,
         routes: tuple[Route, ...],
-        deliveries: list[Delivery],
+        deliveries: list[Delivery | DeadQueue],
         publisher: Publisher,
         pool: Pool,
     ) -> None:
@@ -106,17 +108,17 @@ class Subscriptions:
         A broker that has lost its disk has lost its queues, and a connection can recover without its consumers
         (faststream#2758).
         """
-        away, heard_at = False, time.monotonic()
+        away, heard_at, undrained = False, time.monotonic(), 0
         while True:
             await asyncio.sleep(RETRY_SECONDS if away or self._silent else INTERVAL_SECONDS)
             with contextlib.suppress(Exception):  # Postgres is unavailable: the relay reports that
-                await watch.measure_outbox(self._pool)
+                await watch.measure_outbox(self._pool, undrained)
             try:
-                consumers = await watch.measure_queues(
-                    self._publisher, [delivery.queue for delivery in self._deliveries]
-                )
-                missing = [queue for queue, count in consumers.items() if count is None]
-                self._silent = [queue for queue, count in consumers.items() if not count]
+                queues = [delivery.queue for delivery in self._deliveries]
+                counts = await watch.measure_queues(self._publisher, queues)
+                missing = [queue for queue, count in counts.items() if count is None]
+                self._silent = [queue for queue, count in counts.items() if count is None or not count[1]]
+                undrained, _ = counts.get(DEAD) or (0, 0)
                 if missing or away:
                     log.warning("declaring queues", missing=missing)
                     await self._declare()

@@ -10,25 +10,24 @@ from shared.telemetry import metrics
 MISSING = aiormq.exceptions.ChannelNotFoundEntity
 
 
-async def measure_outbox(pool: Pool) -> None:
-    """Sets the gauges of the outbox."""
+async def measure_outbox(pool: Pool, undrained: int) -> None:
+    """Sets the gauges of the outbox and of dead letters; `undrained` are those in the broker's dead queue."""
     async with pool.acquire() as db:
         waiting, oldest = await outbox.select_backlog(db)
-        metrics.DEAD_LETTERS.set(await dead_letters.count_dead(db))
+        metrics.DEAD_LETTERS.set(await dead_letters.count_dead(db) + undrained)
     metrics.OUTBOX_MESSAGES.set(waiting)
     metrics.OUTBOX_SECONDS.set(oldest)
 
 
-async def measure_queues(publisher: Publisher, queues: list[str]) -> dict[str, int | None]:
-    """Sets the gauges of the queues; returns each queue's number of consumers, or None if there is no such queue."""
-    consumers: dict[str, int | None] = {}
+async def measure_queues(publisher: Publisher, queues: list[str]) -> dict[str, tuple[int, int] | None]:
+    """Sets the gauges of the queues; returns messages and consumers of each, or None if there is no such queue."""
+    counts: dict[str, tuple[int, int] | None] = {}
     for queue in queues:
-        counts = await _count(publisher, queue)
-        consumers[queue] = counts and counts[1]
-        messages, consuming = counts or (0, 0)
+        counts[queue] = await _count(publisher, queue)
+        messages, consumers = counts[queue] or (0, 0)
         metrics.QUEUE_MESSAGES.labels(queue).set(messages)
-        metrics.QUEUE_CONSUMERS.labels(queue).set(consuming)
-    return consumers
+        metrics.QUEUE_CONSUMERS.labels(queue).set(consumers)
+    return counts
 
 
 async def _count(publisher: Publisher, queue: str) -> tuple[int, int] | None:

@@ -174,13 +174,17 @@ class WorkFailed(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DeadLetterEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A request about dead letters, each of which one of the services has. `ids` are those of the messages."""
+    """A request about dead letters. `ids` are those of the messages; only `service` acts, if it is not empty.
+
+    Several services may have given up the same message.
+    """
 
     receivers: ClassVar[tuple[str, ...]] = ("gateway", "ingestor", "indexer", "analytics")
     identity: ClassVar[tuple[str, ...]] = ("request_id",)
 
     request_id: UUID
     ids: tuple[UUID, ...]
+    service: str = ""
 
 
 class RedriveRequested(DeadLetterEvent, frozen=True, kw_only=True, omit_defaults=True):

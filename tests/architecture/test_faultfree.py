@@ -115,16 +115,15 @@ async def test_without_a_fault_each_message_ends_at_the_first_attempt_and_leaves
     assert [await read_metric(stack.env, service, "millrace_unroutable_total") for service in SERVICES] == unroutable
 
 
-LANES = [("chunk.loaded", "small"), ("load_chunk", "")]
-
-
 @pytest.mark.parametrize("service", SERVICES)
 async def test_recovery_does_look_into_the_outboxes_of_all_services(stack: Stack, service: str) -> None:
     """What was sent to the service a minute ago, and is not in its inbox, is open, whoever has sent it."""
     async with connected(stack.env[f"{service.upper()}_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
         lines = await db.fetch(f"EXPLAIN SELECT FROM {ledger.outboxes(service)} o WHERE o.name = 'chunk.loaded'")
         assert len(re.findall(r" on outbox\b", "\n".join(line[0] for line in lines))) == len(SERVICES)
-        assert await ledger.select_waiting(db, service, LANES, seconds=60) == []
+        assert (
+            await ledger.select_waiting(db, service, [("chunk.loaded", "small"), ("load_chunk", "")], seconds=60) == []
+        )
 
 
 async def test_an_event_for_all_services_ends_in_each_of_them(stack: Stack) -> None:

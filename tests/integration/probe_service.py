@@ -179,24 +179,6 @@ class Probe:
         (problem,) = await eventually(problems, SECONDS)
         return problem
 
-    async def take_dead(self, body: bytes) -> None:
-        """Waits for the body among the dead letters and takes it from there; the other ones stay."""
-        async with self._broker.channel() as channel:
-            queue = await channel.get_queue(topology.DEAD)
-
-            async def found() -> bool:
-                others = []
-                while (letter := await queue.get(fail=False)) is not None:
-                    if letter.body == body:
-                        await letter.ack()
-                        break
-                    others.append(letter)
-                for other in others:
-                    await other.nack(requeue=True)
-                return letter is not None
-
-            await eventually(found, SECONDS)
-
 
 @contextlib.asynccontextmanager
 async def running(
