@@ -8,6 +8,7 @@ from shared.catalog.dataset import Dataset
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
+from shared.retention import Delete, rows_by_key
 
 LOOK_BACK_DAYS = 7
 """Chunks older than this are given up, so that a sweep does not scan the whole ledger."""
@@ -61,6 +62,13 @@ async def update_freshness(db: Connection, dataset: str, done: Literal["indexed"
         dataset,
     )
     return version
+
+
+def delete_marks() -> Delete:
+    """Deletes old rows of the caller's table `chunks` whose line is gone: without its mark, a chunk counts as new."""
+    return rows_by_key(
+        "chunks", "ledger", "done_at", unless="EXISTS (SELECT FROM ingestor.chunks c WHERE c.ledger = t.ledger)"
+    )
 
 
 def to_event(row: Any) -> ChunkLoaded:

@@ -10,12 +10,10 @@ from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Rollup
 from shared.contracts.events import DatasetDeclared, ReportRefreshed, RollupRebuilt
 from shared.db import Connection
+from shared.db.locks import BUILD_LOCK
 
 LOCK_SECONDS = 900.0
-BUILD_LOCK = 0x6D616B65
 COUNT_LOCK = 0x726F6C6C
-RETENTION_DAYS = 8
-"""Days that finished refreshes are kept: as long as the inbox keeps the ids of handled messages."""
 
 
 async def lock_builds(db: Connection, dataset: str) -> None:
@@ -145,11 +143,6 @@ async def insert_refresh(db: Connection, event: ReportRefreshed | RollupRebuilt,
         round_,
         msgspec.to_builtins(event),
     )
-
-
-async def delete_refreshes(db: Connection) -> None:
-    """Deletes expired refreshes."""
-    await db.execute("DELETE FROM refreshes WHERE done_at < now() - $1 * interval '1 day'", RETENTION_DAYS)
 
 
 async def _try_lock_builds(db: Connection, dataset: str) -> bool:

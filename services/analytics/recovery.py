@@ -12,8 +12,7 @@ RESENT_AT_ONCE = 100
 
 
 async def resend_uncounted(db: Connection) -> list[tuple[str, Message]]:
-    """Returns the events that were lost; deletes expired refreshes."""
-    await queries.delete_refreshes(db)
+    """Returns the events that were lost."""
     chunks = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     declarations = await queries.select_outdated(db, seconds=OVERDUE_SECONDS)
     events: list[tuple[str, Message]] = [(queue("analytics", ChunkLoaded), event) for event in chunks]

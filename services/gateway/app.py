@@ -1,6 +1,5 @@
 """The gateway: accepts jobs, follows them, and serves rows, searches and reports."""
 
-from functools import partial
 from pathlib import Path
 
 from litestar import Litestar
@@ -13,18 +12,23 @@ from services.gateway.http import openapi
 from services.gateway.http.auth import Authentication, check_query_parameters, check_scope
 from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
-from services.gateway.jobs import kinds
+from services.gateway.jobs import gauges, kinds, spool_cleaner
 from services.gateway.jobs import routes as jobs
 from services.gateway.jobs.follow import WORK_FAILED, init_metrics, sweep
+from services.gateway.jobs.spool_cleaner import SpoolCleaner
 from services.gateway.jobs.submit import JobSubmitter
+from services.gateway.reports import registry
 from services.gateway.reports.cache import ReportCache
-from services.gateway.reports.registry import EVERY_SECONDS, ReportRegistry
+from services.gateway.reports.registry import ReportRegistry
+from services.gateway.retention import RETENTIONS
 from services.gateway.rows.export import Downloads
 from services.gateway.settings import GatewaySettings
 from services.gateway.sources import scheduler
+from shared import retention
 from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import Route
 from shared.consumer import Consumer
+from shared.retention import RetentionTask
 from shared.spool import Spool
 from shared.telemetry import operations
 
@@ -46,10 +50,14 @@ def build(settings: GatewaySettings) -> Litestar:
     spool = Spool(settings.spool_url)
     catalog = Catalog()
     report_registry, report_cache = ReportRegistry(Path(settings.catalog_dir), catalog), ReportCache()
-    periodic = (PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS), PeriodicTask(report_registry.run, EVERY_SECONDS))
-    consumer = Consumer(
-        "gateway", routes(), settings=settings, dependencies={}, sweep=partial(sweep, spool=spool), periodic=periodic
+    periodic = (
+        PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS),
+        PeriodicTask(report_registry.run, registry.EVERY_SECONDS),
+        PeriodicTask(gauges.run, gauges.EVERY_SECONDS),
+        PeriodicTask(SpoolCleaner(spool).run, spool_cleaner.EVERY_SECONDS),
+        PeriodicTask(RetentionTask("gateway", RETENTIONS, settings).run, retention.EVERY_SECONDS),
     )
+    consumer = Consumer("gateway", routes(), settings=settings, dependencies={}, sweep=sweep, periodic=periodic)
     submitter = JobSubmitter(consumer, catalog)
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]

@@ -1,7 +1,6 @@
 """Recovery of the indexer: chunks without documents and unfinished pieces, found by the ledgers."""
 
 from services.indexer.documents import queries
-from services.indexer.searches import stored_searches
 from shared import ledger
 from shared.bus.routes import queue
 from shared.contracts.events import ChunkLoaded
@@ -13,8 +12,7 @@ RESENT_AT_ONCE = 100
 
 
 async def resend_unindexed(db: Connection) -> list[tuple[str, Message]]:
-    """Returns lost events and commands; deletes expired search results."""
-    await stored_searches.delete_expired(db)
+    """Returns lost events and commands."""
     events = await ledger.select_unprocessed(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     pieces = await queries.claim_overdue(db, seconds=OVERDUE_SECONDS, limit=RESENT_AT_ONCE)
     messages: list[tuple[str, Message]] = [(queue("indexer", ChunkLoaded), event) for event in events]

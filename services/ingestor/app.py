@@ -11,10 +11,12 @@ from services.ingestor.imports.plan import plan_import
 from services.ingestor.imports.replace import swap_stage
 from services.ingestor.imports.replay import discard_rows, plan_replay
 from services.ingestor.recovery import resend_overdue
+from services.ingestor.retention import RETENTIONS
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.sources.pull import pull_page
 from services.ingestor.tables.declare import declare_catalog, declare_dataset
 from services.ingestor.tables.detach import detach_partition, plan_detach
+from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import (
@@ -38,6 +40,7 @@ from shared.contracts.events import (
     SourcePulled,
 )
 from shared.outgoing.http_client import OutboundClient
+from shared.retention import EVERY_SECONDS, RetentionTask
 from shared.spool import Spool
 
 AT_ONCE = max(2, os.cpu_count() or 1)
@@ -71,5 +74,6 @@ def build(settings: IngestorSettings) -> Litestar:
             },
             start=partial(declare_catalog, catalog=Path(settings.catalog_dir)),
             sweep=resend_overdue,
+            periodic=(PeriodicTask(RetentionTask("ingestor", RETENTIONS, settings).run, EVERY_SECONDS),),
         )
     )

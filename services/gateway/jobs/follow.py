@@ -1,7 +1,6 @@
 """Follows jobs: an event of another service moves the job on and may become a public event."""
 
 import datetime as dt
-import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -31,12 +30,10 @@ from shared.contracts.events import (
 from shared.contracts.message import Command, Message
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
-from shared.spool import Spool
 from shared.telemetry import metrics
 
 OVERDUE_SECONDS = 30.0
 STALLED_SECONDS = 3600.0
-KEEP_FILE_SECONDS = 3600.0
 BATCH = 100
 PROGRESS_EVERY = dt.timedelta(seconds=1)
 End = JobSucceeded | JobPartial | JobFailed
@@ -114,15 +111,8 @@ def init_metrics() -> None:
             metrics.JOBS_ENDED.labels(kind.name, status)
 
 
-async def sweep(db: Connection, spool: Spool) -> list[tuple[str, Message]]:
-    """Returns lost messages, fails stalled jobs and deletes files that no job needs."""
-    states = await queries.select_job_states(db)
-    metrics.JOBS.clear()
-    for kind, status, count, _ in states:
-        metrics.JOBS.labels(kind, status).set(count)
-    metrics.OLDEST_JOB_SECONDS.set(max((age for _, status, _, age in states if status not in ENDS), default=0.0))
-    await recovery.forget_idempotency_keys(db)
-    await _delete_files(db, spool)
+async def sweep(db: Connection) -> list[tuple[str, Message]]:
+    """Returns lost messages and fails stalled jobs."""
     lost = await find_lost(db, OVERDUE_SECONDS)
     found = [("" if isinstance(message, Command) else queue("gateway", type(message)), message) for message in lost]
     for job_id, stalled in await find_stalled(db, STALLED_SECONDS):
@@ -213,15 +203,6 @@ async def save_and_announce(db: Connection, before: Job, after: Job, now: dt.dat
     if job.ended:
         _record_end(job)
     return announced
-
-
-async def _delete_files(db: Connection, spool: Spool) -> None:
-    """Deletes the files of finished jobs and of uploads that a crash interrupted."""
-    old = [name for name, changed in spool.files() if time.time() - changed > KEEP_FILE_SECONDS]
-    needed = await recovery.select_needed_files(db, old)
-    for name in old:
-        if name not in needed:
-            spool.delete(name)
 
 
 def _record_end(job: Job) -> None:

@@ -7,9 +7,9 @@ import msgspec
 from shared.catalog.dataset import Search
 from shared.contracts.commands import IndexPiece
 from shared.db import Connection
+from shared.db.locks import DOCUMENTS_LOCK
 from shared.search.index import Index
 
-DOCUMENTS_LOCK = 0x646F6373
 WORDS_LOCK = 0x776F7264
 
 

@@ -15,9 +15,11 @@ from shared.contracts.commands import SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
+from shared.retention import OLD, Position, Step
 from shared.telemetry import metrics
 
 SWAP_SECONDS = 1800.0
+STAGE = "replacing_"
 ABANDONED = Problem(code="chunk_failed", detail="A chunk of the input could not be loaded, so nothing was replaced.")
 
 
@@ -43,6 +45,28 @@ async def drop_abandoned_stages(db: Connection) -> None:
     for row in rows:
         await drop_stage(db, row["job_id"])
         await chunk_ledger.update_stopped(db, row["job_id"], ABANDONED)
+
+
+async def delete_old_stages(db: Connection, days: int, _position: Position) -> Step:
+    """Drops a stage that was planned so many days ago, and stops its job; also one whose job is not in the ledger."""
+    row = await db.fetchrow(
+        f"""
+        SELECT t.job_id, i.job_id IS NOT NULL AND i.stopped IS NULL AS is_open
+        FROM (
+            SELECT substr(tablename, {len(STAGE) + 1})::uuid AS job_id FROM pg_tables
+            WHERE schemaname = current_schema AND tablename ~ '^{STAGE}[0-9a-f]{{32}}$'
+        ) t LEFT JOIN imports i USING (job_id)
+        WHERE i.job_id IS NULL OR i.planned_at < {OLD} LIMIT 1
+        """,
+        days,
+    )
+    if row is None:
+        return Step(0, None)
+    await queries.limit_lock_waits(db)
+    await drop_stage(db, row["job_id"])
+    if row["is_open"]:
+        await chunk_ledger.update_stopped(db, row["job_id"], ABANDONED)
+    return Step(1, 0)
 
 
 async def copy_to_stage(db: Connection, chunk: Chunk, rows: pl.DataFrame) -> None:
@@ -136,4 +160,4 @@ async def _execute(db: Connection, statement: str, ledger: int) -> int:
 
 
 def _stage_name(job_id: UUID) -> str:
-    return f"replacing_{job_id.hex}"
+    return f"{STAGE}{job_id.hex}"
