@@ -34,8 +34,11 @@ DAYS = 30
 KEEP_DAYS = 20
 RUNS = 40
 LIMIT = 1.5
+PASS_LIMIT = 100
+"""Milliseconds of a pass, once a minute: it looks at no more than 20,000 rows of a table."""
 MOST_MINUTES = 30
 DATASET = "bench_old_jobs"
+RETENTION_OF = "pass of retention, {}"
 TABLES = ("gateway.jobs", "gateway.events", "gateway.chunks", "ingestor.chunks", "ingestor.imports", "indexer.chunks")
 SERVICES: dict[str, tuple[tuple[Retention, ...], type[ServiceSettings]]] = {
     "gateway": (GATEWAY, GatewaySettings),
@@ -43,6 +46,7 @@ SERVICES: dict[str, tuple[tuple[Retention, ...], type[ServiceSettings]]] = {
     "indexer": (INDEXER, IndexerSettings),
     "analytics": (ANALYTICS, AnalyticsSettings),
 }
+RETENTIONS = {RETENTION_OF.format(service) for service in SERVICES}
 OLD = f"now() - interval '{DAYS} days'"
 # The ids sort by time, as those of the gateway do. Failed jobs keep their chunks.
 FILL = f"""
@@ -89,20 +93,17 @@ def measure(stack: Stack) -> list[Row]:
     rows = []
     for name in few:
         ratio = many[name] / few[name]
+        target = at_most(many[name], PASS_LIMIT, " ms") if name in RETENTIONS else at_most(ratio, LIMIT)
         rows += [
             Row(f"old jobs, {FEW:,}: {name}", f"{few[name]:.1f} ms", 1.0),
-            Row(f"old jobs, {MANY:,}: {name}", f"{many[name]:.1f} ms", ratio, at_most(ratio, LIMIT)),
+            Row(f"old jobs, {MANY:,}: {name}", f"{many[name]:.1f} ms", ratio, target),
         ]
     before, began = _sizes(stack), time.perf_counter()
     asyncio.run(_delete_all(stack))
-    seconds = time.perf_counter() - began
-    psql.run(stack, *(f"VACUUM {table}" for table in TABLES))
+    rows.append(Row(f"old jobs, {MANY:,}: retention deletes them", f"{time.perf_counter() - began:.0f} s"))
+    psql.run(stack, *(f"VACUUM FULL {table}" for table in TABLES))
     after = _sizes(stack)
-    rows.append(Row(f"old jobs, {MANY:,}: retention deletes them", f"{seconds:.0f} s"))
-    rows += [
-        Row(f"old jobs: {table}, before and after retention", f"{before[table]:,.0f} and {after[table]:,.1f} MB")
-        for table in TABLES
-    ]
+    rows += [Row(f"old jobs: {table}, before and after", f"{before[table]} and {after[table]}") for table in TABLES]
     return [*rows, Row(", ".join(load), "")]
 
 
@@ -144,7 +145,7 @@ async def _time_passes(stack: Stack) -> dict[str, float]:
     for service in SERVICES:
         pool = await _connect(stack, service)
         task = _retention(service)
-        measured[f"pass of retention, {service}"] = await _time_async(partial(task.run, pool))
+        measured[RETENTION_OF.format(service)] = await _time_async(partial(task.run, pool))
         if service == "gateway":
             measured["gauges"] = await _time_async(partial(gauges.run, pool))
             measured["files that are needed, of 100"] = await _time_async(partial(_select_files, pool))
@@ -195,6 +196,11 @@ async def _connect(stack: Stack, service: str) -> Pool:
     return await connect(stack.env[f"{service.upper()}_DATABASE_URL"], name="bench", connections=2)
 
 
-def _sizes(stack: Stack) -> dict[str, float]:
-    """Megabytes, with indexes."""
-    return {table: int(psql.run(stack, f"SELECT pg_total_relation_size('{table}')")) / 1e6 for table in TABLES}
+def _sizes(stack: Stack) -> dict[str, str]:
+    """Rows, and megabytes with indexes."""
+    sizes = {}
+    for table in TABLES:
+        query = f"SELECT count(*), pg_total_relation_size('{table}') FROM {table}"
+        rows, size = map(int, psql.run(stack, query).split("|"))
+        sizes[table] = f"{rows:,} rows ({size / 1e6:,.1f} MB)"
+    return sizes

@@ -26,7 +26,7 @@ RETENTIONS = (
     Retention("failures", "after the rows failed", rows_by_age("failures", "created_at"), "keep_failed_rows_days"),
     Retention(
         "chunks",
-        "after loading. A line that rows of the table still refer to stays, with about 200 bytes",
+        "after loading. A line that rows of the table still refer to stays, with about 320 bytes",
         delete_ledger_lines,
         "keep_ledger_days",
     ),
