@@ -1,4 +1,4 @@
-"""Life cycle of a service on the bus: pool, relay, subscribers, sweeper and periodic tasks."""
+"""Life cycle of a service on the bus: pool, relay, subscribers, recovery and periodic tasks."""
 
 import asyncio
 import contextlib
@@ -15,9 +15,9 @@ from shared.bus import broker, outbox
 from shared.bus.delivery import Delivery
 from shared.bus.periodic import PeriodicTask
 from shared.bus.publisher import Publisher
+from shared.bus.recovery import Recovery
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
-from shared.bus.sweeper import Sweep, Sweeper
 from shared.bus.watch import watch
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect, transaction
@@ -46,7 +46,6 @@ class Consumer:
         *,
         settings: ServiceSettings,
         dependencies: dict[Any, Any],
-        sweep: Sweep,
         start: Start | None = None,
         periodic: tuple[PeriodicTask, ...] = (),
     ) -> None:
@@ -58,7 +57,6 @@ class Consumer:
         """Set when the process shuts down: long polls and streams end then."""
         self._settings = settings
         self._dependencies = dependencies
-        self._sweep = sweep
         self._start = start
         self._periodic_tasks = periodic
         self._pool: Pool | None = None
@@ -95,10 +93,12 @@ class Consumer:
             self._relay,
             {**self._dependencies, Pool: self._pool},
         )
+        recovery = Recovery(self.service, self._pool, self._relay, self.publisher, self.deliveries)
         coroutines = {
             "relay": self._relay.run(),
             "consume": self._consume(consuming),
-            "sweep": Sweeper(self._pool, self._relay, self._sweep).run(),
+            "recover": recovery.run(),
+            "clean up": recovery.clean_up(),
         }
         coroutines |= {task.name: task.run(self._pool, self._relay) for task in self._periodic_tasks}
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]

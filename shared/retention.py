@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 
 from shared.db import Connection, Pool, transaction
+from shared.reads.ingestor.tables import CHUNKS
 from shared.settings import ServiceSettings
 from shared.telemetry import metrics
 
@@ -96,6 +97,13 @@ def run_until_few(statement: str) -> Delete:
         return Step(deleted, 0 if deleted == STEP_ROWS else None)
 
     return delete
+
+
+def marks() -> Delete:
+    """Deletes old rows of the service's table `chunks` whose line is gone: without its mark, a chunk counts as new."""
+    return rows_by_key(
+        "chunks", "ledger", "done_at", unless=f"EXISTS (SELECT FROM {CHUNKS} c WHERE c.ledger = t.ledger)"
+    )
 
 
 class RetentionTask:

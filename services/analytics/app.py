@@ -5,10 +5,10 @@ from litestar import Litestar
 from services.analytics.count import count_chunk
 from services.analytics.declare import prepare_all, prepare_rollups
 from services.analytics.rebuild import rebuild_rollup
-from services.analytics.recovery import resend_uncounted
 from services.analytics.refresh import refresh_report
 from services.analytics.retention import RETENTIONS
 from services.analytics.settings import AnalyticsSettings
+from shared.bus import dead_letters
 from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
@@ -21,6 +21,7 @@ ROUTES = (
     on(ChunkLoaded, count_chunk, then=ChunkCounted),
     on(RefreshReport, refresh_report, then=ReportRefreshed),
     on(RebuildRollup, rebuild_rollup, then=RollupRebuilt),
+    *dead_letters.ROUTES,
 )
 
 
@@ -32,7 +33,6 @@ def build(settings: AnalyticsSettings) -> Litestar:
             ROUTES,
             settings=settings,
             dependencies={},
-            sweep=resend_uncounted,
             start=prepare_all,
             periodic=(PeriodicTask(RetentionTask("analytics", RETENTIONS, settings).run, EVERY_SECONDS),),
         )

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from services.analytics import deltas, group_keys, plans, queries
 from services.analytics.rollup_tables import RollupTables, create, drop, numbers, quoted, rename, select
-from shared import ledger
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
+from shared.reads.ingestor import partitions
+from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.tables import DATASETS, data_table
 
 BUILD_SECONDS = 1800.0
 
@@ -31,7 +33,7 @@ async def build(
             await db.execute(statement)
         await queries.upsert_rollup(db, tables)
     if dataset.rollups:
-        await ledger.update_freshness(db, dataset.name, "counted")
+        await update_freshness(db, dataset.name, "counted")
     else:
         await queries.delete_freshness(db, dataset.name)
 
@@ -65,9 +67,9 @@ async def _fill(db: Connection, draft: RollupTables) -> int:
     """
     await plans.use(db, plans.SCAN_ALL)
     while True:
-        before = await queries.select_partitions(db, draft.dataset.name)
+        before = await partitions.select_oids(db, draft.dataset.name)
         version: int = await db.fetchval(fill(draft), timeout=BUILD_SECONDS)
-        if await queries.select_partitions(db, draft.dataset.name) == before:
+        if await partitions.select_oids(db, draft.dataset.name) == before:
             return version
         await db.execute(f"TRUNCATE {', '.join(draft.all)}")
 
@@ -75,7 +77,7 @@ async def _fill(db: Connection, draft: RollupTables) -> int:
 def fill(draft: RollupTables) -> str:
     """Returns the statement that fills the draft and returns the dataset's version, in one snapshot."""
     rollup, dataset = draft.rollup, draft.dataset
-    rows, keys = f'data."{dataset.name}" x', group_keys.names(rollup)
+    rows, keys = f"{data_table(dataset.name)} x", group_keys.names(rollup)
     columns = quoted(*(column.name for column in draft.sums), *draft.derived)
     derived = "".join(f', {expression} AS "{column}"' for column, expression in draft.derived.items())
     parts = "".join(
@@ -94,5 +96,5 @@ def fill(draft: RollupTables) -> str:
             INSERT INTO {draft.groups} ({keys}, {columns})
             {select(draft, rows, derived=derived)} RETURNING _group, {keys}
         ){parts}
-        SELECT version FROM ingestor.datasets WHERE name = '{dataset.name}'
+        SELECT version FROM {DATASETS} WHERE name = '{dataset.name}'
     """

@@ -1,10 +1,11 @@
 """Counts a loaded chunk: adds its deltas to the rollups of its dataset."""
 
 from services.analytics import deltas, queries
-from shared import ledger
 from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkCounted, ChunkLoaded
 from shared.db import Connection
+from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.datasets import select_dataset
 from shared.telemetry import metrics
 
 
@@ -16,7 +17,7 @@ async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted | None
     """
     # Lock before reading which rollups are built: a build must know which rollups contain this chunk.
     await queries.lock_counts(db, event.dataset, exclusive=False)
-    dataset = await ledger.select_dataset(db, event.dataset)
+    dataset = await select_dataset(db, event.dataset)
     rollups = await queries.select_rollups(db, dataset)
     if dataset.rollups and not rollups:
         raise NotReady
@@ -27,6 +28,6 @@ async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted | None
             await queries.update_groups(db, event.ledger, groups)
     if not rollups:
         return None
-    await ledger.update_freshness(db, event.dataset, "counted")
+    await update_freshness(db, event.dataset, "counted")
     metrics.GROUPS.labels(event.dataset).inc(groups)
     return ChunkCounted(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, groups=groups)

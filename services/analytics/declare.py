@@ -6,11 +6,11 @@ import structlog
 
 from services.analytics import build, queries
 from services.analytics.rollup_tables import RollupTables
-from shared import ledger
 from shared.catalog.dataset import Dataset
 from shared.contracts.events import DatasetDeclared
 from shared.contracts.message import Message
 from shared.db import Connection
+from shared.reads.ingestor.datasets import select_dataset
 
 log = structlog.get_logger()
 
@@ -26,8 +26,8 @@ class Changes(NamedTuple):
 
 async def prepare_all(db: Connection) -> list[Message]:
     """Builds, at start, rollups with a missed declaration and rollups of an older version of the service."""
-    for event in await queries.select_outdated(db):
-        await prepare(db, event.dataset)
+    for name in await queries.select_outdated(db):
+        await prepare(db, name)
     return []
 
 
@@ -52,7 +52,7 @@ async def prepare(db: Connection, name: str) -> None:
 
 async def _select_changes(db: Connection, name: str) -> Changes | None:
     """Returns None if every built rollup is declared and every declared one is built."""
-    dataset = await ledger.select_dataset(db, name)
+    dataset = await select_dataset(db, name)
     rollups = await queries.select_rollups(db, dataset)
     kept = [tables for tables in rollups if tables.rollup in dataset.rollups]
     dropped = [tables for tables in rollups if tables not in kept]

@@ -13,6 +13,7 @@ from services.analytics import group_keys, plans, queries
 from services.analytics.rollup_tables import RollupTables, quoted, select
 from shared.catalog.rollup import ROWS
 from shared.db import Connection
+from shared.reads.ingestor.tables import before_images, data_table
 
 COUNT_SECONDS = 600.0
 
@@ -62,8 +63,7 @@ def add_sums(tables: RollupTables) -> str:
     """
     rollup, name = tables.rollup, tables.dataset.name
     valued = rollup.value_fields
-    rows = f'data."{name}"'
-    old = f"(SELECT o.* FROM ingestor.replaced r, jsonb_populate_record(NULL::{rows}, r.row) o WHERE {{}}) x"
+    old = f"(SELECT o.* FROM {before_images(name, 'o')} WHERE {{}}) x"
     was, by = (old.format(f"r.dataset = '{name}' AND r.{column} = ANY($1)") for column in ("was", "ledger"))
     keys, values = group_keys.names(rollup), "".join(f", {tables.value_column(field)}" for field in valued)
     names = quoted(*(column.name for column in tables.sums))
@@ -80,7 +80,7 @@ def add_sums(tables: RollupTables) -> str:
         )"""
     return f"""
         WITH changes AS (
-            {select(tables, f"{rows} x", "x._chunk = ANY($1)", values=valued)}
+            {select(tables, f"{data_table(name)} x", "x._chunk = ANY($1)", values=valued)}
             UNION ALL {select(tables, was, values=valued)}
             UNION ALL {select(tables, by, sign="-", values=valued)}
         ), folded AS (

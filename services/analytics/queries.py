@@ -1,4 +1,4 @@
-"""Queries about built rollups, counted chunks and finished refreshes."""
+"""Queries about built rollups and counted chunks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +8,9 @@ import msgspec
 from services.analytics.rollup_tables import RollupTables
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Rollup
-from shared.contracts.events import DatasetDeclared, ReportRefreshed, RollupRebuilt
 from shared.db import Connection
 from shared.db.locks import BUILD_LOCK
+from shared.reads.ingestor.tables import CHUNKS, DATASETS
 
 LOCK_SECONDS = 900.0
 COUNT_LOCK = 0x726F6C6C
@@ -53,25 +53,16 @@ async def delete_rollup(db: Connection, tables: RollupTables) -> None:
     await db.execute("DELETE FROM rollups WHERE dataset = $1 AND name = $2", tables.dataset.name, tables.rollup.name)
 
 
-async def select_outdated(db: Connection, *, seconds: float = 0) -> list[DatasetDeclared]:
-    """Returns datasets whose built rollups differ from the declared ones.
-
-    `seconds` is the minimum age of the declaration; if it is not 0, datasets with a running build are left out.
-    """
+async def select_outdated(db: Connection) -> list[str]:
+    """Returns the names of datasets whose built rollups differ from the declared ones."""
     rows = await db.fetch(
-        """
-        SELECT d.name, d.revision, d.declaration->'rollups' AS declared,
+        f"""
+        SELECT d.name, d.declaration->'rollups' AS declared,
                (SELECT json_agg(r.declaration ORDER BY r.name) FROM rollups r WHERE r.dataset = d.name) AS standing
-        FROM ingestor.datasets d WHERE d.declared_at < now() - $1 * interval '1 second'
-        """,
-        seconds,
+        FROM {DATASETS} d
+        """
     )
-    outdated = [row for row in rows if _by_name(row["declared"]) != _by_name(row["standing"])]
-    return [
-        DatasetDeclared(dataset=row["name"], revision=row["revision"])
-        for row in outdated
-        if not seconds or await _try_lock_builds(db, row["name"])
-    ]
+    return [row["name"] for row in rows if _by_name(row["declared"]) != _by_name(row["standing"])]
 
 
 async def claim_chunk(db: Connection, ledger: int) -> bool:
@@ -88,9 +79,9 @@ async def claim_chunk(db: Connection, ledger: int) -> bool:
 async def claim_loaded_chunks(db: Connection, dataset: str) -> list[int]:
     """Marks all loaded chunks of the dataset as counted; returns those that were not. Waits for concurrent counts."""
     rows = await db.fetch(
-        """
+        f"""
         INSERT INTO chunks (ledger, groups)
-        SELECT ledger, 0 FROM ingestor.chunks c
+        SELECT ledger, 0 FROM {CHUNKS} c
         WHERE dataset = $1 AND version > coalesce((SELECT counted FROM freshness WHERE dataset = $1), 0)
           AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
         ORDER BY ledger ON CONFLICT DO NOTHING RETURNING ledger
@@ -109,45 +100,16 @@ async def update_groups(db: Connection, ledger: int, groups: int) -> None:
 async def select_counted_since(db: Connection, dataset: str, version: int) -> list[int]:
     """Returns the counted chunks that were loaded after this version of the dataset."""
     rows = await db.fetch(
-        "SELECT ledger FROM ingestor.chunks c JOIN chunks USING (ledger) WHERE dataset = $1 AND version > $2",
+        f"SELECT ledger FROM {CHUNKS} c JOIN chunks USING (ledger) WHERE dataset = $1 AND version > $2",
         dataset,
         version,
     )
     return [row["ledger"] for row in rows]
 
 
-async def select_partitions(db: Connection, dataset: str) -> list[int]:
-    """Returns the OIDs of the partitions of the dataset's table."""
-    rows = await db.fetch(
-        "SELECT inhrelid::bigint FROM pg_inherits WHERE inhparent = $1::text::regclass ORDER BY 1", f'data."{dataset}"'
-    )
-    return [row["inhrelid"] for row in rows]
-
-
-async def select_version(db: Connection, dataset: str) -> int:
-    """Returns the version of the dataset's rows."""
-    version: int = await db.fetchval("SELECT version FROM ingestor.datasets WHERE name = $1", dataset)
-    return version
-
-
 async def delete_freshness(db: Connection, dataset: str) -> None:
     """Deletes the watermark of a dataset that has no rollups any more."""
     await db.execute("DELETE FROM freshness WHERE dataset = $1", dataset)
-
-
-async def insert_refresh(db: Connection, event: ReportRefreshed | RollupRebuilt, round_: int = 1) -> None:
-    """Keeps the event of a finished refresh or rebuild, in case its message is lost."""
-    await db.execute(
-        "INSERT INTO refreshes (job_id, round, event) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        event.job_id,
-        round_,
-        msgspec.to_builtins(event),
-    )
-
-
-async def _try_lock_builds(db: Connection, dataset: str) -> bool:
-    """Like `lock_builds`, but returns False instead of waiting."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", BUILD_LOCK, dataset))
 
 
 def _by_name(declarations: Sequence[Any] | None) -> dict[str, Rollup]:

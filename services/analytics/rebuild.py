@@ -9,12 +9,13 @@ from services.analytics import build, group_keys, plans, queries
 from services.analytics.build import BUILD_SECONDS
 from services.analytics.declare import prepare
 from services.analytics.rollup_tables import RollupTables, drop, quoted
-from shared import ledger
 from shared.bus.failures import PermanentFailure
 from shared.contracts.commands import RebuildRollup
 from shared.contracts.events import RollupRebuilt
 from shared.contracts.parts import Problem
 from shared.db import Connection
+from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.datasets import select_dataset
 from shared.telemetry import metrics
 
 log = structlog.get_logger()
@@ -32,7 +33,7 @@ async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuil
     """Rebuilds the rollup; readers don't wait. Raises PermanentFailure if it is not declared."""
     await queries.lock_builds(db, command.dataset)
     await prepare(db, command.dataset)
-    dataset = await ledger.select_dataset(db, command.dataset)
+    dataset = await select_dataset(db, command.dataset)
     rollups = await queries.select_rollups(db, dataset)
     by_name = {tables.rollup.name: tables for tables in rollups}
     if command.rollup not in by_name:
@@ -41,9 +42,7 @@ async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuil
     rebuilt = await _rebuild(db, by_name[command.rollup], rollups)
     metrics.MENDED.labels(command.dataset).inc(rebuilt.mended)
     log.info("rollup rebuilt", rollup=command.rollup, **rebuilt._asdict())
-    event = RollupRebuilt(dataset=command.dataset, job_id=command.job_id, rollup=command.rollup, **rebuilt._asdict())
-    await queries.insert_refresh(db, event)
-    return event
+    return RollupRebuilt(dataset=command.dataset, job_id=command.job_id, rollup=command.rollup, **rebuilt._asdict())
 
 
 async def _rebuild(db: Connection, tables: RollupTables, rollups: Sequence[RollupTables]) -> Rebuilt:
@@ -60,7 +59,7 @@ async def _rebuild(db: Connection, tables: RollupTables, rollups: Sequence[Rollu
         await db.execute(statement, timeout=BUILD_SECONDS)
     await db.execute(f"{drop(draft)}; DROP TABLE pairs")
     await queries.upsert_rollup(db, tables)  # its new time of build invalidates cached reports
-    version = await ledger.update_freshness(db, tables.dataset.name, "counted")
+    version = await update_freshness(db, tables.dataset.name, "counted")
     return Rebuilt(row["groups"], row["mended"], version) if row else Rebuilt(0, 0, version)
 
 

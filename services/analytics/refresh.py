@@ -2,10 +2,11 @@
 
 from services.analytics import deltas, queries
 from services.analytics.declare import prepare
-from shared import ledger
 from shared.contracts.commands import RefreshReport
 from shared.contracts.events import ReportRefreshed
 from shared.db import Connection
+from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.datasets import select_dataset, select_version
 from shared.telemetry import metrics
 
 
@@ -16,16 +17,16 @@ async def refresh_report(command: RefreshReport, db: Connection) -> ReportRefres
     for name in sorted(command.datasets):
         await prepare(db, name)
         await queries.lock_counts(db, name, exclusive=False)
-        rollups = await queries.select_rollups(db, await ledger.select_dataset(db, name))
+        rollups = await queries.select_rollups(db, await select_dataset(db, name))
         if rollups:
             counted, groups = await deltas.count_loaded(db, name, rollups)
             chunks += counted
             metrics.GROUPS.labels(name).inc(groups)
         else:
-            versions[name] = await queries.select_version(db, name)
+            versions[name] = await select_version(db, name)
     for name in sorted(set(command.datasets) - versions.keys()):
-        versions[name] = await ledger.update_freshness(db, name, "counted")
-    event = ReportRefreshed(
+        versions[name] = await update_freshness(db, name, "counted")
+    return ReportRefreshed(
         dataset=command.dataset,
         job_id=command.job_id,
         report=command.report,
@@ -33,5 +34,3 @@ async def refresh_report(command: RefreshReport, db: Connection) -> ReportRefres
         versions=versions,
         chunks=chunks,
     )
-    await queries.insert_refresh(db, event, command.round)
-    return event

@@ -1,12 +1,8 @@
-"""How long analytics keeps marks and finished refreshes."""
+"""How long analytics keeps marks."""
 
-from shared.ledger import delete_marks
-from shared.retention import Retention, rows_by_age
+from shared.retention import Retention, marks
 
-RETENTIONS = (
-    Retention("chunks", "after counting, and not before the ledger line", delete_marks(), "keep_ledger_days"),
-    Retention("refreshes", "after the refresh or rebuild", rows_by_age("refreshes", "done_at"), "keep_refreshes_days"),
-)
+RETENTIONS = (Retention("chunks", "after counting, and not before the ledger line", marks(), "keep_ledger_days"),)
 STEADY = {
     "rollups": "one row per rollup",
     "freshness": "one row per dataset",

@@ -7,4 +7,3 @@ class AnalyticsSettings(ServiceSettings, frozen=True, kw_only=True):
     """Settings with `keep` are explained by `services/analytics/retention.py`."""
 
     keep_ledger_days: Days = 90
-    keep_refreshes_days: Days = 8

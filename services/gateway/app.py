@@ -14,7 +14,7 @@ from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
 from services.gateway.jobs import gauges, kinds, spool_cleaner
 from services.gateway.jobs import routes as jobs
-from services.gateway.jobs.follow import WORK_FAILED, init_metrics, sweep
+from services.gateway.jobs.follow import WORK_FAILED, init_metrics
 from services.gateway.jobs.spool_cleaner import SpoolCleaner
 from services.gateway.jobs.submit import JobSubmitter
 from services.gateway.reports import registry
@@ -24,11 +24,11 @@ from services.gateway.retention import RETENTIONS
 from services.gateway.rows.export import Downloads
 from services.gateway.settings import GatewaySettings
 from services.gateway.sources import scheduler
-from shared import retention
+from shared.bus import dead_letters
 from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import Route
 from shared.consumer import Consumer
-from shared.retention import RetentionTask
+from shared.retention import EVERY_SECONDS, RetentionTask
 from shared.spool import Spool
 from shared.telemetry import operations
 
@@ -38,7 +38,7 @@ FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows)
 def routes() -> tuple[Route, ...]:
     """Returns the routes of the messages that the gateway consumes: the events of each kind of job, and WorkFailed."""
     by_message = {route.message: route for kind in kinds.registered() for route in kind.routes}
-    return (*by_message.values(), WORK_FAILED)
+    return (*by_message.values(), WORK_FAILED, *dead_letters.ROUTES)
 
 
 ROUTES = routes()
@@ -55,9 +55,9 @@ def build(settings: GatewaySettings) -> Litestar:
         PeriodicTask(report_registry.run, registry.EVERY_SECONDS),
         PeriodicTask(gauges.run, gauges.EVERY_SECONDS),
         PeriodicTask(SpoolCleaner(spool).run, spool_cleaner.EVERY_SECONDS),
-        PeriodicTask(RetentionTask("gateway", RETENTIONS, settings).run, retention.EVERY_SECONDS),
+        PeriodicTask(RetentionTask("gateway", RETENTIONS, settings).run, EVERY_SECONDS),
     )
-    consumer = Consumer("gateway", routes(), settings=settings, dependencies={}, sweep=sweep, periodic=periodic)
+    consumer = Consumer("gateway", routes(), settings=settings, dependencies={}, periodic=periodic)
     submitter = JobSubmitter(consumer, catalog)
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]

@@ -2,21 +2,12 @@
 
 import time
 
-import msgspec
-
 from services.gateway.http import problems
 from shared.catalog.dataset import Dataset
-from shared.db import Connection, Pool
+from shared.db import Pool
+from shared.reads.ingestor.datasets import CatalogEntry, select_entries
 
 MAX_AGE_SECONDS = 2.0
-
-
-class CatalogEntry(msgspec.Struct, frozen=True):
-    """A dataset with the revision of its declaration and the version of its rows."""
-
-    dataset: Dataset
-    revision: int
-    version: int
 
 
 class Catalog:
@@ -47,18 +38,10 @@ class Catalog:
     async def reload(self, pool: Pool) -> dict[str, CatalogEntry]:
         """Reads all datasets from Postgres and replaces the cache."""
         async with pool.acquire() as db:
-            entries = await _select_entries(db)
+            entries = await select_entries(db)
         for name, cached in self._entries.items():
             # With two concurrent reads, the one that started first may end last.
             if name in entries and entries[name].revision < cached.revision:
                 entries[name] = cached
         self._entries, self._read_at = entries, time.monotonic()
         return entries
-
-
-async def _select_entries(db: Connection) -> dict[str, CatalogEntry]:
-    rows = await db.fetch("SELECT name, declaration, revision, version FROM ingestor.datasets ORDER BY name")
-    return {
-        row["name"]: CatalogEntry(msgspec.convert(row["declaration"], Dataset), row["revision"], row["version"])
-        for row in rows
-    }

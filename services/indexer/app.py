@@ -7,12 +7,12 @@ from litestar import Litestar
 from services.indexer.documents.index import index_chunk
 from services.indexer.documents.reindex import build_index, index_piece, prepare_all, prepare_documents, switch_index
 from services.indexer.documents.vocabulary_cache import VocabularyCache
-from services.indexer.recovery import resend_unindexed
 from services.indexer.retention import RETENTIONS
 from services.indexer.searches.run_search import run_search
 from services.indexer.settings import IndexerSettings
 from services.indexer.words import lookup, word_counts
 from services.indexer.words.lookup import define_words
+from shared.bus import dead_letters
 from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
@@ -29,6 +29,7 @@ ROUTES = (
     on(SwitchIndex, switch_index),
     on(RunSearch, run_search, then=SearchCompleted, concurrency=2),
     on(DefineWords, define_words, then=DefineWords),
+    *dead_letters.ROUTES,
 )
 
 
@@ -43,7 +44,6 @@ def build(settings: IndexerSettings) -> Litestar:
                 OutboundClient: OutboundClient(settings.source_allow, os.environ),
                 VocabularyCache: VocabularyCache(),
             },
-            sweep=resend_unindexed,
             start=prepare_all,
             periodic=(
                 PeriodicTask(word_counts.run, word_counts.EVERY_SECONDS),

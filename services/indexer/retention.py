@@ -1,10 +1,9 @@
 """How long the indexer keeps marks, results of searches and definitions."""
 
-from shared.ledger import delete_marks
-from shared.retention import Retention, rows_by_age
+from shared.retention import Retention, marks, rows_by_age
 
 RETENTIONS = (
-    Retention("chunks", "after indexing, and not before the ledger line", delete_marks(), "keep_ledger_days"),
+    Retention("chunks", "after indexing, and not before the ledger line", marks(), "keep_ledger_days"),
     Retention("searches", "24 hours after the search", rows_by_age("searches", "expires_at")),
     Retention(
         "definitions",

@@ -10,12 +10,12 @@ from services.ingestor.imports.load import load_chunk, load_rows
 from services.ingestor.imports.plan import plan_import
 from services.ingestor.imports.replace import swap_stage
 from services.ingestor.imports.replay import discard_rows, plan_replay
-from services.ingestor.recovery import resend_overdue
 from services.ingestor.retention import RETENTIONS
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.sources.pull import pull_page
 from services.ingestor.tables.declare import declare_catalog, declare_dataset
 from services.ingestor.tables.detach import detach_partition, plan_detach
+from shared.bus import dead_letters
 from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
@@ -57,6 +57,7 @@ ROUTES = (
     on(DiscardRows, discard_rows),
     on(PlanDetach, plan_detach, then=DetachPartition | ImportPlanned),
     on(DetachPartition, detach_partition, then=ChunkLoaded),
+    *dead_letters.ROUTES,
 )
 
 
@@ -73,7 +74,6 @@ def build(settings: IngestorSettings) -> Litestar:
                 IngestorSettings: settings,
             },
             start=partial(declare_catalog, catalog=Path(settings.catalog_dir)),
-            sweep=resend_overdue,
             periodic=(PeriodicTask(RetentionTask("ingestor", RETENTIONS, settings).run, EVERY_SECONDS),),
         )
     )

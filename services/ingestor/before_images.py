@@ -2,6 +2,8 @@
 
 from shared.db import Connection
 from shared.db.locks import lock_readers_out
+from shared.reads.analytics import COUNTED_CHUNKS
+from shared.reads.indexer.tables import INDEXED_CHUNKS, INDEXES
 from shared.retention import STEP_ROWS, Position, Step
 
 CHUNKS_AT_ONCE = 500
@@ -15,7 +17,7 @@ async def delete_before_images(db: Connection, _days: int, position: Position) -
     that are finished elsewhere, so the images of its dataset stay until it is done.
     """
     chunks = await db.fetch(
-        """
+        f"""
         WITH RECURSIVE replacing AS (
             (SELECT ledger, dataset FROM replaced WHERE ledger > $1 ORDER BY ledger LIMIT 1)
             UNION ALL
@@ -24,8 +26,8 @@ async def delete_before_images(db: Connection, _days: int, position: Position) -
             ) following
         )
         SELECT ledger, dataset,
-               EXISTS (SELECT FROM indexer.chunks i WHERE i.ledger = r.ledger)
-               AND EXISTS (SELECT FROM analytics.chunks a WHERE a.ledger = r.ledger) AS done
+               EXISTS (SELECT FROM {INDEXED_CHUNKS} i WHERE i.ledger = r.ledger)
+               AND EXISTS (SELECT FROM {COUNTED_CHUNKS} a WHERE a.ledger = r.ledger) AS done
         FROM (SELECT * FROM replacing LIMIT $2) r
         """,
         position or 0,
@@ -34,11 +36,11 @@ async def delete_before_images(db: Connection, _days: int, position: Position) -
     datasets = {row["dataset"] for row in chunks if row["done"]}
     free = {dataset for dataset in datasets if await _is_free(db, dataset)}
     status = await db.execute(
-        """
+        f"""
         DELETE FROM replaced WHERE ctid = ANY (ARRAY(
             SELECT r.ctid FROM replaced r
-            WHERE r.ledger = ANY($1) AND EXISTS (SELECT FROM indexer.chunks i WHERE i.ledger = r.was)
-              AND EXISTS (SELECT FROM analytics.chunks a WHERE a.ledger = r.was)
+            WHERE r.ledger = ANY($1) AND EXISTS (SELECT FROM {INDEXED_CHUNKS} i WHERE i.ledger = r.was)
+              AND EXISTS (SELECT FROM {COUNTED_CHUNKS} a WHERE a.ledger = r.was)
             LIMIT $2
         ))
         """,
@@ -57,5 +59,5 @@ async def _is_free(db: Connection, dataset: str) -> bool:
         return False
     # A statement of its own: its snapshot is younger than the locks.
     return not await db.fetchval(
-        "SELECT EXISTS (SELECT FROM indexer.indexes WHERE dataset = $1 AND state = 'building')", dataset
+        f"SELECT EXISTS (SELECT FROM {INDEXES} WHERE dataset = $1 AND state = 'building')", dataset
     )

@@ -1,7 +1,6 @@
 """Queries about the chunk ledger: which chunks to load, and the counts of those that are loaded."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -110,10 +109,7 @@ async def insert_chunk(
 
 
 async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
-    """Locks the chunk until the transaction ends, so that recovery skips it.
-
-    Raises LookupError for a chunk that was never planned.
-    """
+    """Locks the chunk until the transaction ends. Raises LookupError for a chunk that was never planned."""
     row = await db.fetchrow(
         """
         SELECT c.ledger, c.job_id, c.chunk, d.declaration AS dataset, i.dialect, i.load_options, i.file, i.replay_of,
@@ -148,8 +144,9 @@ async def select_earlier_chunks(db: Connection, job_id: UUID, chunk: int) -> Ear
     row = await db.fetchrow(
         """
         SELECT count(*) FILTER (WHERE loaded_at IS NULL) AS waiting,
-               count(*) FILTER (WHERE loaded_at IS NULL AND EXISTS (SELECT FROM inbox i WHERE i.id = message_id))
-                   AS lost,
+               count(*) FILTER (WHERE loaded_at IS NULL AND EXISTS (
+                   SELECT FROM dead_letters d WHERE d.id = message_id AND d.state = 'dead'
+               )) AS lost,
                coalesce(sum(inserted + updated), 0)::bigint AS written
         FROM chunks WHERE job_id = $1 AND chunk < $2
         """,
@@ -209,38 +206,3 @@ async def select_outcome(db: Connection, job_id: UUID) -> tuple[Outcome, int, Pr
 async def update_stopped(db: Connection, job_id: UUID, problem: Problem) -> None:
     """Marks the job as stopped: its other chunks will not be loaded."""
     await db.execute("UPDATE imports SET stopped = $2 WHERE job_id = $1", job_id, msgspec.to_builtins(problem))
-
-
-async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> list[PlannedCommand]:
-    """Returns the commands of chunks sent more than `seconds` ago, if no chunk was loaded since; marks them as sent."""
-    rows = await db.fetch(
-        """
-        UPDATE chunks SET sent_at = now()
-        WHERE ledger IN (
-            SELECT ledger FROM chunks c
-            WHERE loaded_at IS NULL AND sent_at < now() - $1 * interval '1 second'
-              AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = c.message_id)
-              AND NOT EXISTS (SELECT FROM chunks WHERE loaded_at > now() - $1 * interval '1 second')
-              AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = c.message_id)
-              AND NOT EXISTS (SELECT FROM imports i WHERE i.job_id = c.job_id AND i.stopped IS NOT NULL)
-              AND (start_byte < end_byte
-                   OR NOT EXISTS (SELECT FROM chunks o WHERE o.job_id = c.job_id AND o.loaded_at IS NULL
-                                                         AND o.start_byte < o.end_byte))
-            ORDER BY ledger LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-        RETURNING job_id, dataset, chunk, start_byte, end_byte, line, overlong,
-                  (SELECT year FROM imports i WHERE i.job_id = chunks.job_id) AS year
-        """,
-        seconds,
-        limit,
-    )
-    return [_to_command(row) for row in rows]
-
-
-def _to_command(row: Any) -> PlannedCommand:
-    chunk: dict[str, Any] = {"dataset": row["dataset"], "job_id": row["job_id"], "chunk": row["chunk"]}
-    if row["year"] is not None:
-        return DetachPartition(**chunk, year=row["year"])
-    if row["start_byte"] == row["end_byte"]:
-        return SwapStage(**chunk)
-    return LoadChunk(**chunk, start=row["start_byte"], end=row["end_byte"], line=row["line"], overlong=row["overlong"])

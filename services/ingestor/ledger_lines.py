@@ -2,6 +2,8 @@
 
 from services.ingestor.ddl import quote
 from shared.db import Connection
+from shared.reads.analytics import COUNTED_CHUNKS
+from shared.reads.indexer.tables import INDEXED_CHUNKS
 from shared.retention import OLD, STEP_ROWS, Position, Step
 
 
@@ -27,15 +29,15 @@ async def delete_ledger_lines(db: Connection, days: int, position: Position) -> 
 
 async def _select_unneeded(db: Connection, ledgers: list[int]) -> list[int]:
     rows = await db.fetch(
-        """
+        f"""
         SELECT c.ledger, c.loaded_at IS NULL OR c.inserted + c.updated + c.duplicates = 0 AS has_no_rows, d.name,
                d.declaration->'search' IS NOT NULL OR d.declaration->'rollups' IS NOT NULL AS is_tracked
         FROM chunks c JOIN datasets d ON d.name = c.dataset
         WHERE c.ledger = ANY($1) AND (
             c.loaded_at IS NULL
             OR c.version < d.version
-               AND EXISTS (SELECT FROM indexer.chunks i WHERE i.ledger = c.ledger)
-               AND EXISTS (SELECT FROM analytics.chunks a WHERE a.ledger = c.ledger)
+               AND EXISTS (SELECT FROM {INDEXED_CHUNKS} i WHERE i.ledger = c.ledger)
+               AND EXISTS (SELECT FROM {COUNTED_CHUNKS} a WHERE a.ledger = c.ledger)
                AND NOT EXISTS (SELECT FROM replaced r WHERE r.ledger = c.ledger)
                AND NOT EXISTS (SELECT FROM replaced r WHERE r.was = c.ledger)
                AND NOT EXISTS (SELECT FROM failures f WHERE f.job_id = c.job_id AND f.chunk = c.chunk)

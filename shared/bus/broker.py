@@ -32,8 +32,9 @@ def build_broker(
         logger=None,
     )
     deliveries = []
+    suspects = asyncio.Lock()
     for route in routes:
-        delivery = Delivery(service, route, pool, relay, dependencies)
+        delivery = Delivery(service, route, pool, relay, dependencies, suspects)
         queue = RabbitQueue(route.queue(service), queue_type=QueueType.QUORUM, durable=True, declare=False)
         broker.subscriber(
             queue, channel=Channel(prefetch_count=route.concurrency), ack_policy=AckPolicy.MANUAL, no_reply=True

@@ -3,46 +3,60 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 import structlog
 from faststream.rabbit import RabbitMessage
 
-from shared.bus import failures, inbox, outbox
+from shared.bus import attempts, dead_letters, failures, inbox, outbox
+from shared.bus.queue_progress import QueueProgress
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
 from shared.contracts import envelope
-from shared.contracts.events import WorkFailed
-from shared.contracts.message import Message
+from shared.contracts.envelope import Envelope
+from shared.contracts.message import Command, Message
+from shared.contracts.parts import Problem
 from shared.db import Connection, Pool, transaction
-from shared.db.faults import CONFLICTS, UNAVAILABLE
+from shared.db.faults import CONFLICTS, UNAVAILABLE, is_not_now
 from shared.telemetry import metrics
 
 MAX_CONFLICTS = 5
-NOT_READY_SECONDS = 0.25
 UNAVAILABLE_SECONDS = 1.0
+SUSPECT_DELIVERIES = 3
+"""Deliveries without an end, after which a message is handled while no other such message is."""
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 log = structlog.get_logger()
 
 
 class Delivery:
-    """Processes the deliveries of one queue."""
+    """Processes the deliveries of one queue. `suspects` is one lock for all queues of the process."""
 
-    def __init__(self, service: str, route: Route, pool: Pool, relay: Relay, dependencies: Mapping[Any, Any]) -> None:
-        self._queue = route.queue(service)
+    def __init__(
+        self,
+        service: str,
+        route: Route,
+        pool: Pool,
+        relay: Relay,
+        dependencies: Mapping[Any, Any],
+        suspects: asyncio.Lock,
+    ) -> None:
+        self.queue = route.queue(service)
+        self.message_type = route.message
+        self.progress = QueueProgress()
+        self.running: set[asyncio.Task[None]] = set()
         self._route = route
         self._pool = pool
         self._relay = relay
         self._dependencies = dependencies
+        self._suspects = suspects
         # Prometheus sees the first increase only of a series that starts at 0.
         metrics.MESSAGES.labels(route.message.name(), "done")
-        self.running: set[asyncio.Task[None]] = set()
 
     async def receive(self, delivery: RabbitMessage) -> None:
         """Processes a delivery in its own task: aiormq cancels this coroutine when the connection is lost."""
-        task = asyncio.create_task(self._run(delivery), name=self._queue)
+        task = asyncio.create_task(self._run(delivery), name=self.queue)
         self.running.add(task)
         task.add_done_callback(self.running.discard)
         await asyncio.shield(task)
@@ -51,7 +65,7 @@ class Delivery:
         try:
             await self._process(delivery)
         except Exception as error:  # usually the channel closed before the acknowledgement: the broker redelivers
-            log.warning("delivery lost", queue=self._queue, error=repr(error), exc_info=error)
+            log.warning("delivery lost", queue=self.queue, error=repr(error), exc_info=error)
             await asyncio.sleep(UNAVAILABLE_SECONDS)
             with contextlib.suppress(Exception):
                 await delivery.nack(requeue=True)
@@ -59,95 +73,163 @@ class Delivery:
     async def _process(self, delivery: RabbitMessage) -> None:
         try:
             cloud_event = envelope.decode(delivery.body)
-            message = self._route.message.decode(cloud_event.data)
-            if cloud_event.type != message.name() or cloud_event.id != message.id:
-                raise msgspec.ValidationError(f"unexpected message {cloud_event.type} {cloud_event.id}")
+            if cloud_event.type != self.message_type.name():
+                raise msgspec.ValidationError(f"unexpected message {cloud_event.type}")
         except DECODE_ERRORS as error:
-            log.warning("undecodable", queue=self._queue, error=str(error))
-            metrics.MESSAGES.labels(self._route.message.name(), "dead").inc()
+            self._log_undecodable(error)
             await delivery.reject(requeue=False)
+            return
+        try:
+            message = self.message_type.decode(cloud_event.data)
+            if cloud_event.id != message.id:
+                raise msgspec.ValidationError(f"the id should be {message.id}")
+        except DECODE_ERRORS as error:
+            self._log_undecodable(error)
+            await self._give_up(cloud_event, "undecodable", failures.undecodable(error), 1)
+            await delivery.ack()
             return
         with structlog.contextvars.bound_contextvars(
             job=cloud_event.subject, correlation_id=str(cloud_event.id), message=message.name(), dataset=message.dataset
         ):
             began = time.monotonic()
-            result = await self._settle(message, cloud_event.attempt)
+            redeliveries = int(delivery.headers.get("x-delivery-count") or 0)
+            result = await self._settle_counted(message, cloud_event, redeliveries)
             metrics.MESSAGES.labels(message.name(), result).inc()
             metrics.MESSAGE_SECONDS.labels(message.name()).observe(time.monotonic() - began)
             log.info("handled", result=result, attempt=cloud_event.attempt, seconds=round(time.monotonic() - began, 4))
-            if result == "dead":
-                await delivery.reject(requeue=False)
-            else:
-                await delivery.ack()
+            if cloud_event.sentat is not None:
+                self.progress.record(cloud_event.sentat)
+            await delivery.ack()
 
-    async def _settle(self, message: Message, attempt: int) -> str:
+    def _log_undecodable(self, error: Exception) -> None:
+        log.warning("undecodable", queue=self.queue, error=str(error))
+        metrics.MESSAGES.labels(self.message_type.name(), "dead").inc()
+
+    async def _settle_counted(self, message: Message, cloud_event: Envelope, redeliveries: int) -> str:
+        """Counts a delivery that follows one without an end: the message may have killed its process."""
+        if not redeliveries:
+            return await self._settle(message, cloud_event)
+        crashes = await self._persist(lambda db: attempts.count_crashed(db, message.id)) + 1
+        if crashes >= failures.MAX_CRASHES:
+            return await self._give_up(cloud_event, "poison", failures.poison(crashes), crashes)
+        # Alone, so that a message that kills the process is not counted against another one.
+        async with self._suspects if redeliveries >= SUSPECT_DELIVERIES else contextlib.nullcontext():
+            number = await self._persist(lambda db: attempts.insert_attempt(db, message, None))
+            try:
+                return await self._settle(message, cloud_event)
+            finally:
+                with contextlib.suppress(Exception):
+                    async with self._pool.acquire() as db:
+                        await attempts.delete_begun(db, message.id, number)
+
+    async def _settle(self, message: Message, cloud_event: Envelope) -> str:
         """Handles the message or schedules its retry. Waits while Postgres is unavailable. Returns a metric label."""
         conflicts = 0
         while True:
             try:
                 return await self._handle(message)
             except failures.NotReady:
-                return await self._retry(message, attempt, NOT_READY_SECONDS, "postponed")
+                seconds = failures.pause(cloud_event.time, failures.NOT_READY_SECONDS)
+                return await self._retry(message, cloud_event, seconds, None, "postponed")
             except UNAVAILABLE as error:
                 log.warning("database unavailable", error=repr(error))
                 await asyncio.sleep(UNAVAILABLE_SECONDS)
             except CONFLICTS as error:
                 conflicts += 1
                 if conflicts > MAX_CONFLICTS:
-                    return await self._fail(message, attempt, error)
+                    return await self._fail(message, cloud_event, error)
                 log.info("transaction conflict", error=repr(error))
                 await asyncio.sleep(failures.backoff(conflicts) / 50)
             except Exception as error:  # noqa: BLE001 - a handler may raise anything; the job fails with it in the end
-                return await self._fail(message, attempt, error)
+                if not is_not_now(error):
+                    return await self._fail(message, cloud_event, error)
+                log.warning("not now", error=repr(error))
+                seconds = failures.pause(cloud_event.time, failures.NOT_NOW_SECONDS)
+                problem = failures.to_problem(error, cloud_event.attempt)
+                return await self._retry(message, cloud_event, seconds, problem, "waiting")
 
     async def _handle(self, message: Message) -> str:
         async with transaction(self._pool) as db:
-            if not await inbox.claim(db, message):
+            if not await inbox.claim(db, message.id, message.name()):
                 return "duplicate"
             arguments = {
                 name: db if kind is Connection else self._dependencies[kind]
                 for name, kind in self._route.dependencies.items()
             }
-            await outbox.insert_messages(db, _to_list(await self._route.handler(message, **arguments)))
-        self._relay.wake()
+            messages = _to_list(await self._route.handler(message, **arguments))
+            await outbox.insert_messages(db, messages)
+        if messages:
+            self._relay.wake()
         return "done"
 
-    async def _fail(self, message: Message, attempt: int, error: Exception) -> str:
-        attempts = attempt + 1
-        if not isinstance(error, failures.PermanentFailure) and attempts < failures.MAX_ATTEMPTS:
-            log.warning("failed", attempts=attempts, error=repr(error), exc_info=error)
-            return await self._retry(message, attempts, failures.retry_delay(error, attempt), "retried")
-        log.error("gave up", attempts=attempts, error=repr(error), exc_info=error)
-        job_id = getattr(message, "job_id", None)
-        if job_id is None:
-            return "dead"
-        failure = WorkFailed(
-            dataset=message.dataset,
-            job_id=job_id,
-            message_id=message.id,
-            message=message.name(),
-            problem=failures.to_problem(error, attempts),
+    async def _fail(self, message: Message, cloud_event: Envelope, error: Exception) -> str:
+        number = max(cloud_event.attempt, await self._persist(lambda db: attempts.count_failed(db, message.id))) + 1
+        problem = failures.to_problem(error, number)
+        log.warning("failed", attempts=number, error=repr(error), exc_info=error)
+        if isinstance(error, failures.PermanentFailure) or number >= failures.MAX_ATTEMPTS:
+            return await self._give_up(cloud_event, "failed", problem, number)
+
+        async def write(db: Connection) -> None:
+            await attempts.insert_attempt(db, message, problem)
+            await self._insert_retry(db, message, cloud_event, number, failures.retry_delay(error, number - 1), problem)
+
+        await self._persist(write)
+        return "retried"
+
+    async def _give_up(
+        self, cloud_event: Envelope, reason: dead_letters.Reason, problem: Problem, attempts: int
+    ) -> str:
+        log.error("gave up", reason=reason, attempts=attempts, problem=problem.detail)
+        letter = dead_letters.to_dead_letter(
+            self.queue,
+            cloud_event,
+            command=issubclass(self.message_type, Command),
+            reason=reason,
+            problem=problem,
+            attempts=attempts,
         )
+        await self._persist(lambda db: dead_letters.give_up(db, letter))
+        self._relay.wake()
+        return "gave_up"
+
+    async def _retry(
+        self, message: Message, cloud_event: Envelope, seconds: float, problem: Problem | None, result: str
+    ) -> str:
+        await self._persist(
+            lambda db: self._insert_retry(db, message, cloud_event, cloud_event.attempt, seconds, problem)
+        )
+        return result
+
+    async def _insert_retry(
+        self,
+        db: Connection,
+        message: Message,
+        cloud_event: Envelope,
+        attempt: int,
+        seconds: float,
+        problem: Problem | None,
+    ) -> None:
+        await outbox.insert_retry(
+            db,
+            message,
+            queue=self.queue,
+            attempt=attempt,
+            seconds=seconds,
+            created_at=cloud_event.time,
+            problem=problem,
+        )
+
+    async def _persist(self, write: Callable[[Connection], Awaitable[Any]]) -> Any:
+        """Runs `write` in a transaction of its own, and again until Postgres takes it."""
         while True:
             try:
                 async with transaction(self._pool) as db:
-                    if await inbox.claim(db, message):
-                        await outbox.insert_messages(db, [failure])
-                self._relay.wake()
-            except UNAVAILABLE:
+                    return await write(db)
+            except Exception as error:
+                if not (isinstance(error, (*UNAVAILABLE, *CONFLICTS)) or is_not_now(error)):
+                    raise
+                log.warning("database unavailable", error=repr(error))
                 await asyncio.sleep(UNAVAILABLE_SECONDS)
-            else:
-                return "gave_up"
-
-    async def _retry(self, message: Message, attempt: int, seconds: float, result: str) -> str:
-        while True:
-            try:
-                async with self._pool.acquire() as db:
-                    await outbox.insert_retry(db, message, queue=self._queue, attempt=attempt, seconds=seconds)
-            except UNAVAILABLE:
-                await asyncio.sleep(UNAVAILABLE_SECONDS)
-            else:
-                return result
 
 
 def _to_list(result: Any) -> list[Message]:

@@ -1,5 +1,6 @@
 """Failures of handlers, and the backoff between attempts."""
 
+import datetime as dt
 import random
 
 from shared.contracts.parts import Problem
@@ -7,6 +8,12 @@ from shared.contracts.parts import Problem
 MAX_ATTEMPTS = 6
 MAX_BACKOFF_SECONDS = 60.0
 MAX_RETRY_AFTER_SECONDS = 900.0
+MAX_CRASHES = 5
+"""Deliveries that end with the death of the process, after which a message is given up."""
+NOT_READY_SECONDS = (0.25, 5.0)
+NOT_NOW_SECONDS = (1.0, 30.0)
+"""The shortest and the longest pause before the same work is tried again."""
+SHARE_OF_AGE = 0.1
 
 
 class NotReady(Exception):
@@ -44,6 +51,12 @@ def backoff(attempt: int) -> float:
     return float(min(2.0**attempt, MAX_BACKOFF_SECONDS)) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load only
 
 
+def pause(created_at: dt.datetime, limits: tuple[float, float]) -> float:
+    """Returns the pause in seconds before a message of this age is tried again, with 20 % jitter: it grows with age."""
+    age = (dt.datetime.now(dt.UTC) - created_at).total_seconds()
+    return min(max(age * SHARE_OF_AGE, limits[0]), limits[1]) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load only
+
+
 def to_problem(error: Exception, attempts: int) -> Problem:
     """Returns the problem that the job fails with. The cause comes first, the number of attempts last."""
     if isinstance(error, PermanentFailure | TransientFailure):
@@ -53,3 +66,16 @@ def to_problem(error: Exception, attempts: int) -> Problem:
         detail=f"{type(error).__name__}: {error} (after {attempts} attempts)",
         hint="The service's log has the full error under this job's id.",
     )
+
+
+def poison(deliveries: int) -> Problem:
+    """Returns the problem of a message that has killed its process."""
+    detail = f"The process was killed in each of {deliveries} deliveries of this message."
+    hint = "Look for a lack of memory on the machine of the service, then redrive the message."
+    return Problem(code="poison", detail=detail, hint=hint)
+
+
+def undecodable(error: Exception) -> Problem:
+    """Returns the problem of a message of which only the envelope can be read."""
+    hint = "A newer version of the sender may have written it: update this service, then redrive the message."
+    return Problem(code="undecodable", detail=f"The message can't be read: {error}", hint=hint)

@@ -1,4 +1,7 @@
-"""Transactional outbox: messages that a transaction writes, kept in Postgres until the broker confirms them."""
+"""Transactional outbox: the messages of a service, from the transaction that writes them until all receivers end them.
+
+A message with receivers stays after the broker has confirmed it: see `ledger`. Others are deleted once they are sent.
+"""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -7,11 +10,12 @@ from uuid import UUID
 import msgspec
 
 from shared.contracts.message import Command, Message
+from shared.contracts.parts import Problem
 from shared.db import Connection
 
 
 class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the outbox. `queue` is empty for a message that is routed by its name."""
+    """A row of the outbox. `queue` is empty for a message that is routed by its name. `sent_at` is this publication."""
 
     id: UUID
     queue: str
@@ -23,42 +27,53 @@ class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     data: bytes
     created_at: dt.datetime
+    sent_at: dt.datetime
 
 
-COLUMNS = ", ".join(OutboxMessage.__struct_fields__)
+COLUMNS = ", ".join(OutboxMessage.__struct_fields__[:-1])
 
 
-async def insert_messages(db: Connection, messages: Sequence[Message], *, queue: str = "") -> None:
-    """Inserts messages in one statement, and skips those that already wait."""
+async def insert_messages(db: Connection, messages: Sequence[Message]) -> None:
+    """Inserts messages in one statement, and skips those that are open already."""
     if not messages:
         return
     await db.execute(
         """
-        INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, data)
-        SELECT id, $2, name, dataset, subject, command, mandatory, data
-        FROM unnest($1::uuid[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bool[], $8::bytea[])
-             AS m (id, name, dataset, subject, command, mandatory, data)
+        INSERT INTO outbox (id, name, dataset, subject, command, mandatory, receivers, data)
+        SELECT id, name, dataset, subject, command, receivers <> '', string_to_array(receivers, ','), data
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::bytea[])
+             AS m (id, name, dataset, subject, command, receivers, data)
         ON CONFLICT (id, queue) DO NOTHING
         """,
         [message.id for message in messages],
-        queue,
         [message.name() for message in messages],
         [message.dataset for message in messages],
         [str(getattr(message, "job_id", "")) for message in messages],
         [isinstance(message, Command) for message in messages],
-        [message.mandatory for message in messages],
+        [",".join(message.receivers) for message in messages],
         [message.encode() for message in messages],
     )
 
 
-async def insert_retry(db: Connection, message: Message, *, queue: str, attempt: int, seconds: float) -> None:
+async def insert_retry(
+    db: Connection,
+    message: Message,
+    *,
+    queue: str,
+    attempt: int,
+    seconds: float,
+    created_at: dt.datetime,
+    problem: Problem | None,
+) -> None:
     """Inserts the message again for this queue only, due in `seconds`. The attempt counter never decreases."""
     await db.execute(
         """
-        INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, attempt, data, due_at)
-        VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, now() + $9 * interval '1 second')
+        INSERT INTO outbox
+               (id, queue, name, dataset, subject, command, mandatory, attempt, data, created_at, due_at, problem)
+        VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, $9, now() + $10 * interval '1 second', $11)
         ON CONFLICT (id, queue) DO UPDATE
-        SET attempt = greatest(outbox.attempt, excluded.attempt), due_at = excluded.due_at
+        SET attempt = greatest(outbox.attempt, excluded.attempt), due_at = excluded.due_at, sent_at = NULL,
+            problem = excluded.problem
         """,
         message.id,
         queue,
@@ -68,23 +83,35 @@ async def insert_retry(db: Connection, message: Message, *, queue: str, attempt:
         isinstance(message, Command),
         attempt,
         message.encode(),
+        created_at,
         seconds,
+        msgspec.to_builtins(problem),
     )
 
 
 async def select_due(db: Connection, limit: int) -> list[OutboxMessage]:
     """Returns the messages that are due, locked against other relays until the transaction ends."""
     rows = await db.fetch(
-        f"SELECT {COLUMNS} FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED", limit
+        f"SELECT {COLUMNS}, now() AS sent_at FROM outbox WHERE sent_at IS NULL AND due_at <= now()"
+        " ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+        limit,
     )
     return [OutboxMessage(**row) for row in rows]
 
 
-async def delete_sent(db: Connection, messages: Sequence[OutboxMessage]) -> None:
-    """Deletes messages that the broker has confirmed."""
+async def record_sent(db: Connection, messages: Sequence[OutboxMessage]) -> None:
+    """Records that the broker has confirmed the messages; deletes those that no receiver has to end."""
     await db.execute(
-        "DELETE FROM outbox USING unnest($1::uuid[], $2::text[]) AS sent (id, queue)"
-        " WHERE outbox.id = sent.id AND outbox.queue = sent.queue",
+        """
+        WITH sent AS (SELECT * FROM unnest($1::uuid[], $2::text[]) AS s (id, queue)), gone AS (
+            DELETE FROM outbox o USING sent s WHERE (o.id, o.queue) = (s.id, s.queue) AND o.receivers = '{}'
+            RETURNING o.id, o.queue
+        ), again AS (
+            INSERT INTO resent (id) SELECT id FROM gone WHERE queue <> ''
+            ON CONFLICT (id) DO UPDATE SET resent_at = now()
+        )
+        UPDATE outbox o SET sent_at = now() FROM sent s WHERE (o.id, o.queue) = (s.id, s.queue) AND o.receivers <> '{}'
+        """,
         [message.id for message in messages],
         [message.queue for message in messages],
     )
@@ -102,8 +129,9 @@ async def postpone(db: Connection, messages: Sequence[OutboxMessage], *, seconds
 
 
 async def select_backlog(db: Connection) -> tuple[int, float]:
-    """Returns the number of waiting messages, and for how many seconds the oldest has been due."""
+    """Returns the number of messages to send, and for how many seconds the oldest has been due."""
     row = await db.fetchrow(
-        "SELECT count(*), coalesce(greatest(0, extract(epoch FROM now() - min(due_at))), 0)::float8 FROM outbox"
+        "SELECT count(*), coalesce(greatest(0, extract(epoch FROM now() - min(due_at))), 0)::float8"
+        " FROM outbox WHERE sent_at IS NULL"
     )
     return (row[0], row[1]) if row else (0, 0.0)

@@ -116,6 +116,7 @@ def encode(message: OutboxMessage, service: str) -> bytes:
             time=message.created_at,
             dataset=message.dataset,
             attempt=message.attempt,
+            sentat=message.sent_at,
             data=msgspec.Raw(message.data),
         )
     )

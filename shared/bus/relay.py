@@ -59,7 +59,7 @@ class Relay:
             outcome = list(zip(messages, results, strict=True))
             sent = [message for message, result in outcome if result is None]
             unroutable = [message for message, result in outcome if isinstance(result, Unroutable)]
-            await outbox.delete_sent(db, sent)
+            await outbox.record_sent(db, sent)
             if unroutable:
                 await outbox.postpone(db, unroutable, seconds=UNROUTABLE_SECONDS)
         _report(sent, unroutable)

@@ -4,9 +4,8 @@ import asyncio
 
 import structlog
 
-from shared.bus import outbox
+from shared.bus import dead_letters, outbox
 from shared.bus.publisher import Publisher
-from shared.bus.topology import DEAD
 from shared.db import Pool
 from shared.telemetry import metrics
 
@@ -39,9 +38,9 @@ async def _measure(pool: Pool, publisher: Publisher, queues: list[str]) -> dict[
     """Sets the gauges and returns the number of consumers of each queue."""
     async with pool.acquire() as db:
         waiting, oldest = await outbox.select_backlog(db)
+        metrics.DEAD_LETTERS.set(await dead_letters.count_dead(db))
     metrics.OUTBOX_MESSAGES.set(waiting)
     metrics.OUTBOX_SECONDS.set(oldest)
-    metrics.DEAD_LETTERS.set((await publisher.count(DEAD))[0])
     counts = {}
     for queue in queues:
         messages, counts[queue] = await publisher.count(queue)

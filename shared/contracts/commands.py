@@ -20,6 +20,8 @@ class JobCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
 class PlanImport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Split a spooled file into chunks. `bytes_total` is the size of the file in bytes."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
+
     file: str
     sha256: str
     bytes_total: int
@@ -33,6 +35,7 @@ class LoadChunk(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     An `overlong` chunk is a single line that is too long for a row.
     """
 
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
     identity: ClassVar[tuple[str, ...]] = ("job_id", "chunk")
 
     chunk: int
@@ -45,11 +48,15 @@ class LoadChunk(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 class SwapStage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Replace the table's rows by those that the job has staged, as the last chunk of the job."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
+
     chunk: int
 
 
 class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Load a batch of rows, each a JSON object on one line. `columns` are the fields that occur in any of them."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
 
     rows: tuple[msgspec.Raw, ...]
     columns: tuple[str, ...]
@@ -59,6 +66,7 @@ class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 class PullPage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Pull the next pages of a source as chunk `chunk` of the job. `at` is the state of its paginator."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
     identity: ClassVar[tuple[str, ...]] = ("job_id", "chunk")
 
     source: str
@@ -69,6 +77,8 @@ class PullPage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 class PlanReplay(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Reload unchanged the open failed rows of job `replay_of`: all of them, or those with this error."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
+
     replay_of: UUID
     load_options: LoadOptions = msgspec.field(name="terms")
     code: str | None = None
@@ -78,11 +88,15 @@ class PlanReplay(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 class PlanDetach(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Prepare to detach the partition of a year; its table moves to the schema `detached`."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
+
     year: int
 
 
 class DetachPartition(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Detach the partition of a year as the only chunk of the job, which counts its rows as deleted."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
 
     chunk: int
     year: int
@@ -91,6 +105,7 @@ class DetachPartition(JobCommand, frozen=True, kw_only=True, omit_defaults=True)
 class DiscardRows(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Mark open failed rows of the job `failed_in` as discarded. Each request has a `request_id` of its own."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
     identity: ClassVar[tuple[str, ...]] = ("request_id",)
 
     request_id: UUID
@@ -102,6 +117,7 @@ class DiscardRows(Command, frozen=True, kw_only=True, omit_defaults=True):
 class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Create the table of a declaration, or migrate the table from revision `follows`; 0 if there is no table."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
     identity: ClassVar[tuple[str, ...]] = ("dataset", "follows", "digest")
 
     follows: int
@@ -111,6 +127,8 @@ class DeclareDataset(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 class RunSearch(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Run a search once the index contains everything up to `min_version`, and store the result."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("indexer",)
 
     query: dict[str, Any] = msgspec.field(name="question")
     min_version: int = 0
@@ -122,6 +140,7 @@ class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
     `version` is the dataset's. `moment` numbers intervals of some seconds: requests within one are deduplicated.
     """
 
+    receivers: ClassVar[tuple[str, ...]] = ("indexer",)
     identity: ClassVar[tuple[str, ...]] = ("dataset", "version", "moment")
 
     version: int
@@ -131,6 +150,7 @@ class DefineWords(Command, frozen=True, kw_only=True, omit_defaults=True):
 class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Index a piece of an index generation under construction. `first` is the number of the piece's first chunk."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("indexer",)
     identity: ClassVar[tuple[str, ...]] = ("dataset", "generation", "first")
 
     generation: int
@@ -140,6 +160,7 @@ class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
 class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Make a complete index generation the one that searches use."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("indexer",)
     identity: ClassVar[tuple[str, ...]] = ("dataset", "generation")
 
     generation: int
@@ -148,6 +169,7 @@ class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
 class BuildIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Rebuild a dataset's index while searches use the old one. Each request has a `request_id` of its own."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("indexer",)
     identity: ClassVar[tuple[str, ...]] = ("request_id",)
 
     request_id: UUID
@@ -159,6 +181,7 @@ class RefreshReport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     `round` increases with each request that joins the running job and wants what was loaded until then.
     """
 
+    receivers: ClassVar[tuple[str, ...]] = ("analytics",)
     identity: ClassVar[tuple[str, ...]] = ("job_id", "round")
 
     report: str
@@ -168,5 +191,7 @@ class RefreshReport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
 class RebuildRollup(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Recompute a rollup from the rows of its dataset and correct groups that differ, without blocking readers."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("analytics",)
 
     rollup: str

@@ -11,7 +11,10 @@ MAX_BYTES = 16 << 20
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """Attributes of CloudEvents, and the extensions `dataset` and `attempt`. `subject` is the id of the job."""
+    """Attributes of CloudEvents, and the extensions `dataset`, `attempt` and `sentat`. `subject` is the id of the job.
+
+    `time` is when the message was written, `sentat` when it was sent; both by the clock of Postgres.
+    """
 
     specversion: str
     id: UUID
@@ -22,6 +25,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     datacontenttype: str = "application/json"
     dataset: str
     attempt: int = 0
+    sentat: dt.datetime | None = None
     data: msgspec.Raw
 
 

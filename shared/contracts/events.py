@@ -1,9 +1,9 @@
 """Events. Clients may subscribe to the public job events on the topic exchange."""
 
 from typing import Any, ClassVar
-from uuid import UUID
+from uuid import UUID, uuid5
 
-from shared.contracts.message import Event
+from shared.contracts.message import NAMESPACE, Event
 from shared.contracts.parts import Outcome, Problem
 
 
@@ -26,6 +26,7 @@ class ChunkEvent(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
 class DatasetDeclared(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The table of a dataset matches this revision of its declaration."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("indexer", "analytics")
     identity: ClassVar[tuple[str, ...]] = ("dataset", "revision")
 
     revision: int
@@ -37,6 +38,8 @@ class ImportPlanned(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     `warning` says which part of the input was left out.
     """
 
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
+
     chunks: int
     bytes: int
     warning: Problem | None = None
@@ -44,6 +47,8 @@ class ImportPlanned(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 class ImportRejected(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A file cannot be loaded; nothing was written."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
 
     problem: Problem
 
@@ -54,6 +59,8 @@ class ImportStopped(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     Rows loaded until then stay, and `outcome` counts them; the other rows are not read.
     """
 
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
+
     problem: Problem
     outcome: Outcome
 
@@ -63,6 +70,8 @@ class SourcePulled(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
 
     `warning` says why the sync ended before the source's last page.
     """
+
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
 
     chunks: int
     bytes: int
@@ -75,6 +84,8 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     `ledger` is the value of `_chunk` in the chunk's rows. `version` is the dataset's version that contains them.
     """
 
+    receivers: ClassVar[tuple[str, ...]] = ("gateway", "indexer", "analytics")
+
     ledger: int
     version: int
     bytes: int
@@ -84,17 +95,23 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
 class ChunkIndexed(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The rows of a chunk are searchable."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
+
     documents: int
 
 
 class ChunkCounted(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The rows of a chunk are included in every rollup of their dataset."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
+
     groups: int
 
 
 class SearchCompleted(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A search result is stored: `hits` rows of at least `total` matches in version `version` of the dataset."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
 
     hits: int
     total: int
@@ -107,6 +124,7 @@ class ReportRefreshed(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     `chunks` is the number of chunks that this job added to them.
     """
 
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
     identity: ClassVar[tuple[str, ...]] = ("job_id", "round")
 
     report: str
@@ -118,6 +136,8 @@ class ReportRefreshed(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
 class RollupRebuilt(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A rollup of `groups` groups matches the rows of its dataset; `mended` groups had to be corrected."""
 
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
+
     rollup: str
     version: int
     groups: int
@@ -125,20 +145,48 @@ class RollupRebuilt(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WorkFailed(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A service gave up on `message` after its last attempt, so the job fails."""
+    """A service gave up on `message` after its last attempt, so the job fails.
 
+    `redriven` is how often the message was redriven before: each time that it is given up is an event of its own.
+    """
+
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
     identity: ClassVar[tuple[str, ...]] = ("message_id",)
 
     message_id: UUID
     message: str
     problem: Problem
+    redriven: int = 0
+
+    @property
+    def id(self) -> UUID:
+        """Derived from `message_id` alone, as before there was a redrive, if it is 0."""
+        first = super().id
+        return uuid5(NAMESPACE, f"{first}/{self.redriven}") if self.redriven else first
+
+
+class DeadLetterEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A request about dead letters, each of which one of the services has. `ids` are those of the messages."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("gateway", "ingestor", "indexer", "analytics")
+    identity: ClassVar[tuple[str, ...]] = ("request_id",)
+
+    request_id: UUID
+    ids: tuple[UUID, ...]
+
+
+class RedriveRequested(DeadLetterEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody wants these dead letters to be handled again."""
+
+
+class DiscardRequested(DeadLetterEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody wants these dead letters never to be handled."""
 
 
 class PublicJobEvent(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A public event about a job. `job` is the body of `GET /v1/jobs/{id}` at that moment."""
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "sequence")
-    mandatory: ClassVar[bool] = False
 
     sequence: int
     job: dict[str, Any]

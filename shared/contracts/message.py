@@ -16,8 +16,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     separator: ClassVar[str]
     identity: ClassVar[tuple[str, ...]]
     """The fields that the id is derived from."""
-    mandatory: ClassVar[bool] = True
-    """Whether a message that no queue takes is an error."""
+    receivers: ClassVar[tuple[str, ...]] = ()
+    """The services that handle the message. It stays open in the sender's outbox until each of them has ended it."""
 
     dataset: str
 

@@ -1,5 +1,6 @@
 """Groups of Postgres errors by what a caller can do about them."""
 
+import errno
 import socket
 
 import asyncpg
@@ -18,13 +19,28 @@ UNAVAILABLE = (
 OSError is not listed, because missing files and statement timeouts are OSErrors too.
 """
 
+NOT_NOW = (
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.ConfigurationLimitExceededError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    TimeoutError,
+    MemoryError,
+)
+"""The server has no room, only reads, or did not finish in time: the same work may succeed later."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+"""Error numbers of the operating system that mean the same."""
+
 INTERFACE_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 """The connection was lost during a statement, or asyncpg was misused: retry a limited number of times."""
 
 CONFLICTS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
     asyncpg.InvalidCachedStatementError,
     asyncpg.UniqueViolationError,
 )
@@ -56,6 +72,11 @@ INVALID_VALUES = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
 
 STALE_STATEMENT = (asyncpg.InvalidCachedStatementError,)
 """A table changed after the statement was prepared: prepare it again in another transaction."""
+
+
+def is_not_now(error: BaseException) -> bool:
+    """Returns whether the error says that the same work may succeed later."""
+    return isinstance(error, NOT_NOW) or (isinstance(error, OSError) and error.errno in NO_ROOM)
 
 
 def error_position(error: Exception) -> int | None:

@@ -23,6 +23,8 @@ READABLE_SERVICES: dict[str, tuple[str, ...]] = {
     "gateway": ("ingestor", "indexer", "analytics"),
 }
 """Whose events each service consumes, and so whose tables it may read. It writes only its own tables."""
+LEDGER_TABLES = ("outbox", "inbox", "attempts", "dead_letters")
+"""Tables of each service that all services may read."""
 DATASET_SCHEMAS = {"ingestor": ("data", "detached"), "indexer": ("documents",), "analytics": ("rollups",)}
 """Schemas for the tables that a service creates for each dataset."""
 LOCK = 0x6D696C6C
@@ -93,6 +95,7 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
             await connection.execute("INSERT INTO millrace.migrations (name, checksum) VALUES ($1, $2)", name, checksum)
             names.append(name)
         await _grant(connection, service)
+        await _grant_ledger(connection, service)
     return names
 
 
@@ -105,6 +108,14 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: str)
             await connection.execute(
                 f"ALTER DEFAULT PRIVILEGES FOR ROLE {service} IN SCHEMA {schema} GRANT SELECT ON TABLES TO {reader}"
             )
+
+
+async def _grant_ledger(connection: "asyncpg.Connection[asyncpg.Record]", service: str) -> None:
+    """Lets every service read the ledger of this one: senders see what has ended, receivers what was sent."""
+    readers = ", ".join(reader for reader in READABLE_SERVICES if reader != service)
+    tables = ", ".join(f"{service}.{table}" for table in LEDGER_TABLES)
+    await connection.execute(f"GRANT USAGE ON SCHEMA {service} TO {readers}")
+    await connection.execute(f"GRANT SELECT ON {tables} TO {readers}")
 
 
 def _schemas(service: str) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from shared.db import Connection
 from shared.db.faults import STATEMENT_TIMEOUT
+from shared.reads.ingestor.tables import data_table
 from shared.search import facets, filters, limits, ordering
 from shared.search.columns import columns, quote_column
 from shared.search.plan import SearchPlan
@@ -66,7 +67,7 @@ def planner_settings(plan: SearchPlan, *, bounded: bool) -> str:
 
 def _matched_tables(plan: SearchPlan, values: list[Any], *, bounded: bool, limit: int | None) -> str:
     """Returns the tables `examined` and `matched` of a WITH, and appends the values of their `$n` to `values`."""
-    keys, table = _keys(plan), _table(plan)
+    keys, table = _keys(plan), data_table(plan.dataset.name)
     last = f" LIMIT {limit}" if limit else ""
     condition = filters.to_sql(plan.query.filters, plan.dataset, "r", values)
     no_documents = "examined AS (SELECT WHERE false)"
@@ -125,7 +126,9 @@ async def _browse(db: Connection, plan: SearchPlan, after: Sequence[Any]) -> Mat
     try:
         async with db.transaction(readonly=True):
             await db.execute(planner_settings(plan, bounded=False))
-            rows = await db.fetch(_sorted_page(plan, f"FROM {_table(plan)} r WHERE {condition}"), *values)
+            rows = await db.fetch(
+                _sorted_page(plan, f"FROM {data_table(plan.dataset.name)} r WHERE {condition}"), *values
+            )
     except STATEMENT_TIMEOUT:
         return TIMED_OUT
     counted = await _count(db, plan, limits.MAX_EXAMINED)
@@ -167,13 +170,13 @@ def _page_by_score(plan: SearchPlan, after: Sequence[Any], values: list[Any]) ->
                 SELECT {keys}, _score FROM (SELECT {keys}, {score} AS _score FROM matched) s
                 WHERE {condition} ORDER BY _score DESC, {keys} LIMIT {plan.query.limit + 1}
             ) best
-        ) p JOIN {_table(plan)} r USING ({keys})
+        ) p JOIN {data_table(plan.dataset.name)} r USING ({keys})
     """
 
 
 def _page_by_order(plan: SearchPlan, after: Sequence[Any], values: list[Any]) -> str:
     condition = ordering.after(plan.query.order, plan.dataset, "r", after, values) if after else "true"
-    joined = f"FROM matched m JOIN {_table(plan)} r USING ({_keys(plan)})"
+    joined = f"FROM matched m JOIN {data_table(plan.dataset.name)} r USING ({_keys(plan)})"
     return _sorted_page(plan, f"{joined} WHERE {condition}")
 
 
@@ -198,7 +201,3 @@ def _columns(plan: SearchPlan) -> str:
 
 def _keys(plan: SearchPlan) -> str:
     return ", ".join(f'"{name}"' for name in plan.dataset.key)
-
-
-def _table(plan: SearchPlan) -> str:
-    return f'data."{plan.dataset.name}"'

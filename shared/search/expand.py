@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from shared.db import Connection
+from shared.reads.indexer.index import Index
 from shared.search import vocabulary
-from shared.search.index import Index
 from shared.search.terms import Clause, ParsedQuery, Term
 from shared.search.vocabulary import VocabularyWord
 

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from shared.catalog.dataset import Dataset
+from shared.reads.indexer.index import Index
 from shared.search import limits
 from shared.search.expand import Expansion
-from shared.search.index import Index
 from shared.search.query import SearchQuery
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.catalog.dataset import Field
+from shared.reads.indexer.index import Freshness
 from shared.search import cursors, facets, limits, terms
 from shared.search.columns import columns
 from shared.search.execute import Matches
 from shared.search.highlight import highlight
-from shared.search.index import Freshness
 from shared.search.plan import SearchPlan
 from shared.search.query import Correction, Hit, Meta, SearchQuery, SearchResults, Total
 

@@ -8,11 +8,11 @@ import msgspec
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 from shared.db.faults import MISSING_TABLE
+from shared.reads.indexer.index import select_freshness, select_index
 from shared.search import cursors, execute, expand, ordering, results, spelling, terms
 from shared.search.columns import columns
 from shared.search.execute import Matches
 from shared.search.expand import Variants
-from shared.search.index import select_freshness, select_index
 from shared.search.plan import SearchPlan
 from shared.search.query import Correction, SearchQuery, SearchResults
 from shared.search.terms import ParsedQuery

@@ -7,9 +7,9 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from shared.db import Connection
+from shared.reads.indexer.index import Index
 from shared.search import tokenizer, vocabulary
 from shared.search.expand import TermKey, Variants
-from shared.search.index import Index
 from shared.search.query import Correction
 from shared.search.terms import ParsedQuery
 from shared.search.vocabulary import VocabularyWord

@@ -5,8 +5,8 @@ import unicodedata
 import msgspec
 
 from shared.db import Connection
+from shared.reads.indexer.index import select_index
 from shared.search import tokenizer, vocabulary
-from shared.search.index import select_index
 
 
 class Suggestion(msgspec.Struct, frozen=True):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import msgspec
 
 from shared.db import Connection
+from shared.reads.indexer.index import Index, select_index
 from shared.search import tokenizer
-from shared.search.index import Index, select_index
 
 MAX_VARIANTS = 100
 """Words with the same stem that a word of a query is expanded to: the most frequent."""
@@ -98,11 +98,3 @@ async def select_frequent(
         stop_dictionary,
     )
     return [FrequentWord(**row) for row in rows]
-
-
-async def count_words(db: Connection, dataset: str) -> int:
-    """Returns the number of different words."""
-    count: int | None = await db.fetchval(
-        "SELECT words FROM indexer.indexes WHERE dataset = $1 AND state = 'serving'", dataset
-    )
-    return count or 0

@@ -33,12 +33,14 @@ MESSAGE_SECONDS = Histogram(
 )
 QUEUE_MESSAGES = Gauge("millrace_queue_messages", "Messages waiting in a queue of the service", ["queue"])
 QUEUE_CONSUMERS = Gauge("millrace_queue_consumers", "Consumers of a queue of the service", ["queue"])
-DEAD_LETTERS = Gauge("millrace_dead_letters", "Messages in the dead letter queue")
+DEAD_LETTERS = Gauge(
+    "millrace_dead_letters", "Messages that the service has given up and nobody has redriven or discarded"
+)
 OUTBOX_MESSAGES = Gauge("millrace_outbox_messages", "Messages in the outbox, not yet published")
 OUTBOX_SECONDS = Gauge("millrace_outbox_oldest_seconds", "Seconds since the oldest message in the outbox became due")
 PUBLISHED = Counter("millrace_published", "Messages published and confirmed by the broker", ["message"])
 UNROUTABLE = Counter("millrace_unroutable", "Messages returned by the broker because no queue takes them", ["message"])
-RESENT = Counter("millrace_resent", "Messages resent by the sweeper; 0 unless messages were lost", ["message"])
+RESENT = Counter("millrace_resent", "Lost messages sent again by recovery; 0 without faults", ["message"])
 TABLE_ROWS = Gauge("millrace_table_rows", "Rows of a table as estimated by Postgres", ["table"])
 TABLE_BYTES = Gauge("millrace_table_bytes", "Size of a table with its indexes in bytes", ["table"])
 RETENTION_DELETED = Counter("millrace_retention_deleted", "Rows deleted because their life is over", ["table"])

@@ -10,10 +10,10 @@ import pytest
 
 from services.gateway.jobs import follow
 from services.ingestor import chunk_ledger
-from shared import ledger
 from shared.bus.topology import DEAD
 from shared.contracts.message import Message
 from shared.db import Connection
+from shared.reads.ingestor.chunks import select_unprocessed
 from tests.integration.ingestor_runner import connected
 from tests.stack import SERVICES, Stack
 from tests.waiting import eventually
@@ -108,7 +108,7 @@ async def sweep(service: str, db: Connection) -> list[Message]:
             return await follow.find_lost(db, seconds=0)
         case "ingestor":
             return [*await chunk_ledger.claim_overdue(db, seconds=0, limit=LIMIT)]
-    return [*await ledger.select_unprocessed(db, seconds=0, limit=LIMIT)]
+    return [*await select_unprocessed(db, seconds=0, limit=LIMIT)]
 
 
 async def test_nothing_is_sent_again_without_a_fault(stack: Stack) -> None:

@@ -5,9 +5,10 @@ import msgspec
 import pytest
 
 from deploy.reference import RETENTION, SETTINGS
+from shared.db.migrate import LEDGER_TABLES
 from tests.stack import SERVICES
 
-BUS = {"inbox", "outbox"}
+BUS = {*LEDGER_TABLES}
 """The bus deletes these itself."""
 
 

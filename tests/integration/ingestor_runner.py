@@ -13,7 +13,6 @@ import msgspec
 from services.ingestor.imports.load import load_chunk, load_rows
 from services.ingestor.imports.plan import plan_import
 from services.ingestor.imports.replace import swap_stage
-from services.ingestor.recovery import resend_overdue
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.tables.declare import declare_catalog, declare_dataset
 from shared.bus import inbox
@@ -22,7 +21,6 @@ from shared.catalog.dataset import Dataset
 from shared.catalog.files import read_datasets
 from shared.contracts.commands import DeclareDataset, LoadChunk, LoadRows, PlanImport, SwapStage
 from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped
-from shared.contracts.message import Message
 from shared.contracts.parts import Dialect, LoadOptions, Outcome
 from shared.db import Connection, Pool, connect
 from shared.spool import Spool
@@ -110,7 +108,7 @@ class Ingestor:
         """Runs `plan_import`; returns its commands and its event."""
         settings = IngestorSettings(database_url="", broker_url="", spool_url="", chunk_bytes=chunk_bytes)
         async with self.transaction() as db:
-            assert await inbox.claim(db, command)
+            assert await inbox.claim(db, command.id, command.name())
             messages = await plan_import(command, db, self._spool, settings)
         assert isinstance(messages, list)
         commands = [message for message in messages if not isinstance(message, ImportPlanned)]
@@ -123,7 +121,7 @@ class Ingestor:
     async def hear(self, message: LoadCommand) -> list[LoadResult]:
         """As `Delivery` has it: once, however often it comes, and all or nothing."""
         async with self.transaction() as db:
-            return await self.handle(message, db) if await inbox.claim(db, message) else []
+            return await self.handle(message, db) if await inbox.claim(db, message.id, message.name()) else []
 
     async def handle(self, message: LoadCommand, db: Connection) -> list[LoadResult]:
         """In a transaction that the caller ends."""
@@ -182,12 +180,7 @@ class Ingestor:
     async def give_up(self, message: LoadCommand) -> None:
         """As `Delivery` does after the last attempt."""
         async with self.transaction() as db:
-            assert await inbox.claim(db, message)
-
-    async def sweep(self) -> list[Message]:
-        """What is sent again."""
-        async with self.transaction() as db:
-            return [message for _, message in await resend_overdue(db)]
+            assert await inbox.claim(db, message.id, message.name())
 
     def lose(self, job_id: UUID) -> None:
         """The file is gone from the spool."""

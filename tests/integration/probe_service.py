@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
@@ -27,7 +26,8 @@ from shared.settings import ServiceSettings
 from shared.telemetry import metrics
 from tests.waiting import eventually
 
-OUTBOX = Path(topology.__file__).parent / "migrations" / "0001_outbox.sql"
+MIGRATIONS = sorted((Path(topology.__file__).parent / "migrations").glob("*.sql"))
+SERVICE = "probe"
 SECONDS = 20.0
 Step = Callable[["Touch", Connection], Awaitable[None]]
 
@@ -35,6 +35,7 @@ Step = Callable[["Touch", Connection], Awaitable[None]]
 class Touch(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Leave a mark."""
 
+    receivers: ClassVar[tuple[str, ...]] = (SERVICE,)
     identity: ClassVar[tuple[str, ...]] = ("job_id", "number")
 
     job_id: UUID
@@ -124,9 +125,10 @@ class Probe:
         return {row["number"]: row["count"] for row in rows}
 
     async def outbox_messages(self) -> list[asyncpg.Record]:
-        """What waits in the outbox, and for how many seconds more."""
+        """Messages in the outbox that are not sent, and for how many seconds they are not due."""
         return await self.consumer.pool.fetch(
-            "SELECT *, extract(epoch FROM due_at - now())::float8 AS seconds FROM outbox ORDER BY due_at"
+            "SELECT *, extract(epoch FROM due_at - now())::float8 AS seconds FROM outbox"
+            " WHERE sent_at IS NULL ORDER BY due_at"
         )
 
     async def waiting(self) -> int:
@@ -192,22 +194,20 @@ class Probe:
 @contextlib.asynccontextmanager
 async def running(database_url: str, broker_url: str, *, through: str | None = None) -> AsyncIterator[Probe]:
     """The probe with queues of its own, in the schema `probe`; `through` is the broker's URL as the probe sees it."""
-    service = f"probe_{secrets.token_hex(4)}"
     url = urlunsplit(urlsplit(database_url)._replace(query="search_path=probe"))
     script = Script()
     consumer = Consumer(
-        service,
+        SERVICE,
         ROUTES,
         settings=ServiceSettings(database_url=url, broker_url=through or broker_url),
         dependencies={Script: script},
-        sweep=_nothing,
     )
     await _make_schema(database_url)
     broker = await aio_pika.connect(broker_url)
-    async with broker, _queues(broker, broker_url, service, ROUTES), consumer.running(Litestar([])):
+    async with broker, _queues(broker, broker_url, SERVICE, ROUTES), consumer.running(Litestar([])):
 
         async def hears() -> bool:
-            counts = [await consumer.publisher.count(route.queue(service)) for route in ROUTES]
+            counts = [await consumer.publisher.count(route.queue(SERVICE)) for route in ROUTES]
             return all(consumers == 1 for _, consumers in counts)
 
         await eventually(hears, SECONDS)
@@ -223,10 +223,11 @@ def to_outbox_message(message: Message, *, attempt: int = 0) -> OutboxMessage:
         dataset=message.dataset,
         subject=str(getattr(message, "job_id", "")),
         command=isinstance(message, Command),
-        mandatory=message.mandatory,
+        mandatory=bool(message.receivers),
         attempt=attempt,
         data=message.encode(),
-        created_at=dt.datetime(2021, 11, 7, 2, 48, 42, tzinfo=dt.UTC),
+        created_at=dt.datetime.now(dt.UTC),
+        sent_at=dt.datetime.now(dt.UTC),
     )
 
 
@@ -267,11 +268,8 @@ async def _make_schema(database_url: str) -> None:
     admin = await asyncpg.connect(database_url)
     try:
         await admin.execute("CREATE SCHEMA probe; SET search_path = probe")
-        await admin.execute(OUTBOX.read_text())
+        for path in MIGRATIONS:
+            await admin.execute(path.read_text())
         await admin.execute("CREATE TABLE marks (number integer NOT NULL)")
     finally:
         await admin.close()
-
-
-async def _nothing(_db: Connection) -> list[tuple[str, Message]]:
-    return []

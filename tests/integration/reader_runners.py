@@ -26,8 +26,7 @@ from shared.contracts.events import (
     RollupRebuilt,
 )
 from shared.db import Pool
-from shared.search.index import Index, select_index
-from shared.search.vocabulary import count_words
+from shared.reads.indexer.index import Index, count_words, select_index
 from tests.integration.ingestor_runner import DATASETS, Ingestor, forget, key
 
 RECOMPUTED = {

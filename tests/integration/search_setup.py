@@ -9,12 +9,12 @@ import msgspec
 
 from services.indexer.documents.reindex import index_piece, prepare_documents, switch_index
 from services.ingestor.tables.declare import declare_dataset
-from shared import ledger
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DeclareDataset, IndexPiece
 from shared.contracts.events import ChunkLoaded, DatasetDeclared
 from shared.contracts.parts import LoadOptions
 from shared.db import Pool
+from shared.reads.ingestor.datasets import select_dataset
 from shared.search import filters, ordering
 from shared.search.query import SearchQuery, SearchResults
 from shared.search.search import find
@@ -71,7 +71,7 @@ class SearchEngine:
     async def dataset(self) -> Dataset:
         """As it is declared now."""
         async with self.ingestor.pool.acquire() as db:
-            return await ledger.select_dataset(db, "books")
+            return await select_dataset(db, "books")
 
     async def load(
         self, rows: Iterable[Row], terms: LoadOptions = UPSERT, *, chunk_bytes: int = CHUNK_BYTES

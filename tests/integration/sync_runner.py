@@ -33,7 +33,7 @@ class Sync:
     async def pull(self, command: PullPage) -> list[Message]:
         """One delivery of the command: nothing if it was heard before. Raises whatever the handler raises."""
         async with self._ingestor.transaction() as db:
-            if not await inbox.claim(db, command):
+            if not await inbox.claim(db, command.id, command.name()):
                 return []
             return [*await pull_page(command, db, self._outgoing, SETTINGS)]
 

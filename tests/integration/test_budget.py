@@ -67,7 +67,7 @@ async def test_a_job_with_more_failed_rows_than_allowed_stops_and_reports_what_w
     for message in (commands[1], commands[3]):
         assert await ingestor.hear(message) == []
         async with ingestor.transaction() as db:
-            assert not await inbox.claim(db, message)
+            assert not await inbox.claim(db, message.id, message.name())
             assert await chunk_ledger.claim_overdue(db, seconds=-60, limit=10) == []
     assert await ids(ingestor) == [1, 2, 5]
     assert await errors(ingestor, commands[0].job_id) == before

@@ -56,7 +56,7 @@ async def at_ease(_command: Touch, _db: Connection) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """All pauses are over at once."""
     monkeypatch.setattr(failures, "backoff", lambda _attempt: QUICK)
-    monkeypatch.setattr(delivery, "NOT_READY_SECONDS", QUICK)
+    monkeypatch.setattr(failures, "pause", lambda _created_at, _limits: QUICK)
     monkeypatch.setattr(delivery, "UNAVAILABLE_SECONDS", QUICK)
     monkeypatch.setattr(relay, "UNROUTABLE_SECONDS", QUICK)
     monkeypatch.setattr(relay, "POLL_SECONDS", QUICK)
@@ -290,13 +290,8 @@ STRANGE: dict[str, Callable[[], bytes]] = {
     "no envelope": TOUCH.encode,
     "no UTF-8": lambda: to_envelope(TOUCH).replace(b"marks", b"\xff\xfe"),
     "nested too deeply": lambda: to_envelope(TOUCH)[:-1] + b',"more":' + NESTED + b"}",
-    "another id than its content has": lambda: to_envelope(TOUCH, id=str(uuid4())),
     "an id that is none": lambda: to_envelope(TOUCH, id="7"),
     "another type": lambda: to_envelope(TOUCH, type="load_chunk"),
-    "a field of another type": lambda: to_envelope(
-        TOUCH, data={"dataset": "marks", "job_id": str(uuid4()), "number": "1"}
-    ),
-    "a field that is missing": lambda: to_envelope(TOUCH, data={"dataset": "marks", "number": 1}),
     "too large": lambda: to_envelope(TOUCH) + b" " * MAX_BYTES,
 }
 
@@ -310,6 +305,31 @@ async def test_a_message_that_cannot_be_read_is_a_dead_letter_at_once(probe: Pro
     assert count(Touch, "dead") == dead + 1
     await probe.deliver(probe.touch(2))  # and the queue goes on
     await probe.handled(2)
+
+
+UNREADABLE: dict[str, Callable[[], bytes]] = {
+    "another id than its content has": lambda: to_envelope(TOUCH, id=str(uuid4())),
+    "a field of another type": lambda: to_envelope(
+        TOUCH, data={"dataset": "marks", "job_id": str(uuid4()), "number": "1"}
+    ),
+    "a field that is missing": lambda: to_envelope(TOUCH, data={"dataset": "marks", "number": 1}),
+}
+
+
+@pytest.mark.parametrize("unreadable", UNREADABLE)
+async def test_a_message_whose_envelope_alone_can_be_read_is_given_up_for_its_job(
+    probe: Probe, unreadable: str
+) -> None:
+    body = UNREADABLE[unreadable]()
+    sent = msgspec.json.decode(body)
+    await probe.post(msgspec.json.encode({**sent, "subject": str(probe.job_id)}))
+    problem = await probe.gave_up()
+    assert problem.code == "undecodable"
+    row = await probe.consumer.pool.fetchrow("SELECT * FROM dead_letters")
+    assert row is not None
+    assert (str(row["id"]), row["reason"], row["state"]) == (sent["id"], "undecodable", "dead")
+    assert msgspec.json.decode(row["data"]) == sent["data"]
+    assert probe.script.calls == 0
 
 
 async def test_the_largest_message_that_is_allowed_is_handled(probe: Probe) -> None:
@@ -342,7 +362,7 @@ async def test_a_relay_that_crashes_before_it_forgets_sends_again_and_the_effect
     probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[OutboxMessage] = []
-    forget = outbox.delete_sent
+    forget = outbox.record_sent
 
     async def crash_once(db: Connection, outbox_messages: list[OutboxMessage]) -> None:
         sent.extend(outbox_messages)
@@ -350,7 +370,7 @@ async def test_a_relay_that_crashes_before_it_forgets_sends_again_and_the_effect
             raise ConnectionResetError("the relay's process is killed here")
         await forget(db, outbox_messages)
 
-    monkeypatch.setattr(outbox, "delete_sent", crash_once)
+    monkeypatch.setattr(outbox, "record_sent", crash_once)
     repeats = count(Touch, "duplicate")
     await probe.say(probe.touch())
 
@@ -486,7 +506,7 @@ async def test_a_relay_that_loses_postgres_before_it_forgets_goes_on(
 ) -> None:
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
-    forget = outbox.delete_sent
+    forget = outbox.record_sent
     sent: list[OutboxMessage] = []
 
     async def lose_once(db: Connection, outbox_messages: list[OutboxMessage]) -> None:
@@ -495,7 +515,7 @@ async def test_a_relay_that_loses_postgres_before_it_forgets_goes_on(
             await terminate_sessions(probe)
         await forget(db, outbox_messages)
 
-    monkeypatch.setattr(outbox, "delete_sent", lose_once)
+    monkeypatch.setattr(outbox, "record_sent", lose_once)
     await probe.say(probe.touch())
 
     async def sent_again() -> bool:

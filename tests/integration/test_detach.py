@@ -46,7 +46,7 @@ async def plan(ingestor: Ingestor, year: int, dataset: str = HIRED) -> DetachPar
     """What the ingestor asks itself then."""
     command = PlanDetach(dataset=dataset, job_id=uuid4(), year=year)
     async with ingestor.transaction() as db:
-        assert await inbox.claim(db, command)
+        assert await inbox.claim(db, command.id, command.name())
         detach, planned = await plan_detach(command, db)
     assert isinstance(detach, DetachPartition)
     assert planned == ImportPlanned(dataset=dataset, job_id=command.job_id, chunks=1, bytes=0)
@@ -56,7 +56,7 @@ async def plan(ingestor: Ingestor, year: int, dataset: str = HIRED) -> DetachPar
 async def hear(ingestor: Ingestor, command: DetachPartition) -> ChunkLoaded | None:
     """As `Delivery` has it: once, and all or nothing."""
     async with ingestor.transaction() as db:
-        return await detach_partition(command, db) if await inbox.claim(db, command) else None
+        return await detach_partition(command, db) if await inbox.claim(db, command.id, command.name()) else None
 
 
 async def detach(ingestor: Ingestor, year: int, dataset: str = HIRED) -> ChunkLoaded:

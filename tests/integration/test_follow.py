@@ -14,7 +14,6 @@ from services.gateway.http.problems import Problem
 from services.gateway.jobs import follow, queries
 from services.gateway.jobs.job import Job, JobRequest
 from services.gateway.jobs.submit import Submission, submit_jobs
-from shared import ledger
 from shared.bus import inbox
 from shared.contracts.commands import LoadRows, PlanImport
 from shared.contracts.events import (
@@ -30,6 +29,7 @@ from shared.contracts.events import (
 from shared.contracts.message import Message
 from shared.contracts.parts import LoadOptions
 from shared.db import Connection, Pool
+from shared.reads.ingestor.chunks import select_unprocessed
 from tests.integration.ingestor_runner import UPSERT, Ingestor, JobEnd, connected
 from tests.integration.reader_runners import Analytics, Indexer
 
@@ -65,7 +65,7 @@ class Gateway:
     async def hear(self, event: Heard) -> list[Message]:
         """As `Delivery` has it: once, however often it comes."""
         async with self.transaction() as db:
-            if not await inbox.claim(db, event):
+            if not await inbox.claim(db, event.id, event.name()):
                 return []
             match event:
                 case ImportPlanned():
@@ -303,7 +303,7 @@ async def test_the_indexer_and_analytics_find_a_swap_that_they_have_not_heard_of
     ended = await ingestor.do("departments", departments("A", "B"), LoadOptions(mode="replace", max_shrink=1))
     for reader in (indexer, analytics):
         async with reader.pool.acquire() as db:
-            undone = await ledger.select_unprocessed(db, seconds=-1, limit=100)
+            undone = await select_unprocessed(db, seconds=-1, limit=100)
         assert undone[-len(ended.loaded) :] == ended.loaded
 
 

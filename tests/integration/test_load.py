@@ -119,7 +119,7 @@ async def test_a_chunk_does_not_wait_for_one_that_was_given_up(ingestor: Ingesto
     await ingestor.bring("departments", departments((1, "first")))
     first, last = await ingestor.plan("departments", departments((1, "first"), (2, "last")) * 2, chunk_bytes=16)
     async with ingestor.transaction() as db:
-        assert await inbox.claim(db, first)
+        assert await inbox.claim(db, first.id, first.name())
     with pytest.raises(PermanentFailure, match="earlier chunk of the file"):
         await ingestor.load(last)
     assert await names(ingestor) == {1: "first"}

@@ -9,12 +9,13 @@ import asyncpg
 import pytest
 
 from sandbox.world import WORDS
-from services.indexer.words import lookup, queries
+from services.indexer.words import lookup
 from services.indexer.words.dictionary_api import MAX_WORD_LENGTH
 from services.indexer.words.queries import BACKOFF_SECONDS, MAX_BACKOFF_SECONDS
 from shared.bus import inbox
 from shared.contracts.commands import DefineWords
 from shared.outgoing.http_client import OutboundClient
+from shared.reads.ingestor.datasets import select_with_dictionary
 from tests.fake_source import FakeSource
 from tests.integration.ingestor_runner import Ingestor
 from tests.integration.reader_runners import Indexer
@@ -51,7 +52,7 @@ async def define(indexer: Indexer, outgoing: OutboundClient, moment: int = 1) ->
     """One delivery of the command."""
     command = DefineWords(dataset="paragraphs", version=1, moment=moment)
     async with indexer.pool.acquire() as db, db.transaction():
-        assert await inbox.claim(db, command)
+        assert await inbox.claim(db, command.id, command.name())
         messages = await lookup.define_words(command, db, outgoing)
     return [messages] if messages else []
 
@@ -329,5 +330,5 @@ async def test_a_dataset_without_a_dictionary_asks_nobody(
     await bring(ingestor, indexer, *KNOWN)
     assert await define(indexer, fake_source.client()) == []
     async with indexer.pool.acquire() as db:
-        assert await queries.select_datasets(db) == []
+        assert await select_with_dictionary(db) == []
     assert fake_source.take_requests() == []

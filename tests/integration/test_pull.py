@@ -4,8 +4,8 @@ from collections import Counter
 
 import msgspec
 import pytest
-
 from services.ingestor.recovery import resend_overdue
+
 from services.ingestor.sources import pull, queries
 from shared.bus import inbox
 from shared.bus.failures import PermanentFailure, TransientFailure
@@ -385,7 +385,7 @@ async def test_what_a_sync_left_that_was_given_up_is_gone_with_the_next_one(
     await beside.step()
     assert given_up.next is not None
     async with ingestor.transaction() as db:
-        await inbox.claim(db, given_up.next)  # as `WorkFailed` does
+        await inbox.claim(db, given_up.next.id, given_up.next.name())  # as `WorkFailed` does
     await ingestor.pool.execute("UPDATE pulls SET sent_at = now() - interval '1 hour'")
     async with ingestor.transaction() as db:
         assert await queries.claim_overdue_pulls(db, limit=10) == [beside.next]

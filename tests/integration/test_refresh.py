@@ -15,12 +15,13 @@ from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.kinds import to_body
 from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.reports.refresh import RefreshJobBody, follow_refreshed
-from services.gateway.reports.rollups import RebuildJobBody, follow_rebuilt, select_last_rebuild, select_rollup
+from services.gateway.reports.rollups import RebuildJobBody, follow_rebuilt, select_last_rebuild
 from shared.bus import inbox, outbox
 from shared.contracts.commands import RebuildRollup, RefreshReport
 from shared.contracts.events import JobProgress, JobStarted, JobSucceeded, ReportRefreshed, RollupRebuilt
 from shared.contracts.message import Message
 from shared.db import Pool, transaction
+from shared.reads.analytics import select_rollup
 from tests.integration.ingestor_runner import DATASETS, Ingestor, connected
 from tests.integration.reader_runners import Analytics
 
@@ -250,7 +251,7 @@ async def test_what_is_put_off_or_being_done_is_not_lost(
     assert len(await resent(pool, seconds=30)) == 1
     async with connected(database["analytics"], "analytics") as other:
         async with transaction(other) as db:
-            assert await inbox.claim(db, begun.command)
+            assert await inbox.claim(db, begun.command.id, begun.command.name())
             assert await resent(pool, seconds=30) == []
             await db.execute("DELETE FROM inbox")
         assert len(await resent(pool, seconds=30)) == 1

@@ -13,7 +13,7 @@ from services.indexer.documents.reindex import build_index
 from shared.bus.failures import NotReady
 from shared.contracts.commands import BuildIndex, IndexPiece
 from shared.contracts.events import ChunkLoaded
-from shared.search.index import select_freshness, select_index
+from shared.reads.indexer.index import select_freshness, select_index
 from tests.integration import search_oracle
 from tests.integration.ingestor_runner import Ingestor
 from tests.integration.job_stories import until_done
@@ -233,6 +233,36 @@ async def test_rows_change_and_go_while_the_index_is_rebuilt(engine: SearchEngin
 
     done = asyncio.gather(load(engine.ingestor), build())
     await asyncio.gather(ask(), done)
+    assert await kept(engine) == await recomputed(engine, ["title", "body"])
+
+
+async def test_what_the_indexer_gave_up_is_found_after_a_rebuild(engine: SearchEngine) -> None:
+    await engine.declare(SEARCH)
+    await engine.bring(books(["red"]))
+    (given_up,) = await engine.load([{"id": 2, "title": "green", "body": "chairs"}])
+    await engine.bring([{"id": 3, "title": "blue", "body": "chairs"}])
+    found = await engine.find("chairs")
+    assert [hit.row["id"] for hit in found.data] == [3]
+    assert found.meta.version == given_up.version - 1 < found.meta.dataset_version
+    for piece in await rebuild(engine):
+        await engine.build(piece)
+    found = await engine.find("chairs")
+    assert sorted(hit.row["id"] for hit in found.data) == [2, 3]
+    assert found.meta.version == found.meta.dataset_version
+    redriven = await engine.indexer.index(given_up)
+    assert redriven is not None
+    assert redriven.chunk == given_up.chunk
+    assert await kept(engine) == await recomputed(engine, ["title", "body"])
+
+
+async def test_a_chunk_that_the_first_generation_is_built_from_waits_for_it(engine: SearchEngine) -> None:
+    await engine.declare(None)
+    (event,) = await engine.load(books(["red", "blue"]))
+    (piece,) = await engine.declare(SEARCH)
+    with pytest.raises(NotReady):
+        await engine.indexer.index(event)
+    await engine.build(piece)
+    assert await engine.indexer.index(event) is not None
     assert await kept(engine) == await recomputed(engine, ["title", "body"])
 
 

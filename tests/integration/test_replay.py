@@ -174,11 +174,11 @@ async def test_a_second_delivery_of_the_same_command_changes_nothing(ingestor: I
     job_id = await hire(ingestor)
     command = PlanReplay(dataset="hired_employees", job_id=uuid4(), replay_of=job_id, load_options=CHECKED)
     async with ingestor.transaction() as db:
-        assert await inbox.claim(db, command)
+        assert await inbox.claim(db, command.id, command.name())
         await plan_replay(command, db)
     before = await everything(ingestor)
     async with ingestor.transaction() as db:
-        assert not await inbox.claim(db, command)
+        assert not await inbox.claim(db, command.id, command.name())
     # Even one that nobody holds back undoes itself.
     with pytest.raises(asyncpg.UniqueViolationError):
         async with ingestor.transaction() as db:

@@ -322,12 +322,3 @@ async def test_definitions_go_when_nobody_looks_them_up(indexer: Indexer) -> Non
     await task("indexer").run(indexer.pool)
     rows = await indexer.pool.fetch("SELECT dictionary, word FROM definitions ORDER BY 1, 2")
     assert [*map(tuple, rows)] == [("http://away", "29"), ("http://away", "31"), ("http://here", "29")]
-
-
-async def test_refreshes_go_after_eight_days(analytics: Analytics) -> None:
-    await analytics.pool.execute(
-        "INSERT INTO refreshes SELECT gen_random_uuid(), 1, '{}', now() - days * interval '1 day'"
-        " FROM generate_series(1, 20) AS days"
-    )
-    await task("analytics").run(analytics.pool)
-    assert await count(analytics.pool, "refreshes") == 7

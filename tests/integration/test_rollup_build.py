@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from services.analytics.recovery import resend_uncounted
 
 from services.analytics import build, queries
 from services.analytics.declare import prepare_all
 from services.analytics.rebuild import rebuild_rollup
-from services.analytics.recovery import resend_uncounted
 from services.analytics.rollup_tables import RollupTables
 from services.ingestor import chunk_ledger
 from services.ingestor.chunk_ledger import Chunk
@@ -22,6 +22,7 @@ from shared.catalog.files import to_dataset
 from shared.contracts.commands import DeclareDataset, RebuildRollup
 from shared.contracts.events import ChunkLoaded, DatasetDeclared
 from shared.db import Connection
+from shared.reads.ingestor import partitions
 from tests.integration.ingestor_runner import Ingestor, somebody_waits
 from tests.integration.job_stories import until_done
 from tests.integration.pruning import mark_indexed, prune
@@ -283,13 +284,13 @@ async def test_rows_of_a_year_that_was_new_to_the_snapshot_are_not_missed(
 ) -> None:
     seen = [[1], [1, 2], [1, 2], [1, 2]]
 
-    async def select_partitions(db: Connection, dataset: str) -> list[int]:
+    async def select_oids(db: Connection, dataset: str) -> list[int]:
         del db, dataset
         return seen.pop(0)
 
     await ingestor.declare("yearly", DECLARATIONS["yearly"])
     await ingestor.do("yearly", sale(1, price="3"), columns=COLUMNS)
-    monkeypatch.setattr(queries, "select_partitions", select_partitions)
+    monkeypatch.setattr(partitions, "select_oids", select_oids)
     dataset = msgspec.structs.replace(SALES["yearly"], rollups=SALES["yearly"].rollups[:1])
     async with analytics.pool.acquire() as db, db.transaction():
         await build.build(db, dataset, kept=[], dropped=[], added=[RollupTables(dataset, dataset.rollups[0])])

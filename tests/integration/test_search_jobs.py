@@ -50,7 +50,9 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 async def hear(indexer: Indexer, command: RunSearch) -> SearchCompleted | None:
     """As `Delivery` has it: once, however often it comes."""
     async with transaction(indexer.pool) as db:
-        return await run_search(command, db, indexer.pool) if await inbox.claim(db, command) else None
+        return (
+            await run_search(command, db, indexer.pool) if await inbox.claim(db, command.id, command.name()) else None
+        )
 
 
 async def accepted(gateway: Pool, command: RunSearch) -> None:

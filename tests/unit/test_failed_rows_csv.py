@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.failed_rows.csv_file import UNSPLIT_CODES, FailedRowsCsv
-from services.gateway.jobs.failed_rows import FailedRow
 from services.ingestor.parse import row_errors
 from shared.catalog.dataset import Dataset, Field
 from shared.contracts import failures
 from shared.contracts.parts import Dialect
+from shared.reads.ingestor.failed_rows import FailedRow
 
 NAMES = ("id", "name", "note")
 DATASET = Dataset(

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from services.gateway.catalog import Catalog, CatalogEntry
+from services.gateway.catalog import Catalog
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import Detail, Problem
 from shared.bus import outbox
@@ -15,6 +15,7 @@ from shared.catalog.dataset import Dataset
 from shared.catalog.evolution import find_conflicts
 from shared.contracts.commands import DeclareDataset
 from shared.db import Pool, transaction
+from shared.reads.ingestor.datasets import CatalogEntry
 
 WAIT_SECONDS = 10.0
 

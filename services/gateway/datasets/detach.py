@@ -19,6 +19,7 @@ from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
 from shared.contracts.commands import PlanDetach
 from shared.db import Connection, Pool
+from shared.reads.ingestor.partitions import detached_name
 
 YEAR = re.compile("[0-9]{4}")
 
@@ -32,7 +33,7 @@ class DetachJobBody(JobBody, frozen=True, kw_only=True):
 
 def to_body(job: Job, body: JobBody) -> DetachJobBody:
     """Adds the year and its table."""
-    table = f"detached.{job.dataset}__{job.target}"
+    table = detached_name(job.dataset, job.target or "")
     return DetachJobBody(**msgspec.structs.asdict(body), year=int(job.target or 0), table=table)
 
 

@@ -1,7 +1,7 @@
 """GET /v1/datasets/{dataset}/partitions: the years of a partitioned dataset, with sizes."""
 
 import datetime as dt
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from litestar import get
@@ -12,10 +12,11 @@ from services.gateway.http.responses import Answer
 from shared.catalog.dataset import Dataset
 from shared.db import Connection, Pool
 from shared.db.faults import MISSING_TABLE
+from shared.reads.ingestor import partitions
+from shared.reads.ingestor.partitions import YearTable
 
 MAX_COUNTED_BYTES = 8 << 20
 """Larger tables are estimated: counting up to this size takes milliseconds."""
-COUNT_SECONDS = 15.0
 
 
 class Year(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,47 +71,19 @@ def check_partitioned(dataset: Dataset) -> None:
 
 
 async def _select_partitions(db: Connection, dataset: Dataset) -> Partitions:
-    rows = await db.fetch(
-        """
-        SELECT n.nspname AS schema, c.relname AS name, right(c.relname, 4)::int AS year,
-               pg_relation_size(c.oid) AS heap, pg_total_relation_size(c.oid) AS bytes
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE (n.nspname = 'data' AND c.relispartition OR n.nspname = 'detached')
-          AND c.relkind = 'r' AND c.relname ~ ('^' || $1 || '__[0-9]{4}$')
-        ORDER BY year
-        """,
-        dataset.name,
-    )
-    tables = [row for row in rows if row["bytes"] is not None]
-    counts = await _count(db, [row for row in tables if row["heap"] <= MAX_COUNTED_BYTES])
-    years = [(row["schema"], await _to_year(db, row, counts.get((row["schema"], row["year"])))) for row in tables]
-    return Partitions(*([year for schema, year in years if schema == name] for name in ("data", "detached")))
+    tables = await partitions.select_years(db, dataset.name)
+    counts = await partitions.count_rows(db, [table for table in tables if table.heap <= MAX_COUNTED_BYTES])
+    years = [(table.is_detached, await _to_year(db, table, counts.get(table))) for table in tables]
+    return Partitions(*([year for is_detached, year in years if is_detached == wanted] for wanted in (False, True)))
 
 
-async def _count(db: Connection, rows: list[Any]) -> dict[tuple[str, int], int]:
-    """Counts the rows of small tables in one statement."""
-    if not rows:
-        return {}
-    counts = (
-        f"SELECT '{row['schema']}' AS schema, {row['year']} AS year, count(*) FROM {row['schema']}.\"{row['name']}\""
-        for row in rows
-    )
-    found = await db.fetch(" UNION ALL ".join(counts), timeout=COUNT_SECONDS)
-    return {(row["schema"], row["year"]): row["count"] for row in found}
-
-
-async def _to_year(db: Connection, row: Any, counted: int | None) -> Year:
-    number, name = row["year"], row["name"]
-    rows = counted
-    if rows is None:
-        (plan,) = await db.fetchval(f'EXPLAIN (FORMAT JSON) SELECT FROM {row["schema"]}."{name}"')
-        rows = int(plan["Plan"]["Plan Rows"])
+async def _to_year(db: Connection, table: YearTable, counted: int | None) -> Year:
     return Year(
-        year=number,
-        table=f"{row['schema']}.{name}",
-        from_=dt.date(number, 1, 1),
-        to=dt.date(number + 1, 1, 1),
-        rows=rows,
+        year=table.year,
+        table=f"{table.schema}.{table.name}",
+        from_=dt.date(table.year, 1, 1),
+        to=dt.date(table.year + 1, 1, 1),
+        rows=await partitions.estimate_rows(db, table) if counted is None else counted,
         count="estimated" if counted is None else "exact",
-        bytes=row["bytes"],
+        bytes=table.bytes,
     )

@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import Parameter
 
-from services.gateway.catalog import Catalog, CatalogEntry
+from services.gateway.catalog import Catalog
 from services.gateway.datasets import declare
 from services.gateway.datasets.infer import inference
 from services.gateway.datasets.infer.inference import DraftWarning
@@ -26,6 +26,7 @@ from shared.catalog.files import BadDeclaration, to_dataset
 from shared.catalog.header import DELIMITERS
 from shared.catalog.toml import to_toml
 from shared.db import Pool
+from shared.reads.ingestor.datasets import CatalogEntry
 
 MAX_DECLARATION_BYTES = 256 << 10
 """A declaration is sent in a message."""

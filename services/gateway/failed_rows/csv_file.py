@@ -11,10 +11,10 @@ import msgspec
 
 from services.gateway.http.formats import csv_lines
 from services.gateway.http.responses import escape_formula
-from services.gateway.jobs.failed_rows import FailedRow
 from shared.catalog.dataset import Dataset
 from shared.contracts.failures import CUT_OFF, LONGEST_RAW, UNREADABLE
 from shared.contracts.parts import Dialect
+from shared.reads.ingestor.failed_rows import FailedRow
 
 EXTRA_COLUMNS = ("_line", "_errors")
 UNSPLIT_CODES = {*UNREADABLE, "row_length", "invalid_json", "not_an_object", "unknown_field"}

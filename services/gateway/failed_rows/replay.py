@@ -11,8 +11,7 @@ from services.gateway.catalog import Catalog
 from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
-from services.gateway.jobs import failed_rows, follow, kinds, queries
-from services.gateway.jobs.failed_rows import ErrorFilter
+from services.gateway.jobs import follow, kinds, queries
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
@@ -21,6 +20,8 @@ from shared.catalog.dataset import Dataset
 from shared.contracts.commands import PlanReplay
 from shared.contracts.parts import LoadOptions
 from shared.db import Pool
+from shared.reads.ingestor import failed_rows, imports
+from shared.reads.ingestor.failed_rows import ErrorFilter
 
 REPLAY = kinds.register(JobKind(name="replay", command=PlanReplay, owner="ingestor", routes=follow.LOAD_ROUTES))
 
@@ -55,7 +56,7 @@ async def replay_job(
     error_filter = data or failed_rows.ALL
     async with pool.acquire() as db:
         failed_job = await queries.find_job(db, job)
-        job_input = await failed_rows.select_input(db, failed_job.id)
+        job_input = await imports.select_input(db, failed_job.id)
         replayable, unreadable = await failed_rows.count_open(db, failed_job.id, error_filter)
         key = idempotency_key
         submitted_before = key and await queries.select_by_idempotency_key(db, request.user.id, key)

@@ -17,8 +17,7 @@ from services.gateway.http.parameters import IdempotencyKey
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer, negotiate
-from services.gateway.jobs import failed_rows
-from services.gateway.jobs.failed_rows import ErrorCount, ErrorFilter, FailedRow, RowState
+from services.gateway.jobs.failed_rows import count_discarded
 from services.gateway.jobs.queries import find_job
 from shared.bus import outbox
 from shared.bus.relay import Relay
@@ -26,6 +25,8 @@ from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DiscardRows
 from shared.contracts.parts import Dialect
 from shared.db import Pool, transaction
+from shared.reads.ingestor import failed_rows, imports
+from shared.reads.ingestor.failed_rows import ErrorCount, ErrorFilter, FailedRow, RowState
 
 FORMATS = {"application/json": "json", "text/csv": "csv"}
 BATCH_ROWS = 250
@@ -84,7 +85,7 @@ async def list_failed_rows(
     error_filter = ErrorFilter(code, column)
     async with pool.acquire() as db:
         found_job = await find_job(db, job)
-        job_input = await failed_rows.select_input(db, found_job.id)
+        job_input = await imports.select_input(db, found_job.id)
         if (form or negotiate(accept, FORMATS)) == "json":
             page_rows = limit or 100
             found = await failed_rows.select_failed_rows(
@@ -142,11 +143,11 @@ async def discard_failed_rows(
         await outbox.insert_messages(db, [command])
     relay.wake()
 
-    async def count_discarded() -> int | None:
+    async def look() -> int | None:
         async with pool.acquire() as db:
-            return await failed_rows.count_discarded(db, command.id, command.request_id)
+            return await count_discarded(db, command.id, command.request_id)
 
-    discarded = await poll(count_discarded, lambda count: count is not None, seconds=DISCARD_SECONDS, stopping=stopping)
+    discarded = await poll(look, lambda count: count is not None, seconds=DISCARD_SECONDS, stopping=stopping)
     return Answer(Discarded(discarded), status_code=202 if discarded is None else 200)
 
 

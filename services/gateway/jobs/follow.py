@@ -1,18 +1,16 @@
 """Follows jobs: an event of another service moves the job on and may become a public event."""
 
 import datetime as dt
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from services.gateway.jobs import event_log, kinds, progress, queries, recovery
+from services.gateway.jobs import event_log, kinds, progress, queries
 from services.gateway.jobs.job import Job
-from services.gateway.jobs.kinds import JobKind, to_body
-from services.gateway.jobs.recovery import Commands, Recovery
-from shared.bus.routes import on, queue
+from services.gateway.jobs.kinds import to_body
+from shared.bus.routes import on
 from shared.contracts.events import (
     ChunkCounted,
     ChunkIndexed,
@@ -27,14 +25,11 @@ from shared.contracts.events import (
     JobSucceeded,
     WorkFailed,
 )
-from shared.contracts.message import Command, Message
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
+from shared.reads.ingestor import imports
 from shared.telemetry import metrics
 
-OVERDUE_SECONDS = 30.0
-STALLED_SECONDS = 3600.0
-BATCH = 100
 PROGRESS_EVERY = dt.timedelta(seconds=1)
 End = JobSucceeded | JobPartial | JobFailed
 ENDS: dict[str, type[End]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
@@ -111,46 +106,6 @@ def init_metrics() -> None:
             metrics.JOBS_ENDED.labels(kind.name, status)
 
 
-async def sweep(db: Connection) -> list[tuple[str, Message]]:
-    """Returns lost messages and fails stalled jobs."""
-    lost = await find_lost(db, OVERDUE_SECONDS)
-    found = [("" if isinstance(message, Command) else queue("gateway", type(message)), message) for message in lost]
-    for job_id, stalled in await find_stalled(db, STALLED_SECONDS):
-        found += [("", event) for event in await _fail(db, job_id, _stalled(stalled))]
-    return found
-
-
-async def find_lost(db: Connection, seconds: float) -> list[Message]:
-    """Returns commands and events that have been missing for `seconds`, according to the recovery of each kind."""
-    found: list[Message] = []
-    for strategy, commands in _by_recovery():
-        found += await strategy.lost_commands(db, commands, seconds, BATCH)
-        found += await strategy.lost_events(db, list(commands), seconds, BATCH)
-    return found
-
-
-async def find_stalled(db: Connection, seconds: float) -> list[tuple[UUID, JobKind]]:
-    """Returns jobs without an event for `seconds` although their owner is idle."""
-    found = []
-    for strategy, commands in _by_recovery():
-        stalled = await recovery.select_stalled(db, list(commands), strategy.idle, seconds=seconds, limit=BATCH)
-        found += [(job_id, kinds.find(name)) for job_id, name in stalled]
-    return found
-
-
-def _by_recovery() -> Iterator[tuple[Recovery, Commands]]:
-    for strategy in dict.fromkeys(kind.recovery for kind in kinds.registered()):
-        yield strategy, {kind.name: kind.command for kind in kinds.registered() if kind.recovery is strategy}
-
-
-def _stalled(kind: JobKind) -> Problem:
-    return Problem(
-        code="stalled",
-        detail=f"No event of this job for {STALLED_SECONDS:.0f} seconds.",
-        hint=f"Check that the gateway and the {kind.owner} are running, then submit the job again.",
-    )
-
-
 async def _mark_chunk(db: Connection, event: ChunkIndexed | ChunkCounted) -> JobEvents:
     job = await queries.lock_job(db, event.job_id)
     if job is None:
@@ -164,7 +119,7 @@ async def advance(db: Connection, before: Job, current: Job) -> JobEvents:
     now = await queries.select_now(db)
     after = progress.advance(current, await queries.select_tally(db, before.id), now)
     # ImportStopped is sent together with the last ChunkLoaded, and may arrive after it.
-    if after.ended and after.outcome.failed and (problem := await recovery.select_stopped(db, before.id)):
+    if after.ended and after.outcome.failed and (problem := await imports.select_stopped(db, before.id)):
         after = progress.fail(
             msgspec.structs.replace(before, outcome=after.outcome, version=after.version), problem, now
         )

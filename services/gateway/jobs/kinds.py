@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 
 from services.gateway.jobs.job import KIND_NAMES, Job, JobBody, JobRequest, Phase, common_body
-from services.gateway.jobs.recovery import INGESTOR, Recovery
 from shared.bus.routes import Route
 from shared.contracts.commands import JobCommand
 from shared.db import Connection
@@ -40,7 +39,6 @@ class JobKind(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence about the kind's own fields, for the API's description."""
     keep_command: bool = True
     """False if the command carries rows, which are dropped when the job ends."""
-    recovery: Recovery = INGESTOR
 
 
 _registered: dict[str, JobKind] = {}

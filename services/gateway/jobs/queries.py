@@ -14,6 +14,7 @@ from services.gateway.jobs.progress import Tally
 from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
+from shared.reads.ingestor.tables import DATASETS
 
 COLUMNS = ", ".join(Job.__struct_fields__)
 COUNTS = Outcome.__struct_fields__
@@ -134,7 +135,7 @@ async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
         INSERT INTO chunks (job_id, chunk, loaded, bytes, version, indexed, counted, {", ".join(COUNTS)})
         SELECT $1, $2, true, $3, $5, declaration->'search' IS NULL, declaration->'rollups' IS NULL,
                {", ".join(f"${number}::bigint" for number in range(6, 6 + len(COUNTS)))}
-        FROM ingestor.datasets WHERE name = $4
+        FROM {DATASETS} WHERE name = $4
         ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes,
                version = excluded.version,
                indexed = chunks.indexed OR excluded.indexed, counted = chunks.counted OR excluded.counted,

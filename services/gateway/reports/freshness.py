@@ -8,6 +8,7 @@ import msgspec
 
 from services.gateway.reports.sql_check import TableRef
 from shared.db import Connection
+from shared.reads import analytics
 
 
 class Freshness(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,33 +29,20 @@ async def select_freshness(db: Connection, datasets: Sequence[str], reads: Seque
 
     A rebuilt rollup may change without a new version, so the key includes the time of the rebuild.
     """
-    rows = await db.fetch(
-        """
-        SELECT d.name, d.version, coalesce(f.counted, 0) AS counted, f.dataset IS NULL AS uncounted, now() AS now,
-               CASE WHEN d.version > coalesce(f.counted, 0) THEN (
-                   SELECT extract(epoch FROM clock_timestamp() - min(c.loaded_at))::float8
-                   FROM ingestor.chunks c LEFT JOIN analytics.chunks a USING (ledger)
-                   WHERE c.dataset = d.name AND c.version > coalesce(f.counted, 0) AND a.ledger IS NULL
-               ) END AS lag_seconds,
-               (SELECT array_agg(r.built_at ORDER BY r.name) FROM analytics.rollups r WHERE r.dataset = d.name) AS built
-        FROM ingestor.datasets d LEFT JOIN analytics.freshness f ON f.dataset = d.name WHERE d.name = ANY($1::text[])
-        """,
-        datasets,
-    )
-    by_name = {row["name"]: row for row in rows}
+    by_name = await analytics.select_freshness(db, datasets)
     with_rollup = {table.dataset for table in reads if table.rollup is not None}
     lagging = [by_name[name] for name in datasets if name in with_rollup and name in by_name]
     key: list[Any] = []
     for table in reads:
         row = by_name[table.dataset]
         if table.rollup is None:
-            key.append(row["version"])
+            key.append(row.version)
         else:  # before the first count, nothing shows whether the rollup has changed
-            key += [row["now"] if row["uncounted"] else row["counted"], *(row["built"] or ())]
+            key += [row.now if row.uncounted else row.counted, *(row.built or ())]
     return Freshness(
-        versions={name: by_name[name]["counted" if name in with_rollup else "version"] for name in datasets},
-        lag_versions=max((row["version"] - row["counted"] for row in lagging), default=0),
-        lag_seconds=round(max((row["lag_seconds"] or 0.0 for row in lagging), default=0.0), 3),
-        now=rows[0]["now"],
+        versions={name: by_name[name].counted if name in with_rollup else by_name[name].version for name in datasets},
+        lag_versions=max((row.version - row.counted for row in lagging), default=0),
+        lag_seconds=round(max((row.lag_seconds or 0.0 for row in lagging), default=0.0), 3),
+        now=by_name[datasets[0]].now,
         key=tuple(key),
     )

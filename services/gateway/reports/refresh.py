@@ -15,12 +15,12 @@ from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
-from services.gateway.reports.recovery import ANALYTICS
 from services.gateway.reports.registry import ReportRegistry
 from shared.bus.routes import on
 from shared.contracts.commands import RefreshReport
 from shared.contracts.events import ReportRefreshed
 from shared.db import Connection, Pool
+from shared.reads.ingestor.tables import DATASETS
 
 
 class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +51,9 @@ async def join(db: Connection, request: JobRequest, job_id: UUID) -> bool:
     if not await db.fetchval("SELECT true FROM jobs WHERE id = $1 AND finished_at IS NULL FOR UPDATE", job_id):
         return False
     await db.execute(
-        """
+        f"""
         UPDATE jobs SET wanted = (
-            SELECT jsonb_object_agg(name, version) FROM ingestor.datasets
+            SELECT jsonb_object_agg(name, version) FROM {DATASETS}
             WHERE name IN (SELECT json_array_elements_text($2::json->'datasets'))
         ) WHERE id = $1
         """,
@@ -67,11 +67,6 @@ async def select_target_versions(db: Connection, job_id: UUID) -> dict[str, int]
     """Selects the dataset versions that the requests for this refresh wait for."""
     versions: dict[str, int] | None = await db.fetchval("SELECT wanted FROM jobs WHERE id = $1", job_id)
     return versions or {}
-
-
-async def update_command(db: Connection, command: RefreshReport) -> None:
-    """Saves the latest command of the job, which recovery sends again if it is lost."""
-    await db.execute("UPDATE jobs SET command = $2 WHERE id = $1", command.job_id, command)
 
 
 async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Announcement | RefreshReport]:
@@ -91,7 +86,6 @@ async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Annou
             datasets=tuple(targets),
             round=event.round + 1,
         )
-        await update_command(db, command)
         running = msgspec.structs.replace(job, status="running", started_at=job.started_at or now, result=result)
         return [*await save_and_announce(db, job, running, now), command]
     ended = progress.succeed(job, event.versions.get(job.dataset, 0), now)
@@ -111,7 +105,6 @@ REFRESH = kinds.register(
         to_body=to_body,
         result="The `result` of a refresh has the `versions` that its report includes and the number of `chunks` that"
         " were counted for it.",
-        recovery=ANALYTICS,
     )
 )
 

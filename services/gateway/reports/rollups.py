@@ -17,12 +17,11 @@ from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import JobKind, to_body
 from services.gateway.jobs.respond import job_responses, respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
-from services.gateway.reports.recovery import ANALYTICS
 from shared.bus.routes import on
-from shared.catalog.rollup import Rollup
 from shared.contracts.commands import RebuildRollup
 from shared.contracts.events import RollupRebuilt
 from shared.db import Connection, Pool
+from shared.reads import analytics
 
 
 class RebuildResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +61,6 @@ REBUILD = kinds.register(
         body=RebuildJobBody,
         to_body=to_rebuild_body,
         result="The `result` of a rebuild has the number of `groups` of its rollup and how many were `mended`.",
-        recovery=ANALYTICS,
     )
 )
 
@@ -105,13 +103,13 @@ async def list_rollups(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Rol
     bodies = []
     async with pool.acquire() as db:
         for rollup in declaration.rollups:
-            state = await select_rollup(db, dataset, rollup)
+            state = await analytics.select_rollup(db, dataset, rollup)
             job_id = await select_last_rebuild(db, dataset, rollup.name)
             job = await queries.select_job(db, job_id) if job_id else None
             bodies.append(
                 RollupBody(
                     name=rollup.name,
-                    table=f"rollups.{rollup.table(dataset)}",
+                    table=analytics.rollup_name(rollup, dataset),
                     group_by=rollup.group_by,
                     measures=rollup.measures,
                     columns=state.columns,
@@ -160,40 +158,6 @@ async def rebuild_rollup(
         REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key
     )
     return await respond(submitter, await submitter.submit(job_request), prefer)
-
-
-class RollupState(msgspec.Struct, frozen=True, kw_only=True):
-    """The columns of a rollup's table, if it exists, and its progress."""
-
-    columns: tuple[str, ...]
-    groups: int
-    version: int
-    dataset_version: int
-    built_at: dt.datetime | None
-
-
-async def select_rollup(db: Connection, dataset: str, rollup: Rollup) -> RollupState:
-    """Selects the state of a rollup."""
-    table = f'rollups."{rollup.table(dataset)}"'
-    row = await db.fetchrow(
-        """
-        SELECT d.version AS dataset_version, coalesce(f.counted, 0) AS version, r.built_at,
-               coalesce((
-                   SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
-                   WHERE a.attrelid = to_regclass($3) AND a.attnum > 0 AND NOT a.attisdropped AND a.attname !~ '^_'
-               ), '{}') AS columns
-        FROM ingestor.datasets d
-        LEFT JOIN analytics.freshness f ON f.dataset = d.name
-        LEFT JOIN analytics.rollups r ON r.dataset = d.name AND r.name = $2
-        WHERE d.name = $1
-        """,
-        dataset,
-        rollup.name,
-        table,
-    )
-    state = dict(row or {})
-    groups = await db.fetchval(f"SELECT count(*) FROM {table}") if state["columns"] else 0
-    return msgspec.convert({**state, "groups": groups}, RollupState)
 
 
 async def select_last_rebuild(db: Connection, dataset: str, rollup: str) -> UUID | None:

@@ -17,6 +17,8 @@ from shared.catalog.dataset import Dataset
 from shared.catalog.report import Report, Statement
 from shared.db import Connection
 from shared.db.faults import INVALID_STATEMENT, MISSING_OBJECT, error_position, error_sentence
+from shared.reads.analytics import ROLLUPS_SCHEMA
+from shared.reads.ingestor.tables import DATA_SCHEMA
 
 FUNCTION_OID = re.compile(r":(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)")
 TABLE_OID = re.compile(r":relid (\d+)")
@@ -153,9 +155,11 @@ async def _check_functions(db: Connection, sql: str, tree: str) -> None:
 async def _check_tables(
     db: Connection, report: Report, tree: str, datasets: Mapping[str, Dataset]
 ) -> tuple[TableRef, ...]:
-    allowed = {("data", name): TableRef(name, None) for name in report.datasets}
+    allowed = {(DATA_SCHEMA, name): TableRef(name, None) for name in report.datasets}
     for name in report.datasets:
-        allowed |= {("rollups", rollup.table(name)): TableRef(name, rollup.name) for rollup in datasets[name].rollups}
+        allowed |= {
+            (ROLLUPS_SCHEMA, rollup.table(name)): TableRef(name, rollup.name) for rollup in datasets[name].rollups
+        }
     rows = await db.fetch(
         """
         SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -14,7 +14,7 @@ from services.gateway.http import json_body, preferences
 from services.gateway.http.parameters import IdempotencyKey
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
-from services.gateway.jobs import failed_rows, follow, kinds
+from services.gateway.jobs import follow, kinds
 from services.gateway.jobs.job import JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
@@ -22,6 +22,7 @@ from services.gateway.jobs.submit import JobSubmitter, Submission, uuid7
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import LoadRows
 from shared.contracts.parts import LoadOptions
+from shared.reads.ingestor import failed_rows
 
 MOST_ROWS = 1000
 LARGEST_BYTES = 8 << 20

@@ -9,6 +9,7 @@ import msgspec
 from services.gateway.http.row_query import RowQuery
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
+from shared.reads.ingestor.tables import data_table
 from shared.search import filters, ordering, values
 from shared.search.columns import columns, quote_column
 
@@ -45,7 +46,7 @@ async def select_page(
     with _raise_query_timeout():
         rows = await db.fetch(
             f"""
-            SELECT {_columns(query)}, {", ".join(order_values)} FROM data."{dataset.name}" r
+            SELECT {_columns(query)}, {", ".join(order_values)} FROM {data_table(dataset.name)} r
             WHERE {" AND ".join(conditions)} ORDER BY {ordering.to_sql(terms, dataset, "r")}
             LIMIT ${len(parameters) + 1} OFFSET ${len(parameters) + 2}
             """,
@@ -66,7 +67,7 @@ async def count(db: Connection, query: RowQuery) -> int:
     condition = filters.to_sql(query.filters, query.dataset, "r", parameters)
     with _raise_query_timeout():
         total: int = await db.fetchval(
-            f'SELECT count(*) FROM data."{query.dataset.name}" r WHERE {condition}',
+            f"SELECT count(*) FROM {data_table(query.dataset.name)} r WHERE {condition}",
             *parameters,
             timeout=TIMEOUT_SECONDS,
         )
@@ -78,7 +79,7 @@ async def estimate(db: Connection, query: RowQuery) -> int:
     parameters: list[Any] = []
     condition = filters.to_sql(query.filters, query.dataset, "r", parameters)
     (plan,) = await db.fetchval(
-        f'EXPLAIN (FORMAT JSON) SELECT FROM data."{query.dataset.name}" r WHERE {condition}', *parameters
+        f"EXPLAIN (FORMAT JSON) SELECT FROM {data_table(query.dataset.name)} r WHERE {condition}", *parameters
     )
     return int(plan["Plan"]["Plan Rows"])
 
@@ -100,7 +101,7 @@ class RowStream:
         condition = filters.to_sql(query.filters, dataset, "r", parameters)
         order = f"ORDER BY {ordering.to_sql(query.order, dataset, 'r')}" if ordered else ""
         statement = f"""
-            SELECT {_columns(query)} FROM data."{dataset.name}" r WHERE {condition} {order}
+            SELECT {_columns(query)} FROM {data_table(dataset.name)} r WHERE {condition} {order}
             LIMIT ${len(parameters) + 1}
             """
         with _raise_query_timeout():
@@ -117,7 +118,7 @@ async def select_row(db: Connection, dataset: Dataset, key: str) -> dict[str, An
     parts = parse_key(dataset, key)
     conditions = " AND ".join(f'"{name}" = ${number}' for number, name in enumerate(dataset.key, 1))
     selected = ", ".join(f'"{name}"' for name in columns(dataset))
-    row = await db.fetchrow(f'SELECT {selected} FROM data."{dataset.name}" WHERE {conditions}', *parts)
+    row = await db.fetchrow(f"SELECT {selected} FROM {data_table(dataset.name)} WHERE {conditions}", *parts)
     return dict(row) if row else None
 
 

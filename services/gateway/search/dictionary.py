@@ -13,14 +13,14 @@ from services.gateway.catalog import Catalog
 from services.gateway.http import etags
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
-from services.gateway.search import definitions
-from services.gateway.search.definitions import NO_DICTIONARY, Definition, DefinitionState, WordDefinition
 from shared.bus import outbox
 from shared.bus.relay import Relay
 from shared.catalog.dataset import Dataset, Dictionary, Search
 from shared.db import Pool, transaction
+from shared.reads.indexer import definitions
+from shared.reads.indexer.definitions import NO_DICTIONARY, Definition, DefinitionState, WordDefinition
+from shared.reads.indexer.index import count_words, select_freshness
 from shared.search import stopwords, vocabulary, word_definitions
-from shared.search.index import select_freshness
 from shared.search.vocabulary import FrequentWord
 
 DEFAULT_LIMIT = 10
@@ -96,7 +96,7 @@ async def list_words(
         freshness = await select_freshness(db, dataset)
         words = Words(
             data=await vocabulary.select_frequent(db, dataset, limit=limit, stop_dictionary=stemmer),
-            total=await vocabulary.count_words(db, dataset),
+            total=await count_words(db, dataset),
             version=freshness.counted,
             dataset_version=freshness.dataset,
         )

@@ -20,6 +20,7 @@ from shared.bus import outbox
 from shared.bus.relay import Relay
 from shared.contracts.commands import BuildIndex
 from shared.db import Connection, Pool, transaction
+from shared.reads.indexer.index import select_state
 
 RETRY_SECONDS = 1
 REQUEST_IDS = UUID("7265696e-6465-4865-8000-000000000000")
@@ -63,7 +64,7 @@ async def read_index(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Index
     """Returns the state of the index."""
     check_searchable(await catalog.dataset(pool, dataset))
     async with pool.acquire() as db:
-        return Answer(await select_index(db, dataset))
+        return Answer(await select_body(db, dataset))
 
 
 @post(
@@ -101,7 +102,7 @@ async def reindex(
     async def look() -> tuple[bool, IndexBody]:
         async with pool.acquire() as db:
             handled = await is_handled(db, command.id)
-            body = await select_index(db, dataset)
+            body = await select_body(db, dataset)
         return handled and body.building is None, body
 
     ready, body = await poll(look, lambda result: result[0], seconds=seconds or 0, stopping=stopping)
@@ -112,34 +113,22 @@ async def reindex(
     return Answer(body, status_code=202, headers=headers)
 
 
-async def select_index(db: Connection, dataset: str) -> IndexBody:
+async def select_body(db: Connection, dataset: str) -> IndexBody:
     """Selects the state of the index. Raises LookupError if there is no such dataset."""
-    row = await db.fetchrow(
-        """
-        SELECT i.generation, i.made_at, coalesce(greatest(c.reltuples, 0), 0)::bigint AS documents,
-               coalesce(i.words, 0) AS words, coalesce(f.indexed, 0) AS version, d.version AS dataset_version,
-               b.generation AS next, b.made_at AS began_at, p.pieces, p.done
-        FROM ingestor.datasets d
-        LEFT JOIN indexer.freshness f ON f.dataset = d.name
-        LEFT JOIN indexer.indexes i ON i.dataset = d.name AND i.state = 'serving'
-        LEFT JOIN indexer.indexes b ON b.dataset = d.name AND b.state = 'building'
-        LEFT JOIN pg_class c ON c.oid = to_regclass(format('documents.%I', d.name || '__' || i.generation))
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS pieces, count(done_at) AS done FROM indexer.pieces p
-            WHERE p.dataset = d.name AND p.generation = b.generation
-        ) p
-        WHERE d.name = $1
-        """,
-        dataset,
-    )
-    if row is None:
-        raise LookupError(dataset)
+    state = await select_state(db, dataset)
     building = None
-    if row["next"] is not None:
-        percent = round(100 * row["done"] / row["pieces"], 1) if row["pieces"] else 0.0
-        building = Building(row["next"], row["pieces"], row["done"], percent, row["began_at"])
-    names = ("generation", "made_at", "documents", "words", "version", "dataset_version")
-    return IndexBody(**{name: row[name] for name in names}, building=building)
+    if state.next is not None and state.began_at is not None:
+        percent = round(100 * state.done / state.pieces, 1) if state.pieces else 0.0
+        building = Building(state.next, state.pieces, state.done, percent, state.began_at)
+    return IndexBody(
+        generation=state.generation,
+        made_at=state.made_at,
+        documents=state.documents,
+        words=state.words,
+        version=state.version,
+        dataset_version=state.dataset_version,
+        building=building,
+    )
 
 
 async def is_handled(db: Connection, message_id: UUID) -> bool:

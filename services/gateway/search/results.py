@@ -8,6 +8,7 @@ import msgspec
 
 from services.gateway.jobs.job import JobBody
 from shared.db import Connection
+from shared.reads.indexer import searches
 from shared.search.query import Facet, Hit, Meta, SearchResults, Total
 
 HIT_DECODER = msgspec.json.Decoder(Hit, float_hook=Decimal)
@@ -52,26 +53,18 @@ async def add_result(db: Connection, job: JobBody, page: int | None = None, limi
 async def select_result(db: Connection, job_id: UUID, page: int, limit: int) -> SearchResult | None:
     """Selects a page of the stored hits; None if they have expired."""
     first = (page - 1) * limit + 1
-    row = await db.fetchrow(
-        """
-        SELECT hits[$2:$3]::text[] AS shown, cardinality(hits) AS hits, answer::text AS answer, expires_at
-        FROM indexer.searches WHERE job_id = $1 AND expires_at > now()
-        """,
-        job_id,
-        first,
-        first + limit - 1,
-    )
-    if row is None:
+    stored = await searches.select_search(db, job_id, first=first, last=first + limit - 1)
+    if stored is None:
         return None
-    answer = RESULTS_DECODER.decode(row["answer"])
+    answer = RESULTS_DECODER.decode(stored.answer)
     return SearchResult(
-        data=[HIT_DECODER.decode(hit) for hit in row["shown"]],
+        data=[HIT_DECODER.decode(hit) for hit in stored.shown],
         total=answer.total,
         facets=answer.facets,
         meta=answer.meta,
         next=answer.next,
-        hits=row["hits"],
+        hits=stored.hits,
         page=page,
         limit=limit,
-        expires_at=row["expires_at"],
+        expires_at=stored.expires_at,
     )

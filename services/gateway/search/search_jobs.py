@@ -17,7 +17,6 @@ from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond
 from services.gateway.jobs.submit import JobSubmitter, uuid7
 from services.gateway.search import results, search_request
-from services.gateway.search.recovery import INDEXER
 from services.gateway.search.results import SearchJobBody
 from services.gateway.search.routes import MAX_BODY_BYTES
 from services.gateway.search.search_request import SearchBody
@@ -52,7 +51,6 @@ SEARCH = kinds.register(
         read_result=results.add_result,
         result="The `result` of a search has one page of its hits. It is null until the job has succeeded, and again"
         " when it is `expired`.",
-        recovery=INDEXER,
     )
 )
 

@@ -12,8 +12,8 @@ from services.gateway.http.problems import Detail, Problem
 from services.gateway.http.row_query import OPERATORS
 from shared.catalog.dataset import Dataset, Search
 from shared.db import Pool
+from shared.reads.indexer.index import select_freshness
 from shared.search.columns import InvalidQuery
-from shared.search.index import select_freshness
 from shared.search.query import SearchQuery, SearchResults
 from shared.search.search import IndexNotBuilt, find
 from shared.search.validate import check_query

@@ -24,6 +24,7 @@ from shared.catalog.dataset import Dataset
 from shared.contracts.commands import PullPage
 from shared.contracts.parts import Mode
 from shared.db import Pool
+from shared.reads.ingestor.sources import select_cursors
 
 LARGEST_BYTES = 1 << 16
 
@@ -116,7 +117,7 @@ async def list_sources(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Sou
     """Returns the sources in declared order."""
     declared = await catalog.dataset(pool, dataset)
     async with pool.acquire() as db:
-        cursors = await syncs.select_cursors(db, dataset)
+        cursors = await select_cursors(db, dataset)
         scheduled = await schedules.select_schedules(db)
         jobs = {}
         for name, job_id in (await syncs.select_last(db, dataset)).items():

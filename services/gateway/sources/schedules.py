@@ -8,6 +8,7 @@ import msgspec
 
 from shared.catalog.schedule import Schedule, find_mistakes, next_after
 from shared.db import Connection
+from shared.reads.ingestor import sources
 
 TickFate = Literal["ran", "skipped", "missed"]
 TICK_FATES: tuple[TickFate, ...] = ("ran", "skipped", "missed")
@@ -59,7 +60,7 @@ async def apply_declarations(db: Connection) -> None:
     # Without the lock, a gateway with an older declaration could overwrite a newer schedule.
     await db.execute("SELECT pg_advisory_xact_lock($1)", DECLARATIONS_LOCK)
     now: dt.datetime = await db.fetchval("SELECT now()")
-    declared = await _select_declared(db)
+    declared = await sources.select_schedules(db)
     stored = {(entry.dataset, entry.source): entry for entry in await select_schedules(db)}
     for (dataset, source), schedule in declared.items():
         before = stored.get((dataset, source))
@@ -147,17 +148,6 @@ async def count_ticks(db: Connection) -> dict[TickFate, int]:
     """Returns the number of ticks of the last hour by fate."""
     rows = await db.fetch("SELECT fate, count(*) FROM ticks WHERE decided_at > now() - interval '1 hour' GROUP BY fate")
     return {**dict.fromkeys(TICK_FATES, 0), **{row["fate"]: row["count"] for row in rows}}
-
-
-async def _select_declared(db: Connection) -> dict[tuple[str, str], Schedule]:
-    rows = await db.fetch(
-        """
-        SELECT d.name AS dataset, s.source->>'name' AS source, s.source->'schedule' AS schedule
-        FROM ingestor.datasets d, json_array_elements(d.declaration->'sources') AS s (source)
-        WHERE json_typeof(s.source->'schedule') = 'object'
-        """
-    )
-    return {(row["dataset"], row["source"]): msgspec.convert(row["schedule"], Schedule) for row in rows}
 
 
 async def _upsert(db: Connection, entry: SourceSchedule) -> None:

@@ -1,4 +1,4 @@
-"""Syncs: the kind of job, its request, and queries about the last sync and the cursor of each source."""
+"""Syncs: the kind of job, its request, and the query for the last sync of each source."""
 
 from uuid import UUID
 
@@ -8,12 +8,12 @@ from services.gateway.jobs import follow, kinds, queries
 from services.gateway.jobs.follow import JobEvents
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.kinds import JobKind
-from shared import ledger
 from shared.bus.routes import on
 from shared.contracts.commands import PullPage
 from shared.contracts.events import SourcePulled
 from shared.contracts.parts import Mode
 from shared.db import Connection
+from shared.reads.ingestor.datasets import select_dataset
 
 
 async def follow_pulled(event: SourcePulled, db: Connection) -> JobEvents:
@@ -50,7 +50,7 @@ def sync_request(
 
 async def select_mode(db: Connection, dataset: str) -> Mode:
     """Returns the mode of the dataset's syncs: upsert, or append if it has no primary key."""
-    return "upsert" if (await ledger.select_dataset(db, dataset)).keyed else "append"
+    return "upsert" if (await select_dataset(db, dataset)).keyed else "append"
 
 
 async def select_last(db: Connection, dataset: str) -> dict[str, UUID]:
@@ -61,9 +61,3 @@ async def select_last(db: Connection, dataset: str) -> dict[str, UUID]:
         SYNC.name,
     )
     return {row["source"]: row["id"] for row in rows}
-
-
-async def select_cursors(db: Connection, dataset: str) -> dict[str, str | None]:
-    """Returns the cursor of each source, which the ingestor stores."""
-    rows = await db.fetch("SELECT source, cursor FROM ingestor.sources WHERE dataset = $1", dataset)
-    return {row["source"]: row["cursor"] for row in rows}

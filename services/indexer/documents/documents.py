@@ -9,8 +9,9 @@ from services.indexer.documents.vocabulary_cache import VocabularyCache
 from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
+from shared.reads.indexer.index import Index
+from shared.reads.ingestor.tables import CHUNKS, before_images, data_table
 from shared.search.columns import columns
-from shared.search.index import Index
 
 INDEX_SECONDS = 600.0
 ROWS_AT_ONCE = 25_000
@@ -78,12 +79,12 @@ async def index_rows(
 
 async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledger: int) -> None:
     """Deletes the documents of rows that the chunk deleted and that do not exist again."""
-    table = f'data."{dataset.name}"'
+    table = data_table(dataset.name)
     same = {name: " AND ".join(f'{name}."{key}" = d."{key}"' for key in dataset.key) for name in ("old", "t")}
     await db.execute(
         f"""
         DELETE FROM {index.documents} d
-        USING ingestor.replaced r, jsonb_populate_record(NULL::{table}, r.row) old
+        USING {before_images(dataset.name, "old")}
         WHERE r.dataset = $1 AND r.ledger = $2 AND {same["old"]}
           AND NOT EXISTS (SELECT FROM {table} t WHERE {same["t"]})
         """,
@@ -107,15 +108,14 @@ async def _select_rows(
     db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int]
 ) -> AsyncIterator[list[Any]]:
     """Yields batches from one snapshot, so that a row that is replaced in the meantime is read exactly once."""
-    table = f'data."{dataset.name}"'
     named = _quoted((*dataset.key, *(name for name in index.search.fields if name not in dataset.key)), "x")
-    old = f"ingestor.replaced p, jsonb_populate_record(NULL::{table}, p.row) x WHERE p.dataset = $2 AND"
+    old = f"{before_images(dataset.name, 'x')} WHERE r.dataset = $2 AND"
     cursor = await db.cursor(
         f"""
         SELECT 1 AS _sign, c.version AS _version, {named}
-        FROM {table} x JOIN ingestor.chunks c ON c.ledger = x._chunk WHERE x._chunk = ANY($1)
-        UNION ALL SELECT 1, NULL, {named} FROM {old} p.was = ANY($1)
-        UNION ALL SELECT -1, NULL, {named} FROM {old} p.ledger = ANY($1)
+        FROM {data_table(dataset.name)} x JOIN {CHUNKS} c ON c.ledger = x._chunk WHERE x._chunk = ANY($1)
+        UNION ALL SELECT 1, NULL, {named} FROM {old} r.was = ANY($1)
+        UNION ALL SELECT -1, NULL, {named} FROM {old} r.ledger = ANY($1)
         """,
         ledgers,
         dataset.name,

@@ -2,26 +2,28 @@
 
 from services.indexer.documents import documents, queries
 from services.indexer.documents.vocabulary_cache import VocabularyCache
-from shared import ledger
 from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkIndexed, ChunkLoaded
 from shared.db import Connection
+from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.datasets import select_dataset
 from shared.telemetry import metrics
 
 
 async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache) -> ChunkIndexed | None:
     """Makes the chunk's rows searchable, once. Returns None for a dataset without search.
 
-    Raises NotReady while the tables of the dataset's first generation are not created.
+    A generation that is being built has the chunk already if it was loaded before. Raises NotReady if that is the
+    dataset's only one, or if there is none yet.
     """
     deletes = event.outcome.deleted > 0
     # Lock before reading the declaration: a new generation must know which generations contain this chunk.
     await queries.lock_documents(db, event.dataset, exclusive=deletes)
-    dataset = await ledger.select_dataset(db, event.dataset)
+    dataset = await select_dataset(db, event.dataset)
     wrote = event.outcome.inserted + event.outcome.updated + event.outcome.duplicates
     written = 0
     if dataset.search is not None and (wrote or deletes) and not await queries.is_indexed(db, event.ledger):
-        indexes = await queries.select_indexes(db, event.dataset)
+        indexes = [index for index in await queries.select_indexes(db, event.dataset) if event.version > index.version]
         if not indexes:
             raise NotReady
         for index in indexes:
@@ -31,6 +33,6 @@ async def index_chunk(event: ChunkLoaded, db: Connection, cache: VocabularyCache
     await queries.insert_chunk(db, event.ledger, written)
     if dataset.search is None:
         return None
-    await ledger.update_freshness(db, event.dataset, "indexed")
+    await update_freshness(db, event.dataset, "indexed")
     metrics.DOCUMENTS.labels(event.dataset).inc(written)
     return ChunkIndexed(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, documents=written)

@@ -1,14 +1,13 @@
 """Queries about index generations, the pieces left to build, indexed chunks and watermarks."""
 
-from collections.abc import Sequence
-
 import msgspec
 
 from shared.catalog.dataset import Search
 from shared.contracts.commands import IndexPiece
 from shared.db import Connection
 from shared.db.locks import DOCUMENTS_LOCK
-from shared.search.index import Index
+from shared.reads.indexer.index import Index
+from shared.reads.ingestor.tables import CHUNKS, DATASETS, IMPORTS
 
 WORDS_LOCK = 0x776F7264
 
@@ -25,7 +24,8 @@ async def lock_documents(db: Connection, dataset: str, *, exclusive: bool) -> No
 async def select_indexes(db: Connection, dataset: str) -> list[Index]:
     """Returns the serving and the building generation, as far as they exist."""
     rows = await db.fetch(
-        "SELECT dataset, generation, search, state FROM indexes WHERE dataset = $1 ORDER BY generation", dataset
+        "SELECT dataset, generation, search, state, version FROM indexes WHERE dataset = $1 ORDER BY generation",
+        dataset,
     )
     return [msgspec.convert(dict(row), Index) for row in rows]
 
@@ -33,7 +33,7 @@ async def select_indexes(db: Connection, dataset: str) -> list[Index]:
 async def select_unprepared(db: Connection) -> list[str]:
     """Returns the names of searchable datasets without an index."""
     rows = await db.fetch(
-        "SELECT name FROM ingestor.datasets d WHERE declaration->'search' IS NOT NULL"
+        f"SELECT name FROM {DATASETS} d WHERE declaration->'search' IS NOT NULL"
         " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name)"
     )
     return [row["name"] for row in rows]
@@ -82,19 +82,23 @@ async def delete_index(db: Connection, index: Index) -> None:
 
 
 async def insert_pieces(db: Connection, index: Index, piece_rows: int) -> list[IndexPiece]:
-    """Splits all indexed chunks into pieces of about `piece_rows` written or deleted rows.
+    """Splits all loaded chunks into pieces of about `piece_rows` written or deleted rows.
 
-    `index_chunk` adds later chunks to the generation.
+    `index_chunk` adds later chunks to the generation: one snapshot shows which these are.
     """
     rows = await db.fetch(
-        """
+        f"""
+        WITH covered AS (
+            UPDATE indexes SET version = (SELECT version FROM {DATASETS} WHERE name = $1)
+            WHERE dataset = $1 AND generation = $2
+        )
         INSERT INTO pieces (dataset, generation, first, ledgers)
         SELECT $1, $2, min(ledger), array_agg(ledger)
         FROM (
             SELECT ledger, (sum(inserted + updated + duplicates + deleted) OVER (ORDER BY ledger) - 1) / $3 AS piece
-            FROM ingestor.chunks c
+            FROM {CHUNKS} c
             WHERE dataset = $1 AND inserted + updated + duplicates + deleted > 0
-              AND EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
+              AND version <= (SELECT version FROM {DATASETS} WHERE name = $1)
         ) numbered
         GROUP BY piece
         RETURNING first
@@ -137,29 +141,23 @@ async def finish_piece(db: Connection, piece: IndexPiece) -> bool:
     )
 
 
-async def claim_overdue(db: Connection, *, seconds: float, limit: int) -> Sequence[IndexPiece]:
-    """Returns pieces whose message is lost, and marks them as sent. None is lost while other pieces get done."""
-    rows = await db.fetch(
-        """
-        UPDATE pieces p SET sent_at = now()
-        FROM (
-            SELECT dataset, generation, first FROM pieces
-            WHERE done_at IS NULL AND sent_at < now() - $1 * interval '1 second'
-              AND NOT EXISTS (SELECT FROM pieces WHERE done_at > now() - $1 * interval '1 second')
-            ORDER BY dataset, generation, first LIMIT $2 FOR UPDATE SKIP LOCKED
-        ) due
-        WHERE (p.dataset, p.generation, p.first) = (due.dataset, due.generation, due.first)
-        RETURNING p.dataset, p.generation, p.first
-        """,
-        seconds,
-        limit,
-    )
-    return [IndexPiece(**row) for row in rows]
-
-
 async def insert_chunk(db: Connection, ledger: int, documents: int) -> None:
     """Marks the chunk as indexed."""
     await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
+
+
+async def insert_covered_chunks(db: Connection, index: Index) -> None:
+    """Marks the chunks that the pieces of the generation had as indexed, also those that were given up before."""
+    await db.execute(
+        f"""
+        INSERT INTO chunks (ledger, documents)
+        SELECT ledger, 0 FROM {CHUNKS}
+        WHERE dataset = $1 AND version <= (SELECT version FROM indexes WHERE dataset = $1 AND generation = $2)
+        ON CONFLICT DO NOTHING
+        """,
+        index.dataset,
+        index.generation,
+    )
 
 
 async def is_indexed(db: Connection, ledger: int) -> bool:
@@ -187,13 +185,13 @@ async def is_importing(db: Connection, dataset: str) -> bool:
     """Returns whether an import of the dataset is running, or its loaded chunks are being indexed."""
     return bool(
         await db.fetchval(
-            """
+            f"""
             SELECT EXISTS (
-                SELECT FROM ingestor.chunks c JOIN ingestor.imports i USING (job_id)
+                SELECT FROM {CHUNKS} c JOIN {IMPORTS} i USING (job_id)
                 WHERE c.loaded_at IS NULL AND c.dataset = $1 AND i.stopped IS NULL
                   AND c.sent_at > now() - interval '1 minute'
             ) OR EXISTS (
-                SELECT FROM ingestor.chunks c JOIN freshness f USING (dataset)
+                SELECT FROM {CHUNKS} c JOIN freshness f USING (dataset)
                 WHERE c.dataset = $1 AND c.version > f.indexed
                   AND NOT EXISTS (SELECT FROM chunks m WHERE m.ledger = c.ledger)
             ) AND EXISTS (SELECT FROM chunks WHERE done_at > now() - interval '10 seconds')

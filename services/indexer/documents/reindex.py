@@ -2,13 +2,14 @@
 
 from services.indexer.documents import documents, queries, vocabulary
 from services.indexer.documents.vocabulary_cache import VocabularyCache
-from shared import ledger
 from shared.catalog.dataset import Dataset, Search
 from shared.contracts.commands import BuildIndex, IndexPiece, SwitchIndex
 from shared.contracts.events import DatasetDeclared
 from shared.contracts.message import Message
 from shared.db import Connection
-from shared.search.index import Index
+from shared.reads.indexer.index import Index
+from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.datasets import select_dataset
 from shared.telemetry import metrics
 
 PIECE_ROWS = 20_000
@@ -34,7 +35,7 @@ async def build_index(command: BuildIndex, db: Connection) -> list[IndexPiece]:
 
 async def index_piece(command: IndexPiece, db: Connection, cache: VocabularyCache) -> SwitchIndex | None:
     """Indexes the chunks of a piece. `index_chunk` adds chunks that are loaded in the meantime."""
-    dataset = await ledger.select_dataset(db, command.dataset)
+    dataset = await select_dataset(db, command.dataset)
     await queries.lock_documents(db, command.dataset, exclusive=False)
     indexes = {index.generation: index for index in await queries.select_indexes(db, command.dataset)}
     index = indexes.get(command.generation)
@@ -60,7 +61,7 @@ async def switch_index(command: SwitchIndex, db: Connection) -> None:
 async def _prepare(db: Connection, name: str, *, force: bool) -> list[IndexPiece]:
     # Lock before reading the declaration: the latest declaration wins.
     await queries.lock_documents(db, name, exclusive=True)
-    dataset = await ledger.select_dataset(db, name)
+    dataset = await select_dataset(db, name)
     indexes = await queries.select_indexes(db, name)
     current = [index for index in indexes if dataset.search and index.search.has_same_documents(dataset.search)]
     for index in indexes:
@@ -83,8 +84,9 @@ async def _build(db: Connection, dataset: Dataset, search: Search) -> list[Index
 
 
 async def _switch(db: Connection, index: Index, indexes: list[Index]) -> None:
+    await queries.insert_covered_chunks(db, index)
     # Includes chunks that were indexed before the dataset declared a search.
-    await ledger.update_freshness(db, index.dataset, "indexed")
+    await update_freshness(db, index.dataset, "indexed")
     version = await queries.select_indexed(db, index.dataset)
     await queries.update_words(db, index, await vocabulary.merge_deltas(db, index))
     await documents.merge_pending_list(db, index)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from services.indexer.documents.tokens import WordCounts
 from services.indexer.documents.vocabulary_cache import VocabularyCache
 from shared.db import Connection
+from shared.reads.indexer.index import Index
 from shared.search import tokenizer
-from shared.search.index import Index
 
 MERGE_SECONDS = 600.0
 BULK_SIZE = 1000

@@ -3,14 +3,14 @@
 import msgspec
 
 from services.indexer.searches import stored_searches
-from shared import ledger
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import RunSearch
 from shared.contracts.events import SearchCompleted
 from shared.contracts.parts import Problem
 from shared.db import Connection, Pool
+from shared.reads.indexer.index import select_freshness
+from shared.reads.ingestor.datasets import select_dataset
 from shared.search.columns import InvalidQuery
-from shared.search.index import select_freshness
 from shared.search.query import SearchQuery, SearchResults
 from shared.search.search import IndexNotBuilt, find
 from shared.search.validate import check_query
@@ -41,7 +41,7 @@ async def run_search(command: RunSearch, db: Connection, pool: Pool) -> SearchCo
 
 
 async def _search(command: RunSearch, db: Connection, pool: Pool) -> SearchResults:
-    dataset = await ledger.select_dataset(db, command.dataset)
+    dataset = await select_dataset(db, command.dataset)
     query = msgspec.convert(command.query, SearchQuery)
     if dataset.search is None:
         raise InvalidQuery("dataset", "not_searchable", f"Dataset {dataset.name} does not declare a search any more.")

@@ -10,7 +10,6 @@ import structlog
 
 from services.indexer.words import dictionary_api, queries
 from services.indexer.words.dictionary_api import Entry
-from shared import ledger
 from shared.bus import outbox
 from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.catalog.dataset import Dataset, Dictionary
@@ -18,6 +17,7 @@ from shared.contracts.commands import DefineWords
 from shared.contracts.parts import Problem
 from shared.db import Connection, Pool, transaction
 from shared.outgoing.http_client import NotFound, OutboundClient, OutboundSession
+from shared.reads.ingestor.datasets import select_dataset, select_with_dictionary
 from shared.search import stopwords, vocabulary, word_definitions
 from shared.telemetry import metrics
 
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 async def run(pool: Pool) -> int:
     """Sends DefineWords for every dataset that lacks definitions; returns how many."""
     async with pool.acquire() as db:
-        datasets = await queries.select_datasets(db)
+        datasets = await select_with_dictionary(db)
     sent = 0
     for dataset, version in datasets:
         try:
@@ -54,7 +54,7 @@ async def _define_missing(db: Connection, dataset: Dataset, version: int) -> lis
 
 async def define_words(command: DefineWords, db: Connection, client: OutboundClient) -> DefineWords | None:
     """Looks up words for some seconds; returns the next command if some are left. Failed requests cause back-off."""
-    dataset = await ledger.select_dataset(db, command.dataset)
+    dataset = await select_dataset(db, command.dataset)
     dictionary = dataset.dictionary
     if dictionary is None:
         return None

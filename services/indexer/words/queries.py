@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from services.indexer.words.dictionary_api import Entry
-from shared.catalog.dataset import Dataset
 from shared.contracts.parts import Problem
 from shared.db import Connection
 
@@ -15,14 +14,6 @@ BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 60.0, 900.0
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 DICTIONARY_LOCK = 0x64696374
 LOCK_SECONDS = 120.0
-
-
-async def select_datasets(db: Connection) -> list[tuple[Dataset, int]]:
-    """Returns datasets that declare a dictionary, with their versions."""
-    rows = await db.fetch(
-        "SELECT declaration, version FROM ingestor.datasets WHERE declaration->'dictionary' IS NOT NULL ORDER BY name"
-    )
-    return [(msgspec.convert(row["declaration"], Dataset), row["version"]) for row in rows]
 
 
 async def lock_dictionary(db: Connection, url: str) -> int:

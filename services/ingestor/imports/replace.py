@@ -34,19 +34,6 @@ async def drop_stage(db: Connection, job_id: UUID) -> None:
     await db.execute(f"DROP TABLE IF EXISTS {_stage_name(job_id)}")
 
 
-async def drop_abandoned_stages(db: Connection) -> None:
-    """Stops jobs that can never swap, because one of their chunks gave up, and drops their stages."""
-    rows = await db.fetch(
-        """
-        SELECT DISTINCT c.job_id FROM chunks c JOIN imports i USING (job_id) JOIN inbox h ON h.id = c.message_id
-        WHERE c.loaded_at IS NULL AND i.stopped IS NULL AND i.load_options->>'mode' = 'replace'
-        """
-    )
-    for row in rows:
-        await drop_stage(db, row["job_id"])
-        await chunk_ledger.update_stopped(db, row["job_id"], ABANDONED)
-
-
 async def delete_old_stages(db: Connection, days: int, _position: Position) -> Step:
     """Drops a stage that was planned so many days ago, and stops its job; also one whose job is not in the ledger."""
     row = await db.fetchrow(

@@ -41,8 +41,14 @@ class Pages(NamedTuple):
 async def pull_page(
     command: PullPage, db: Connection, outgoing: OutboundClient, settings: IngestorSettings
 ) -> PullResult:
-    """Loads pages and stores the progress of the sync, both in one transaction."""
+    """Loads pages and stores the progress of the sync, both in one transaction.
+
+    Raises PermanentFailure for a page that was given up and is redriven after a newer sync of the source has begun.
+    """
     dataset, source = await _select_source(db, command)
+    if command.at and not await sync_queries.is_next_pull(db, command):
+        detail = f"A newer sync of the source {command.source} has begun, so this one can't go on."
+        raise PermanentFailure(Problem(code="superseded", detail=detail, hint="Start a new sync."))
     before = msgspec.convert(command.at, Progress) if command.at else await _begin(db, dataset, source)
     seconds = await sync_queries.select_duration(db, command.job_id)
     pages = await _fetch_pages(outgoing, source, dataset, before, seconds=seconds, enough=settings.chunk_bytes)

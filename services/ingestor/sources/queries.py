@@ -13,8 +13,6 @@ from shared.contracts.parts import Problem
 from shared.db import Connection
 
 DELETE_SECONDS = 600.0
-OVERDUE_SECONDS = 300.0
-"""Longer than the pages of a message take at the slowest source that can be declared."""
 
 
 async def select_cursor(db: Connection, dataset: str, source: str) -> str | None:
@@ -47,7 +45,7 @@ async def select_duration(db: Connection, job_id: UUID) -> float:
 
 
 async def upsert_pull(db: Connection, following: PullPage) -> None:
-    """Stores the next command of the sync, in case its message is lost."""
+    """Stores which pages the sync continues with."""
     await db.execute(
         """
         INSERT INTO pulls (job_id, dataset, source, chunk, at, message_id) VALUES ($1, $2, $3, $4, $5, $6)
@@ -63,6 +61,11 @@ async def upsert_pull(db: Connection, following: PullPage) -> None:
     )
 
 
+async def is_next_pull(db: Connection, command: PullPage) -> bool:
+    """Returns whether the sync continues with this command. Not after a newer sync of the source has begun."""
+    return bool(await db.fetchval("SELECT true FROM pulls WHERE message_id = $1", command.id))
+
+
 async def delete_sync_state(db: Connection, job_id: UUID) -> None:
     """Deletes what only a running sync needs."""
     await db.execute("DELETE FROM pulls WHERE job_id = $1", job_id)
@@ -74,7 +77,8 @@ async def delete_abandoned_syncs(db: Connection, dataset: str, source: str) -> N
     rows = await db.fetch(
         """
         SELECT job_id FROM pulls p
-        WHERE dataset = $1 AND source = $2 AND EXISTS (SELECT FROM inbox i WHERE i.id = p.message_id)
+        WHERE dataset = $1 AND source = $2
+          AND EXISTS (SELECT FROM dead_letters d WHERE d.id = p.message_id AND d.state = 'dead')
         """,
         dataset,
         source,
@@ -118,23 +122,3 @@ async def delete_missing(db: Connection, dataset: Dataset, field: str, job_id: U
     """Deletes the rows that the sync has not seen, as the work of a chunk. Returns their number."""
     count: int = await db.fetchval(upsert_sql.delete_unseen(dataset, field), ledger, job_id, timeout=DELETE_SECONDS)
     return count
-
-
-async def claim_overdue_pulls(db: Connection, *, limit: int) -> list[PullPage]:
-    """Returns the commands of pages sent too long ago that no replica has loaded; marks them as sent."""
-    rows = await db.fetch(
-        """
-        UPDATE pulls SET sent_at = now()
-        WHERE job_id IN (
-            SELECT job_id FROM pulls p
-            WHERE sent_at < now() - $1 * interval '1 second'
-              AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = p.message_id)
-              AND NOT EXISTS (SELECT FROM outbox o WHERE o.id = p.message_id)
-            ORDER BY sent_at LIMIT $2 FOR UPDATE SKIP LOCKED
-        )
-        RETURNING dataset, job_id, source, chunk, at
-        """,
-        OVERDUE_SECONDS,
-        limit,
-    )
-    return [PullPage(**row) for row in rows]

@@ -1,5 +1,6 @@
 """The search index of a dataset: its tables, its declaration, and its freshness."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,6 +20,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     search: Search
     state: Literal["serving", "building"]
+    version: int = 0
+    """The generation was built from the chunks up to this version of the dataset."""
     rows: int = 0
     """Postgres' estimate of the number of documents; 0 before the first ANALYZE."""
 
@@ -60,6 +63,24 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
         return [weights.get(label, 0.0) / largest for label in reversed(LABELS)]
 
 
+class IndexState(msgspec.Struct, frozen=True, kw_only=True):
+    """The serving generation of an index, and the `next` one, with its number of pieces and those that are `done`.
+
+    `documents` is an estimate, `words` the number of different words.
+    """
+
+    generation: int | None
+    made_at: dt.datetime | None
+    documents: int
+    words: int
+    version: int
+    dataset_version: int
+    next: int | None
+    began_at: dt.datetime | None
+    pieces: int
+    done: int
+
+
 class Freshness(msgspec.Struct, frozen=True):
     """The versions up to which the rows are loaded, the documents indexed, and the words counted."""
 
@@ -92,3 +113,36 @@ async def select_freshness(db: Connection, dataset: str) -> Freshness:
         dataset,
     )
     return Freshness(row["version"], row["indexed"], row["counted"]) if row else Freshness(0, 0, 0)
+
+
+async def select_state(db: Connection, dataset: str) -> IndexState:
+    """Selects the state of the index. Raises LookupError if there is no such dataset."""
+    row = await db.fetchrow(
+        """
+        SELECT i.generation, i.made_at, coalesce(greatest(c.reltuples, 0), 0)::bigint AS documents,
+               coalesce(i.words, 0) AS words, coalesce(f.indexed, 0) AS version, d.version AS dataset_version,
+               b.generation AS next, b.made_at AS began_at, p.pieces, p.done
+        FROM ingestor.datasets d
+        LEFT JOIN indexer.freshness f ON f.dataset = d.name
+        LEFT JOIN indexer.indexes i ON i.dataset = d.name AND i.state = 'serving'
+        LEFT JOIN indexer.indexes b ON b.dataset = d.name AND b.state = 'building'
+        LEFT JOIN pg_class c ON c.oid = to_regclass(format('documents.%I', d.name || '__' || i.generation))
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS pieces, count(done_at) AS done FROM indexer.pieces p
+            WHERE p.dataset = d.name AND p.generation = b.generation
+        ) p
+        WHERE d.name = $1
+        """,
+        dataset,
+    )
+    if row is None:
+        raise LookupError(dataset)
+    return IndexState(**row)
+
+
+async def count_words(db: Connection, dataset: str) -> int:
+    """Returns the number of different words."""
+    count: int | None = await db.fetchval(
+        "SELECT words FROM indexer.indexes WHERE dataset = $1 AND state = 'serving'", dataset
+    )
+    return count or 0

@@ -1,0 +1,147 @@
+"""The ledger: a sent message is open until each receiver has ended it. Queries over the outboxes and inboxes.
+
+Each service may read these tables of every service, and writes only its own.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import msgspec
+
+from shared.db import Connection
+from shared.db.faults import LOCK_TIMEOUT
+from shared.db.migrate import READABLE_SERVICES
+
+SERVICES = tuple(READABLE_SERVICES)
+LEASE_MILLISECONDS = 50
+RECOVERY_LOCK = 0x7265636F
+CLEANUP_LOCK = 0x636C6561
+
+
+class OpenMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was sent to a service and that it has not ended."""
+
+    id: UUID
+    name: str
+    dataset: str
+    subject: str
+    command: bool
+    data: bytes
+    created_at: dt.datetime
+
+
+def outboxes(service: str) -> str:
+    """Returns a table expression: the outboxes of all services, read by this one."""
+    tables = ["outbox", *(f"{sender}.outbox" for sender in SERVICES if sender != service)]
+    return "(" + " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables) + ")"
+
+
+async def try_lock(db: Connection, lock: int, service: str) -> bool:
+    """Locks a task of the service until the transaction ends; returns False if another replica has it."""
+    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", lock, service))
+
+
+async def select_waiting(db: Connection, service: str, names: Sequence[str], *, seconds: float) -> list[str]:
+    """Returns those of these names of which a message that was sent over `seconds` ago is open."""
+    rows = await db.fetch(
+        f"""
+        SELECT DISTINCT name FROM {outboxes(service)} o
+        WHERE o.name = ANY($1::text[]) AND o.sent_at < now() - $2 * interval '1 second' AND o.receivers @> ARRAY[$3]
+          AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = o.id)
+        """,
+        list(names),
+        seconds,
+        service,
+    )
+    return [row["name"] for row in rows]
+
+
+async def select_overtaken(
+    db: Connection, service: str, passed: Mapping[str, dt.datetime], *, limit: int
+) -> list[OpenMessage]:
+    """Returns open messages to the service that were sent, also again, before the time of their name in `passed`.
+
+    Leaves out those that wait for a retry.
+    """
+    rows = await db.fetch(
+        f"""
+        SELECT {", ".join(f"o.{name}" for name in OpenMessage.__struct_fields__)}
+        FROM {outboxes(service)} o JOIN unnest($1::text[], $2::timestamptz[]) AS p (name, at) USING (name)
+        LEFT JOIN resent r ON r.id = o.id
+        WHERE o.sent_at < (SELECT max(at) FROM unnest($2::timestamptz[]) AS t (at))
+          AND greatest(o.sent_at, r.resent_at) < p.at AND o.receivers @> ARRAY[$3]
+          AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = o.id)
+          AND NOT EXISTS (SELECT FROM outbox w WHERE w.id = o.id AND w.queue <> '' AND w.sent_at IS NULL)
+        ORDER BY o.sent_at LIMIT $4
+        """,
+        list(passed),
+        list(passed.values()),
+        service,
+        limit,
+    )
+    return [OpenMessage(**row) for row in rows]
+
+
+async def is_leased(db: Connection, message: OpenMessage) -> bool:
+    """Returns whether a transaction holds the message: it is being handled, or has ended just now."""
+    attempt = db.transaction()
+    await attempt.start()
+    try:
+        await db.execute(f"SET LOCAL lock_timeout = {LEASE_MILLISECONDS}")
+        return not await db.fetchval(
+            "INSERT INTO inbox (id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true",
+            message.id,
+            message.name,
+        )
+    except LOCK_TIMEOUT:
+        return True
+    finally:
+        await attempt.rollback()
+
+
+async def insert_resend(db: Connection, message: OpenMessage, queue: str) -> None:
+    """Sends the message again, to this queue only."""
+    await db.execute(
+        """
+        INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, data, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8)
+        ON CONFLICT (id, queue) DO UPDATE SET sent_at = NULL, due_at = now()
+        """,
+        message.id,
+        queue,
+        message.name,
+        message.dataset,
+        message.subject,
+        message.command,
+        message.data,
+        message.created_at,
+    )
+
+
+async def delete_ended(db: Connection, service: str) -> int:
+    """Deletes sent messages that each of their receivers has ended; returns how many."""
+    inboxes = {name: "inbox" if name == service else f"{name}.inbox" for name in {*SERVICES, service}}
+    # OFFSET 0 keeps the planner from hashing whole inboxes.
+    ended = " AND ".join(
+        f"(NOT receivers @> ARRAY['{name}'] OR EXISTS (SELECT FROM {inbox} i WHERE i.id = o.id OFFSET 0))"
+        for name, inbox in sorted(inboxes.items())
+    )
+    status = await db.execute(f"DELETE FROM outbox o WHERE sent_at IS NOT NULL AND {ended}")
+    return int(status.split()[-1])
+
+
+async def delete_old(db: Connection, service: str, *, days: int) -> None:
+    """Deletes what the ledger needs no more after some days: ended messages, attempts, settled dead letters."""
+    await db.execute(
+        f"""
+        DELETE FROM inbox i WHERE done_at < now() - $1 * interval '1 day'
+          AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.id = i.id AND d.state = 'dead')
+          AND NOT EXISTS (SELECT FROM {outboxes(service)} o WHERE o.id = i.id AND o.receivers @> ARRAY[$2])
+        """,
+        days,
+        service,
+    )
+    await db.execute("DELETE FROM attempts WHERE began_at < now() - $1 * interval '1 day'", days)
+    await db.execute("DELETE FROM resent WHERE resent_at < now() - $1 * interval '1 day'", days)
+    await db.execute("DELETE FROM dead_letters WHERE settled_at < now() - $1 * interval '1 day'", days)
