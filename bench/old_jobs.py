@@ -168,20 +168,25 @@ async def _select_files(pool: Pool) -> None:
 
 
 async def _delete_all(stack: Stack) -> None:
-    """Runs the retention of all services with a shorter life, until no old job and no mark is left."""
+    """Runs the retention of all services with a shorter life, until no old event and no old mark is left."""
     pools = {service: await _connect(stack, service) for service in SERVICES}
     keep = {"keep_jobs_days": KEEP_DAYS, "keep_events_days": KEEP_DAYS}
     tasks = [
         (_retention(service, **(keep if service == "gateway" else {"keep_ledger_days": KEEP_DAYS})), pool)
         for service, pool in pools.items()
     ]
-    old = f"SELECT EXISTS (SELECT FROM chunks WHERE done_at < now() - interval '{KEEP_DAYS} days')"
+    ages = {"gateway": ("events", "time"), "indexer": ("chunks", "done_at"), "analytics": ("chunks", "done_at")}
     async with asyncio.timeout(MOST_MINUTES * 60):
-        while await pools["indexer"].fetchval(old) or await pools["analytics"].fetchval(old):
+        while any([await _has_old(pools[service], *age) for service, age in ages.items()]):
             for task, pool in tasks:
                 await task.run(pool)
     for pool in pools.values():
         await pool.close()
+
+
+async def _has_old(pool: Pool, table: str, column: str) -> bool:
+    old = f"SELECT EXISTS (SELECT FROM {table} WHERE {column} < now() - interval '{KEEP_DAYS} days')"
+    return bool(await pool.fetchval(old))
 
 
 def _retention(service: str, **keep: int) -> RetentionTask:

@@ -8,7 +8,7 @@ from deploy.reference import RETENTION, SETTINGS
 from shared.db.migrate import LEDGER_TABLES
 from tests.stack import SERVICES
 
-BUS = {*LEDGER_TABLES}
+BUS = {*LEDGER_TABLES, "resent"}
 """The bus deletes these itself."""
 
 

@@ -81,12 +81,12 @@ async def select_jobs(
     db: Connection, *, dataset: str | None, status: str | None, limit: int, before: UUID | None
 ) -> list[Job]:
     """Returns a page, newest first. Ids sort by time: `before` is the last id of the previous page."""
-    filters = {"dataset = ": dataset, "status = ": status, "id < ": before}
-    given = {filter_: value for filter_, value in filters.items() if value is not None}
-    # Only the given ones: a plan for all combinations could use no index.
-    conditions = "".join(f" AND {filter_}${number}" for number, filter_ in enumerate(given, 2))
+    # Only the filters of the request: a plan for all combinations could use no index.
+    filters = [("dataset =", dataset), ("status =", status), ("id <", before)]
+    used = [(condition, value) for condition, value in filters if value is not None]
+    where = "".join(f" AND {condition} ${number}" for number, (condition, _) in enumerate(used, 2))
     rows = await db.fetch(
-        f"SELECT {COLUMNS} FROM jobs WHERE true{conditions} ORDER BY id DESC LIMIT $1", limit, *given.values()
+        f"SELECT {COLUMNS} FROM jobs WHERE true{where} ORDER BY id DESC LIMIT $1", limit, *(value for _, value in used)
     )
     return [_to_job(row) for row in rows]
 
