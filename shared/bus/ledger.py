@@ -100,6 +100,11 @@ async def is_leased(db: Connection, message: OpenMessage) -> bool:
         await attempt.rollback()
 
 
+async def has_ended(db: Connection, service: str, message_id: UUID) -> bool:
+    """Returns whether the service has ended the message."""
+    return bool(await db.fetchval(f"SELECT EXISTS (SELECT FROM {service}.inbox WHERE id = $1)", message_id))
+
+
 async def insert_resend(db: Connection, message: OpenMessage, queue: str) -> None:
     """Sends the message again, to this queue only."""
     await db.execute(

@@ -45,8 +45,10 @@ from shared.contracts.events import (
     ChunkIndexed,
     ChunkLoaded,
     DatasetDeclared,
+    DiscardRequested,
     JobCreated,
     PublicJobEvent,
+    RedriveRequested,
     WorkFailed,
 )
 from shared.contracts.message import Command, Message
@@ -241,8 +243,16 @@ def test_everything_consumed_is_published_and_every_message_is_one_or_the_other(
         BuildIndex,
         RunSearch,
         RebuildRollup,
+        RedriveRequested,
+        DiscardRequested,
     }
     assert said | heard == _messages()
+
+
+def test_the_receivers_of_a_message_are_the_services_with_a_route_for_it() -> None:
+    hearers = _hearers()
+    expected = {kind.__name__: set(hearers.get(kind, [])) for kind in _messages()}
+    assert {kind.__name__: set(kind.receivers) for kind in _messages()} == expected
 
 
 def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:

@@ -15,9 +15,7 @@ from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.submit import JobSubmitter, Submission
 from shared.consumer import Consumer
 from shared.contracts.commands import LoadRows
-from shared.contracts.message import Message
 from shared.contracts.parts import LoadOptions
-from shared.db import Connection
 from shared.settings import ServiceSettings
 
 NOWHERE = "amqp://nobody@127.0.0.1:1/"
@@ -28,14 +26,10 @@ MANY = 200
 async def submitter(database: dict[str, str]) -> AsyncIterator[JobSubmitter]:
     """Of a gateway that has its Postgres, but no broker."""
     settings = ServiceSettings(database_url=database["gateway"], broker_url=NOWHERE)
-    consumer = Consumer("gateway", (), settings=settings, dependencies={}, sweep=nothing)
+    consumer = Consumer("gateway", (), settings=settings, dependencies={})
     async with consumer.running(Litestar([])):
         await consumer.pool.execute("INSERT INTO api_keys (id, name, hash, scope) VALUES ('k', 'k', '', 'write')")
         yield JobSubmitter(consumer, Catalog())
-
-
-async def nothing(_db: Connection) -> list[tuple[str, Message]]:
-    return []
 
 
 def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprint: str = "f") -> JobRequest:

@@ -16,7 +16,7 @@ from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.search.search_request import check_searchable
-from shared.bus import outbox
+from shared.bus import ledger, outbox
 from shared.bus.relay import Relay
 from shared.contracts.commands import BuildIndex
 from shared.db import Connection, Pool, transaction
@@ -101,7 +101,7 @@ async def reindex(
 
     async def look() -> tuple[bool, IndexBody]:
         async with pool.acquire() as db:
-            handled = await is_handled(db, command.id)
+            handled = await ledger.has_ended(db, "indexer", command.id)
             body = await select_body(db, dataset)
         return handled and body.building is None, body
 
@@ -129,8 +129,3 @@ async def select_body(db: Connection, dataset: str) -> IndexBody:
         dataset_version=state.dataset_version,
         building=building,
     )
-
-
-async def is_handled(db: Connection, message_id: UUID) -> bool:
-    """Returns whether the indexer has handled the message."""
-    return bool(await db.fetchval("SELECT EXISTS (SELECT FROM indexer.inbox WHERE id = $1)", message_id))
