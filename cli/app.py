@@ -4,9 +4,35 @@ from __future__ import annotations
 
 import click
 
-from cli import datasets, failed_rows, imports, jobs, partitions, reindex, reports, search, sources, stack, words
+from cli import (
+    datasets,
+    dead_letters,
+    failed_rows,
+    imports,
+    jobs,
+    partitions,
+    reindex,
+    reports,
+    search,
+    sources,
+    stack,
+    words,
+)
 
-MODULES = (stack, imports, jobs, reports, search, words, reindex, partitions, datasets, failed_rows, sources)
+MODULES = (
+    stack,
+    imports,
+    jobs,
+    reports,
+    search,
+    words,
+    reindex,
+    partitions,
+    datasets,
+    failed_rows,
+    sources,
+    dead_letters,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

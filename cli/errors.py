@@ -19,6 +19,10 @@ class GatewayUnavailable(click.ClickException):
     """The gateway is unreachable or answered with a server error (5xx). A retry may succeed."""
 
 
+class NotSettled(click.ClickException):
+    """The request was accepted, and its end did not come in time."""
+
+
 class _ErrorItem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     line: int = 0

@@ -24,10 +24,10 @@ WAIT_SECONDS = 2
 EXIT_CODES = {"succeeded": 0, "partial": 3, "failed": 4}
 
 
-def post(gateway: Gateway, path: str, body: Any) -> httpx2.Response:
+def post(gateway: Gateway, path: str, body: Any, *, wait: int = 0) -> httpx2.Response:
     """Posts with one idempotency key, so that a retry after a lost response repeats nothing."""
     key = str(uuid.uuid4())
-    return retry(lambda: gateway.post(path, body, key=key), on_failure=lambda _: None)
+    return retry(lambda: gateway.post(path, body, key=key, wait=wait), on_failure=lambda _: None)
 
 
 def submit(gateway: Gateway, path: str, body: Any) -> Job:

@@ -43,8 +43,8 @@ class Gateway:
         self._client.close()
 
     def get(self, path: str, parameters: Parameters | None = None, *, wait: int = 0) -> httpx2.Response:
-        """Sends a GET. The gateway may wait up to `wait` seconds for a job to end."""
-        headers = {"Prefer": f"wait={wait}"} if wait else {}
+        """Sends a GET. The gateway may wait up to `wait` seconds for the work to end."""
+        headers = _prefer(wait)
         with self._connection():
             # With an empty dict, httpx2 would remove the query of the path.
             return self._checked(self._client.get(path, params=_query(parameters) or None, headers=headers))
@@ -60,10 +60,11 @@ class Gateway:
                 response.read()
             yield from self._checked(response).iter_bytes()
 
-    def post(self, path: str, body: Any, *, key: str) -> httpx2.Response:
-        """Posts JSON. Requests with the same idempotency `key` are processed once."""
+    def post(self, path: str, body: Any, *, key: str, wait: int = 0) -> httpx2.Response:
+        """Posts JSON. Requests with the same idempotency `key` are processed once. `wait` as in `get`."""
+        headers = {"Idempotency-Key": key, **_prefer(wait)}
         with self._connection():
-            return self._checked(self._client.post(path, json=body, headers={"Idempotency-Key": key}))
+            return self._checked(self._client.post(path, json=body, headers=headers))
 
     def send(
         self, method: str, path: str, content: bytes, kind: str, parameters: Parameters | None = None
@@ -119,6 +120,10 @@ def decode(body: bytes, kind: type[T]) -> T:
         return msgspec.json.Decoder(kind, float_hook=Decimal).decode(body)
     except msgspec.DecodeError as error:
         raise NoGateway(f"Not a response of Millrace ({error}); check MILLRACE_URL.") from error
+
+
+def _prefer(wait: int) -> dict[str, str]:
+    return {"Prefer": f"wait={wait}"} if wait else {}
 
 
 def _query(parameters: Parameters | None) -> dict[str, str | float]:

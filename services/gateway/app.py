@@ -6,7 +6,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
-from services.gateway import datasets, failed_rows, imports, reports, rows, search, sources
+from services.gateway import datasets, failed_rows, imports, ops, reports, rows, search, sources
 from services.gateway.catalog import Catalog
 from services.gateway.http import openapi
 from services.gateway.http.auth import Authentication, check_query_parameters, check_scope
@@ -32,7 +32,7 @@ from shared.retention import EVERY_SECONDS, RetentionTask
 from shared.spool import Spool
 from shared.telemetry import operations
 
-FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows)
+FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows, ops)
 
 
 def routes() -> tuple[Route, ...]:
@@ -57,12 +57,14 @@ def build(settings: GatewaySettings) -> Litestar:
         PeriodicTask(SpoolCleaner(spool).run, spool_cleaner.EVERY_SECONDS),
         PeriodicTask(RetentionTask("gateway", RETENTIONS, settings).run, EVERY_SECONDS),
     )
-    consumer = Consumer("gateway", routes(), settings=settings, dependencies={}, periodic=periodic)
+    consumer = Consumer(
+        "gateway", routes(), settings=settings, dependencies={}, periodic=periodic, drains_dead_queue=True
+    )
     submitter = JobSubmitter(consumer, catalog)
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]
     app = Litestar(
-        [*handlers, *operations.routes(consumer.check_database), openapi.assets],
+        [*handlers, *operations.routes(consumer.check_database, bus=consumer.check_bus), openapi.assets],
         lifespan=[consumer.running],
         middleware=[measure_requests, drain_uploads, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
         guards=[check_scope, check_query_parameters],

@@ -12,6 +12,7 @@ class IngestorSettings(ServiceSettings, frozen=True, kw_only=True):
     use, also over plain HTTP. Settings with `keep` are explained by `services/ingestor/retention.py`.
     """
 
+    database_connections: int = 14
     spool_url: str
     catalog_dir: str = str(Path(__file__).parents[2] / "catalog")
     chunk_bytes: int = 6 << 20

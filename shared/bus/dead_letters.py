@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from shared.bus import inbox, outbox
+from shared.bus.outbox import OutboxMessage
 from shared.bus.routes import on
 from shared.contracts.envelope import Envelope
 from shared.contracts.events import DiscardRequested, RedriveRequested, WorkFailed
@@ -33,6 +34,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 COLUMNS = DeadLetter.__struct_fields__
+REDRIVABLE = "NOT (reason IN ('undecodable', 'too_large') AND attempts = 0)"
+"""A letter that no service has ever read, or that could not be sent, can only be discarded."""
 
 
 async def insert_dead_letter(db: Connection, letter: DeadLetter) -> int:
@@ -87,34 +90,54 @@ def to_dead_letter(
     )
 
 
+def from_outbox(message: OutboxMessage, *, reason: Reason, problem: Problem) -> DeadLetter:
+    """Returns the dead letter of a message that can't be sent."""
+    return DeadLetter(
+        id=message.id,
+        queue=message.queue,
+        name=message.name,
+        dataset=message.dataset,
+        job_id=_to_uuid(message.subject),
+        data=message.data,
+        command=message.command,
+        reason=reason,
+        problem=problem,
+        attempts=message.attempt,
+        created_at=message.created_at,
+    )
+
+
 async def redrive(event: RedriveRequested, db: Connection) -> None:
     """Sends this service's dead letters among `ids` again, with all attempts before them."""
     await db.execute(
-        """
+        f"""
         WITH letters AS (
             UPDATE dead_letters SET state = 'redriven', settled_at = now(), redriven = redriven + 1
-            WHERE id = ANY($1::uuid[]) AND state = 'dead' RETURNING *
+            WHERE id = ANY($1::uuid[]) AND state = 'dead' AND $2 IN ('', current_schema()) AND {REDRIVABLE} RETURNING *
         ), ended AS (
             DELETE FROM inbox USING letters WHERE inbox.id = letters.id
         ), tried AS (
             DELETE FROM attempts USING letters WHERE message_id = letters.id
         )
-        INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, receivers, data, created_at)
+        INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, receivers, data, created_at, lane)
         SELECT id, queue, name, dataset, coalesce(job_id::text, ''), command, true,
-               ARRAY[split_part(queue, '.', 1)], data, created_at
+               ARRAY[split_part(queue, '.', 1)], data, created_at, split_part(queue, '.', 3)
         FROM letters
         ON CONFLICT (id, queue) DO UPDATE SET sent_at = NULL, due_at = now(), attempt = 0,
                receivers = excluded.receivers
         """,
         list(event.ids),
+        event.service,
     )
 
 
 async def discard(event: DiscardRequested, db: Connection) -> None:
     """Marks this service's dead letters among `ids` as discarded. Their messages stay ended."""
     await db.execute(
-        "UPDATE dead_letters SET state = 'discarded', settled_at = now() WHERE id = ANY($1::uuid[]) AND state = 'dead'",
+        "UPDATE dead_letters SET state = 'discarded', settled_at = now()"
+        " WHERE id = ANY($1::uuid[]) AND state = 'dead' AND $2 IN ('', current_schema())",
         list(event.ids),
+        event.service,
     )
 
 

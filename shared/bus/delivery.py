@@ -37,13 +37,16 @@ class Delivery:
         self,
         service: str,
         route: Route,
+        lane: str,
         pool: Pool,
         relay: Relay,
         dependencies: Mapping[Any, Any],
         suspects: asyncio.Lock,
     ) -> None:
-        self.queue = route.queue(service)
+        self.queue = route.queue(service, lane)
+        self.lane = lane
         self.message_type = route.message
+        self.concurrency = route.concurrency
         self.progress = QueueProgress()
         self.running: set[asyncio.Task[None]] = set()
         self._route = route

@@ -79,3 +79,9 @@ def undecodable(error: Exception) -> Problem:
     """Returns the problem of a message of which only the envelope can be read."""
     hint = "A newer version of the sender may have written it: update this service, then redrive the message."
     return Problem(code="undecodable", detail=f"The message can't be read: {error}", hint=hint)
+
+
+def too_large(error: Exception) -> Problem:
+    """Returns the problem of a message that is larger than its receivers accept."""
+    hint = "It can't be redriven: submit the work again in smaller parts, then discard the message."
+    return Problem(code="message_too_large", detail=f"The message can't be sent: {error}.", hint=hint)

@@ -4,7 +4,7 @@ A message with receivers stays after the broker has confirmed it: see `ledger`. 
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,7 @@ class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     name: str
     dataset: str
+    lane: str = ""
     subject: str
     command: bool
     mandatory: bool
@@ -39,10 +40,10 @@ async def insert_messages(db: Connection, messages: Sequence[Message]) -> None:
         return
     await db.execute(
         """
-        INSERT INTO outbox (id, name, dataset, subject, command, mandatory, receivers, data)
-        SELECT id, name, dataset, subject, command, receivers <> '', string_to_array(receivers, ','), data
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::bytea[])
-             AS m (id, name, dataset, subject, command, receivers, data)
+        INSERT INTO outbox (id, name, dataset, subject, command, mandatory, receivers, data, lane)
+        SELECT id, name, dataset, subject, command, receivers <> '', string_to_array(receivers, ','), data, lane
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::bytea[], $8::text[])
+             AS m (id, name, dataset, subject, command, receivers, data, lane)
         ON CONFLICT (id, queue) DO NOTHING
         """,
         [message.id for message in messages],
@@ -52,6 +53,7 @@ async def insert_messages(db: Connection, messages: Sequence[Message]) -> None:
         [isinstance(message, Command) for message in messages],
         [",".join(message.receivers) for message in messages],
         [message.encode() for message in messages],
+        [message.lane for message in messages],
     )
 
 
@@ -89,12 +91,24 @@ async def insert_retry(
     )
 
 
-async def select_due(db: Connection, limit: int) -> list[OutboxMessage]:
-    """Returns the messages that are due, locked against other relays until the transaction ends."""
+async def select_due(db: Connection, limit: int, max_bytes: int) -> list[OutboxMessage]:
+    """Returns messages that are due, locked against other relays until the transaction ends.
+
+    Stops after the message with which their data reach `max_bytes`.
+    """
     rows = await db.fetch(
-        f"SELECT {COLUMNS}, now() AS sent_at FROM outbox WHERE sent_at IS NULL AND due_at <= now()"
-        " ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+        f"""
+        WITH due AS (
+            SELECT ctid AS place, due_at, octet_length(data) AS bytes FROM outbox
+            WHERE sent_at IS NULL AND due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        ), summed AS (
+            SELECT place, sum(bytes) OVER (ORDER BY due_at, place) - bytes AS bytes_before FROM due
+        )
+        SELECT {COLUMNS}, now() AS sent_at FROM outbox
+        WHERE ctid = ANY(ARRAY(SELECT place FROM summed WHERE bytes_before < $2)) ORDER BY due_at
+        """,
         limit,
+        max_bytes,
     )
     return [OutboxMessage(**row) for row in rows]
 
@@ -117,15 +131,21 @@ async def record_sent(db: Connection, messages: Sequence[OutboxMessage]) -> None
     )
 
 
-async def postpone(db: Connection, messages: Sequence[OutboxMessage], *, seconds: float) -> None:
-    """Makes messages due in `seconds`."""
+async def postpone(db: Connection, pauses: Mapping[tuple[UUID, str], float]) -> None:
+    """Makes messages, by id and queue, due in so many seconds."""
     await db.execute(
-        "UPDATE outbox SET due_at = now() + $3 * interval '1 second' FROM unnest($1::uuid[], $2::text[])"
-        " AS kept (id, queue) WHERE outbox.id = kept.id AND outbox.queue = kept.queue",
-        [message.id for message in messages],
-        [message.queue for message in messages],
-        seconds,
+        "UPDATE outbox o SET due_at = now() + k.seconds * interval '1 second'"
+        " FROM unnest($1::uuid[], $2::text[], $3::float8[]) AS k (id, queue, seconds)"
+        " WHERE o.id = k.id AND o.queue = k.queue",
+        [message_id for message_id, _ in pauses],
+        [queue for _, queue in pauses],
+        list(pauses.values()),
     )
+
+
+async def delete_message(db: Connection, message: OutboxMessage) -> None:
+    """Deletes the message: it will not be sent."""
+    await db.execute("DELETE FROM outbox WHERE id = $1 AND queue = $2", message.id, message.queue)
 
 
 async def select_backlog(db: Connection) -> tuple[int, float]:

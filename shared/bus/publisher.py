@@ -11,8 +11,9 @@ from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.connection import make_url
 
 from shared.bus.outbox import OutboxMessage
+from shared.bus.routes import routing_key
 from shared.bus.topology import COMMANDS, EVENTS
-from shared.contracts.envelope import CONTENT_TYPE, Envelope
+from shared.contracts.envelope import CONTENT_TYPE, MAX_BYTES, Envelope
 
 CONFIRM_SECONDS = 10
 PERSISTENT = 2
@@ -20,6 +21,14 @@ PERSISTENT = 2
 
 class Unroutable(Exception):
     """No queue takes the message."""
+
+
+class Refused(Exception):
+    """The queue does not take the message now: it is full."""
+
+
+class TooLarge(Exception):
+    """The message has more bytes than a receiver accepts."""
 
 
 class Publisher:
@@ -37,11 +46,20 @@ class Publisher:
         """Whether a message could be published now."""
         return self._connection is not None and self._connection.connected.is_set()
 
+    @property
+    def is_reconnecting(self) -> bool:
+        """Whether the connection was lost and is not back yet."""
+        return self._connection is not None and not self._connection.is_closed and not self.is_connected
+
     async def publish(self, message: OutboxMessage) -> None:
         """Publishes the message and waits for the confirm.
 
-        Raises Unroutable; or OSError, TimeoutError or an AMQP error, after which the message may have arrived or not.
+        Raises Unroutable, Refused or TooLarge; or OSError, TimeoutError or an AMQP error, after which the message may
+        have arrived or not.
         """
+        body = encode(message, self._service)
+        if len(body) > MAX_BYTES:
+            raise TooLarge(f"{message.name} has {len(body)} bytes; the limit is {MAX_BYTES}")
         # The timeout of `Exchange.publish` does not cover the wait for a lost connection.
         async with asyncio.timeout(CONFIRM_SECONDS):
             exchange, key = _address(message)
@@ -49,7 +67,7 @@ class Publisher:
                 channel: Any = await (await self.channel()).get_underlay_channel()  # whose stub lacks `wait`
                 # aio-pika's `Exchange.publish` would drain the socket for each message.
                 await channel.basic_publish(
-                    encode(message, self._service),
+                    body,
                     exchange=exchange,
                     routing_key=key,
                     properties=_properties(message),
@@ -58,6 +76,8 @@ class Publisher:
                 )
             except aiormq.exceptions.PublishError as error:
                 raise Unroutable(f"no queue takes {message.name} ({key})") from error
+            except aiormq.exceptions.DeliveryError as error:
+                raise Refused(f"a queue of {message.name} ({key}) is full") from error
             except RuntimeError as error:  # aiormq raises it when the connection closes during a call
                 raise ConnectionResetError(str(error)) from error
             except Exception as error:
@@ -138,4 +158,5 @@ def _address(message: OutboxMessage) -> tuple[str, str]:
     """Returns exchange and routing key. The default exchange, "", routes to the queue of that name."""
     if message.queue:
         return "", message.queue
-    return (COMMANDS, message.name) if message.command else (EVENTS, f"{message.name}.{message.dataset}")
+    key = routing_key(message.name, message.dataset, message.lane, command=message.command)
+    return COMMANDS if message.command else EVENTS, key

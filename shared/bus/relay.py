@@ -5,16 +5,21 @@ import asyncio
 import aiormq
 import structlog
 
-from shared.bus import outbox
+from shared.bus import dead_letters, failures, outbox
 from shared.bus.outbox import OutboxMessage
-from shared.bus.publisher import Publisher, Unroutable
-from shared.db import Pool, transaction
-from shared.db.faults import INTERFACE_ERRORS, UNAVAILABLE
+from shared.bus.publisher import Publisher, Refused, TooLarge, Unroutable
+from shared.db import Connection, Pool, transaction
+from shared.db.faults import INTERFACE_ERRORS, SERVER_ERRORS, UNAVAILABLE
 from shared.telemetry import metrics
 
 POLL_SECONDS = 0.5
 BATCH = 500
+BATCH_BYTES = 8 << 20
+"""Bytes of messages in a round, but at least one message: they are in memory at once."""
 UNROUTABLE_SECONDS = 5.0
+REFUSED_SECONDS = (1.0, 30.0)
+"""The shortest and the longest pause before a refused message is sent again."""
+ERROR_SECONDS = 1.0
 log = structlog.get_logger()
 
 
@@ -25,6 +30,8 @@ class Relay:
         self._pool = pool
         self._publisher = publisher
         self._wake = asyncio.Event()
+        self.state = "ok"
+        """Or the error that the relay waits for."""
 
     def wake(self) -> None:
         """Publishes soon. Call it after a commit that wrote messages."""
@@ -40,38 +47,74 @@ class Relay:
                 pass
             self._wake.clear()
             try:
-                while await self.publish_batch() == BATCH:
+                while not self._publisher.is_reconnecting and await self.publish_batch():
                     pass
-            except (*UNAVAILABLE, *INTERFACE_ERRORS, TimeoutError, aiormq.exceptions.AMQPError) as error:
+                self.state = "ok"
+            except (
+                *UNAVAILABLE,
+                *INTERFACE_ERRORS,
+                *SERVER_ERRORS,
+                TimeoutError,
+                aiormq.exceptions.AMQPError,
+            ) as error:
+                self.state = f"{type(error).__name__}: {error}"
                 log.warning("relay waits", error=repr(error))
-                await asyncio.sleep(1)
+                await asyncio.sleep(ERROR_SECONDS)
 
-    async def publish_batch(self) -> int:
-        """Publishes a batch of due messages and returns how many the broker confirmed.
+    async def publish_batch(self) -> bool:
+        """Publishes a batch of due messages; returns whether more may be due.
 
+        A message that the broker does not take is postponed alone. One that no broker may take becomes a dead letter.
         A crash between confirm and commit publishes the batch twice: the receivers' inboxes deduplicate.
         """
         async with transaction(self._pool) as db:
-            messages = await outbox.select_due(db, BATCH)
+            messages = await outbox.select_due(db, BATCH, BATCH_BYTES)
             if not messages:
-                return 0
+                return False
             results = await asyncio.gather(*map(self._publisher.publish, messages), return_exceptions=True)
             outcome = list(zip(messages, results, strict=True))
             sent = [message for message, result in outcome if result is None]
-            unroutable = [message for message, result in outcome if isinstance(result, Unroutable)]
             await outbox.record_sent(db, sent)
-            if unroutable:
-                await outbox.postpone(db, unroutable, seconds=UNROUTABLE_SECONDS)
-        _report(sent, unroutable)
+            await _postpone(db, outcome)
+            for message, result in outcome:
+                if isinstance(result, TooLarge):
+                    await _give_up(db, message, result)
+        _report(outcome)
         for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, Unroutable):
+            if isinstance(result, BaseException) and not isinstance(result, Unroutable | Refused | TooLarge):
                 raise result
-        return len(sent)
+        return len(messages) == BATCH or sum(len(message.data) for message in messages) >= BATCH_BYTES
 
 
-def _report(sent: list[OutboxMessage], unroutable: list[OutboxMessage]) -> None:
-    for message in sent:
-        metrics.PUBLISHED.labels(message.name).inc()
-    for message in unroutable:
-        metrics.UNROUTABLE.labels(message.name).inc()
-        log.error("unroutable", message=message.name, queue=message.queue, id=str(message.id))
+async def _postpone(db: Connection, outcome: list[tuple[OutboxMessage, BaseException | None]]) -> None:
+    pauses = {
+        (message.id, message.queue): UNROUTABLE_SECONDS
+        if isinstance(result, Unroutable)
+        else failures.pause(message.created_at, REFUSED_SECONDS)
+        for message, result in outcome
+        if isinstance(result, Unroutable | Refused)
+    }
+    if pauses:
+        await outbox.postpone(db, pauses)
+
+
+async def _give_up(db: Connection, message: OutboxMessage, error: TooLarge) -> None:
+    """Takes the message out of the outbox, to this service's dead letters, and fails its job."""
+    await outbox.delete_message(db, message)
+    letter = dead_letters.from_outbox(message, reason="too_large", problem=failures.too_large(error))
+    await dead_letters.give_up(db, letter)
+
+
+def _report(outcome: list[tuple[OutboxMessage, BaseException | None]]) -> None:
+    for message, result in outcome:
+        match result:
+            case None:
+                metrics.PUBLISHED.labels(message.name).inc()
+            case Unroutable():
+                metrics.UNROUTABLE.labels(message.name).inc()
+                log.error("unroutable", message=message.name, queue=message.queue, id=str(message.id))
+            case Refused():
+                metrics.REFUSED.labels(message.name).inc()
+                log.warning("refused", message=message.name, queue=message.queue, id=str(message.id))
+            case TooLarge():
+                log.error("gave up", reason="too_large", message=message.name, id=str(message.id), error=str(result))

@@ -6,6 +6,8 @@ from uuid import UUID, uuid5
 from shared.contracts.message import NAMESPACE, Event
 from shared.contracts.parts import Outcome, Problem
 
+SMALL, SMALL_BYTES = "small", 256 << 10
+
 
 class JobEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about a job."""
@@ -85,11 +87,17 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     receivers: ClassVar[tuple[str, ...]] = ("gateway", "indexer", "analytics")
+    lanes: ClassVar[tuple[str, ...]] = ("", SMALL)
 
     ledger: int
     version: int
     bytes: int
     outcome: Outcome
+
+    @property
+    def lane(self) -> str:
+        """Small for a batch, a page or a small file, none for a chunk of a large file."""
+        return SMALL if self.bytes < SMALL_BYTES else ""
 
 
 class ChunkIndexed(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -166,13 +174,17 @@ class WorkFailed(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DeadLetterEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A request about dead letters, each of which one of the services has. `ids` are those of the messages."""
+    """A request about dead letters. `ids` are those of the messages; only `service` acts, if it is not empty.
+
+    Several services may have given up the same message.
+    """
 
     receivers: ClassVar[tuple[str, ...]] = ("gateway", "ingestor", "indexer", "analytics")
     identity: ClassVar[tuple[str, ...]] = ("request_id",)
 
     request_id: UUID
     ids: tuple[UUID, ...]
+    service: str = ""
 
 
 class RedriveRequested(DeadLetterEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -34,12 +34,15 @@ MESSAGE_SECONDS = Histogram(
 QUEUE_MESSAGES = Gauge("millrace_queue_messages", "Messages waiting in a queue of the service", ["queue"])
 QUEUE_CONSUMERS = Gauge("millrace_queue_consumers", "Consumers of a queue of the service", ["queue"])
 DEAD_LETTERS = Gauge(
-    "millrace_dead_letters", "Messages that the service has given up and nobody has redriven or discarded"
+    "millrace_dead_letters",
+    "Messages that the service has given up and nobody has redriven or discarded; for the gateway, also those in the"
+    " broker's dead queue",
 )
 OUTBOX_MESSAGES = Gauge("millrace_outbox_messages", "Messages in the outbox, not yet published")
 OUTBOX_SECONDS = Gauge("millrace_outbox_oldest_seconds", "Seconds since the oldest message in the outbox became due")
 PUBLISHED = Counter("millrace_published", "Messages published and confirmed by the broker", ["message"])
 UNROUTABLE = Counter("millrace_unroutable", "Messages returned by the broker because no queue takes them", ["message"])
+REFUSED = Counter("millrace_refused", "Messages refused by the broker because a queue is full", ["message"])
 RESENT = Counter("millrace_resent", "Lost messages sent again by recovery; 0 without faults", ["message"])
 TABLE_ROWS = Gauge("millrace_table_rows", "Rows of a table as estimated by Postgres", ["table"])
 TABLE_BYTES = Gauge("millrace_table_bytes", "Size of a table with its indexes in bytes", ["table"])

@@ -121,7 +121,8 @@ async def test_recovery_does_look_into_the_outboxes_of_all_services(stack: Stack
     async with connected(stack.env[f"{service.upper()}_DATABASE_URL"], "tests", 1) as pool, pool.acquire() as db:
         lines = await db.fetch(f"EXPLAIN SELECT FROM {ledger.outboxes(service)} o WHERE o.name = 'chunk.loaded'")
         assert len(re.findall(r" on outbox\b", "\n".join(line[0] for line in lines))) == len(SERVICES)
-        assert await ledger.select_waiting(db, service, ["chunk.loaded", "load_chunk"], seconds=60) == []
+        queues = [("chunk.loaded", "small"), ("load_chunk", "")]
+        assert await ledger.select_waiting(db, service, queues, seconds=60) == []
 
 
 async def test_an_event_for_all_services_ends_in_each_of_them(stack: Stack) -> None:

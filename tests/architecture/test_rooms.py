@@ -8,9 +8,9 @@ from tests.architecture.sources import imported, sources
 from tests.stack import ROOT
 
 GATEWAY = "services/gateway"
-FEATURES = {"datasets", "failed_rows", "imports", "reports", "rows", "search", "sources"}
+FEATURES = {"datasets", "failed_rows", "imports", "ops", "reports", "rows", "search", "sources"}
 BELOW_FEATURES = {"jobs", "uploads", "catalog", "http", "settings"}
-MOST_ROOMS = 15
+MOST_ROOMS = 16
 MOST_LAYERS = 7
 
 Graph = Mapping[str, set[str]]

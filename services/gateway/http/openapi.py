@@ -26,6 +26,7 @@ TAGS = {
     "rows": "Read rows, and load small batches.",
     "search": "Full-text search.",
     "reports": "Read and refresh reports, rebuild rollups.",
+    "dead letters": "List messages that were given up; redrive or discard them.",
     "operations": "Health and metrics. No API key required.",
 }
 
