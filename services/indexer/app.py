@@ -7,6 +7,7 @@ from litestar import Litestar
 from services.indexer.documents.index import index_chunk
 from services.indexer.documents.reindex import build_index, index_piece, prepare_all, prepare_documents, switch_index
 from services.indexer.documents.vocabulary_cache import VocabularyCache
+from services.indexer.retention import RETENTIONS
 from services.indexer.searches.run_search import run_search
 from services.indexer.settings import IndexerSettings
 from services.indexer.words import lookup, word_counts
@@ -18,6 +19,7 @@ from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
 from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, IndexRebuilt, SearchCompleted
 from shared.outgoing.http_client import OutboundClient
+from shared.retention import EVERY_SECONDS, RetentionTask
 
 ROUTES = (
     on(DatasetDeclared, prepare_documents, then=IndexPiece | IndexRebuilt),
@@ -46,6 +48,7 @@ def build(settings: IndexerSettings) -> Litestar:
             periodic=(
                 PeriodicTask(word_counts.run, word_counts.EVERY_SECONDS),
                 PeriodicTask(lookup.run, lookup.EVERY_SECONDS),
+                PeriodicTask(RetentionTask("indexer", RETENTIONS, settings).run, EVERY_SECONDS),
             ),
         )
     )

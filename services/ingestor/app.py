@@ -10,12 +10,14 @@ from services.ingestor.imports.load import load_chunk, load_rows
 from services.ingestor.imports.plan import plan_import
 from services.ingestor.imports.replace import swap_stage
 from services.ingestor.imports.replay import discard_rows, plan_replay
+from services.ingestor.retention import RETENTIONS
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.sources.pull import pull_page
 from services.ingestor.sources.turns import HostTurns
 from services.ingestor.tables.declare import declare_catalog, declare_dataset
 from services.ingestor.tables.detach import detach_partition, plan_detach
 from shared.bus import dead_letters
+from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import (
@@ -39,6 +41,7 @@ from shared.contracts.events import (
     SourcePulled,
 )
 from shared.outgoing.http_client import OutboundClient
+from shared.retention import EVERY_SECONDS, RetentionTask
 from shared.spool import Spool
 
 AT_ONCE = max(2, os.cpu_count() or 1)
@@ -75,5 +78,6 @@ def build(settings: IngestorSettings) -> Litestar:
                 IngestorSettings: settings,
             },
             start=partial(declare_catalog, catalog=Path(settings.catalog_dir)),
+            periodic=(PeriodicTask(RetentionTask("ingestor", RETENTIONS, settings).run, EVERY_SECONDS),),
         )
     )

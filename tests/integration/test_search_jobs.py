@@ -12,13 +12,15 @@ import pytest
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.submit import submit_jobs
 from services.gateway.search import results, search_jobs
-from services.indexer.searches import stored_searches
+from services.indexer.retention import RETENTIONS
 from services.indexer.searches.run_search import run_search
+from services.indexer.settings import IndexerSettings
 from shared.bus import inbox
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import RunSearch
 from shared.contracts.events import JobStarted, JobSucceeded, SearchCompleted
 from shared.db import Connection, Pool
+from shared.retention import RetentionTask
 from shared.search.conditions import Comparison
 from shared.search.ordering import SortTerm
 from shared.search.query import SearchQuery
@@ -26,6 +28,7 @@ from tests.integration.ingestor_runner import Ingestor
 from tests.integration.reader_runners import Indexer
 
 CHAIRS = "1,Chair,oak,1.10,,,,\n2,Chairs,ash,2,,,,\n3,Table,oak,3,,,,\n"
+SETTINGS = IndexerSettings(database_url="", broker_url="")
 
 
 def new_command(question: SearchQuery | None = None, **about: Any) -> RunSearch:
@@ -162,6 +165,5 @@ async def test_expired_answers_are_deleted_and_no_others(ingestor: Ingestor, ind
     await indexer.admin.execute(
         "UPDATE indexer.searches SET expires_at = now() - interval '1 second' WHERE job_id = $1", old.job_id
     )
-    async with transaction(indexer.pool) as db:
-        await stored_searches.delete_expired(db)
+    await RetentionTask("indexer", RETENTIONS, SETTINGS).run(indexer.pool)
     assert await indexer.pool.fetchval("SELECT job_id FROM searches") == new.job_id

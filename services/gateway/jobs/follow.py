@@ -1,14 +1,13 @@
 """Follows jobs: an event of another service moves the job on and may become a public event."""
 
 import datetime as dt
-import time
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from services.gateway.jobs import cancellations, event_log, kinds, progress, queries, recovery
+from services.gateway.jobs import cancellations, event_log, kinds, progress, queries
 from services.gateway.jobs.job import Job
 from services.gateway.jobs.kinds import to_body
 from shared.bus.routes import on
@@ -29,12 +28,10 @@ from shared.contracts.events import (
     WorkFailed,
 )
 from shared.contracts.parts import Outcome, Problem
-from shared.db import Connection, Pool, transaction
+from shared.db import Connection
 from shared.reads.ingestor import imports
-from shared.spool import Spool
 from shared.telemetry import metrics
 
-KEEP_FILE_SECONDS = 3600.0
 PROGRESS_EVERY = dt.timedelta(seconds=1)
 End = JobSucceeded | JobPartial | JobFailed | JobCanceled
 ENDS: dict[str, type[End]] = {
@@ -118,19 +115,6 @@ def init_metrics() -> None:
             metrics.JOBS_ENDED.labels(kind.name, status)
 
 
-async def tidy(pool: Pool, spool: Spool) -> int:
-    """Measures the jobs, and deletes expired idempotency keys and files that no job needs."""
-    async with transaction(pool) as db:
-        states = await queries.select_job_states(db)
-        await recovery.forget_idempotency_keys(db)
-        await _delete_files(db, spool)
-    metrics.JOBS.clear()
-    for kind, status, count, _ in states:
-        metrics.JOBS.labels(kind, status).set(count)
-    metrics.OLDEST_JOB_SECONDS.set(max((age for _, status, _, age in states if status not in ENDS), default=0.0))
-    return 0
-
-
 async def _mark_chunk(db: Connection, event: ChunkIndexed | ChunkCounted) -> JobEvents:
     job = await queries.lock_job(db, event.job_id)
     if job is None:
@@ -186,15 +170,6 @@ async def save_and_announce(db: Connection, before: Job, after: Job, now: dt.dat
     if job.ended:
         _record_end(job)
     return announced
-
-
-async def _delete_files(db: Connection, spool: Spool) -> None:
-    """Deletes the files of finished jobs and of uploads that a crash interrupted."""
-    old = [name for name, changed in spool.files() if time.time() - changed > KEEP_FILE_SECONDS]
-    needed = await recovery.select_needed_files(db, old)
-    for name in old:
-        if name not in needed:
-            spool.delete(name)
 
 
 def _record_end(job: Job) -> None:

@@ -7,10 +7,10 @@ import msgspec
 from shared.catalog.dataset import Search
 from shared.contracts.commands import IndexPiece
 from shared.db import Connection
+from shared.db.locks import DOCUMENTS_LOCK
 from shared.reads.indexer.index import Index
 from shared.reads.ingestor.tables import CHUNKS, DATASETS, IMPORTS
 
-DOCUMENTS_LOCK = 0x646F6373
 WORDS_LOCK = 0x776F7264
 
 
