@@ -10,6 +10,7 @@ import structlog
 from litestar import Litestar
 
 from shared.bus import outbox
+from shared.bus.cancellation import POLL_SECONDS, Cancellation
 from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
 from shared.bus.periodic import PeriodicTask
@@ -118,7 +119,8 @@ class Consumer:
             "recover": recovery.run(),
             "clean up": recovery.clean_up(),
         }
-        coroutines |= {task.name: task.run(self._pool, self._relay) for task in self._periodic_tasks}
+        cancellation = PeriodicTask(Cancellation(self.service, self.deliveries).run, POLL_SECONDS)
+        coroutines |= {task.name: task.run(self._pool, self._relay) for task in (*self._periodic_tasks, cancellation)}
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]
         for task in tasks:
             task.add_done_callback(_exit_on_bug)

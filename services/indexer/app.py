@@ -17,16 +17,16 @@ from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
-from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, SearchCompleted
+from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, IndexRebuilt, SearchCompleted
 from shared.outgoing.http_client import OutboundClient
 from shared.retention import EVERY_SECONDS, RetentionTask
 
 ROUTES = (
-    on(DatasetDeclared, prepare_documents, then=IndexPiece),
+    on(DatasetDeclared, prepare_documents, then=IndexPiece | IndexRebuilt),
     on(ChunkLoaded, index_chunk, then=ChunkIndexed, concurrency=2),
-    on(BuildIndex, build_index, then=IndexPiece),
+    on(BuildIndex, build_index, then=IndexPiece | IndexRebuilt),
     on(IndexPiece, index_piece, then=SwitchIndex, concurrency=2),
-    on(SwitchIndex, switch_index),
+    on(SwitchIndex, switch_index, then=IndexRebuilt),
     on(RunSearch, run_search, then=SearchCompleted, concurrency=2),
     on(DefineWords, define_words, then=DefineWords),
     *dead_letters.ROUTES,

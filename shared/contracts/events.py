@@ -152,6 +152,15 @@ class RollupRebuilt(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     mended: int
 
 
+class IndexRebuilt(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Searches use `generation` of the index, which has the rows up to `version`; null without a declared search."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
+
+    generation: int | None = None
+    version: int = 0
+
+
 class WorkFailed(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A service gave up on `message` after its last attempt, so the job fails.
 
@@ -196,11 +205,15 @@ class DiscardRequested(DeadLetterEvent, frozen=True, kw_only=True, omit_defaults
 
 
 class PublicJobEvent(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A public event about a job. `job` is the body of `GET /v1/jobs/{id}` at that moment."""
+    """A public event about a job. `job` is the body of `GET /v1/jobs/{id}` at that moment.
+
+    A retry starts the next `run`.
+    """
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "sequence")
 
     sequence: int
+    run: int = 1
     job: dict[str, Any]
 
 
@@ -226,3 +239,11 @@ class JobPartial(PublicJobEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 class JobFailed(PublicJobEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The job failed, or its effect is not certain; `job.error` says why."""
+
+
+class JobCanceled(PublicJobEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The job was canceled on request; `job.outcome` counts the rows that were loaded before, which stay."""
+
+
+class JobRetried(PublicJobEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A failed or canceled job runs again: what is loaded stays, the rest is done."""

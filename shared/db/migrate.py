@@ -25,6 +25,8 @@ READABLE_SERVICES: dict[str, tuple[str, ...]] = {
 """Whose events each service consumes, and so whose tables it may read. It writes only its own tables."""
 LEDGER_TABLES = ("outbox", "inbox", "attempts", "dead_letters")
 """Tables of each service that all services may read."""
+PUBLISHED_TABLES = {"gateway": ("cancellations",)}
+"""Further tables that all services may read."""
 DATASET_SCHEMAS = {"ingestor": ("data", "detached"), "indexer": ("documents",), "analytics": ("rollups",)}
 """Schemas for the tables that a service creates for each dataset."""
 LOCK = 0x6D696C6C
@@ -113,7 +115,7 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: str)
 async def _grant_ledger(connection: "asyncpg.Connection[asyncpg.Record]", service: str) -> None:
     """Lets every service read the ledger of this one: senders see what has ended, receivers what was sent."""
     readers = ", ".join(reader for reader in READABLE_SERVICES if reader != service)
-    tables = ", ".join(f"{service}.{table}" for table in LEDGER_TABLES)
+    tables = ", ".join(f"{service}.{table}" for table in (*LEDGER_TABLES, *PUBLISHED_TABLES.get(service, ())))
     await connection.execute(f"GRANT USAGE ON SCHEMA {service} TO {readers}")
     await connection.execute(f"GRANT SELECT ON {tables} TO {readers}")
 

@@ -11,7 +11,7 @@ from services.indexer.documents.reindex import prepare_documents
 from services.ingestor.ddl import detach_partition
 from services.ingestor.write import partitions
 from shared.contracts.events import DatasetDeclared
-from shared.db.migrate import LEDGER_TABLES
+from shared.db.migrate import LEDGER_TABLES, PUBLISHED_TABLES
 from tests.integration.ingestor_runner import DATASETS, connected, ingesting
 from tests.stack import SERVICES
 
@@ -37,6 +37,7 @@ WRITES = {
     "DROP": "DROP TABLE {}",
     "ALTER": "ALTER TABLE {} ADD COLUMN mine integer",
 }
+PUBLISHED = {f"{schema}.{table}" for schema, tables in PUBLISHED_TABLES.items() for table in tables}
 READ = "SELECT FROM {} LIMIT 0"
 Table = tuple[str, str, str]
 
@@ -125,7 +126,7 @@ async def test_a_service_reads_its_own_those_whom_it_hears_and_all_ledgers_and_n
         for schema, table, _ in known
         if schema in expected or (schema in SERVICES and table in LEDGER_TABLES)
     }
-    assert readable == expected_tables | READABLE.get(service, set())
+    assert readable == expected_tables | READABLE.get(service, set()) | PUBLISHED
     await db.close()
 
 

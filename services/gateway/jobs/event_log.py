@@ -27,15 +27,16 @@ async def insert_events(db: Connection, events: Sequence[PublicJobEvent]) -> Non
         WITH next AS (
             UPDATE counters SET value = value + cardinality($1::text[]) WHERE name = 'events' RETURNING value
         )
-        INSERT INTO events (id, type, dataset, job_id, sequence, data)
-        SELECT next.value - cardinality($1::text[]) + e.number, e.type, e.dataset, e.job_id, e.sequence, e.data
-        FROM next, unnest($1::text[], $2::text[], $3::uuid[], $4::int[], $5::jsonb[])
-             WITH ORDINALITY AS e (type, dataset, job_id, sequence, data, number)
+        INSERT INTO events (id, type, dataset, job_id, sequence, run, data)
+        SELECT next.value - cardinality($1::text[]) + e.number, e.type, e.dataset, e.job_id, e.sequence, e.run, e.data
+        FROM next, unnest($1::text[], $2::text[], $3::uuid[], $4::int[], $5::int[], $6::jsonb[])
+             WITH ORDINALITY AS e (type, dataset, job_id, sequence, run, data, number)
         """,
         [event.name() for event in events],
         [event.dataset for event in events],
         [event.job_id for event in events],
         [event.sequence for event in events],
+        [event.run for event in events],
         [event.job for event in events],
     )
 

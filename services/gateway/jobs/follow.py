@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from services.gateway.jobs import event_log, kinds, progress, queries
+from services.gateway.jobs import cancellations, event_log, kinds, progress, queries
 from services.gateway.jobs.job import Job
 from services.gateway.jobs.kinds import to_body
 from shared.bus.routes import on
@@ -18,9 +18,11 @@ from shared.contracts.events import (
     ImportPlanned,
     ImportRejected,
     ImportStopped,
+    JobCanceled,
     JobFailed,
     JobPartial,
     JobProgress,
+    JobRetried,
     JobStarted,
     JobSucceeded,
     WorkFailed,
@@ -31,11 +33,16 @@ from shared.reads.ingestor import imports
 from shared.telemetry import metrics
 
 PROGRESS_EVERY = dt.timedelta(seconds=1)
-End = JobSucceeded | JobPartial | JobFailed
-ENDS: dict[str, type[End]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
+End = JobSucceeded | JobPartial | JobFailed | JobCanceled
+ENDS: dict[str, type[End]] = {
+    "succeeded": JobSucceeded,
+    "partial": JobPartial,
+    "failed": JobFailed,
+    "canceled": JobCanceled,
+}
 log = structlog.get_logger()
 
-Announcement = JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed
+Announcement = JobStarted | JobProgress | JobRetried | End
 JobEvents = list[Announcement]
 
 
@@ -56,12 +63,12 @@ async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
 
 async def follow_rejected(event: ImportRejected, db: Connection) -> JobEvents:
     """Fails the job: the file is not in the declared format."""
-    return await _fail(db, event.job_id, event.problem)
+    return await fail(db, event.job_id, event.problem)
 
 
 async def follow_stopped(event: ImportStopped, db: Connection) -> JobEvents:
     """Fails the job: too many rows failed, or a replacement would delete too many rows."""
-    return await _fail(db, event.job_id, event.problem, event.outcome)
+    return await fail(db, event.job_id, event.problem, event.outcome)
 
 
 async def follow_loaded(event: ChunkLoaded, db: Connection) -> JobEvents:
@@ -84,8 +91,10 @@ async def follow_counted(event: ChunkCounted, db: Connection) -> JobEvents:
 
 
 async def follow_failure(event: WorkFailed, db: Connection) -> JobEvents:
-    """Fails the job: a service gave up on one of its messages."""
-    return await _fail(db, event.job_id, event.problem)
+    """Fails the job: a service gave up on one of its messages. A job that is being stopped ends with its reason."""
+    if await cancellations.select_reason(db, event.job_id) is not None:
+        return []
+    return await fail(db, event.job_id, event.problem)
 
 
 async def succeed(db: Connection, job_id: UUID, version: int, result: dict[str, Any] | None = None) -> JobEvents:
@@ -126,7 +135,8 @@ async def advance(db: Connection, before: Job, current: Job) -> JobEvents:
     return await save_and_announce(db, before, after, now)
 
 
-async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> JobEvents:
+async def fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> JobEvents:
+    """Ends a job with a problem; `outcome` counts the rows that stay."""
     job = await queries.lock_job(db, job_id)
     if job is None:
         return []
@@ -138,6 +148,8 @@ async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome
 async def save_and_announce(db: Connection, before: Job, after: Job, now: dt.datetime) -> JobEvents:
     """Saves the job and returns its public events: started, progress (at most once a second), and the end."""
     if before.ended:
+        if after != before:  # a plan that arrives late, which a retry needs
+            await queries.update_job(db, after)
         return []
     types: list[type[JobStarted | JobProgress | End]] = []
     if before.status == "queued":
@@ -151,7 +163,7 @@ async def save_and_announce(db: Connection, before: Job, after: Job, now: dt.dat
     for event_type in types:
         job = msgspec.structs.replace(job, sequence=job.sequence + 1, announced_at=now)
         body = msgspec.to_builtins(to_body(job, now))
-        announced.append(event_type(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body))
+        announced.append(event_type(dataset=job.dataset, job_id=job.id, sequence=job.sequence, run=job.run, job=body))
     if announced:
         await event_log.insert_events(db, announced)
     await queries.update_job(db, job)

@@ -26,13 +26,15 @@ async def insert_jobs(db: Connection, requests: Sequence[JobRequest]) -> list[Jo
     rows = await db.fetch(
         f"""
         INSERT INTO jobs (id, kind, dataset, mode, source, replay_of, status, phase, command, api_key, idempotency_key,
-                          fingerprint, bytes_total, bytes_planned, chunks, target, outcome, sequence)
+                          fingerprint, bytes_total, bytes_planned, chunks, target, outcome, sequence, deadline_at)
         SELECT id, kind, dataset, mode, source, replay_of, 'queued', phase, command, api_key, idempotency_key,
-               fingerprint, bytes_total, CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, target, $15, 1
+               fingerprint, bytes_total, CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, target, $16, 1,
+               now() + deadline
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::json[], $8::text[],
-                    $9::text[], $10::text[], $11::bigint[], $12::int[], $13::text[], $14::text[])
+                    $9::text[], $10::text[], $11::bigint[], $12::int[], $13::text[], $14::text[],
+                    $15::interval[])
              AS a (id, kind, dataset, mode, source, replay_of, command, api_key, idempotency_key, fingerprint,
-                   bytes_total, chunks, target, phase)
+                   bytes_total, chunks, target, phase, deadline)
         ON CONFLICT DO NOTHING
         RETURNING {COLUMNS}
         """,
@@ -50,6 +52,7 @@ async def insert_jobs(db: Connection, requests: Sequence[JobRequest]) -> list[Jo
         [request.chunks for request in requests],
         [request.target for request in requests],
         [kinds.find(request.kind).phase for request in requests],
+        [_deadline(request) for request in requests],
         NO_OUTCOME,
     )
     return [_to_job(row) for row in rows]
@@ -103,8 +106,8 @@ async def update_job(db: Connection, job: Job) -> None:
         """
         UPDATE jobs SET status = $2, phase = $3, bytes_planned = $4, bytes_done = $5, chunks = $6, percent = $7,
                outcome = $8, error = $9, warning = $10, sequence = $11, started_at = $12, finished_at = $13,
-               announced_at = $14, bytes_total = $15, version = $16, result = $17, updated_at = now(),
-               command = CASE WHEN $18 THEN '{}' ELSE command END
+               announced_at = $14, bytes_total = $15, version = $16, result = $17, run = $18, deadline_at = $19,
+               updated_at = now(), command = CASE WHEN $20 THEN '{}' ELSE command END
         WHERE id = $1
         """,
         job.id,
@@ -124,6 +127,8 @@ async def update_job(db: Connection, job: Job) -> None:
         job.bytes_total,
         job.version,
         job.result,
+        job.run,
+        job.deadline_at,
         job.ended and not kinds.find(job.kind).keep_command,
     )
 
@@ -180,6 +185,12 @@ async def select_now(db: Connection) -> dt.datetime:
     """Returns the start time of the transaction. Postgres is the only clock."""
     now: dt.datetime = await db.fetchval("SELECT now()")
     return now
+
+
+def _deadline(request: JobRequest) -> dt.timedelta:
+    if request.deadline is not None:
+        return dt.timedelta(seconds=request.deadline)
+    return kinds.find(request.kind).deadline
 
 
 def _to_job(row: Any) -> Job:

@@ -1,6 +1,7 @@
 """Deletes spooled files that no job needs."""
 
 import asyncio
+import datetime as dt
 import time
 
 from services.gateway.jobs import kinds
@@ -9,6 +10,8 @@ from shared.spool import Spool
 
 EVERY_SECONDS = 60.0
 KEEP_SECONDS = 3600.0
+RETRIED_WITHIN = dt.timedelta(days=3)
+"""How long the file of a failed or canceled job is kept for a retry."""
 
 
 class SpoolCleaner:
@@ -30,7 +33,7 @@ class SpoolCleaner:
 
 
 async def select_needed_files(db: Connection, files: list[str]) -> set[str]:
-    """Selects the spooled files that a job may still read: of unfinished jobs and of those of the last hour.
+    """Selects the spooled files that a job may still read: if it is unfinished, or of the last hour, or may be retried.
 
     Looks only at kinds of job whose command has a file, as others may have large commands.
     """
@@ -40,11 +43,13 @@ async def select_needed_files(db: Connection, files: list[str]) -> set[str]:
             SELECT command->>'file' AS file FROM jobs WHERE finished_at IS NULL AND kind = ANY($2::text[])
             UNION ALL
             SELECT command->>'file' FROM jobs
-            WHERE finished_at > now() - interval '1 hour' AND kind = ANY($2::text[])
+            WHERE finished_at > now() - $3::interval AND kind = ANY($2::text[])
+              AND (status IN ('failed', 'canceled') OR finished_at > now() - interval '1 hour')
         ) f
         WHERE file = ANY($1::text[])
         """,
         files,
         [kind.name for kind in kinds.registered() if "file" in kind.command.__struct_fields__],
+        RETRIED_WITHIN,
     )
     return {row["file"] for row in rows}
