@@ -145,7 +145,7 @@ async def test_what_failed_is_listed_with_its_reason_and_healed_by_a_redrive(
         assert (page["total"], page["next"]) == (1, None)
         [letter] = page["data"]
         assert (letter["service"], letter["message"], letter["queue"], letter["reason"], letter["state"]) == (
-            "indexer", "chunk.loaded", "indexer.chunk_loaded", "failed", "dead",
+            "indexer", "chunk.loaded", "indexer.chunk_loaded.small", "failed", "dead",
         )  # fmt: skip
         assert (letter["dataset"], letter["job"], letter["redrivable"]) == ("departments", job, True)
         assert "refused by a test" in letter["problem"]["detail"]

@@ -21,7 +21,7 @@ from shared.contracts.events import DiscardRequested, RedriveRequested, WorkFail
 from shared.contracts.message import Command, Message
 from shared.contracts.parts import Problem
 from tests.acceptance.import_files import count_documents, forget, imported
-from tests.stack import Stack, empty
+from tests.stack import Stack, empty, read_resent, wait_until_ended
 from tests.waiting import eventually
 
 ROUTES = {route.queue(service, route.message.lanes[-1]): route for service, routes in HEARD.items() for route in routes}
@@ -207,6 +207,8 @@ async def losses(stack: Stack) -> AsyncIterator[Losses]:
     await broker.close()
     await db.close()
     await forget(stack, "lost_things")
+    await wait_until_ended(stack)
+    stack.forgiven.update(await read_resent(stack.env))
 
 
 @pytest.mark.timeout(600)
