@@ -32,7 +32,8 @@ FEW, MANY = 1_000, 1_000_000
 DAYS = 30
 """The age of the jobs: less than their life, until it is shortened to KEEP_DAYS."""
 KEEP_DAYS = 20
-RUNS = 40
+RUNS = 200
+CONSUMERS = ("ingestor", "indexer", "analytics")
 LIMIT = 1.5
 PASS_LIMIT = 100
 """Milliseconds of a pass, once a minute: it looks at no more than 20,000 rows of a table."""
@@ -83,6 +84,7 @@ def measure(stack: Stack) -> list[Row]:
     """Measures with few old jobs, then with many; then shortens their life and waits until they are gone."""
     with jobs.client(stack) as http:
         jobs.declare(http, DATASET)
+        stack.down(*CONSUMERS)  # the work of earlier submits would slow the next ones by chance
         load = [f"load average {os.getloadavg()[0]:.1f}"]
         _fill(stack, 1, FEW)
         few = _measure_all(stack, http)
@@ -90,6 +92,7 @@ def measure(stack: Stack) -> list[Row]:
         load.append(f"{os.getloadavg()[0]:.1f}")
         many = _measure_all(stack, http)
         load.append(f"{os.getloadavg()[0]:.1f}")
+    stack.up(*CONSUMERS)
     rows = []
     for name in few:
         ratio = many[name] / few[name]
