@@ -12,7 +12,7 @@ from services.gateway.http import openapi
 from services.gateway.http.auth import Authentication, check_query_parameters, check_scope
 from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
-from services.gateway.jobs import gauges, kinds, spool_cleaner, stop
+from services.gateway.jobs import event_log, gauges, kinds, spool_cleaner, stop
 from services.gateway.jobs import routes as jobs
 from services.gateway.jobs.follow import WORK_FAILED, init_metrics
 from services.gateway.jobs.spool_cleaner import SpoolCleaner
@@ -53,6 +53,7 @@ def build(settings: GatewaySettings) -> Litestar:
     periodic = (
         PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS),
         PeriodicTask(report_registry.run, registry.EVERY_SECONDS),
+        PeriodicTask(event_log.run, event_log.EVERY_SECONDS),
         PeriodicTask(stop.run, stop.EVERY_SECONDS),
         PeriodicTask(gauges.run, gauges.EVERY_SECONDS),
         PeriodicTask(SpoolCleaner(spool).run, spool_cleaner.EVERY_SECONDS),

@@ -29,6 +29,10 @@ PUBLISHED_TABLES = {"gateway": ("cancellations",)}
 """Further tables that all services may read."""
 DATASET_SCHEMAS = {"ingestor": ("data", "detached"), "indexer": ("documents",), "analytics": ("rollups",)}
 """Schemas for the tables that a service creates for each dataset."""
+IDLE_TIMEOUTS = {"gateway": "15s"}
+"""How long a process that is paused in a transaction may hold its locks."""
+LONGEST_IDLE = "10min"
+"""For services that work on rows between two statements. Locks that others wait for set a shorter one."""
 LOCK = 0x6D696C6C
 
 
@@ -66,7 +70,8 @@ async def _create_role(connection: "asyncpg.Connection[asyncpg.Record]", service
     quoted = await connection.fetchval("SELECT quote_literal($1)", password)
     await connection.execute(f"{verb} ROLE {service} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {quoted}")
     await connection.execute(f"ALTER ROLE {service} SET search_path = {service}")
-    await connection.execute(f"ALTER ROLE {service} SET idle_in_transaction_session_timeout = '10min'")
+    timeout = IDLE_TIMEOUTS.get(service, LONGEST_IDLE)
+    await connection.execute(f"ALTER ROLE {service} SET idle_in_transaction_session_timeout = '{timeout}'")
     await connection.execute(f"GRANT {service} TO CURRENT_USER")
     for schema in _schemas(service):
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {service}")

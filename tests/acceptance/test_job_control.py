@@ -108,7 +108,7 @@ async def why(stack: Stack, job: dict[str, Any]) -> dict[str, Any]:
 
 async def types(admin: asyncpg.Connection, job: dict[str, Any]) -> list[str]:
     """The events of the job but for its progress; their sequence has no gap."""
-    rows = await admin.fetch("SELECT type, sequence FROM gateway.events WHERE job_id = $1 ORDER BY id", job["id"])
+    rows = await admin.fetch("SELECT type, sequence FROM gateway.events WHERE job_id = $1 ORDER BY sequence", job["id"])
     assert [row["sequence"] for row in rows] == list(range(1, len(rows) + 1))
     return [row["type"] for row in rows if row["type"] != "job.progress"]
 

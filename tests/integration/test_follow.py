@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from services.gateway.http.problems import Problem
-from services.gateway.jobs import follow, queries
+from services.gateway.jobs import event_log, follow, queries
 from services.gateway.jobs.job import Job, JobRequest
 from services.gateway.jobs.submit import Submission, submit_jobs
 from shared.bus import inbox
@@ -246,6 +246,7 @@ async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_repla
     (refused,) = (result for result in settled if isinstance(result, Problem))
     assert settled.index(refused) == 2
     assert refused.code == "idempotency_key_reused"
+    await event_log.run(gateway.pool)
     events = await gateway.pool.fetch("SELECT id, job_id, type FROM events ORDER BY id")
     assert [(row["id"], row["job_id"], row["type"]) for row in events] == [
         (1, one.command.job_id, "job.created"),

@@ -11,6 +11,7 @@ from litestar import Litestar
 
 from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Problem
+from services.gateway.jobs import event_log
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.submit import JobSubmitter, Submission
 from shared.consumer import Consumer
@@ -54,6 +55,7 @@ async def ask(submitter: JobSubmitter, *requests: JobRequest) -> list[Submission
 
 async def jobs(submitter: JobSubmitter) -> set[UUID]:
     """Of which there are the job, its first event and its command."""
+    await event_log.run(submitter.pool)
     events = await submitter.pool.fetch("SELECT id, job_id FROM events WHERE type = 'job.created' ORDER BY id")
     assert [row["id"] for row in events] == list(range(1, len(events) + 1))
     found = {row["id"] for row in await submitter.pool.fetch("SELECT id FROM jobs")}
