@@ -121,7 +121,7 @@ def test_generated_tables_are_current(page: Path) -> None:
 
 def test_the_command_line_page_has_every_command_with_the_first_sentence_of_its_help() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*) \|$", page, re.MULTILINE))
     assert rows == {name: re.split(r"(?<=\.)\s", command.help or "")[0] for name, command in main.commands.items()}
 
 

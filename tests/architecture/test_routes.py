@@ -45,8 +45,10 @@ from shared.contracts.events import (
     ChunkIndexed,
     ChunkLoaded,
     DatasetDeclared,
+    DiscardRequested,
     JobCreated,
     PublicJobEvent,
+    RedriveRequested,
     WorkFailed,
 )
 from shared.contracts.message import Command, Message
@@ -241,6 +243,8 @@ def test_everything_consumed_is_published_and_every_message_is_one_or_the_other(
         BuildIndex,
         RunSearch,
         RebuildRollup,
+        RedriveRequested,
+        DiscardRequested,
     }
     assert said | heard == _messages()
 
