@@ -15,6 +15,7 @@ from bench import (
     indexing,
     load,
     memory,
+    old_jobs,
     reimport,
     reports,
     results,
@@ -42,6 +43,7 @@ MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "shown": time_to_report.measure,
     "memory": memory.measure,
     "accept": accept.measure,
+    "old": old_jobs.measure,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import (
+    control,
     datasets,
     dead_letters,
     failed_rows,
@@ -23,6 +24,7 @@ MODULES = (
     stack,
     imports,
     jobs,
+    control,
     reports,
     search,
     words,

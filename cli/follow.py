@@ -21,7 +21,7 @@ from cli.tables import print_json
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
 WAIT_SECONDS = 2
-EXIT_CODES = {"succeeded": 0, "partial": 3, "failed": 4}
+EXIT_CODES = {"succeeded": 0, "partial": 3, "failed": 4, "canceled": 5}
 
 
 def post(gateway: Gateway, path: str, body: Any, *, wait: int = 0) -> httpx2.Response:
@@ -48,7 +48,15 @@ def follow(gateway: Gateway, job: Job, display: Display) -> Job:
     except GatewayUnavailable as failure:
         raise GatewayUnavailable(f"{failure.message}\n{hint}") from failure
     except KeyboardInterrupt:
-        raise click.ClickException(f"Interrupted. {hint}") from None
+        raise click.ClickException(f"Interrupted. {hint} To stop it, run `millrace cancel {job.id}`.") from None
+    return job
+
+
+def follow_by_polling(gateway: Gateway, job: Job, display: Display) -> Job:
+    """Follows a job that was retried: its event stream begins with the end of its earlier run."""
+    display.show_job(job)
+    while not job.ended:
+        display.show_job(job := _poll(gateway, job.id, display))
     return job
 
 

@@ -66,6 +66,12 @@ class Gateway:
         with self._connection():
             return self._checked(self._client.post(path, json=body, headers=headers))
 
+    def order(self, path: str, *, wait: int) -> httpx2.Response:
+        """Posts without a body to a route that is idempotent by itself. The gateway may wait up to `wait` seconds."""
+        with self._connection():
+            headers = {"Prefer": f"wait={wait}"} if wait else {}
+            return self._checked(self._client.post(path, headers=headers))
+
     def send(
         self, method: str, path: str, content: bytes, kind: str, parameters: Parameters | None = None
     ) -> httpx2.Response:

@@ -14,7 +14,7 @@ from cli.tables import Count, print_json, print_table
 @click.command()
 @click.argument("job", required=False)
 @click.option("-d", "--dataset", help="Only jobs of this dataset.")
-@click.option("--status", help="Only jobs with this status: queued, running, succeeded, partial or failed.")
+@click.option("--status", help="Only jobs with this status: queued, running, succeeded, partial, failed or canceled.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 200), help="Maximum number of jobs.")
 @json_option
 def jobs(job: str | None, dataset: str | None, status: str | None, limit: int, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from cli.responses import FailedRows, Job
 from cli.tables import Count, print_table, printable
 
 FAILED_ROWS_SHOWN = 5
-COLOURS = {"succeeded": "green", "partial": "yellow", "failed": "red"}
+COLOURS = {"succeeded": "green", "partial": "yellow", "failed": "red", "canceled": "yellow"}
 COUNTS = ("rows_read", "inserted", "updated", "unchanged", "duplicates", "failed")
 RARE_COUNTS = ("checked", "deleted")
 """Shown if not 0: `checked` is set by --validate-only, `deleted` by --mode replace."""

@@ -13,10 +13,14 @@ from litestar.handlers import HTTPRouteHandler
 from prometheus_client.metrics import MetricWrapperBase
 
 from deploy.topology import HEARD
+from services.analytics import retention as analytics_retention
 from services.analytics.settings import AnalyticsSettings
 from services.gateway import app as gateway
+from services.gateway import retention as gateway_retention
 from services.gateway.settings import GatewaySettings
+from services.indexer import retention as indexer_retention
 from services.indexer.settings import IndexerSettings
+from services.ingestor import retention as ingestor_retention
 from services.ingestor.settings import IngestorSettings
 from shared.contracts.events import PublicJobEvent
 from shared.contracts.message import Command, Message
@@ -30,6 +34,12 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     "ingestor": IngestorSettings,
     "indexer": IndexerSettings,
     "analytics": AnalyticsSettings,
+}
+RETENTION = {
+    "gateway": gateway_retention,
+    "ingestor": ingestor_retention,
+    "indexer": indexer_retention,
+    "analytics": analytics_retention,
 }
 
 
@@ -118,12 +128,36 @@ def all_metrics() -> str:
     return _table(("metric", "type", "labels", "meaning"), rows)
 
 
+def retention() -> str:
+    """Lists what each service deletes, and when."""
+    rows = []
+    for service, module in RETENTION.items():
+        defaults = {field.name: field.default for field in msgspec.structs.fields(SETTINGS[service])}
+        for declared in module.RETENTIONS:
+            setting = f"`{declared.setting.upper()}`" if declared.setting else ""
+            days = f"{defaults[declared.setting]} days" if declared.setting else ""
+            rows.append((f"`{service}.{declared.table}`", days.replace("1 days", "1 day"), declared.rule, setting))
+    return _table(("table", "kept for", "", "setting"), rows)
+
+
+def steady() -> str:
+    """Lists the tables that do not grow, with the reason."""
+    rows = [
+        (f"`{service}.{table}`", reason)
+        for service, module in RETENTION.items()
+        for table, reason in module.STEADY.items()
+    ]
+    return _table(("table", "why it does not grow"), rows)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "services": services,
     "http": http,
     "messages": messages,
     "settings": settings,
     "metrics": all_metrics,
+    "retention": retention,
+    "steady": steady,
 }
 
 

@@ -1,4 +1,4 @@
-"""Declares the exchanges and queues of all services: `python -m deploy.topology`, with BROKER_URL set."""
+"""Declares the exchanges and queues of all services at once: `python -m deploy.topology`, with BROKER_URL set."""
 
 import asyncio
 import os

@@ -6,12 +6,11 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import aiormq
 import structlog
-from faststream.rabbit import RabbitBroker
 from litestar import Litestar
 
-from shared.bus import broker, outbox
+from shared.bus import outbox
+from shared.bus.cancellation import POLL_SECONDS, Cancellation
 from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
 from shared.bus.periodic import PeriodicTask
@@ -19,11 +18,10 @@ from shared.bus.publisher import Publisher
 from shared.bus.recovery import Recovery
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
-from shared.bus.topology import DEAD
-from shared.bus.watch import watch
+from shared.bus.subscriptions import Subscriptions
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect, transaction
-from shared.db.faults import UNAVAILABLE
+from shared.db.faults import NOT_MIGRATED, UNAVAILABLE
 from shared.settings import ServiceSettings
 from shared.telemetry import operations
 
@@ -65,7 +63,12 @@ class Consumer:
         self._drains_dead_queue = drains_dead_queue
         self._pool: Pool | None = None
         self._relay: Relay | None = None
-        self._is_consuming = False
+        self._subscriptions: Subscriptions | None = None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether Postgres was there and migrated."""
+        return self._pool is not None
 
     @property
     def pool(self) -> Pool:
@@ -81,46 +84,58 @@ class Consumer:
             raise RuntimeError("the service is not running")
         return self._relay
 
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """Raises RuntimeError unless the service is running."""
+        if self._subscriptions is None:
+            raise RuntimeError("the service is not running")
+        return self._subscriptions
+
     @contextlib.asynccontextmanager
     async def running(self, _app: Litestar) -> AsyncIterator[None]:
         """Lifespan of the app: waits for Postgres, but not for RabbitMQ."""
         self._pool = await self._connect()
         self._relay = Relay(self._pool, self.publisher)
-        if self._start is not None:
-            async with transaction(self._pool) as db:
-                await outbox.insert_messages(db, await self._start(db))
-        consuming, self.deliveries = broker.build_broker(
+        dependencies = {**self._dependencies, Pool: self._pool}
+        suspects = asyncio.Lock()
+        self.deliveries = [
+            Delivery(self.service, route, lane, self._pool, self._relay, dependencies, suspects)
+            for route in self.routes
+            for lane in route.message.lanes
+        ]
+        dead_queues = [DeadQueue(self.service, self._pool)] if self._drains_dead_queue else []
+        subscriptions = self._subscriptions = Subscriptions(
             self.service,
             self._settings.broker_url,
             self.routes,
+            [*self.deliveries, *dead_queues],
+            self.publisher,
             self._pool,
-            self._relay,
-            {**self._dependencies, Pool: self._pool},
-            DeadQueue(self.service, self._pool) if self._drains_dead_queue else None,
         )
         recovery = Recovery(self.service, self._pool, self._relay, self.publisher, self.deliveries)
         coroutines = {
             "relay": self._relay.run(),
-            "consume": self._consume(consuming),
+            "consume": subscriptions.run(),
             "recover": recovery.run(),
             "clean up": recovery.clean_up(),
         }
-        coroutines |= {task.name: task.run(self._pool, self._relay) for task in self._periodic_tasks}
+        cancellation = PeriodicTask(Cancellation(self.service, self.deliveries).run, POLL_SECONDS)
+        coroutines |= {task.name: task.run(self._pool, self._relay) for task in (*self._periodic_tasks, cancellation)}
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]
         for task in tasks:
             task.add_done_callback(_exit_on_bug)
+        draining = asyncio.create_task(self._drain(tasks[1], subscriptions))
         log.info("started", messages=[route.message.name() for route in self.routes])
         try:
             yield
         finally:
-            await broker.stop(consuming, self.deliveries)
+            self.stopping.set()
+            await draining
             for task in tasks:
                 task.remove_done_callback(_exit_on_bug)
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(2):
-                    await consuming.stop()
+            await subscriptions.close()
             await self.publisher.close()
             await self._pool.close()
             log.info("stopped")
@@ -134,41 +149,42 @@ class Consumer:
             return {"database": f"{type(error).__name__}: {error}"}
         return {"database": "ok"}
 
+    async def check_bus(self) -> dict[str, str]:
+        """What keeps messages from being consumed and published."""
+        return {"broker": self.subscriptions.state, "outbox": self.relay.state}
+
     async def check(self) -> dict[str, str]:
         """Readiness of a service that only consumes."""
-        is_connected = self._is_consuming and self.publisher.is_connected
-        return {**await self.check_database(), "broker": "ok" if is_connected else "away"}
+        return {**await self.check_database(), **await self.check_bus()}
 
     async def _connect(self) -> Pool:
+        """Connects and starts, as soon as Postgres is there and migrated."""
         while True:
+            pool = None
             try:
-                return await connect(
+                pool = await connect(
                     self._settings.database_url,
                     name=f"millrace {self.service}",
                     connections=self._settings.database_connections,
                 )
-            except (*UNAVAILABLE, OSError) as error:
+                async with transaction(pool) as db:
+                    await db.execute("SELECT FROM outbox LIMIT 0")
+                    if self._start is not None:
+                        await outbox.insert_messages(db, await self._start(db))
+            except (*UNAVAILABLE, *NOT_MIGRATED, OSError) as error:
                 log.warning("waiting for postgres", error=repr(error))
-                await asyncio.sleep(RETRY_SECONDS)
-
-    async def _consume(self, consuming: RabbitBroker) -> None:
-        """Starts consuming, then watches the queues until cancelled.
-
-        A robust connection reconnects only after it was connected once, so the first attempts are repeated here.
-        """
-        while not self._is_consuming:
-            try:
-                await consuming.start()
-                await self.publisher.channel()
-            except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as error:
-                log.warning("waiting for rabbitmq", error=repr(error))
-                with contextlib.suppress(Exception):
-                    await consuming.stop()
+                if pool is not None:
+                    pool.terminate()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._is_consuming = True
-        queues = [route.queue(self.service) for route in self.routes]
-        await watch(self.pool, self.publisher, [*queues, DEAD] if self._drains_dead_queue else queues)
+                return pool
+
+    async def _drain(self, consuming: asyncio.Task[None], subscriptions: Subscriptions) -> None:
+        """Stops consuming as soon as the process shuts down, while requests may go on."""
+        await self.stopping.wait()
+        consuming.remove_done_callback(_exit_on_bug)
+        consuming.cancel()
+        await subscriptions.stop()
 
 
 def _exit_on_bug(task: asyncio.Task[None]) -> None:

@@ -16,6 +16,9 @@ from shared.catalog.files import BadDeclaration
 from shared.settings import BadSettings, ServiceSettings, read
 from shared.telemetry import logs
 
+EXIT_SECONDS = 9.0
+"""From SIGTERM to the end of the process, whatever requests are open then."""
+
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
@@ -40,10 +43,16 @@ async def _serve(app: Litestar, settings: ServiceSettings) -> None:
     def stop() -> None:
         app.state.consumer.stopping.set()
         server.stop()  # type: ignore[no-untyped-call]  # untyped in granian
+        loop.call_later(EXIT_SECONDS if app.state.consumer.has_started else 0, _exit)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     await server.serve()
     # Everything is closed. A robust connection of aio-pika may swallow its cancellation, and must not block the exit.
+    _exit()
+
+
+def _exit() -> None:
+    """Ends the process. Postgres rolls back what is open, and RabbitMQ redelivers it."""
     sys.stdout.flush()
     os._exit(0)

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
+Days = Annotated[int, msgspec.Meta(ge=1)]
+"""How long rows are kept."""
 
 
 class BadSettings(Exception):

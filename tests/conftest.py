@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from deploy.local.state import assignments
 from shared.db.migrate import MigrationSettings, migrate
 from tests.fake_source import FakeSource, run_fake_source
-from tests.stack import SERVICES, Stack, remove, run_millrace
+from tests.stack import SERVICES, Stack, check_resent, read_resent, remove, run_millrace, wait_until_ended
 from tests.waiting import eventually
 
 # An example takes as long as the machine is busy with other tests; what is too slow, pytest-timeout ends.
@@ -48,11 +48,22 @@ async def stack() -> AsyncIterator[Stack]:
         async with httpx2.AsyncClient(
             base_url=env["GATEWAY_URL"], headers={"Authorization": f"Bearer {key}"}, timeout=90
         ) as client:
-            yield Stack(home, env, key, client)
+            started_stack = Stack(home, env, key, client, {})
+            yield started_stack
+            await check_resent(started_stack)
     finally:
         stopped = run_millrace(home, "down")
         assert stopped.returncode == 0, stopped.stdout + stopped.stderr
         remove(home)
+
+
+@pytest.fixture
+async def faults(stack: Stack) -> AsyncIterator[None]:
+    """For tests that kill servers or services: what recovery sends again until all is done is forgiven."""
+    await check_resent(stack)
+    yield
+    await wait_until_ended(stack)
+    stack.forgiven.update(await read_resent(stack.env))
 
 
 async def _forgo_syncing(url: str) -> None:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 MILLRACE = Path(sys.executable).with_name("millrace")
 SERVICES = ("gateway", "ingestor", "indexer", "analytics")
 EMPTIED_SECONDS = 30
+ENDED_SECONDS = 90
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -31,6 +32,8 @@ class Stack(msgspec.Struct, frozen=True):
     env: dict[str, str]
     key: str
     client: httpx2.AsyncClient
+    forgiven: dict[str, float]
+    """By service, the messages that recovery sent again because of faults of tests."""
 
     @property
     def url(self) -> str:
@@ -83,6 +86,40 @@ def replica(stack: Stack, service: str, log: Path) -> Iterator[subprocess.Popen[
     finally:
         process.kill()
         process.wait()
+
+
+async def read_metric(env: dict[str, str], service: str, name: str) -> float:
+    """The sum over all labels; 0 if there is none yet."""
+    async with httpx2.AsyncClient() as client:
+        text = (await client.get(env[f"{service.upper()}_URL"] + "/metrics")).text
+    assert "millrace_" in text
+    return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
+
+
+async def read_resent(env: dict[str, str]) -> dict[str, float]:
+    """By service, how many messages recovery has sent again since the process began."""
+    return {service: await read_metric(env, service, "millrace_resent_total") for service in SERVICES}
+
+
+async def check_resent(stack: Stack) -> None:
+    """Recovery has sent nothing again but for faults of tests."""
+    resent = await read_resent(stack.env)
+    extra = {service: count for service, count in resent.items() if count > stack.forgiven.get(service, 0)}
+    assert extra == {}, f"sent again without a fault: {extra}; look for `message resent` in the services' logs"
+
+
+async def wait_until_ended(stack: Stack) -> None:
+    """Waits until every message of every service has ended."""
+    db = await asyncpg.connect(stack.env["DATABASE_URL"])
+    tables = " UNION ALL ".join(f"SELECT name FROM {service}.outbox" for service in SERVICES)
+    try:
+
+        async def ended() -> bool:
+            return not await db.fetchval(f"SELECT EXISTS ({tables})")
+
+        await eventually(ended, ENDED_SECONDS)
+    finally:
+        await db.close()
 
 
 def free_port() -> int:

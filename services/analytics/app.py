@@ -6,12 +6,15 @@ from services.analytics.count import count_chunk
 from services.analytics.declare import prepare_all, prepare_rollups
 from services.analytics.rebuild import rebuild_rollup
 from services.analytics.refresh import refresh_report
+from services.analytics.retention import RETENTIONS
 from services.analytics.settings import AnalyticsSettings
 from shared.bus import dead_letters
+from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import RebuildRollup, RefreshReport
 from shared.contracts.events import ChunkCounted, ChunkLoaded, DatasetDeclared, ReportRefreshed, RollupRebuilt
+from shared.retention import EVERY_SECONDS, RetentionTask
 
 ROUTES = (
     on(DatasetDeclared, prepare_rollups),
@@ -24,4 +27,13 @@ ROUTES = (
 
 def build(settings: AnalyticsSettings) -> Litestar:
     """Returns the service's application."""
-    return operations_app(Consumer("analytics", ROUTES, settings=settings, dependencies={}, start=prepare_all))
+    return operations_app(
+        Consumer(
+            "analytics",
+            ROUTES,
+            settings=settings,
+            dependencies={},
+            start=prepare_all,
+            periodic=(PeriodicTask(RetentionTask("analytics", RETENTIONS, settings).run, EVERY_SECONDS),),
+        )
+    )

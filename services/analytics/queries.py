@@ -9,10 +9,10 @@ from services.analytics.rollup_tables import RollupTables
 from shared.catalog.dataset import Dataset
 from shared.catalog.rollup import Rollup
 from shared.db import Connection
+from shared.db.locks import BUILD_LOCK
 from shared.reads.ingestor.tables import CHUNKS, DATASETS
 
 LOCK_SECONDS = 900.0
-BUILD_LOCK = 0x6D616B65
 COUNT_LOCK = 0x726F6C6C
 
 

@@ -1,7 +1,9 @@
 """Settings of analytics."""
 
-from shared.settings import ServiceSettings
+from shared.settings import Days, ServiceSettings
 
 
 class AnalyticsSettings(ServiceSettings, frozen=True, kw_only=True):
-    """The settings that all services share."""
+    """Settings with `keep` are explained by `services/analytics/retention.py`."""
+
+    keep_ledger_days: Days = 90

@@ -1,6 +1,5 @@
 """The gateway: accepts jobs, follows them, and serves rows, searches and reports."""
 
-from functools import partial
 from pathlib import Path
 
 from litestar import Litestar
@@ -13,12 +12,15 @@ from services.gateway.http import openapi
 from services.gateway.http.auth import Authentication, check_query_parameters, check_scope
 from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
-from services.gateway.jobs import kinds
+from services.gateway.jobs import event_log, gauges, kinds, spool_cleaner, stop
 from services.gateway.jobs import routes as jobs
-from services.gateway.jobs.follow import WORK_FAILED, init_metrics, tidy
+from services.gateway.jobs.follow import WORK_FAILED, init_metrics
+from services.gateway.jobs.spool_cleaner import SpoolCleaner
 from services.gateway.jobs.submit import JobSubmitter
+from services.gateway.reports import registry
 from services.gateway.reports.cache import ReportCache
-from services.gateway.reports.registry import EVERY_SECONDS, ReportRegistry
+from services.gateway.reports.registry import ReportRegistry
+from services.gateway.retention import RETENTIONS
 from services.gateway.rows.export import Downloads
 from services.gateway.settings import GatewaySettings
 from services.gateway.sources import scheduler
@@ -26,10 +28,10 @@ from shared.bus import dead_letters
 from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import Route
 from shared.consumer import Consumer
+from shared.retention import EVERY_SECONDS, RetentionTask
 from shared.spool import Spool
 from shared.telemetry import operations
 
-TIDY_SECONDS = 5.0
 FEATURES = (datasets, imports, rows, sources, search, reports, failed_rows, ops)
 
 
@@ -50,8 +52,12 @@ def build(settings: GatewaySettings) -> Litestar:
     report_registry, report_cache = ReportRegistry(Path(settings.catalog_dir), catalog), ReportCache()
     periodic = (
         PeriodicTask(scheduler.run, scheduler.EVERY_SECONDS),
-        PeriodicTask(report_registry.run, EVERY_SECONDS),
-        PeriodicTask(partial(tidy, spool=spool), TIDY_SECONDS),
+        PeriodicTask(report_registry.run, registry.EVERY_SECONDS),
+        PeriodicTask(event_log.run, event_log.EVERY_SECONDS),
+        PeriodicTask(stop.run, stop.EVERY_SECONDS),
+        PeriodicTask(gauges.run, gauges.EVERY_SECONDS),
+        PeriodicTask(SpoolCleaner(spool).run, spool_cleaner.EVERY_SECONDS),
+        PeriodicTask(RetentionTask("gateway", RETENTIONS, settings).run, EVERY_SECONDS),
     )
     consumer = Consumer(
         "gateway", routes(), settings=settings, dependencies={}, periodic=periodic, drains_dead_queue=True
@@ -60,7 +66,7 @@ def build(settings: GatewaySettings) -> Litestar:
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]
     app = Litestar(
-        [*handlers, *operations.routes(consumer.check_database), openapi.assets],
+        [*handlers, *operations.routes(consumer.check_database, bus=consumer.check_bus), openapi.assets],
         lifespan=[consumer.running],
         middleware=[measure_requests, drain_uploads, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
         guards=[check_scope, check_query_parameters],

@@ -7,6 +7,7 @@ from litestar import Litestar
 from services.indexer.documents.index import index_chunk
 from services.indexer.documents.reindex import build_index, index_piece, prepare_all, prepare_documents, switch_index
 from services.indexer.documents.vocabulary_cache import VocabularyCache
+from services.indexer.retention import RETENTIONS
 from services.indexer.searches.run_search import run_search
 from services.indexer.settings import IndexerSettings
 from services.indexer.words import lookup, word_counts
@@ -16,15 +17,16 @@ from shared.bus.periodic import PeriodicTask
 from shared.bus.routes import on
 from shared.consumer import Consumer, operations_app
 from shared.contracts.commands import BuildIndex, DefineWords, IndexPiece, RunSearch, SwitchIndex
-from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, SearchCompleted
+from shared.contracts.events import ChunkIndexed, ChunkLoaded, DatasetDeclared, IndexRebuilt, SearchCompleted
 from shared.outgoing.http_client import OutboundClient
+from shared.retention import EVERY_SECONDS, RetentionTask
 
 ROUTES = (
-    on(DatasetDeclared, prepare_documents, then=IndexPiece),
+    on(DatasetDeclared, prepare_documents, then=IndexPiece | IndexRebuilt),
     on(ChunkLoaded, index_chunk, then=ChunkIndexed, concurrency=2),
-    on(BuildIndex, build_index, then=IndexPiece),
+    on(BuildIndex, build_index, then=IndexPiece | IndexRebuilt),
     on(IndexPiece, index_piece, then=SwitchIndex, concurrency=2),
-    on(SwitchIndex, switch_index),
+    on(SwitchIndex, switch_index, then=IndexRebuilt),
     on(RunSearch, run_search, then=SearchCompleted, concurrency=2),
     on(DefineWords, define_words, then=DefineWords),
     *dead_letters.ROUTES,
@@ -46,6 +48,7 @@ def build(settings: IndexerSettings) -> Litestar:
             periodic=(
                 PeriodicTask(word_counts.run, word_counts.EVERY_SECONDS),
                 PeriodicTask(lookup.run, lookup.EVERY_SECONDS),
+                PeriodicTask(RetentionTask("indexer", RETENTIONS, settings).run, EVERY_SECONDS),
             ),
         )
     )

@@ -10,7 +10,7 @@ from shared.contracts.commands import DetachPartition, LoadChunk, PlanDetach, Pl
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.message import Command
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
-from shared.db import Connection
+from shared.db import LIMIT_IDLE, Connection
 
 COUNTERS = Outcome.__struct_fields__
 PlannedCommand = LoadChunk | SwapStage | DetachPartition
@@ -163,7 +163,7 @@ async def close_chunk(db: Connection, chunk: Chunk, outcome: Outcome, *, size: i
     job pass one at a time.
     """
     version: int = await db.fetchval(
-        "UPDATE datasets SET version = version + 1 WHERE name = $1 RETURNING version", chunk.dataset.name
+        f"UPDATE datasets SET version = version + 1 WHERE name = $1 RETURNING version, {LIMIT_IDLE}", chunk.dataset.name
     )
     await db.execute(
         f"""

@@ -1,8 +1,7 @@
-"""Consuming connection to RabbitMQ: each route has its own subscriber, channel and prefetch limit."""
+"""Consuming connection to RabbitMQ: each queue has its own subscriber, channel and prefetch limit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import structlog
 from faststream import AckPolicy
@@ -11,67 +10,41 @@ from faststream.rabbit.schemas.queue import QueueType
 
 from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
-from shared.bus.relay import Relay
-from shared.bus.routes import Route
-from shared.bus.topology import DEAD
-from shared.db import Pool
 
-GRACE_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
 log = structlog.get_logger()
 
 
-def build_broker(
-    service: str,
-    url: str,
-    routes: tuple[Route, ...],
-    pool: Pool,
-    relay: Relay,
-    dependencies: Mapping[Any, Any],
-    dead_queue: DeadQueue | None,
-) -> tuple[RabbitBroker, list[Delivery]]:
-    """Returns a broker that is not started yet, and the delivery handler of each route."""
-    # `Delivery` parses, acknowledges and retries for every route, so FastStream's own ways of doing so are off.
+def build_broker(url: str, deliveries: Iterable[Delivery | DeadQueue]) -> RabbitBroker:
+    """Returns a broker, not started yet, that gives the messages of each queue to its delivery handler."""
+    # `Delivery` parses, acknowledges, retries and drains for every route, so FastStream's own ways of doing so are off.
     broker = RabbitBroker(
-        url,
-        reconnect_interval=1,
-        graceful_timeout=GRACE_SECONDS,
-        apply_types=False,
-        decoder=_pass_through,
-        logger=None,
+        url, reconnect_interval=1, graceful_timeout=None, apply_types=False, decoder=_pass_through, logger=None
     )
-    deliveries = []
-    suspects = asyncio.Lock()
-    for route in routes:
-        delivery = Delivery(service, route, pool, relay, dependencies, suspects)
-        _subscribe(broker, delivery.queue, route.concurrency, delivery.receive)
-        deliveries.append(delivery)
-    if dead_queue is not None:
-        _subscribe(broker, DEAD, 1, dead_queue.receive)
-    return broker, deliveries
+    for delivery in deliveries:
+        queue = RabbitQueue(delivery.queue, queue_type=QueueType.QUORUM, durable=True, declare=False)
+        broker.subscriber(
+            queue, channel=Channel(prefetch_count=delivery.concurrency), ack_policy=AckPolicy.MANUAL, no_reply=True
+        )(delivery.receive)
+    return broker
 
 
-def _subscribe(
-    broker: RabbitBroker, name: str, concurrency: int, receive: Callable[[RabbitMessage], Awaitable[None]]
-) -> None:
-    queue = RabbitQueue(name, queue_type=QueueType.QUORUM, durable=True, declare=False)
-    channel = Channel(prefetch_count=concurrency)
-    broker.subscriber(queue, channel=channel, ack_policy=AckPolicy.MANUAL, no_reply=True)(receive)
-
-
-async def stop(broker: RabbitBroker, deliveries: list[Delivery]) -> None:
-    """Stops consuming and waits up to GRACE_SECONDS for running handlers. The broker redelivers what they leave."""
+async def cancel_consumers(broker: RabbitBroker) -> None:
+    """Takes no more messages. Those that handlers work on can still be acknowledged."""
     try:
-        async with asyncio.timeout(GRACE_SECONDS):
-            for subscriber in broker.subscribers:
-                await subscriber.stop()
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await asyncio.gather(*(subscriber.stop() for subscriber in broker.subscribers))
     except Exception as error:  # noqa: BLE001 - the broker may be gone, and its connection in any state
+        log.warning("consumers not cancelled", error=repr(error))
+
+
+async def close(broker: RabbitBroker) -> None:
+    """Closes the connection: RabbitMQ redelivers what is not acknowledged."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await broker.stop()
+    except Exception as error:  # noqa: BLE001 - as above
         log.warning("broker did not stop cleanly", error=repr(error))
-    running = {task for delivery in deliveries for task in delivery.running}
-    if running:
-        _, pending = await asyncio.wait(running, timeout=GRACE_SECONDS)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
 
 
 async def _pass_through(message: RabbitMessage) -> RabbitMessage:

@@ -119,9 +119,9 @@ async def redrive(event: RedriveRequested, db: Connection) -> None:
         ), tried AS (
             DELETE FROM attempts USING letters WHERE message_id = letters.id
         )
-        INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, receivers, data, created_at)
+        INSERT INTO outbox (id, queue, name, dataset, subject, command, mandatory, receivers, data, created_at, lane)
         SELECT id, queue, name, dataset, coalesce(job_id::text, ''), command, true,
-               ARRAY[split_part(queue, '.', 1)], data, created_at
+               ARRAY[split_part(queue, '.', 1)], data, created_at, split_part(queue, '.', 3)
         FROM letters
         ON CONFLICT (id, queue) DO UPDATE SET sent_at = NULL, due_at = now(), attempt = 0,
                receivers = excluded.receivers

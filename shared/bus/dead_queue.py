@@ -28,7 +28,11 @@ log = structlog.get_logger()
 class DeadQueue:
     """Takes the messages of the dead queue. The ledger knows those that were delivered too often: it drops them."""
 
+    queue = DEAD
+    concurrency = 1
+
     def __init__(self, service: str, pool: Pool) -> None:
+        self.running: set[asyncio.Task[None]] = set()
         self._service = service
         self._pool = pool
 

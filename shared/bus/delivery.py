@@ -5,12 +5,14 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
 from faststream.rabbit import RabbitMessage
 
-from shared.bus import attempts, dead_letters, failures, inbox, outbox
+from shared.bus import attempts, dead_letters, failures, inbox, outbox, shelf
+from shared.bus.interruption import Interrupted, RunningCommands
 from shared.bus.queue_progress import QueueProgress
 from shared.bus.relay import Relay
 from shared.bus.routes import Route
@@ -37,15 +39,20 @@ class Delivery:
         self,
         service: str,
         route: Route,
+        lane: str,
         pool: Pool,
         relay: Relay,
         dependencies: Mapping[Any, Any],
         suspects: asyncio.Lock,
     ) -> None:
-        self.queue = route.queue(service)
+        self.queue = route.queue(service, lane)
+        self.lane = lane
         self.message_type = route.message
+        self.concurrency = route.concurrency
         self.progress = QueueProgress()
         self.running: set[asyncio.Task[None]] = set()
+        self.commands = RunningCommands()
+        self._service = service
         self._route = route
         self._pool = pool
         self._relay = relay
@@ -127,10 +134,14 @@ class Delivery:
         conflicts = 0
         while True:
             try:
-                return await self._handle(message)
+                with self.commands.handle(message):
+                    return await self._handle(message)
             except failures.NotReady:
                 seconds = failures.pause(cloud_event.time, failures.NOT_READY_SECONDS)
                 return await self._retry(message, cloud_event, seconds, None, "postponed")
+            except Interrupted:
+                await self._persist(lambda db: shelf.shelve(db, self._service, [UUID(cloud_event.subject)]))
+                return "canceled"
             except UNAVAILABLE as error:
                 log.warning("database unavailable", error=repr(error))
                 await asyncio.sleep(UNAVAILABLE_SECONDS)

@@ -15,6 +15,8 @@ from shared.db.migrate import READABLE_SERVICES
 
 SERVICES = tuple(READABLE_SERVICES)
 LEASE_MILLISECONDS = 50
+Lane = tuple[str, str]
+"""Name and lane of the messages in one queue of a service."""
 RECOVERY_LOCK = 0x7265636F
 CLEANUP_LOCK = 0x636C6561
 
@@ -25,6 +27,7 @@ class OpenMessage(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     name: str
     dataset: str
+    lane: str
     subject: str
     command: bool
     data: bytes
@@ -42,32 +45,35 @@ async def try_lock(db: Connection, lock: int, service: str) -> bool:
     return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", lock, service))
 
 
-async def select_waiting(db: Connection, service: str, names: Sequence[str], *, seconds: float) -> list[str]:
-    """Returns those of these names of which a message that was sent over `seconds` ago is open."""
+async def select_waiting(db: Connection, service: str, lanes: Sequence[Lane], *, seconds: float) -> list[Lane]:
+    """Returns those of these lanes of which a message that was sent over `seconds` ago is open."""
     rows = await db.fetch(
         f"""
-        SELECT DISTINCT name FROM {outboxes(service)} o
-        WHERE o.name = ANY($1::text[]) AND o.sent_at < now() - $2 * interval '1 second' AND o.receivers @> ARRAY[$3]
+        SELECT DISTINCT name, lane
+        FROM {outboxes(service)} o JOIN unnest($1::text[], $2::text[]) AS n (name, lane) USING (name, lane)
+        WHERE o.sent_at < now() - $3 * interval '1 second' AND o.receivers @> ARRAY[$4]
           AND NOT EXISTS (SELECT FROM inbox i WHERE i.id = o.id)
         """,
-        list(names),
+        [name for name, _ in lanes],
+        [lane for _, lane in lanes],
         seconds,
         service,
     )
-    return [row["name"] for row in rows]
+    return [(row["name"], row["lane"]) for row in rows]
 
 
 async def select_overtaken(
-    db: Connection, service: str, passed: Mapping[str, dt.datetime], *, limit: int
+    db: Connection, service: str, passed: Mapping[Lane, dt.datetime], *, limit: int
 ) -> list[OpenMessage]:
-    """Returns open messages to the service that were sent, also again, before the time of their name in `passed`.
+    """Returns open messages to the service that were sent, also again, before the time of their lane in `passed`.
 
     Leaves out those that wait for a retry.
     """
     rows = await db.fetch(
         f"""
         SELECT {", ".join(f"o.{name}" for name in OpenMessage.__struct_fields__)}
-        FROM {outboxes(service)} o JOIN unnest($1::text[], $2::timestamptz[]) AS p (name, at) USING (name)
+        FROM {outboxes(service)} o
+        JOIN unnest($1::text[], $5::text[], $2::timestamptz[]) AS p (name, lane, at) USING (name, lane)
         LEFT JOIN resent r ON r.id = o.id
         WHERE o.sent_at < (SELECT max(at) FROM unnest($2::timestamptz[]) AS t (at))
           AND greatest(o.sent_at, r.resent_at) < p.at AND o.receivers @> ARRAY[$3]
@@ -75,10 +81,11 @@ async def select_overtaken(
           AND NOT EXISTS (SELECT FROM outbox w WHERE w.id = o.id AND w.queue <> '' AND w.sent_at IS NULL)
         ORDER BY o.sent_at LIMIT $4
         """,
-        list(passed),
+        [name for name, _ in passed],
         list(passed.values()),
         service,
         limit,
+        [lane for _, lane in passed],
     )
     return [OpenMessage(**row) for row in rows]
 
@@ -98,6 +105,11 @@ async def is_leased(db: Connection, message: OpenMessage) -> bool:
         return True
     finally:
         await attempt.rollback()
+
+
+async def has_ended(db: Connection, service: str, message_id: UUID) -> bool:
+    """Returns whether the service has ended the message."""
+    return bool(await db.fetchval(f"SELECT EXISTS (SELECT FROM {service}.inbox WHERE id = $1)", message_id))
 
 
 async def is_known(db: Connection, message_id: UUID, *, reader: str, receiver: str) -> bool:

@@ -21,6 +21,7 @@ class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     name: str
     dataset: str
+    lane: str = ""
     subject: str
     command: bool
     mandatory: bool
@@ -39,19 +40,20 @@ async def insert_messages(db: Connection, messages: Sequence[Message]) -> None:
         return
     await db.execute(
         """
-        INSERT INTO outbox (id, name, dataset, subject, command, mandatory, receivers, data)
-        SELECT id, name, dataset, subject, command, receivers <> '', string_to_array(receivers, ','), data
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::bytea[])
-             AS m (id, name, dataset, subject, command, receivers, data)
+        INSERT INTO outbox (id, name, dataset, subject, command, mandatory, receivers, data, lane)
+        SELECT id, name, dataset, subject, command, receivers <> '', string_to_array(receivers, ','), data, lane
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::bytea[], $8::text[])
+             AS m (id, name, dataset, subject, command, receivers, data, lane)
         ON CONFLICT (id, queue) DO NOTHING
         """,
         [message.id for message in messages],
         [message.name() for message in messages],
         [message.dataset for message in messages],
-        [str(getattr(message, "job_id", "")) for message in messages],
+        [str(getattr(message, "job_id", None) or "") for message in messages],
         [isinstance(message, Command) for message in messages],
         [",".join(message.receivers) for message in messages],
         [message.encode() for message in messages],
+        [message.lane for message in messages],
     )
 
 
@@ -79,7 +81,7 @@ async def insert_retry(
         queue,
         message.name(),
         message.dataset,
-        str(getattr(message, "job_id", "")),
+        str(getattr(message, "job_id", None) or ""),
         isinstance(message, Command),
         attempt,
         message.encode(),

@@ -11,6 +11,7 @@ from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.connection import make_url
 
 from shared.bus.outbox import OutboxMessage
+from shared.bus.routes import routing_key
 from shared.bus.topology import COMMANDS, EVENTS
 from shared.contracts.envelope import CONTENT_TYPE, MAX_BYTES, Envelope
 
@@ -157,4 +158,5 @@ def _address(message: OutboxMessage) -> tuple[str, str]:
     """Returns exchange and routing key. The default exchange, "", routes to the queue of that name."""
     if message.queue:
         return "", message.queue
-    return (COMMANDS, message.name) if message.command else (EVENTS, f"{message.name}.{message.dataset}")
+    key = routing_key(message.name, message.dataset, message.lane, command=message.command)
+    return COMMANDS if message.command else EVENTS, key

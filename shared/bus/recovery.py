@@ -12,7 +12,7 @@ import structlog
 
 from shared.bus import ledger
 from shared.bus.delivery import Delivery
-from shared.bus.ledger import OpenMessage
+from shared.bus.ledger import Lane, OpenMessage
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
 from shared.db import Connection, Pool, transaction
@@ -40,7 +40,7 @@ class Recovery:
         self._pool = pool
         self._relay = relay
         self._publisher = publisher
-        self._deliveries = {delivery.message_type.name(): delivery for delivery in deliveries}
+        self._deliveries = {(delivery.message_type.name(), delivery.lane): delivery for delivery in deliveries}
 
     async def run(self) -> None:
         """Runs until cancelled. A failed look loses nothing: the next one sees the same state."""
@@ -76,7 +76,7 @@ class Recovery:
             overtaken = await ledger.select_overtaken(db, self._service, passed, limit=LIMIT) if passed else []
             lost = [message for message in overtaken if not await ledger.is_leased(db, message)]
             for message in lost:
-                await ledger.insert_resend(db, message, self._deliveries[message.name].queue)
+                await ledger.insert_resend(db, message, self._deliveries[message.name, message.lane].queue)
         for message in lost:
             metrics.RESENT.labels(message.name).inc()
             log.warning("message resent", message=message.name, id=str(message.id), job=message.subject)
@@ -84,16 +84,16 @@ class Recovery:
             self._relay.wake()
         return lost
 
-    async def _find_passed(self, db: Connection) -> dict[str, dt.datetime]:
-        """Returns, by message, the time of sending up to which the queue has handed out everything."""
+    async def _find_passed(self, db: Connection) -> dict[Lane, dt.datetime]:
+        """Returns, by lane, the time of sending up to which the queue has handed out everything."""
         passed = {}
-        for name, delivery in self._deliveries.items():
+        for lane, delivery in self._deliveries.items():
             if (sent_at := delivery.progress.passed(OVERTAKEN_SECONDS)) is not None:
-                passed[name] = sent_at - SLACK
+                passed[lane] = sent_at - SLACK
         now: dt.datetime = await db.fetchval("SELECT now()")
-        idle = [name for name, delivery in self._deliveries.items() if delivery.progress.is_idle(OVERTAKEN_SECONDS)]
-        for name in await ledger.select_waiting(db, self._service, idle, seconds=OVERTAKEN_SECONDS):
-            waiting, _ = await self._publisher.count(self._deliveries[name].queue)
+        idle = [lane for lane, delivery in self._deliveries.items() if delivery.progress.is_idle(OVERTAKEN_SECONDS)]
+        for lane in await ledger.select_waiting(db, self._service, idle, seconds=OVERTAKEN_SECONDS):
+            waiting, _ = await self._publisher.count(self._deliveries[lane].queue)
             if not waiting:
-                passed[name] = now - dt.timedelta(seconds=OVERTAKEN_SECONDS)
+                passed[lane] = now - dt.timedelta(seconds=OVERTAKEN_SECONDS)
         return passed

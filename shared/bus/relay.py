@@ -9,7 +9,7 @@ from shared.bus import dead_letters, failures, outbox
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher, Refused, TooLarge, Unroutable
 from shared.db import Connection, Pool, transaction
-from shared.db.faults import INTERFACE_ERRORS, UNAVAILABLE
+from shared.db.faults import INTERFACE_ERRORS, SERVER_ERRORS, UNAVAILABLE
 from shared.telemetry import metrics
 
 POLL_SECONDS = 0.5
@@ -19,6 +19,7 @@ BATCH_BYTES = 8 << 20
 UNROUTABLE_SECONDS = 5.0
 REFUSED_SECONDS = (1.0, 30.0)
 """The shortest and the longest pause before a refused message is sent again."""
+ERROR_SECONDS = 1.0
 log = structlog.get_logger()
 
 
@@ -29,6 +30,8 @@ class Relay:
         self._pool = pool
         self._publisher = publisher
         self._wake = asyncio.Event()
+        self.state = "ok"
+        """Or the error that the relay waits for."""
 
     def wake(self) -> None:
         """Publishes soon. Call it after a commit that wrote messages."""
@@ -46,9 +49,17 @@ class Relay:
             try:
                 while not self._publisher.is_reconnecting and await self.publish_batch():
                     pass
-            except (*UNAVAILABLE, *INTERFACE_ERRORS, TimeoutError, aiormq.exceptions.AMQPError) as error:
+                self.state = "ok"
+            except (
+                *UNAVAILABLE,
+                *INTERFACE_ERRORS,
+                *SERVER_ERRORS,
+                TimeoutError,
+                aiormq.exceptions.AMQPError,
+            ) as error:
+                self.state = f"{type(error).__name__}: {error}"
                 log.warning("relay waits", error=repr(error))
-                await asyncio.sleep(1)
+                await asyncio.sleep(ERROR_SECONDS)
 
     async def publish_batch(self) -> bool:
         """Publishes a batch of due messages; returns whether more may be due.

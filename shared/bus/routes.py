@@ -25,19 +25,23 @@ class Route(msgspec.Struct, frozen=True):
     dependencies: dict[str, Any]
     concurrency: int
 
-    def queue(self, service: str) -> str:
-        """Returns the name of the service's queue for the message."""
-        return queue(service, self.message)
+    def queue(self, service: str, lane: str = "") -> str:
+        """Returns the name of the service's queue, like `ingestor.load_chunk` or `indexer.chunk_loaded.small`."""
+        return ".".join(filter(None, (service, self.message.name().replace(".", "_"), lane)))
 
-    @property
-    def binding(self) -> str:
-        """The routing key of the queue: a command's name, or an event's name with any dataset."""
-        return self.message.name() if issubclass(self.message, Command) else f"{self.message.name()}.*"
+    def queues(self, service: str) -> dict[str, str]:
+        """Returns the names of the service's queues, by lane."""
+        return {lane: self.queue(service, lane) for lane in self.message.lanes}
+
+    def binding(self, lane: str) -> str:
+        """Returns the routing key of a queue: a command's name, or an event's name with any dataset."""
+        return routing_key(self.message.name(), "*", lane, command=issubclass(self.message, Command))
 
 
-def queue(service: str, message: type[Message]) -> str:
-    """Returns a queue's name, like `ingestor.load_chunk` or `indexer.chunk_loaded`."""
-    return f"{service}.{message.name().replace('.', '_')}"
+def routing_key(name: str, dataset: str, lane: str, *, command: bool) -> str:
+    """Returns a command's name, or an event's name with its dataset; both with the lane."""
+    key = name if command else f"{name}.{dataset}"  # an empty dataset is a word of the key, too
+    return f"{key}.{lane}" if lane else key
 
 
 class BadRoute(TypeError):

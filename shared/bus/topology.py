@@ -1,6 +1,9 @@
-"""Exchanges and queues of the bus, declared from the services' routes before the services start."""
+"""Exchanges and queues of the bus, declared from the services' routes: each service declares what it consumes."""
 
 import aio_pika
+import aiormq
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from pamqp.common import FieldTable
 
 from shared.bus.routes import Route
@@ -11,12 +14,15 @@ EVENTS = "millrace.events"
 DEAD = "millrace.dead"
 DELIVERY_LIMIT = 20
 MAX_QUEUE_LENGTH = 1_000_000
+REFUSED = (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelAccessRefused)
+"""The queue exists with other arguments, or the user may not declare it."""
+log = structlog.get_logger()
 
 
 async def declare(url: str, routes: dict[str, tuple[Route, ...]]) -> list[str]:
-    """Declares the exchanges and the queue of each service's routes; returns the queues' names. Idempotent.
+    """Declares the exchanges and the queues of each service's routes; returns the queues' names. Idempotent.
 
-    Raises aio_pika.exceptions.ChannelPreconditionFailed if a queue exists with other arguments.
+    A queue that exists with other arguments keeps them: its messages matter more than the arguments.
     """
     connection = await aio_pika.connect(url, timeout=10)
     async with connection:
@@ -24,16 +30,29 @@ async def declare(url: str, routes: dict[str, tuple[Route, ...]]) -> list[str]:
         commands = await channel.declare_exchange(COMMANDS, aio_pika.ExchangeType.DIRECT, durable=True)
         events = await channel.declare_exchange(EVENTS, aio_pika.ExchangeType.TOPIC, durable=True)
         dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
-        dead_letters = await channel.declare_queue(DEAD, durable=True, arguments={"x-queue-type": "quorum"})
-        await dead_letters.bind(dead)
+        await _declare_queue(connection, DEAD, {"x-queue-type": "quorum"}, dead, "")
         names = []
         for service, consumed in routes.items():
             for route in consumed:
-                queue = await channel.declare_queue(route.queue(service), durable=True, arguments=_arguments())
                 exchange = commands if issubclass(route.message, Command) else events
-                await queue.bind(exchange, routing_key=route.binding)
-                names.append(queue.name)
+                for lane, queue in route.queues(service).items():
+                    await _declare_queue(connection, queue, _arguments(), exchange, route.binding(lane))
+                    names.append(queue)
         return names
+
+
+async def _declare_queue(
+    connection: AbstractConnection, name: str, arguments: FieldTable, exchange: AbstractExchange, key: str
+) -> None:
+    # A refusal closes the channel, so that each queue gets one of its own.
+    channel: AbstractChannel
+    async with connection.channel() as channel:
+        try:
+            queue = await channel.declare_queue(name, durable=True, arguments=arguments)
+        except REFUSED as error:
+            log.warning("queue kept as it is", queue=name, error=str(error))
+            return
+        await queue.bind(exchange, routing_key=key)
 
 
 def _arguments() -> FieldTable:

@@ -8,6 +8,8 @@ import msgspec
 from shared.contracts.message import Command
 from shared.contracts.parts import Dialect, LoadOptions
 
+NO_JOB = UUID(int=0)
+
 
 class JobCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
     """A command on behalf of a job."""
@@ -155,6 +157,7 @@ class IndexPiece(Command, frozen=True, kw_only=True, omit_defaults=True):
 
     generation: int
     first: int
+    job_id: UUID | None = None
 
 
 class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
@@ -164,15 +167,17 @@ class SwitchIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
     identity: ClassVar[tuple[str, ...]] = ("dataset", "generation")
 
     generation: int
+    job_id: UUID | None = None
 
 
-class BuildIndex(Command, frozen=True, kw_only=True, omit_defaults=True):
+class BuildIndex(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Rebuild a dataset's index while searches use the old one. Each request has a `request_id` of its own."""
 
     receivers: ClassVar[tuple[str, ...]] = ("indexer",)
     identity: ClassVar[tuple[str, ...]] = ("request_id",)
 
     request_id: UUID
+    job_id: UUID = NO_JOB
 
 
 class RefreshReport(JobCommand, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,6 +6,8 @@ from uuid import UUID, uuid5
 from shared.contracts.message import NAMESPACE, Event
 from shared.contracts.parts import Outcome, Problem
 
+SMALL, SMALL_BYTES = "small", 256 << 10
+
 
 class JobEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about a job."""
@@ -85,11 +87,17 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     receivers: ClassVar[tuple[str, ...]] = ("gateway", "indexer", "analytics")
+    lanes: ClassVar[tuple[str, ...]] = ("", SMALL)
 
     ledger: int
     version: int
     bytes: int
     outcome: Outcome
+
+    @property
+    def lane(self) -> str:
+        """Small for a batch, a page or a small file, none for a chunk of a large file."""
+        return SMALL if self.bytes < SMALL_BYTES else ""
 
 
 class ChunkIndexed(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -144,6 +152,15 @@ class RollupRebuilt(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     mended: int
 
 
+class IndexRebuilt(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Searches use `generation` of the index, which has the rows up to `version`; null without a declared search."""
+
+    receivers: ClassVar[tuple[str, ...]] = ("gateway",)
+
+    generation: int | None = None
+    version: int = 0
+
+
 class WorkFailed(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A service gave up on `message` after its last attempt, so the job fails.
 
@@ -188,11 +205,15 @@ class DiscardRequested(DeadLetterEvent, frozen=True, kw_only=True, omit_defaults
 
 
 class PublicJobEvent(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A public event about a job. `job` is the body of `GET /v1/jobs/{id}` at that moment."""
+    """A public event about a job. `job` is the body of `GET /v1/jobs/{id}` at that moment.
+
+    A retry starts the next `run`.
+    """
 
     identity: ClassVar[tuple[str, ...]] = ("job_id", "sequence")
 
     sequence: int
+    run: int = 1
     job: dict[str, Any]
 
 
@@ -218,3 +239,11 @@ class JobPartial(PublicJobEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 class JobFailed(PublicJobEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The job failed, or its effect is not certain; `job.error` says why."""
+
+
+class JobCanceled(PublicJobEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The job was canceled on request; `job.outcome` counts the rows that were loaded before, which stay."""
+
+
+class JobRetried(PublicJobEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A failed or canceled job runs again: what is loaded stays, the rest is done."""

@@ -19,7 +19,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     receivers: ClassVar[tuple[str, ...]] = ()
     """The services that handle the message. It stays open in the sender's outbox until each of them has ended it."""
 
+    lanes: ClassVar[tuple[str, ...]] = ("",)
+    """Each receiver has a queue for each lane, so that small messages overtake large ones."""
+
     dataset: str
+
+    @property
+    def lane(self) -> str:
+        """The lane that the message travels in."""
+        return ""
 
     @classmethod
     def name(cls) -> str:

@@ -1,5 +1,5 @@
 """Access to Postgres: connection pool, transactions, migrations and groups of errors."""
 
-from shared.db.pool import Connection, Pool, connect, transaction
+from shared.db.pool import LIMIT_IDLE, Connection, Pool, connect, transaction
 
-__all__ = ["Connection", "Pool", "connect", "transaction"]
+__all__ = ["LIMIT_IDLE", "Connection", "Pool", "connect", "transaction"]

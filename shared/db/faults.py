@@ -19,6 +19,18 @@ UNAVAILABLE = (
 OSError is not listed, because missing files and statement timeouts are OSErrors too.
 """
 
+SERVER_ERRORS = (asyncpg.PostgresError,)
+"""Whatever Postgres refuses: no space on its disk, a standby that is read-only, a table that is not migrated yet."""
+
+NOT_MIGRATED = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""The migrations that create roles, schemas and tables have not run yet. A wrong password looks the same."""
 NOT_NOW = (
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,

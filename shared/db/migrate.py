@@ -25,8 +25,14 @@ READABLE_SERVICES: dict[str, tuple[str, ...]] = {
 """Whose events each service consumes, and so whose tables it may read. It writes only its own tables."""
 LEDGER_TABLES = ("outbox", "inbox", "attempts", "dead_letters")
 """Tables of each service that all services may read."""
+PUBLISHED_TABLES = {"gateway": ("cancellations",)}
+"""Further tables that all services may read."""
 DATASET_SCHEMAS = {"ingestor": ("data", "detached"), "indexer": ("documents",), "analytics": ("rollups",)}
 """Schemas for the tables that a service creates for each dataset."""
+IDLE_TIMEOUTS = {"gateway": "15s"}
+"""How long a process that is paused in a transaction may hold its locks."""
+LONGEST_IDLE = "10min"
+"""For services that work on rows between two statements. Locks that others wait for set a shorter one."""
 LOCK = 0x6D696C6C
 
 
@@ -64,7 +70,8 @@ async def _create_role(connection: "asyncpg.Connection[asyncpg.Record]", service
     quoted = await connection.fetchval("SELECT quote_literal($1)", password)
     await connection.execute(f"{verb} ROLE {service} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {quoted}")
     await connection.execute(f"ALTER ROLE {service} SET search_path = {service}")
-    await connection.execute(f"ALTER ROLE {service} SET idle_in_transaction_session_timeout = '10min'")
+    timeout = IDLE_TIMEOUTS.get(service, LONGEST_IDLE)
+    await connection.execute(f"ALTER ROLE {service} SET idle_in_transaction_session_timeout = '{timeout}'")
     await connection.execute(f"GRANT {service} TO CURRENT_USER")
     for schema in _schemas(service):
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {service}")
@@ -113,7 +120,7 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service: str)
 async def _grant_ledger(connection: "asyncpg.Connection[asyncpg.Record]", service: str) -> None:
     """Lets every service read the ledger of this one: senders see what has ended, receivers what was sent."""
     readers = ", ".join(reader for reader in READABLE_SERVICES if reader != service)
-    tables = ", ".join(f"{service}.{table}" for table in LEDGER_TABLES)
+    tables = ", ".join(f"{service}.{table}" for table in (*LEDGER_TABLES, *PUBLISHED_TABLES.get(service, ())))
     await connection.execute(f"GRANT USAGE ON SCHEMA {service} TO {readers}")
     await connection.execute(f"GRANT SELECT ON {tables} TO {readers}")
 

@@ -18,6 +18,8 @@ else:
 
 STATEMENT_SECONDS = 60.0
 CONNECTION_LOST = re.compile("connection is closed|connection was closed|released back to the pool")
+LIMIT_IDLE = "set_config('idle_in_transaction_session_timeout', '10s', true)"
+"""An SQL expression for transactions that hold a lock for which others wait: a paused process loses it soon."""
 JSONB_VERSION = b"\x01"
 
 

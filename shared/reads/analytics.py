@@ -10,6 +10,8 @@ from shared.db import Connection
 
 ROLLUPS_SCHEMA = "rollups"
 """The schema with the tables of all rollups."""
+COUNTED_CHUNKS = "analytics.chunks"
+"""Marks of the chunks that are counted: `ledger` is the chunk's number in the ingestor's ledger."""
 
 
 class RollupState(msgspec.Struct, frozen=True, kw_only=True):

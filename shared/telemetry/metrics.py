@@ -11,7 +11,9 @@ HTTP_SECONDS = Histogram(
     buckets=SECONDS,
 )
 UPLOAD_BYTES = Counter("millrace_upload_bytes", "Bytes of uploaded files", ["dataset"])
-JOBS = Gauge("millrace_jobs", "Jobs in the database by kind and status", ["kind", "status"])
+JOBS = Gauge(
+    "millrace_jobs", "Jobs by kind and status: unfinished, or finished within the last hour", ["kind", "status"]
+)
 JOBS_ENDED = Counter("millrace_jobs_ended", "Jobs finished since the process started", ["kind", "status"])
 JOB_SECONDS = Histogram(
     "millrace_job_seconds", "Time from accepting to finishing a job in seconds", ["kind"], buckets=SECONDS
@@ -42,3 +44,6 @@ PUBLISHED = Counter("millrace_published", "Messages published and confirmed by t
 UNROUTABLE = Counter("millrace_unroutable", "Messages returned by the broker because no queue takes them", ["message"])
 REFUSED = Counter("millrace_refused", "Messages refused by the broker because a queue is full", ["message"])
 RESENT = Counter("millrace_resent", "Lost messages sent again by recovery; 0 without faults", ["message"])
+TABLE_ROWS = Gauge("millrace_table_rows", "Rows of a table as estimated by Postgres", ["table"])
+TABLE_BYTES = Gauge("millrace_table_bytes", "Size of a table with its indexes in bytes", ["table"])
+RETENTION_DELETED = Counter("millrace_retention_deleted", "Rows deleted because their life is over", ["table"])

@@ -13,8 +13,8 @@ Checks = Callable[[], Awaitable[dict[str, str]]]
 """Returns `ok` or an error for each thing that the process needs."""
 
 
-def routes(checks: Checks) -> list[HTTPRouteHandler]:
-    """Returns the routes; /health/ready runs `checks`."""
+def routes(checks: Checks, *, bus: Checks | None = None) -> list[HTTPRouteHandler]:
+    """Returns the routes; /health/ready runs `checks`, and shows what `bus` finds without failing for it."""
 
     @get("/health/live", tags=["operations"], summary="Is the process running?", opt={"public": True})
     async def live() -> dict[str, str]:
@@ -24,8 +24,10 @@ def routes(checks: Checks) -> list[HTTPRouteHandler]:
     async def ready() -> Response[dict[str, Any]]:
         results = await checks()
         healthy = all(result == "ok" for result in results.values())
-        status = "ok" if healthy else "unready"
-        return Response({"status": status, "checks": results}, status_code=200 if healthy else 503)
+        body = {"status": "ok" if healthy else "unready", "checks": results}
+        if bus is not None:
+            body["bus"] = await bus()
+        return Response(body, status_code=200 if healthy else 503)
 
     @get(
         "/metrics",

@@ -129,6 +129,7 @@ async def test_of_two_at_once_one_wins_and_the_other_hears_of_it(stack: Stack, n
             problem(answer, 409, "conflict")
 
 
+@pytest.mark.usefixtures("faults")
 async def test_what_was_declared_over_http_outlives_a_restart_of_the_ingestor(stack: Stack, name: str) -> None:
     await put(stack, name, THINGS)
     changed = await put(stack, name, {**THINGS, "fields": [ID, NAME, {"name": "floor", "type": "integer"}]})

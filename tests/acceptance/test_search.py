@@ -385,6 +385,7 @@ async def test_searches_answer_in_time_while_much_is_loaded_and_the_index_is_dec
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("faults")
 async def test_an_indexer_that_was_killed_catches_up(stack: Stack) -> None:
     name, count = "sought_killed", 150_000
     await declared(stack, name, {"fields": ["name", "text"]})

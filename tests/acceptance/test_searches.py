@@ -205,6 +205,7 @@ async def test_a_job_has_the_version_with_which_one_finds_what_it_wrote(stack: S
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.usefixtures("faults")
 async def test_a_search_whose_indexer_is_killed_ends_when_it_is_back(stack: Stack) -> None:
     db = await asyncpg.connect(stack.env["DATABASE_URL"])
     held = db.transaction()

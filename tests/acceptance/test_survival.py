@@ -51,6 +51,7 @@ async def read_job(stack: Stack, job: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("faults")
 async def test_a_large_import_survives_the_death_of_every_part(stack: Stack, tmp_path: Path) -> None:
     path = tmp_path / "survivors.csv"
     write_file(path)
@@ -191,6 +192,7 @@ class Stream:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("faults")
 async def test_a_replacement_and_a_stream_of_batches_survive_the_death_of_ingestor_and_postgres(stack: Stack) -> None:
     await empty(stack)
     path = "/v1/datasets/items/imports"

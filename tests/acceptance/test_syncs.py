@@ -276,7 +276,7 @@ async def test_a_tick_is_skipped_while_somebodys_sync_is_under_way(
     await sandbox.delete("/faults")
 
 
-@pytest.mark.usefixtures("sandbox")
+@pytest.mark.usefixtures("sandbox", "faults")
 async def test_two_gateways_fire_each_tick_once_and_one_may_die(
     stack: Stack, admin: asyncpg.Connection, tmp_path: Path
 ) -> None:

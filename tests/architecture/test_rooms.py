@@ -10,7 +10,7 @@ from tests.stack import ROOT
 GATEWAY = "services/gateway"
 FEATURES = {"datasets", "failed_rows", "imports", "ops", "reports", "rows", "search", "sources"}
 BELOW_FEATURES = {"jobs", "uploads", "catalog", "http", "settings"}
-MOST_ROOMS = 15
+MOST_ROOMS = 16
 MOST_LAYERS = 7
 
 Graph = Mapping[str, set[str]]

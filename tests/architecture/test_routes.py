@@ -249,6 +249,12 @@ def test_everything_consumed_is_published_and_every_message_is_one_or_the_other(
     assert said | heard == _messages()
 
 
+def test_the_receivers_of_a_message_are_the_services_with_a_route_for_it() -> None:
+    hearers = _hearers()
+    expected = {kind.__name__: set(hearers.get(kind, [])) for kind in _messages()}
+    assert {kind.__name__: set(kind.receivers) for kind in _messages()} == expected
+
+
 def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
     hearers = _hearers()
     assert hearers[ChunkLoaded] == ["gateway", "indexer", "analytics"]
@@ -258,7 +264,9 @@ def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
 async def test_there_are_the_queues_of_the_routes_and_of_the_dead_with_a_consumer_each_and_no_others(
     stack: Stack,
 ) -> None:
-    expected = {topology.DEAD} | {route.queue(service) for service, routes in HEARD.items() for route in routes}
+    expected = {topology.DEAD} | {
+        queue for service, routes in HEARD.items() for route in routes for queue in route.queues(service).values()
+    }
 
     async def listed() -> dict[str, float]:
         found = await queues(stack)
@@ -279,7 +287,10 @@ async def queues(stack: Stack) -> dict[str, float]:
 
 async def test_a_queue_that_stands_as_declared_can_be_declared_again(stack: Stack) -> None:
     names = await topology.declare(stack.env["BROKER_URL"], HEARD)
-    assert sorted(names) == sorted(route.queue(service) for service, routes in HEARD.items() for route in routes)
+    queues = [
+        queue for service, routes in HEARD.items() for route in routes for queue in route.queues(service).values()
+    ]
+    assert sorted(names) == sorted(queues)
     async with await aio_pika.connect(stack.env["BROKER_URL"]) as broker, broker.channel() as channel:
         for name in names:
             assert (await channel.declare_queue(name, passive=True)).name == name

@@ -1,6 +1,7 @@
 """Runs imports without a broker: calls the handlers of the ingestor as the service does."""
 
 import contextlib
+import datetime as dt
 import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
@@ -15,13 +16,14 @@ from services.ingestor.imports.plan import plan_import
 from services.ingestor.imports.replace import swap_stage
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.tables.declare import declare_catalog, declare_dataset
-from shared.bus import inbox
+from shared.bus import dead_letters, inbox
+from shared.bus.dead_letters import DeadLetter
 from shared.bus.failures import NotReady
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import read_datasets
-from shared.contracts.commands import DeclareDataset, LoadChunk, LoadRows, PlanImport, SwapStage
-from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped
-from shared.contracts.parts import Dialect, LoadOptions, Outcome
+from shared.contracts.commands import DeclareDataset, LoadChunk, LoadRows, PlanImport, PullPage, SwapStage
+from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped, RedriveRequested
+from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection, Pool, connect
 from shared.spool import Spool
 from tests.stack import ROOT
@@ -34,6 +36,7 @@ CONNECTIONS = 8
 ROUNDS = 100
 SECONDS = 20.0
 UPSERT = LoadOptions()
+GAVE_UP = Problem(code="gave_up", detail="ValueError: never", hint="Redrive it.")
 LoadCommand = LoadChunk | LoadRows | SwapStage
 LoadResult = ChunkLoaded | SwapStage | ImportStopped
 
@@ -177,10 +180,30 @@ class Ingestor:
         async with self.transaction() as db:
             assert await declare_dataset(command, db) is not None
 
-    async def give_up(self, message: LoadCommand) -> None:
+    async def give_up(self, message: LoadCommand | PullPage) -> None:
         """As `Delivery` does after the last attempt."""
         async with self.transaction() as db:
-            assert await inbox.claim(db, message.id, message.name())
+            await dead_letters.give_up(
+                db,
+                DeadLetter(
+                    id=message.id,
+                    queue=f"ingestor.{message.name()}",
+                    name=message.name(),
+                    dataset=message.dataset,
+                    job_id=message.job_id,
+                    data=message.encode(),
+                    command=True,
+                    reason="failed",
+                    problem=GAVE_UP,
+                    attempts=1,
+                    created_at=dt.datetime.now(dt.UTC),
+                ),
+            )
+
+    async def redrive(self, message: LoadCommand | PullPage) -> None:
+        """Undoes `give_up`."""
+        async with self.transaction() as db:
+            await dead_letters.redrive(RedriveRequested(dataset="", request_id=uuid4(), ids=(message.id,)), db)
 
     def lose(self, job_id: UUID) -> None:
         """The file is gone from the spool."""

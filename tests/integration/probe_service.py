@@ -29,6 +29,7 @@ from tests.waiting import eventually
 MIGRATIONS = sorted((Path(topology.__file__).parent / "migrations").glob("*.sql"))
 SERVICE = "probe"
 SECONDS = 20.0
+SMALL = 1000
 Step = Callable[["Touch", Connection], Awaitable[None]]
 
 
@@ -36,10 +37,16 @@ class Touch(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Leave a mark."""
 
     receivers: ClassVar[tuple[str, ...]] = (SERVICE,)
+    lanes: ClassVar[tuple[str, ...]] = ("", "small")
     identity: ClassVar[tuple[str, ...]] = ("job_id", "number")
 
     job_id: UUID
     number: int
+
+    @property
+    def lane(self) -> str:
+        """Small from SMALL on."""
+        return "small" if self.number >= SMALL else ""
 
 
 class Script:
@@ -174,8 +181,13 @@ class Probe:
 
 
 @contextlib.asynccontextmanager
-async def running(database_url: str, broker_url: str, *, through: str | None = None) -> AsyncIterator[Probe]:
-    """The probe with queues of its own, in the schema `probe`; `through` is the broker's URL as the probe sees it."""
+async def running(
+    database_url: str, broker_url: str, *, through: str | None = None, schema: str = "probe"
+) -> AsyncIterator[Probe]:
+    """The probe with queues of its own, in the schema `probe`; `through` is the broker's URL as the probe sees it.
+
+    Another `schema` for its tables makes it wait until that is renamed.
+    """
     url = urlunsplit(urlsplit(database_url)._replace(query="search_path=probe"))
     script = Script()
     consumer = Consumer(
@@ -184,12 +196,13 @@ async def running(database_url: str, broker_url: str, *, through: str | None = N
         settings=ServiceSettings(database_url=url, broker_url=through or broker_url),
         dependencies={Script: script},
     )
-    await _make_schema(database_url)
+    await _make_schema(database_url, schema)
     broker = await aio_pika.connect(broker_url)
     async with broker, _queues(broker, broker_url, SERVICE, ROUTES), consumer.running(Litestar([])):
 
         async def hears() -> bool:
-            counts = [await consumer.publisher.count(route.queue(SERVICE)) for route in ROUTES]
+            queues = [queue for route in ROUTES for queue in route.queues(SERVICE).values()]
+            counts = [await consumer.publisher.count(queue) for queue in queues]
             return all(consumers == 1 for _, consumers in counts)
 
         await eventually(hears, SECONDS)
@@ -205,6 +218,7 @@ def to_outbox_message(message: Message, *, attempt: int = 0) -> OutboxMessage:
         dataset=message.dataset,
         subject=str(getattr(message, "job_id", "")),
         command=isinstance(message, Command),
+        lane=message.lane,
         mandatory=bool(message.receivers),
         attempt=attempt,
         data=message.encode(),
@@ -246,10 +260,10 @@ async def _queues(
                 await channel.queue_delete(name)
 
 
-async def _make_schema(database_url: str) -> None:
+async def _make_schema(database_url: str, schema: str) -> None:
     admin = await asyncpg.connect(database_url)
     try:
-        await admin.execute("CREATE SCHEMA probe; SET search_path = probe")
+        await admin.execute(f"CREATE SCHEMA {schema}; SET search_path = {schema}")
         for path in MIGRATIONS:
             await admin.execute(path.read_text())
         await admin.execute("CREATE TABLE marks (number integer NOT NULL)")

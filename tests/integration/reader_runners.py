@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +12,7 @@ from services.analytics.declare import prepare_rollups
 from services.analytics.rebuild import rebuild_rollup
 from services.analytics.refresh import refresh_report
 from services.indexer.documents.index import index_chunk
-from services.indexer.documents.reindex import index_piece, prepare_documents, switch_index
+from services.indexer.documents.reindex import Prepared, index_piece, prepare_documents, switch_index
 from services.indexer.documents.vocabulary_cache import VocabularyCache
 from services.indexer.words import word_counts
 from shared.contracts.commands import IndexPiece, RebuildRollup, RefreshReport
@@ -130,8 +129,9 @@ class Indexer:
             pieces = await prepare_documents(DatasetDeclared(dataset=dataset, revision=revision), db)
         await self.build(pieces)
 
-    async def build(self, pieces: Sequence[IndexPiece]) -> None:
+    async def build(self, prepared: Prepared) -> None:
         """All pieces of a generation, each twice."""
+        pieces = [message for message in prepared if isinstance(message, IndexPiece)]
         for piece in [*pieces, *pieces]:
             async with self.pool.acquire() as db, db.transaction():
                 switch = await index_piece(piece, db, self.vocabulary_cache)

@@ -66,7 +66,8 @@ class SearchEngine:
             assert await declare_dataset(command, db) is not None
         self._revision += 1
         async with self.indexer.pool.acquire() as db, db.transaction():
-            return await prepare_documents(DatasetDeclared(dataset="books", revision=self._revision), db)
+            prepared = await prepare_documents(DatasetDeclared(dataset="books", revision=self._revision), db)
+        return [message for message in prepared if isinstance(message, IndexPiece)]
 
     async def dataset(self) -> Dataset:
         """As it is declared now."""

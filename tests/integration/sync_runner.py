@@ -7,6 +7,7 @@ import msgspec
 
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.sources.pull import pull_page
+from services.ingestor.sources.turns import HostTurns
 from shared.bus import inbox
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import PullPage
@@ -29,13 +30,14 @@ class Sync:
         self.next: PullPage | None = PullPage(dataset=dataset, job_id=self.job_id, source=source, chunk=1)
         self._ingestor = ingestor
         self._outgoing = outgoing
+        self._turns = HostTurns()
 
     async def pull(self, command: PullPage) -> list[Message]:
         """One delivery of the command: nothing if it was heard before. Raises whatever the handler raises."""
         async with self._ingestor.transaction() as db:
             if not await inbox.claim(db, command.id, command.name()):
                 return []
-            return [*await pull_page(command, db, self._outgoing, SETTINGS)]
+            return [*await pull_page(command, db, self._outgoing, self._turns, SETTINGS)]
 
     async def step(self) -> None:
         """The next command."""

@@ -8,7 +8,6 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from services.ingestor import chunk_ledger
 from shared.bus import inbox
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import LoadOptions, Outcome
@@ -68,7 +67,6 @@ async def test_a_job_with_more_failed_rows_than_allowed_stops_and_reports_what_w
         assert await ingestor.hear(message) == []
         async with ingestor.transaction() as db:
             assert not await inbox.claim(db, message.id, message.name())
-            assert await chunk_ledger.claim_overdue(db, seconds=-60, limit=10) == []
     assert await ids(ingestor) == [1, 2, 5]
     assert await errors(ingestor, commands[0].job_id) == before
 

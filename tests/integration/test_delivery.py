@@ -239,7 +239,7 @@ async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypa
     probe.script.steps = [failing(TransientFailure(None, SOURCE_DOWN))]
     await probe.consumer.publisher.publish(to_outbox_message(probe.touch(), attempt=3))
     await eventually(probe.outbox_messages, SECONDS)
-    await probe.deliver(probe.touch())  # as a sweeper sends it, which knows nothing of attempts
+    await probe.deliver(probe.touch())  # as recovery sends it, which knows nothing of attempts
     await probe.called(2)
 
     async def is_settled() -> bool:

@@ -348,18 +348,3 @@ async def test_who_begins_to_read_a_dataset_meanwhile_is_not_passed_over(ingesto
             await working
     assert await hear(ingestor, detach) is not None
     assert await ingestor.pool.fetchval("SELECT count(*) FROM replaced") == 1
-
-
-async def test_a_lost_command_is_sent_again_and_one_that_is_under_way_is_not(ingestor: Ingestor) -> None:
-    await ingestor.do(HIRED, hired((2, "bob", 2021)))
-    command = await plan(ingestor, 2021)
-
-    async def overdue() -> list[Any]:
-        async with ingestor.transaction() as db:
-            return [*await chunk_ledger.claim_overdue(db, seconds=-1, limit=10)]
-
-    assert await overdue() == [command]
-    async with ingestor.transaction() as db:
-        await detach_partition(command, db)
-        assert await overdue() == []
-    assert await overdue() == []

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from services.gateway.http.problems import Problem
-from services.gateway.jobs import follow, queries
+from services.gateway.jobs import event_log, follow, queries
 from services.gateway.jobs.job import Job, JobRequest
 from services.gateway.jobs.submit import Submission, submit_jobs
 from shared.bus import inbox
@@ -29,7 +29,6 @@ from shared.contracts.events import (
 from shared.contracts.message import Message
 from shared.contracts.parts import LoadOptions
 from shared.db import Connection, Pool
-from shared.reads.ingestor.chunks import select_unprocessed
 from tests.integration.ingestor_runner import UPSERT, Ingestor, JobEnd, connected
 from tests.integration.reader_runners import Analytics, Indexer
 
@@ -84,11 +83,6 @@ class Gateway:
             found = await queries.select_job(db, job_id)
         assert found is not None
         return found[0]
-
-    async def unfinished(self) -> list[Message]:
-        """What the sweeper would send again if it had no patience."""
-        async with self.transaction() as db:
-            return await follow.find_lost(db, -1)
 
 
 @pytest.fixture
@@ -194,7 +188,6 @@ async def test_an_import_ends_the_same_in_whatever_order_it_is_heard_of(
     assert [type(end) for end in ends] == [
         {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}[status]
     ]
-    assert await gateway.unfinished() == []
 
 
 async def deliver(gateway: Gateway, heard: Sequence[Heard], chance: random.Random) -> list[Message]:
@@ -237,76 +230,6 @@ async def test_a_batch_that_is_stopped_has_failed_in_whatever_order_that_is_hear
         assert [type(message) for message in messages if isinstance(message, ENDS)] == [JobFailed]
 
 
-async def test_a_batch_whose_message_is_lost_is_sent_again(gateway: Gateway, ingestor: Ingestor) -> None:
-    request = batch(*BATCH)
-    await gateway.accept(request)
-    (again,) = await gateway.unfinished()
-    assert again == request.command
-    assert isinstance(again, LoadRows)
-    assert [bytes(row) for row in again.rows] == [row.encode() for row in BATCH]
-    loaded = (await ingestor.follow([again, again])).loaded
-    assert [event.outcome.rows_read for event in loaded] == [3]
-    # Now the ingestor knows it: what is lost from here on is an event.
-    assert await gateway.unfinished() == loaded
-
-
-async def test_a_nul_in_a_batch_is_kept_and_sent_again(gateway: Gateway, ingestor: Ingestor) -> None:
-    request = batch('{"id":1,"name":"a\\u0000b","price":1}', '{"id":2,"name":"\\\\u0000","price":1}')
-    await gateway.accept(request)
-    (again,) = await gateway.unfinished()
-    assert isinstance(again, LoadRows)
-    ended = await ingestor.follow([again])
-    assert (ended.outcome.inserted, ended.outcome.failed) == (1, 1)
-
-
-@pytest.mark.parametrize("lost", range(4))
-async def test_each_event_of_a_batch_that_is_lost_is_sent_again(
-    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics, lost: int
-) -> None:
-    request = batch(*BATCH, load_options=LoadOptions(strict=True))
-    await gateway.accept(request)
-    heard, _ = await happened(request, ingestor, indexer, analytics)
-    if lost < 3:  # the chunk alone would end the job, were it not for the stop
-        heard = [event for event in heard if not isinstance(event, ImportStopped)]
-        await ingestor.pool.execute("UPDATE imports SET stopped = NULL")
-    for number, event in enumerate(heard):
-        if number != lost:
-            await gateway.hear(event)
-    if lost < 3:
-        assert await gateway.unfinished() == [heard[lost]]
-    else:
-        assert not await gateway.unfinished()
-    await gateway.hear(heard[lost])
-    assert (await gateway.job(request.command.job_id)).ended
-    assert await gateway.unfinished() == []
-
-
-async def test_a_stop_that_is_lost_is_sent_again(
-    gateway: Gateway, ingestor: Ingestor, indexer: Indexer, analytics: Analytics
-) -> None:
-    request = importing(ingestor.command("departments", "x,bad\n" + TEXT, LoadOptions(max_errors=0)))
-    await gateway.accept(request)
-    heard, ended = await happened(request, ingestor, indexer, analytics)
-    await deliver(gateway, [event for event in heard if not isinstance(event, ImportStopped)], random.Random(1))
-    assert not (await gateway.job(request.command.job_id)).ended
-    assert await gateway.unfinished() == [ended.stopped]
-    assert ended.stopped is not None
-    await gateway.hear(ended.stopped)
-    assert (await gateway.job(request.command.job_id)).status == "failed"
-    assert await gateway.unfinished() == []
-
-
-async def test_the_indexer_and_analytics_find_a_swap_that_they_have_not_heard_of(
-    ingestor: Ingestor, indexer: Indexer, analytics: Analytics
-) -> None:
-    await ingestor.do("departments", TEXT)
-    ended = await ingestor.do("departments", departments("A", "B"), LoadOptions(mode="replace", max_shrink=1))
-    for reader in (indexer, analytics):
-        async with reader.pool.acquire() as db:
-            undone = await select_unprocessed(db, seconds=-1, limit=100)
-        assert undone[-len(ended.loaded) :] == ended.loaded
-
-
 async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_replays(
     gateway: Gateway, database: dict[str, str]
 ) -> None:
@@ -323,6 +246,7 @@ async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_repla
     (refused,) = (result for result in settled if isinstance(result, Problem))
     assert settled.index(refused) == 2
     assert refused.code == "idempotency_key_reused"
+    await event_log.run(gateway.pool)
     events = await gateway.pool.fetch("SELECT id, job_id, type FROM events ORDER BY id")
     assert [(row["id"], row["job_id"], row["type"]) for row in events] == [
         (1, one.command.job_id, "job.created"),

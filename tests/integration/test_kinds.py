@@ -1,10 +1,9 @@
-"""A made-up kind of job: one declaration, and the gateway submits, follows, describes and recovers it."""
+"""A made-up kind of job: one declaration, and the gateway submits, follows and describes it."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 from litestar.serialization import encode_json
@@ -14,22 +13,21 @@ from services.gateway.jobs import follow, kinds, queries
 from services.gateway.jobs.follow import JobEvents
 from services.gateway.jobs.job import KIND_NAMES, Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind, to_body
-from services.gateway.jobs.recovery import Commands, Recovery
 from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.settings import GatewaySettings
 from shared.bus.routes import on
 from shared.contracts.commands import JobCommand
 from shared.contracts.events import JobStarted, JobSucceeded
-from shared.contracts.message import Event, Message
+from shared.contracts.message import Event
 from shared.db import Connection, Pool, transaction
 from shared.telemetry import metrics
 from tests.integration.ingestor_runner import CATALOG, connected
 
-LONG = 60.0
-
 
 class CountStars(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Count the stars of a sky."""
+
+    receivers = ("analytics",)
 
     sky: str
 
@@ -37,6 +35,7 @@ class CountStars(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 class StarsCounted(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The stars of a sky are counted."""
 
+    receivers = ("gateway",)
     identity = ("job_id",)
 
     job_id: Any
@@ -59,21 +58,6 @@ async def follow_counted_stars(event: StarsCounted, db: Connection) -> JobEvents
     return await follow.succeed(db, event.job_id, 0, {"stars": event.stars})
 
 
-async def select_all_commands(db: Connection, commands: Commands, seconds: float, limit: int) -> list[Message]:
-    rows = await db.fetch(
-        "SELECT kind, command::text AS command FROM jobs WHERE kind = ANY($1::text[]) AND finished_at IS NULL"
-        " AND created_at < now() - $2 * interval '1 second' LIMIT $3",
-        list(commands),
-        seconds,
-        limit,
-    )
-    return [commands[row["kind"]].decode(row["command"].encode()) for row in rows]
-
-
-async def select_no_events(_db: Connection, _kinds: list[str], _seconds: float, _limit: int) -> list[Message]:
-    return []
-
-
 STARS = JobKind(
     name="stars",
     command=CountStars,
@@ -84,7 +68,6 @@ STARS = JobKind(
     body=StarsJobBody,
     to_body=to_stars_body,
     result="A job that counts stars has their number under `stars`.",
-    recovery=Recovery(select_all_commands, select_no_events, "true"),
 )
 
 
@@ -141,19 +124,6 @@ async def test_its_event_ends_it_and_its_body_has_its_own_fields(pool: Pool) -> 
     assert isinstance(body, StarsJobBody)
     assert (body.kind, body.status, body.sky, body.stars) == ("stars", "succeeded", "north", 7)
     assert events[-1].job["stars"] == 7
-
-
-async def test_it_is_recovered_by_its_own_queries(pool: Pool, database: dict[str, str]) -> None:
-    request = stars("north")
-    job = (await submit(pool, request)).job
-    async with transaction(pool) as db:
-        assert await follow.find_lost(db, LONG) == []
-        assert [message.id for message in await follow.find_lost(db, -1)] == [request.command.id]
-    admin = await asyncpg.connect(database["admin"])
-    await admin.execute("UPDATE gateway.jobs SET updated_at = now() - interval '2 minutes'")
-    await admin.close()
-    async with transaction(pool) as db:
-        assert await follow.find_stalled(db, LONG) == [(job.id, STARS)]
 
 
 def test_the_gateway_hears_its_event_and_describes_it(tmp_path: Path) -> None:

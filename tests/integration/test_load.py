@@ -10,7 +10,6 @@ import pytest
 
 from services.ingestor import chunk_ledger
 from services.ingestor.write import write
-from shared.bus import inbox
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import LoadChunk
 from shared.contracts.parts import Outcome
@@ -118,8 +117,7 @@ async def test_a_chunk_without_unchanged_rows_waits_for_nobody(ingestor: Ingesto
 async def test_a_chunk_does_not_wait_for_one_that_was_given_up(ingestor: Ingestor) -> None:
     await ingestor.bring("departments", departments((1, "first")))
     first, last = await ingestor.plan("departments", departments((1, "first"), (2, "last")) * 2, chunk_bytes=16)
-    async with ingestor.transaction() as db:
-        assert await inbox.claim(db, first.id, first.name())
+    await ingestor.give_up(first)
     with pytest.raises(PermanentFailure, match="earlier chunk of the file"):
         await ingestor.load(last)
     assert await names(ingestor) == {1: "first"}

@@ -4,15 +4,12 @@ from collections import Counter
 
 import msgspec
 import pytest
-from services.ingestor.recovery import resend_overdue
 
 from services.ingestor.sources import pull, queries
-from shared.bus import inbox
 from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.catalog.paginators import HeaderLink
 from shared.catalog.source import DeleteMissing, Incremental
 from shared.contracts.commands import PullPage
-from shared.contracts.message import Message
 from shared.contracts.parts import Outcome
 from shared.outgoing.http_client import OutboundClient
 from tests.fake_source import TOKEN, FakeSource
@@ -360,23 +357,6 @@ async def test_a_process_that_dies_before_its_commit_has_done_nothing(
 
 
 @pytest.mark.usefixtures("small")
-async def test_a_command_that_is_lost_is_sent_again(ingestor: Ingestor, fake_source: FakeSource) -> None:
-    async def resent() -> list[tuple[str, Message]]:
-        async with ingestor.transaction() as db:
-            return await resend_overdue(db)
-
-    pulled = sync(ingestor, fake_source)
-    await pulled.step()
-    assert await resent() == []
-    await ingestor.pool.execute("UPDATE pulls SET sent_at = now() - interval '1 hour'")
-    assert await resent() == [("", pulled.next)]
-    assert await resent() == []  # it was sent a moment ago
-    await pulled.finish()
-    assert pulled.outcome.inserted == 48
-    assert await resent() == []
-
-
-@pytest.mark.usefixtures("small")
 async def test_what_a_sync_left_that_was_given_up_is_gone_with_the_next_one(
     ingestor: Ingestor, fake_source: FakeSource
 ) -> None:
@@ -384,11 +364,7 @@ async def test_what_a_sync_left_that_was_given_up_is_gone_with_the_next_one(
     await given_up.step()
     await beside.step()
     assert given_up.next is not None
-    async with ingestor.transaction() as db:
-        await inbox.claim(db, given_up.next.id, given_up.next.name())  # as `WorkFailed` does
-    await ingestor.pool.execute("UPDATE pulls SET sent_at = now() - interval '1 hour'")
-    async with ingestor.transaction() as db:
-        assert await queries.claim_overdue_pulls(db, limit=10) == [beside.next]
+    await ingestor.give_up(given_up.next)
     await synced(ingestor, fake_source)
     left = await ingestor.pool.fetch("SELECT job_id FROM pulls UNION SELECT job_id FROM seen")
     assert [row["job_id"] for row in left] == [beside.job_id]

@@ -152,7 +152,7 @@ async def test_an_ended_message_leaves_its_sender_s_outbox(probe: Probe) -> None
     await probe.handled(1)
 
     async def gone() -> bool:
-        return await probe.consumer.pool.fetchval("SELECT count(*) FROM outbox") == 0
+        return bool(await probe.consumer.pool.fetchval("SELECT count(*) = 0 FROM outbox"))
 
     await eventually(gone, SECONDS)
 

@@ -1,4 +1,4 @@
-"""Refresh and rebuild jobs: one at a time, a request that joins gets what it needs, and nothing is lost."""
+"""Refresh and rebuild jobs: one at a time, a request that joins gets what it needs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,23 +10,20 @@ import msgspec
 import pytest
 
 from services.gateway.http.problems import Problem
-from services.gateway.jobs import follow, queries
+from services.gateway.jobs import queries
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.kinds import to_body
 from services.gateway.jobs.submit import Submission, submit_jobs, uuid7
 from services.gateway.reports.refresh import RefreshJobBody, follow_refreshed
 from services.gateway.reports.rollups import RebuildJobBody, follow_rebuilt, select_last_rebuild
-from shared.bus import inbox, outbox
 from shared.contracts.commands import RebuildRollup, RefreshReport
 from shared.contracts.events import JobProgress, JobStarted, JobSucceeded, ReportRefreshed, RollupRebuilt
-from shared.contracts.message import Message
 from shared.db import Pool, transaction
 from shared.reads.analytics import select_rollup
 from tests.integration.ingestor_runner import DATASETS, Ingestor, connected
 from tests.integration.reader_runners import Analytics
 
 READ = ("hired_employees", "departments")
-LONG = 3600.0
 
 
 @pytest.fixture
@@ -88,25 +85,6 @@ async def body(pool: Pool, job_id: UUID) -> Any:
         found = await queries.select_job(db, job_id)
     assert found is not None
     return to_body(*found)
-
-
-async def resent(pool: Pool, seconds: float = -1) -> list[Message]:
-    async with transaction(pool) as db:
-        return await follow.find_lost(db, seconds)
-
-
-async def stalled(pool: Pool) -> list[UUID]:
-    async with transaction(pool) as db:
-        return [job_id for job_id, _ in await follow.find_stalled(db, LONG)]
-
-
-async def remember(admin: asyncpg.Connection, event: ReportRefreshed | RollupRebuilt, round_: int = 1) -> None:
-    await admin.execute(
-        "INSERT INTO analytics.refreshes (job_id, round, event) VALUES ($1, $2, $3)",
-        event.job_id,
-        round_,
-        event.encode().decode(),
-    )
 
 
 async def test_a_refresh_ends_with_what_the_report_shows(pool: Pool, admin: asyncpg.Connection) -> None:
@@ -215,65 +193,6 @@ async def test_a_rebuild_reports_what_was_wrong(pool: Pool, analytics: Analytics
         assert await select_last_rebuild(db, "hired_employees", "hires") == one.job.id
         stands = await select_rollup(db, "hired_employees", DATASETS["hired_employees"].rollups[0])
     assert stands.columns == ("hired_at_year", "hired_at_quarter", "department_id", "job_id", "hires")
-
-
-async def test_lost_commands_and_events_are_found_and_nothing_else(pool: Pool, admin: asyncpg.Connection) -> None:
-    await set_version(admin, "hired_employees", 1)
-    first, second = refresh(), rebuild()
-    for one in (first, second):
-        await ask(pool, one)
-    assert {message.id for message in await resent(pool)} == {first.command.id, second.command.id}
-    assert await resent(pool, seconds=60) == []
-    event = refreshed(first.command.job_id, {"hired_employees": 0, "departments": 0})
-    rebuilt = RollupRebuilt(
-        dataset="hired_employees", job_id=second.command.job_id, rollup="hires", version=1, groups=1, mended=0
-    )
-    for refreshed_or_rebuilt in (event, rebuilt):
-        await remember(admin, refreshed_or_rebuilt)
-    assert {message.id for message in await resent(pool)} == {event.id, rebuilt.id}
-    assert set(map(type, await resent(pool))) == {ReportRefreshed, RollupRebuilt}
-    await hear(pool, rebuilt)
-    again = (await hear(pool, event))[-1]
-    assert [message.id for message in await resent(pool)] == [again.id]
-    last = refreshed(first.command.job_id, {"hired_employees": 1, "departments": 0}, round_=2)
-    await remember(admin, last, round_=2)
-    assert [message.id for message in await resent(pool)] == [last.id]
-    await hear(pool, last)
-    assert await resent(pool) == []
-
-
-async def test_what_is_put_off_or_being_done_is_not_lost(
-    pool: Pool, admin: asyncpg.Connection, database: dict[str, str]
-) -> None:
-    begun = rebuild()
-    await ask(pool, begun)
-    await admin.execute("UPDATE gateway.jobs SET updated_at = now() - interval '1 minute'")
-    assert len(await resent(pool, seconds=30)) == 1
-    async with connected(database["analytics"], "analytics") as other:
-        async with transaction(other) as db:
-            assert await inbox.claim(db, begun.command.id, begun.command.name())
-            assert await resent(pool, seconds=30) == []
-            await db.execute("DELETE FROM inbox")
-        assert len(await resent(pool, seconds=30)) == 1
-        async with transaction(other) as db:
-            await outbox.insert_retry(db, begun.command, queue="analytics.rebuild_rollup", attempt=1, seconds=9)
-        assert await resent(pool, seconds=30) == []
-        await other.execute("DELETE FROM outbox")
-        await other.execute("INSERT INTO chunks (ledger, groups) VALUES (1, 1)")
-        assert await resent(pool, seconds=30) == []
-
-
-async def test_a_job_of_analytics_is_given_up_when_it_does_nothing_and_only_then(
-    pool: Pool, admin: asyncpg.Connection
-) -> None:
-    one = await ask(pool, refresh())
-    assert await stalled(pool) == []
-    await admin.execute("UPDATE gateway.jobs SET updated_at = now() - interval '2 hours'")
-    assert await stalled(pool) == [one.job.id]
-    await admin.execute("INSERT INTO analytics.chunks (ledger, groups) VALUES (1, 1)")
-    assert await stalled(pool) == []
-    await admin.execute("UPDATE gateway.jobs SET created_at = now() - interval '2 days'")
-    assert await stalled(pool) == [one.job.id]
 
 
 async def test_progress_is_reported_between_rounds(pool: Pool, admin: asyncpg.Connection) -> None:

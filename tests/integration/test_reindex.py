@@ -38,7 +38,8 @@ def some(chance: random.Random, count: int = 12) -> list[dict[str, Any]]:
 
 async def rebuild(engine: SearchEngine) -> list[IndexPiece]:
     async with engine.indexer.pool.acquire() as db, db.transaction():
-        return await build_index(BuildIndex(dataset="books", request_id=uuid4()), db)
+        prepared = await build_index(BuildIndex(dataset="books", request_id=uuid4()), db)
+    return [message for message in prepared if isinstance(message, IndexPiece)]
 
 
 async def kept(engine: SearchEngine) -> tuple[set[tuple[int, str]], dict[str, tuple[int, int]]]:

@@ -7,8 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.ingestor import chunk_ledger
-from shared.contracts.commands import LoadChunk, SwapStage
+from shared.contracts.commands import SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import LoadOptions, Outcome
 from tests.integration.ingestor_runner import Ingestor, JobEnd, somebody_waits
@@ -399,42 +398,13 @@ async def test_two_replacements_at_once_end_as_one_after_the_other(ingestor: Ing
     assert await stages(ingestor) == 0
 
 
-async def test_a_swap_whose_message_is_lost_is_sent_again(ingestor: Ingestor) -> None:
-    commands = await ingestor.begin("departments", numbered("new", *range(1, 9)), REPLACE, chunk_bytes=30)
-    loads = [message for message in commands if isinstance(message, LoadChunk)]
-    assert len(loads) > 1
-    assert await overdue(ingestor) == loads
-    swaps = [results for load in loads for results in await ingestor.hear(load) if isinstance(results, SwapStage)]
-    assert await overdue(ingestor) == swaps
-    await ingestor.hear(swaps[0])
-    assert await overdue(ingestor) == []
-
-
-async def overdue(ingestor: Ingestor) -> list[LoadChunk | SwapStage]:
-    """What the sweeper would send again if it had no patience."""
-    async with ingestor.transaction() as db:
-        # Chunks that were loaded this very moment don't count as news.
-        await db.execute("UPDATE chunks SET loaded_at = loaded_at - interval '1 minute' WHERE loaded_at IS NOT NULL")
-        messages = await chunk_ledger.claim_overdue(db, seconds=0, limit=100)
-    found = [message for message in messages if isinstance(message, LoadChunk | SwapStage)]
-    assert found == messages
-    return sorted(found, key=lambda message: message.chunk)
-
-
-async def test_a_swap_that_is_under_way_is_not_sent_again(ingestor: Ingestor) -> None:
-    swap = await staged(ingestor, numbered("new", 1, 2))
-    (chunk,) = await ingestor.begin("departments", numbered("other", 1))
-    async with ingestor.transaction() as db:
-        await ingestor.handle(chunk, db)
-        swapping = asyncio.create_task(ingestor.hear(swap))
-        await somebody_waits(ingestor.pool)
-        assert swap not in await overdue(ingestor)
-    await swapping
-
-
-async def test_no_stage_is_left_of_a_job_that_was_given_up(ingestor: Ingestor) -> None:
-    commands = await ingestor.begin("departments", numbered("new", *range(1, 9)), REPLACE, chunk_bytes=30)
-    await ingestor.give_up(commands[0])
-    await ingestor.sweep()
+async def test_a_job_of_which_a_chunk_was_given_up_keeps_its_stage_for_a_redrive(ingestor: Ingestor) -> None:
+    loads = await ingestor.begin("departments", numbered("new", *range(1, 9)), REPLACE, chunk_bytes=30)
+    await ingestor.give_up(loads[0])
+    for load in loads[1:]:
+        assert [type(result) for result in await ingestor.hear(load)] == [ChunkLoaded]
+    assert await stages(ingestor) == 1
+    await ingestor.redrive(loads[0])
+    ended = await ingestor.follow([loads[0]])
+    assert sum(event.outcome.inserted for event in ended.loaded) == 8
     assert await stages(ingestor) == 0
-    assert await ingestor.hear(commands[1]) == []

@@ -1,26 +1,26 @@
-"""Searches as jobs: answered once although messages are lost or repeated, and not given up too soon."""
+"""Searches as jobs: answered once although messages are repeated."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 import pytest
 
-from services.gateway.jobs import follow
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.submit import submit_jobs
 from services.gateway.search import results, search_jobs
-from services.indexer.searches import stored_searches
+from services.indexer.retention import RETENTIONS
 from services.indexer.searches.run_search import run_search
-from shared.bus import inbox, outbox
+from services.indexer.settings import IndexerSettings
+from shared.bus import inbox
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import RunSearch
 from shared.contracts.events import JobStarted, JobSucceeded, SearchCompleted
-from shared.contracts.message import Message
 from shared.db import Connection, Pool
+from shared.retention import RetentionTask
 from shared.search.conditions import Comparison
 from shared.search.ordering import SortTerm
 from shared.search.query import SearchQuery
@@ -28,7 +28,7 @@ from tests.integration.ingestor_runner import Ingestor
 from tests.integration.reader_runners import Indexer
 
 CHAIRS = "1,Chair,oak,1.10,,,,\n2,Chairs,ash,2,,,,\n3,Table,oak,3,,,,\n"
-LONG = 3600.0
+SETTINGS = IndexerSettings(database_url="", broker_url="")
 
 
 def new_command(question: SearchQuery | None = None, **about: Any) -> RunSearch:
@@ -57,17 +57,6 @@ async def accepted(gateway: Pool, command: RunSearch) -> None:
     async with transaction(gateway) as db:
         await submit_jobs(db, [one])
         await db.execute("DELETE FROM outbox")
-
-
-async def resent(gateway: Pool, seconds: float = -1) -> list[Message]:
-    """What the sweep would send again."""
-    async with transaction(gateway) as db:
-        return await follow.find_lost(db, seconds)
-
-
-async def stalled(gateway: Pool) -> list[UUID]:
-    async with transaction(gateway) as db:
-        return [job_id for job_id, _ in await follow.find_stalled(db, LONG)]
 
 
 async def test_a_search_that_is_delivered_twice_is_answered_once(ingestor: Ingestor, indexer: Indexer) -> None:
@@ -154,54 +143,18 @@ async def test_a_search_waits_for_its_version_and_for_documents(ingestor: Ingest
     assert completed.version >= event.version
 
 
-async def test_what_is_lost_is_sent_again_and_nothing_else(ingestor: Ingestor, indexer: Indexer, gateway: Pool) -> None:
+async def test_a_completed_search_that_is_heard_of_twice_ends_its_job_once(
+    ingestor: Ingestor, indexer: Indexer, gateway: Pool
+) -> None:
     await indexer.bring(ingestor, CHAIRS)
     command = new_command()
     await accepted(gateway, command)
-    assert [one.id for one in await resent(gateway)] == [command.id]
-    assert await resent(gateway, seconds=60) == []
     completed = await hear(indexer, command)
     assert completed is not None
-    assert await resent(gateway) == [completed]
     async with transaction(gateway) as db:
         messages = await search_jobs.follow_searched(completed, db)
-    assert [type(one) for one in messages] == [JobStarted, JobSucceeded]
-    assert await resent(gateway) == []
-    async with transaction(gateway) as db:
+        assert [type(one) for one in messages] == [JobStarted, JobSucceeded]
         assert await search_jobs.follow_searched(completed, db) == []
-
-
-async def test_a_search_that_is_put_off_or_waits_its_turn_is_not_lost(
-    ingestor: Ingestor, indexer: Indexer, gateway: Pool
-) -> None:
-    await indexer.bring(ingestor, CHAIRS)
-    command = new_command()
-    await accepted(gateway, command)
-    await indexer.admin.execute("UPDATE gateway.jobs SET created_at = now() - interval '1 minute'")
-    assert await resent(gateway, seconds=30) == []  # the indexer has just done something else
-    await indexer.admin.execute("UPDATE indexer.chunks SET done_at = now() - interval '1 minute'")
-    assert [one.id for one in await resent(gateway, seconds=30)] == [command.id]
-    async with transaction(indexer.pool) as db:
-        await outbox.insert_retry(db, command, queue="indexer.run_search", attempt=0, seconds=1)
-    assert await resent(gateway, seconds=30) == []
-
-
-async def test_a_search_is_given_up_when_the_indexer_does_nothing_and_only_then(
-    ingestor: Ingestor, indexer: Indexer, gateway: Pool
-) -> None:
-    await indexer.bring(ingestor, CHAIRS)
-    command = new_command()
-    await accepted(gateway, command)
-    age = "UPDATE {} SET {} = now() - interval '2 hours'"
-    await indexer.admin.execute(age.format("gateway.jobs", "updated_at"))
-    await indexer.admin.execute(age.format("ingestor.chunks", "loaded_at"))
-    assert await stalled(gateway) == []
-    await indexer.admin.execute(age.format("indexer.chunks", "done_at"))
-    assert await stalled(gateway) == [command.job_id]
-    await hear(indexer, new_command())
-    assert await stalled(gateway) == []
-    await indexer.admin.execute("UPDATE gateway.jobs SET created_at = now() - interval '2 days'")
-    assert await stalled(gateway) == [command.job_id]
 
 
 async def test_expired_answers_are_deleted_and_no_others(ingestor: Ingestor, indexer: Indexer) -> None:
@@ -212,6 +165,5 @@ async def test_expired_answers_are_deleted_and_no_others(ingestor: Ingestor, ind
     await indexer.admin.execute(
         "UPDATE indexer.searches SET expires_at = now() - interval '1 second' WHERE job_id = $1", old.job_id
     )
-    async with transaction(indexer.pool) as db:
-        await stored_searches.delete_expired(db)
+    await RetentionTask("indexer", RETENTIONS, SETTINGS).run(indexer.pool)
     assert await indexer.pool.fetchval("SELECT job_id FROM searches") == new.job_id

@@ -17,6 +17,7 @@ from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import LoadOptions, Mode, Outcome
 from tests.integration.ingestor_runner import DATASETS, Ingestor, JobEnd, LoadCommand, total
 from tests.integration.job_stories import EXAMPLES, LINES, line_of_items, until_done
+from tests.integration.pruning import prune
 from tests.integration.reader_runners import Analytics, Indexer
 
 Row = dict[str, str]
@@ -240,6 +241,8 @@ async def test_any_sequence_of_jobs_does_what_a_dictionary_does(
         chance.shuffle(deliveries)
         for event in deliveries:
             await hear(event)
+            await prune(ingestor.pool)
+    assert await ingestor.pool.fetchval("SELECT count(*) FROM replaced") == 0
     assert await analytics.rollup(dataset) == await analytics.recomputed(dataset)
     assert await indexer.documents(dataset) == await indexer.recomputed(dataset)
 
@@ -250,6 +253,13 @@ async def test_jobs_of_every_mode_at_once_leave_books_sums_and_documents_in_orde
 ) -> None:
     chance = random.Random(seed)
     await indexer.prepare("items")
+    done = asyncio.Event()
+
+    async def prune_always() -> None:
+        while not done.is_set():
+            await prune(ingestor.pool)
+
+    pruning = asyncio.create_task(prune_always())
     for _ in range(3):
         load_options = [
             LoadOptions(),
@@ -266,6 +276,8 @@ async def test_jobs_of_every_mode_at_once_leave_books_sums_and_documents_in_orde
         assert sum(outcome.rows_read for outcome in outcomes) == 160
         assert await analytics.rollup("items") == await analytics.recomputed("items")
         assert await indexer.documents("items") == await indexer.recomputed("items")
+    done.set()
+    await pruning
     # What came and what went, of all jobs, is what is there.
     counts = await ingestor.pool.fetchrow("SELECT sum(inserted) - sum(deleted) AS rows FROM chunks")
     assert counts is not None

@@ -11,13 +11,12 @@ from litestar import Litestar
 
 from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Problem
+from services.gateway.jobs import event_log
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.submit import JobSubmitter, Submission
 from shared.consumer import Consumer
 from shared.contracts.commands import LoadRows
-from shared.contracts.message import Message
 from shared.contracts.parts import LoadOptions
-from shared.db import Connection
 from shared.settings import ServiceSettings
 
 NOWHERE = "amqp://nobody@127.0.0.1:1/"
@@ -28,14 +27,10 @@ MANY = 200
 async def submitter(database: dict[str, str]) -> AsyncIterator[JobSubmitter]:
     """Of a gateway that has its Postgres, but no broker."""
     settings = ServiceSettings(database_url=database["gateway"], broker_url=NOWHERE)
-    consumer = Consumer("gateway", (), settings=settings, dependencies={}, sweep=nothing)
+    consumer = Consumer("gateway", (), settings=settings, dependencies={})
     async with consumer.running(Litestar([])):
         await consumer.pool.execute("INSERT INTO api_keys (id, name, hash, scope) VALUES ('k', 'k', '', 'write')")
         yield JobSubmitter(consumer, Catalog())
-
-
-async def nothing(_db: Connection) -> list[tuple[str, Message]]:
-    return []
 
 
 def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprint: str = "f") -> JobRequest:
@@ -60,6 +55,7 @@ async def ask(submitter: JobSubmitter, *requests: JobRequest) -> list[Submission
 
 async def jobs(submitter: JobSubmitter) -> set[UUID]:
     """Of which there are the job, its first event and its command."""
+    await event_log.run(submitter.pool)
     events = await submitter.pool.fetch("SELECT id, job_id FROM events WHERE type = 'job.created' ORDER BY id")
     assert [row["id"] for row in events] == list(range(1, len(events) + 1))
     found = {row["id"] for row in await submitter.pool.fetch("SELECT id FROM jobs")}

@@ -104,7 +104,7 @@ def job(status: str, *, percent: float = 100.0, error: Any = None, **outcome: in
         "error": error,
         "created_at": moment,
         "started_at": moment,
-        "finished_at": moment if status in ("succeeded", "partial", "failed") else None,
+        "finished_at": moment if status in ("succeeded", "partial", "failed", "canceled") else None,
         "links": {},
     }
 

@@ -88,6 +88,7 @@ def queued(bytes_total: int) -> Job:
         created_at=START,
         started_at=None,
         finished_at=None,
+        deadline_at=START + dt.timedelta(days=1),
         announced_at=START,
     )
 

@@ -9,7 +9,7 @@ from litestar import Request, post
 from services.gateway.catalog import Catalog
 from services.gateway.datasets import partitions
 from services.gateway.datasets.partitions import Partitions
-from services.gateway.http.parameters import IdempotencyKey, Prefer
+from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import exclusive, follow, kinds, queries
@@ -74,12 +74,15 @@ async def detach(
     catalog: Catalog,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
+    deadline: Deadline = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""
     declaration = await catalog.dataset(pool, dataset)
     partitions.check_partitioned(declaration)
     command = PlanDetach(dataset=dataset, job_id=uuid7(), year=int(year) if YEAR.fullmatch(year) else 0)
-    job_request = kinds.build_request(DETACH, command, year, api_key=request.user.id, idempotency_key=idempotency_key)
+    job_request = kinds.build_request(
+        DETACH, command, year, api_key=request.user.id, idempotency_key=idempotency_key, deadline=deadline
+    )
     async with pool.acquire() as db, db.transaction():
         existing = await partitions.select_partitions(db, declaration)
         if not await _has_job(db, job_request):

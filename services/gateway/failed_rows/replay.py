@@ -8,7 +8,7 @@ from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
 
 from services.gateway.catalog import Catalog
-from services.gateway.http.parameters import IdempotencyKey, Prefer
+from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds, queries
@@ -51,6 +51,7 @@ async def replay_job(
     data: ErrorFilter | None = None,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
+    deadline: Deadline = None,
 ) -> Answer[JobBody]:
     """Responds after the job is committed."""
     error_filter = data or failed_rows.ALL
@@ -78,6 +79,7 @@ async def replay_job(
             mode=command.load_options.mode,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
+            deadline=deadline,
             fingerprint=hashlib.sha256(failed_job.id.bytes + msgspec.json.encode(error_filter)).hexdigest(),
             replay_of=failed_job.id,
         )

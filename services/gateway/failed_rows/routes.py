@@ -17,9 +17,8 @@ from services.gateway.http.parameters import IdempotencyKey
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer, negotiate
-from services.gateway.jobs.failed_rows import count_discarded
 from services.gateway.jobs.queries import find_job
-from shared.bus import outbox
+from shared.bus import ledger, outbox
 from shared.bus.relay import Relay
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DiscardRows
@@ -145,7 +144,9 @@ async def discard_failed_rows(
 
     async def look() -> int | None:
         async with pool.acquire() as db:
-            return await count_discarded(db, command.id, command.request_id)
+            if not await ledger.has_ended(db, "ingestor", command.id):
+                return None
+            return await failed_rows.count_discarded(db, command.request_id)
 
     discarded = await poll(look, lambda count: count is not None, seconds=DISCARD_SECONDS, stopping=stopping)
     return Answer(Discarded(discarded), status_code=202 if discarded is None else 200)

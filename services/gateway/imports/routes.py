@@ -8,7 +8,7 @@ from litestar import Request, post
 from litestar.params import Parameter
 
 from services.gateway.catalog import Catalog
-from services.gateway.http.parameters import IdempotencyKey, Prefer
+from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.imports.header_check import QUOTE, CheckedUpload, Header, parse_file_options
@@ -88,6 +88,7 @@ async def import_file(
     ] = 0.5,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
+    deadline: Deadline = None,
 ) -> Answer[JobBody]:
     """Deletes the file if it is refused, incomplete, or already imported by the same request."""
     declared = await catalog.dataset(pool, dataset)
@@ -126,6 +127,7 @@ async def import_file(
         mode=load_options.mode,
         api_key=request.user.id,
         idempotency_key=idempotency_key,
+        deadline=deadline,
         fingerprint=_fingerprint(command),
         bytes_total=command.bytes_total,
     )

@@ -64,7 +64,7 @@ async def _events(pool: Pool, stopping: asyncio.Event, job: UUID, after: int) ->
             last_sent = time.monotonic()
             data = msgspec.json.encode({"id": event.id, "type": event.type, "time": event.time, "job": event.data})
             yield f"id: {event.id}\nevent: {event.type}\ndata: {data.decode()}\n\n".encode()
-            if event.type in LAST_TYPES:
+            if event.type in LAST_TYPES and event is events[-1]:  # a retry continues after the end
                 yield b"event: end\ndata: {}\n\n"
                 return
         if not events:

@@ -8,11 +8,16 @@ from shared.db import Connection
 
 async def select_running(db: Connection, request: JobRequest) -> UUID | None:
     """Returns the unfinished job with the same kind and target."""
+    return await select_running_on(db, request.kind, request.command.dataset, request.target)
+
+
+async def select_running_on(db: Connection, kind: str, dataset: str, target: str | None) -> UUID | None:
+    """Returns the unfinished job of this kind that works on the target."""
     running: UUID | None = await db.fetchval(
         "SELECT id FROM jobs WHERE kind = $1 AND dataset = $2 AND target = $3 AND finished_at IS NULL",
-        request.kind,
-        request.command.dataset,
-        request.target,
+        kind,
+        dataset,
+        target,
     )
     return running
 

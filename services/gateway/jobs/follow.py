@@ -1,14 +1,13 @@
 """Follows jobs: an event of another service moves the job on and may become a public event."""
 
 import datetime as dt
-import time
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from services.gateway.jobs import event_log, kinds, progress, queries, recovery
+from services.gateway.jobs import cancellations, event_log, kinds, progress, queries
 from services.gateway.jobs.job import Job
 from services.gateway.jobs.kinds import to_body
 from shared.bus.routes import on
@@ -19,26 +18,31 @@ from shared.contracts.events import (
     ImportPlanned,
     ImportRejected,
     ImportStopped,
+    JobCanceled,
     JobFailed,
     JobPartial,
     JobProgress,
+    JobRetried,
     JobStarted,
     JobSucceeded,
     WorkFailed,
 )
 from shared.contracts.parts import Outcome, Problem
-from shared.db import Connection, Pool, transaction
+from shared.db import Connection
 from shared.reads.ingestor import imports
-from shared.spool import Spool
 from shared.telemetry import metrics
 
-KEEP_FILE_SECONDS = 3600.0
 PROGRESS_EVERY = dt.timedelta(seconds=1)
-End = JobSucceeded | JobPartial | JobFailed
-ENDS: dict[str, type[End]] = {"succeeded": JobSucceeded, "partial": JobPartial, "failed": JobFailed}
+End = JobSucceeded | JobPartial | JobFailed | JobCanceled
+ENDS: dict[str, type[End]] = {
+    "succeeded": JobSucceeded,
+    "partial": JobPartial,
+    "failed": JobFailed,
+    "canceled": JobCanceled,
+}
 log = structlog.get_logger()
 
-Announcement = JobStarted | JobProgress | JobSucceeded | JobPartial | JobFailed
+Announcement = JobStarted | JobProgress | JobRetried | End
 JobEvents = list[Announcement]
 
 
@@ -59,12 +63,12 @@ async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
 
 async def follow_rejected(event: ImportRejected, db: Connection) -> JobEvents:
     """Fails the job: the file is not in the declared format."""
-    return await _fail(db, event.job_id, event.problem)
+    return await fail(db, event.job_id, event.problem)
 
 
 async def follow_stopped(event: ImportStopped, db: Connection) -> JobEvents:
     """Fails the job: too many rows failed, or a replacement would delete too many rows."""
-    return await _fail(db, event.job_id, event.problem, event.outcome)
+    return await fail(db, event.job_id, event.problem, event.outcome)
 
 
 async def follow_loaded(event: ChunkLoaded, db: Connection) -> JobEvents:
@@ -87,8 +91,10 @@ async def follow_counted(event: ChunkCounted, db: Connection) -> JobEvents:
 
 
 async def follow_failure(event: WorkFailed, db: Connection) -> JobEvents:
-    """Fails the job: a service gave up on one of its messages."""
-    return await _fail(db, event.job_id, event.problem)
+    """Fails the job: a service gave up on one of its messages. A job that is being stopped ends with its reason."""
+    if await cancellations.select_reason(db, event.job_id) is not None:
+        return []
+    return await fail(db, event.job_id, event.problem)
 
 
 async def succeed(db: Connection, job_id: UUID, version: int, result: dict[str, Any] | None = None) -> JobEvents:
@@ -107,19 +113,6 @@ def init_metrics() -> None:
     for kind in kinds.registered():
         for status in ENDS:
             metrics.JOBS_ENDED.labels(kind.name, status)
-
-
-async def tidy(pool: Pool, spool: Spool) -> int:
-    """Measures the jobs, and deletes expired idempotency keys and files that no job needs."""
-    async with transaction(pool) as db:
-        states = await queries.select_job_states(db)
-        await recovery.forget_idempotency_keys(db)
-        await _delete_files(db, spool)
-    metrics.JOBS.clear()
-    for kind, status, count, _ in states:
-        metrics.JOBS.labels(kind, status).set(count)
-    metrics.OLDEST_JOB_SECONDS.set(max((age for _, status, _, age in states if status not in ENDS), default=0.0))
-    return 0
 
 
 async def _mark_chunk(db: Connection, event: ChunkIndexed | ChunkCounted) -> JobEvents:
@@ -142,7 +135,8 @@ async def advance(db: Connection, before: Job, current: Job) -> JobEvents:
     return await save_and_announce(db, before, after, now)
 
 
-async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> JobEvents:
+async def fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> JobEvents:
+    """Ends a job with a problem; `outcome` counts the rows that stay."""
     job = await queries.lock_job(db, job_id)
     if job is None:
         return []
@@ -154,6 +148,8 @@ async def _fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome
 async def save_and_announce(db: Connection, before: Job, after: Job, now: dt.datetime) -> JobEvents:
     """Saves the job and returns its public events: started, progress (at most once a second), and the end."""
     if before.ended:
+        if after != before:  # a plan that arrives late, which a retry needs
+            await queries.update_job(db, after)
         return []
     types: list[type[JobStarted | JobProgress | End]] = []
     if before.status == "queued":
@@ -167,22 +163,13 @@ async def save_and_announce(db: Connection, before: Job, after: Job, now: dt.dat
     for event_type in types:
         job = msgspec.structs.replace(job, sequence=job.sequence + 1, announced_at=now)
         body = msgspec.to_builtins(to_body(job, now))
-        announced.append(event_type(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body))
+        announced.append(event_type(dataset=job.dataset, job_id=job.id, sequence=job.sequence, run=job.run, job=body))
     if announced:
         await event_log.insert_events(db, announced)
     await queries.update_job(db, job)
     if job.ended:
         _record_end(job)
     return announced
-
-
-async def _delete_files(db: Connection, spool: Spool) -> None:
-    """Deletes the files of finished jobs and of uploads that a crash interrupted."""
-    old = [name for name, changed in spool.files() if time.time() - changed > KEEP_FILE_SECONDS]
-    needed = await recovery.select_needed_files(db, old)
-    for name in old:
-        if name not in needed:
-            spool.delete(name)
 
 
 def _record_end(job: Job) -> None:

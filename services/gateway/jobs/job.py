@@ -10,9 +10,9 @@ from litestar.params import Parameter
 from shared.contracts.commands import JobCommand
 from shared.contracts.parts import Mode, Outcome, Problem
 
-Status = Literal["queued", "running", "succeeded", "partial", "failed"]
+Status = Literal["queued", "running", "succeeded", "partial", "failed", "canceled"]
 Phase = Literal["plan", "load", "index", "search", "count", "done"]
-ENDED = ("succeeded", "partial", "failed")
+ENDED = ("succeeded", "partial", "failed", "canceled")
 KIND_NAMES: list[str] = []
 """The names of the registered kinds; the API's description reads them when it is built."""
 Kind = Annotated[str, Parameter(schema_extra={"enum": KIND_NAMES})]
@@ -22,7 +22,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `gateway.jobs`. Sizes are in bytes; `chunks` and `bytes_planned` are null until they are known.
 
     `warning` is something that went wrong without failing the job. Jobs that load no rows have no `mode`. `target` is
-    what the job works on exclusively, such as a report or a year, and `result` the outcome of a job without chunks.
+    what the job works on exclusively, such as a report or a year, and `result` the outcome of a job without chunks. A
+    retry starts the next `run`.
     """
 
     id: UUID
@@ -48,6 +49,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    deadline_at: dt.datetime
+    run: int = 1
     announced_at: dt.datetime
 
     @property
@@ -60,6 +63,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A job to submit. `chunks` is set if it is known beforehand; equal requests have the same `fingerprint`.
 
     Jobs that a schedule starts have no `api_key`. Of one kind, only one unfinished job may have the same `target`.
+    `deadline` is in seconds; by default the kind sets it.
     """
 
     kind: str
@@ -73,6 +77,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     replay_of: UUID | None = None
     target: str | None = None
+    deadline: int | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +106,8 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     """A job, as `GET /v1/jobs/{id}` returns it. `outcome` is final once the job has ended.
 
     `version` is the version of the dataset that includes the rows loaded so far: a search with that `min_version` finds
-    them. For a search job it is the version that was searched. It is null until there is one.
+    them. For a search job it is the version that was searched. It is null until there is one. At `deadline_at` a job
+    that has not ended is stopped and fails.
     """
 
     id: UUID
@@ -120,6 +126,7 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    deadline_at: dt.datetime
     links: Links
 
 
@@ -154,6 +161,7 @@ def common_body(job: Job, now: dt.datetime) -> JobBody:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        deadline_at=job.deadline_at,
         links=Links(
             self=f"/v1/jobs/{job.id}",
             events=f"/v1/jobs/{job.id}/events",

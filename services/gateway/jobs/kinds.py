@@ -37,6 +37,8 @@ class JobKind(msgspec.Struct, frozen=True, kw_only=True):
     """Adds one page of a result that is stored elsewhere; takes page and limit."""
     result: str = ""
     """One sentence about the kind's own fields, for the API's description."""
+    deadline: dt.timedelta = dt.timedelta(days=1)
+    """The time that a job has, from its submission; a request may set another one."""
     keep_command: bool = True
     """False if the command carries rows, which are dropped when the job ends."""
 

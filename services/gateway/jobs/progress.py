@@ -1,14 +1,15 @@
 """The state machine of a job. Pure: takes the job, a tally of its chunks and the time, and returns the new job.
 
-queued -> running -> succeeded | partial | failed
+queued -> running -> succeeded | partial | failed | canceled; a retry leads from failed and canceled back to running.
 """
 
 import datetime as dt
 
 import msgspec
 
-from services.gateway.jobs.job import Job
+from services.gateway.jobs.job import Job, Phase
 from shared.contracts.parts import Outcome, Problem
+from shared.reads.ingestor.imports import LoadedChunks
 
 LOAD_SHARE, INDEX_SHARE, COUNT_SHARE = 80.0, 10.0, 10.0
 """The percentage of the progress that each step is worth."""
@@ -66,6 +67,36 @@ def fail(job: Job, problem: Problem, now: dt.datetime) -> Job:
         return job
     return msgspec.structs.replace(
         job, status="failed", phase="done", error=problem, started_at=job.started_at or now, finished_at=now
+    )
+
+
+def stop(job: Job, problem: Problem, loaded: LoadedChunks, now: dt.datetime, *, canceled: bool) -> Job:
+    """Returns the job as canceled, or as failed; `loaded` is what its owner has loaded, which stays."""
+    if job.ended:
+        return job
+    stopped = msgspec.structs.replace(
+        job,
+        outcome=loaded.outcome,
+        version=loaded.version if loaded.version is not None else job.version,
+        bytes_done=min(loaded.bytes, job.bytes_total),
+    )
+    failed = fail(stopped, problem, now)
+    return msgspec.structs.replace(failed, status="canceled") if canceled else failed
+
+
+def reopen(job: Job, now: dt.datetime, *, phase: Phase, seconds: float) -> Job:
+    """Returns a failed or canceled job as running, in its next run, with a deadline in `seconds`.
+
+    `phase` is the first one of its kind.
+    """
+    return msgspec.structs.replace(
+        job,
+        status="running",
+        phase=phase if job.chunks is None else "load",
+        error=None,
+        finished_at=None,
+        run=job.run + 1,
+        deadline_at=now + dt.timedelta(seconds=seconds),
     )
 
 

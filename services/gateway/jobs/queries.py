@@ -26,13 +26,15 @@ async def insert_jobs(db: Connection, requests: Sequence[JobRequest]) -> list[Jo
     rows = await db.fetch(
         f"""
         INSERT INTO jobs (id, kind, dataset, mode, source, replay_of, status, phase, command, api_key, idempotency_key,
-                          fingerprint, bytes_total, bytes_planned, chunks, target, outcome, sequence)
+                          fingerprint, bytes_total, bytes_planned, chunks, target, outcome, sequence, deadline_at)
         SELECT id, kind, dataset, mode, source, replay_of, 'queued', phase, command, api_key, idempotency_key,
-               fingerprint, bytes_total, CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, target, $15, 1
+               fingerprint, bytes_total, CASE WHEN chunks IS NOT NULL THEN bytes_total END, chunks, target, $16, 1,
+               now() + deadline
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::json[], $8::text[],
-                    $9::text[], $10::text[], $11::bigint[], $12::int[], $13::text[], $14::text[])
+                    $9::text[], $10::text[], $11::bigint[], $12::int[], $13::text[], $14::text[],
+                    $15::interval[])
              AS a (id, kind, dataset, mode, source, replay_of, command, api_key, idempotency_key, fingerprint,
-                   bytes_total, chunks, target, phase)
+                   bytes_total, chunks, target, phase, deadline)
         ON CONFLICT DO NOTHING
         RETURNING {COLUMNS}
         """,
@@ -50,6 +52,7 @@ async def insert_jobs(db: Connection, requests: Sequence[JobRequest]) -> list[Jo
         [request.chunks for request in requests],
         [request.target for request in requests],
         [kinds.find(request.kind).phase for request in requests],
+        [_deadline(request) for request in requests],
         NO_OUTCOME,
     )
     return [_to_job(row) for row in rows]
@@ -81,16 +84,12 @@ async def select_jobs(
     db: Connection, *, dataset: str | None, status: str | None, limit: int, before: UUID | None
 ) -> list[Job]:
     """Returns a page, newest first. Ids sort by time: `before` is the last id of the previous page."""
+    # Only the filters of the request: a plan for all combinations could use no index.
+    filters = [("dataset =", dataset), ("status =", status), ("id <", before)]
+    used = [(condition, value) for condition, value in filters if value is not None]
+    where = "".join(f" AND {condition} ${number}" for number, (condition, _) in enumerate(used, 2))
     rows = await db.fetch(
-        f"""
-        SELECT {COLUMNS} FROM jobs
-        WHERE ($1::text IS NULL OR dataset = $1) AND ($2::text IS NULL OR status = $2) AND ($4::uuid IS NULL OR id < $4)
-        ORDER BY id DESC LIMIT $3
-        """,
-        dataset,
-        status,
-        limit,
-        before,
+        f"SELECT {COLUMNS} FROM jobs WHERE true{where} ORDER BY id DESC LIMIT $1", limit, *(value for _, value in used)
     )
     return [_to_job(row) for row in rows]
 
@@ -107,8 +106,8 @@ async def update_job(db: Connection, job: Job) -> None:
         """
         UPDATE jobs SET status = $2, phase = $3, bytes_planned = $4, bytes_done = $5, chunks = $6, percent = $7,
                outcome = $8, error = $9, warning = $10, sequence = $11, started_at = $12, finished_at = $13,
-               announced_at = $14, bytes_total = $15, version = $16, result = $17, updated_at = now(),
-               command = CASE WHEN $18 THEN '{}' ELSE command END
+               announced_at = $14, bytes_total = $15, version = $16, result = $17, run = $18, deadline_at = $19,
+               updated_at = now(), command = CASE WHEN $20 THEN '{}' ELSE command END
         WHERE id = $1
         """,
         job.id,
@@ -128,6 +127,8 @@ async def update_job(db: Connection, job: Job) -> None:
         job.bytes_total,
         job.version,
         job.result,
+        job.run,
+        job.deadline_at,
         job.ended and not kinds.find(job.kind).keep_command,
     )
 
@@ -186,15 +187,10 @@ async def select_now(db: Connection) -> dt.datetime:
     return now
 
 
-async def select_job_states(db: Connection) -> list[tuple[str, str, int, float]]:
-    """Returns kind, status, count and age of the oldest in seconds, of jobs unfinished or created within a day."""
-    rows = await db.fetch(
-        """
-        SELECT kind, status, count(*), extract(epoch FROM now() - min(created_at))::float8 FROM jobs
-        WHERE finished_at IS NULL OR created_at > now() - interval '1 day' GROUP BY kind, status
-        """
-    )
-    return [tuple(row) for row in rows]
+def _deadline(request: JobRequest) -> dt.timedelta:
+    if request.deadline is not None:
+        return dt.timedelta(seconds=request.deadline)
+    return kinds.find(request.kind).deadline
 
 
 def _to_job(row: Any) -> Job:

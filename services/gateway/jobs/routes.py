@@ -15,7 +15,7 @@ from litestar.params import Parameter
 from services.gateway.http import preferences
 from services.gateway.http.problems import Detail, Problem, parse_job_id, responses
 from services.gateway.http.responses import Answer
-from services.gateway.jobs import event_stream, kinds, queries
+from services.gateway.jobs import cancel, event_stream, kinds, queries, retry, why
 from services.gateway.jobs.job import JobBody, Status
 from services.gateway.jobs.kinds import to_body
 from services.gateway.jobs.respond import RETRY_SECONDS, applied_preference, wait
@@ -43,7 +43,7 @@ def handlers() -> list[HTTPRouteHandler]:
         opt={"scope": "read"},
         responses={**responses(404, 422), 200: ResponseSpec(data_container=bodies, description="The job")},
     )
-    return [list_jobs, read(read_job), event_stream.follow_job]
+    return [list_jobs, read(read_job), event_stream.follow_job, cancel.cancel_job, retry.retry_job, why.explain_job]
 
 
 @get("/v1/jobs", tags=["jobs"], summary="List jobs, newest first", opt={"scope": "read"}, responses=responses(422))

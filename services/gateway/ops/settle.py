@@ -16,6 +16,7 @@ from services.gateway.http.parameters import IdempotencyKey, Prefer
 from services.gateway.http.polling import poll
 from services.gateway.http.problems import Problem, responses
 from services.gateway.http.responses import Answer
+from services.gateway.jobs.retry import reopen
 from shared.bus import dead_letter_queries, ledger, outbox
 from shared.bus.dead_letter_queries import MAX_IDS, LetterCount, LetterFilter, LetterRef
 from shared.bus.relay import Relay
@@ -95,7 +96,8 @@ RESPONSES = {
     "/v1/ops/dead-letters/redrive",
     tags=["dead letters"],
     summary="Handle dead letters again",
-    description="Sends the messages to their queues again, with all attempts before them." + DESCRIPTION,
+    description="Sends the messages to their queues again, with all attempts before them; their jobs run again."
+    + DESCRIPTION,
     opt={"scope": "admin"},
     status_code=202,
     operation_class=SettleOperation,
@@ -191,6 +193,8 @@ async def _request(
         for start in range(0, len(of_service), MAX_IDS_PER_EVENT)
     ]
     await outbox.insert_messages(db, events)
+    if event_type is RedriveRequested:
+        await outbox.insert_messages(db, await reopen(db, {ref.job_id for ref in refs if ref.job_id is not None}))
     return Requested(refs, events)
 
 

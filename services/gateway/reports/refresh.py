@@ -1,12 +1,13 @@
 """POST /v1/reports/{report}/refreshes: refreshes a report, as a job."""
 
+import datetime as dt
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, post
 
-from services.gateway.http.parameters import IdempotencyKey, Prefer
+from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import kinds, progress, queries
@@ -99,6 +100,7 @@ REFRESH = kinds.register(
         owner="analytics",
         routes=(on(ReportRefreshed, follow_refreshed, then=list[Announcement | RefreshReport]),),
         phase="count",
+        deadline=dt.timedelta(hours=1),
         exclusive="report",
         join=join,
         body=RefreshJobBody,
@@ -132,11 +134,12 @@ async def refresh_report(
     reports: ReportRegistry,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
+    deadline: Deadline = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""
     datasets = (await reports.ready(pool, report)).report.datasets
     command = RefreshReport(dataset=datasets[0], job_id=uuid7(), report=report, datasets=datasets)
     job_request = kinds.build_request(
-        REFRESH, command, report, api_key=request.user.id, idempotency_key=idempotency_key
+        REFRESH, command, report, api_key=request.user.id, idempotency_key=idempotency_key, deadline=deadline
     )
     return await respond(submitter, await submitter.submit(job_request), prefer)

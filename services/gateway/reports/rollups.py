@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, get, post
 
 from services.gateway.catalog import Catalog
-from services.gateway.http.parameters import IdempotencyKey, Prefer
+from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds, queries
@@ -148,6 +148,7 @@ async def rebuild_rollup(
     catalog: Catalog,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
+    deadline: Deadline = None,
 ) -> Answer[JobBody]:
     """Starts a job, or joins the running one."""
     names = [declared.name for declared in (await catalog.dataset(pool, dataset)).rollups]
@@ -155,7 +156,7 @@ async def rebuild_rollup(
         raise not_found("rollup", rollup, hint=f"{dataset} has {', '.join(names) or 'none'}.")
     command = RebuildRollup(dataset=dataset, job_id=uuid7(), rollup=rollup)
     job_request = kinds.build_request(
-        REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key
+        REBUILD, command, rollup, api_key=request.user.id, idempotency_key=idempotency_key, deadline=deadline
     )
     return await respond(submitter, await submitter.submit(job_request), prefer)
 

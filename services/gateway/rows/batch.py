@@ -1,5 +1,6 @@
 """POST /v1/datasets/{dataset}/rows: loads a batch of rows as a job."""
 
+import datetime as dt
 import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from litestar.openapi.spec import OpenAPIType, Operation, Schema
 from litestar.params import Parameter
 
 from services.gateway.http import json_body, preferences
-from services.gateway.http.parameters import IdempotencyKey
+from services.gateway.http.parameters import Deadline, IdempotencyKey
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds
@@ -53,7 +54,14 @@ BODIES = msgspec.json.Decoder(BatchBody)
 OBJECTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 ROWS = kinds.register(
-    JobKind(name="rows", command=LoadRows, owner="ingestor", routes=follow.LOAD_ROUTES, keep_command=False)
+    JobKind(
+        name="rows",
+        command=LoadRows,
+        owner="ingestor",
+        routes=follow.LOAD_ROUTES,
+        deadline=dt.timedelta(hours=1),
+        keep_command=False,
+    )
 )
 
 
@@ -82,6 +90,7 @@ async def load_rows(
         str | None, Parameter(header="Prefer", description="wait=N in seconds; handling=strict or lenient")
     ] = None,
     idempotency_key: IdempotencyKey = None,
+    deadline: Deadline = None,
 ) -> Answer[JobBody]:
     """Responds after the job is committed. Takes one dependency: Litestar starts a task for each of several."""
     declared = await submitter.catalog.dataset(submitter.pool, dataset)
@@ -99,6 +108,7 @@ async def load_rows(
             mode=load_options.mode,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
+            deadline=deadline,
             fingerprint=hashlib.sha256(dataset.encode() + msgspec.json.encode(load_options) + body).hexdigest(),
             bytes_total=sum(len(bytes(row)) for row in rows),
             chunks=1,

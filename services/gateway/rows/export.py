@@ -10,6 +10,8 @@ from services.gateway.rows.queries import RowStream
 from shared.db import Pool, transaction
 
 MAX_DOWNLOADS = 8
+IDLE_SECONDS = 600
+"""How long a client may take to read a piece."""
 PIECE_BYTES = 256 << 10
 FIRST_ROWS, MOST_ROWS = 20, 2000
 """Rows per piece. The size of the previous piece decides how many, because a row may have megabytes."""
@@ -45,6 +47,7 @@ class Downloads:
         self._running += 1
         try:
             async with transaction(pool) as db:
+                await db.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
                 rows = await RowStream.open(db, query, ordered=ordered, limit=limit)
                 batch_rows = FIRST_ROWS
                 piece = row_format.header()

@@ -1,6 +1,6 @@
 """Search: immediate searches and search jobs, suggestions, the index, words and their definitions."""
 
-from services.gateway.search import dictionary, index, routes, search_jobs
+from services.gateway.search import dictionary, index, reindex, routes, search_jobs
 
 HANDLERS = (
     routes.search,
@@ -8,7 +8,7 @@ HANDLERS = (
     routes.suggest,
     search_jobs.start_search,
     index.read_index,
-    index.reindex,
+    reindex.reindex,
     dictionary.list_words,
     dictionary.read_dictionary,
 )

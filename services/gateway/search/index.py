@@ -1,36 +1,24 @@
-"""GET /v1/datasets/{dataset}/index and POST …/reindexes: the state of a search index, and rebuilding it."""
+"""GET /v1/datasets/{dataset}/index: the state of a search index."""
 
-import asyncio
 import datetime as dt
-from typing import Any
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 import msgspec
-from litestar import Request, get, post
-from litestar.openapi.datastructures import ResponseSpec
+from litestar import get
 
 from services.gateway.catalog import Catalog
-from services.gateway.http import preferences
-from services.gateway.http.parameters import IdempotencyKey, Prefer
-from services.gateway.http.polling import poll
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.search.search_request import check_searchable
-from shared.bus import outbox
-from shared.bus.relay import Relay
-from shared.contracts.commands import BuildIndex
-from shared.db import Connection, Pool, transaction
+from shared.db import Connection, Pool
 from shared.reads.indexer.index import select_state
-
-RETRY_SECONDS = 1
-REQUEST_IDS = UUID("7265696e-6465-4865-8000-000000000000")
-"""The namespace of ids that are derived from idempotency keys."""
 
 
 class Building(msgspec.Struct, frozen=True):
-    """The progress of the next generation of documents."""
+    """The progress of the next generation of documents. `job` is null if a change of the declaration began it."""
 
     generation: int
+    job: UUID | None
     pieces: int
     pieces_done: int
     percent: float
@@ -67,59 +55,13 @@ async def read_index(pool: Pool, catalog: Catalog, dataset: str) -> Answer[Index
         return Answer(await select_body(db, dataset))
 
 
-@post(
-    "/v1/datasets/{dataset:str}/reindexes",
-    tags=["search"],
-    summary="Rebuild the search index of a dataset",
-    description="Searches use the old index until the new one is complete. A rebuild is only needed after somebody has"
-    " changed the tables by hand. `Prefer: wait=N` waits until the new index is in use; GET …/index shows progress.",
-    opt={"scope": "admin"},
-    status_code=202,
-    responses={
-        **responses(404, 422),
-        200: ResponseSpec(data_container=IndexBody, description="The new index is in use"),
-    },
-)
-async def reindex(
-    request: Request[Any, Any, Any],
-    pool: Pool,
-    catalog: Catalog,
-    relay: Relay,
-    stopping: asyncio.Event,
-    dataset: str,
-    prefer: Prefer = None,
-    idempotency_key: IdempotencyKey = None,
-) -> Answer[IndexBody]:
-    """Starts a rebuild; one that is running starts again."""
-    check_searchable(await catalog.dataset(pool, dataset))
-    name = f"{request.user.id}/{dataset}/{idempotency_key}"
-    command = BuildIndex(dataset=dataset, request_id=uuid5(REQUEST_IDS, name) if idempotency_key else uuid4())
-    async with transaction(pool) as db:
-        await outbox.insert_messages(db, [command])
-    relay.wake()
-    seconds = preferences.wait_seconds(prefer)
-
-    async def look() -> tuple[bool, IndexBody]:
-        async with pool.acquire() as db:
-            handled = await is_handled(db, command.id)
-            body = await select_body(db, dataset)
-        return handled and body.building is None, body
-
-    ready, body = await poll(look, lambda result: result[0], seconds=seconds or 0, stopping=stopping)
-    if ready:
-        headers = {"Preference-Applied": f"wait={seconds}"} if seconds is not None else {}
-        return Answer(body, status_code=200, headers=headers)
-    headers = {"Location": f"/v1/datasets/{dataset}/index", "Retry-After": str(RETRY_SECONDS)}
-    return Answer(body, status_code=202, headers=headers)
-
-
 async def select_body(db: Connection, dataset: str) -> IndexBody:
     """Selects the state of the index. Raises LookupError if there is no such dataset."""
     state = await select_state(db, dataset)
     building = None
     if state.next is not None and state.began_at is not None:
         percent = round(100 * state.done / state.pieces, 1) if state.pieces else 0.0
-        building = Building(state.next, state.pieces, state.done, percent, state.began_at)
+        building = Building(state.next, state.job_id, state.pieces, state.done, percent, state.began_at)
     return IndexBody(
         generation=state.generation,
         made_at=state.made_at,
@@ -129,8 +71,3 @@ async def select_body(db: Connection, dataset: str) -> IndexBody:
         dataset_version=state.dataset_version,
         building=building,
     )
-
-
-async def is_handled(db: Connection, message_id: UUID) -> bool:
-    """Returns whether the indexer has handled the message."""
-    return bool(await db.fetchval("SELECT EXISTS (SELECT FROM indexer.inbox WHERE id = $1)", message_id))

@@ -1,5 +1,6 @@
 """POST /v1/searches: a search as a job, whose result is stored for a day."""
 
+import datetime as dt
 import hashlib
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import msgspec
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
 
-from services.gateway.http.parameters import IdempotencyKey, Prefer
+from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds
@@ -47,6 +48,7 @@ SEARCH = kinds.register(
         owner="indexer",
         routes=(on(SearchCompleted, follow_searched, then=JobEvents),),
         phase="search",
+        deadline=dt.timedelta(hours=1),
         body=SearchJobBody,
         read_result=results.add_result,
         result="The `result` of a search has one page of its hits. It is null until the job has succeeded, and again"
@@ -77,6 +79,7 @@ async def start_search(
     submitter: JobSubmitter,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
+    deadline: Deadline = None,
 ) -> Answer[SearchJobBody]:
     """Starts a job. The scope `read` is enough: a search changes no row and returns only what the key may read."""
     declaration = await submitter.catalog.dataset(submitter.pool, data.dataset)
@@ -91,6 +94,7 @@ async def start_search(
             command=command,
             api_key=request.user.id,
             idempotency_key=idempotency_key,
+            deadline=deadline,
             fingerprint=hashlib.sha256(b"search/" + msgspec.json.encode(data, order="deterministic")).hexdigest(),
         )
     )

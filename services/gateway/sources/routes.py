@@ -11,7 +11,7 @@ from litestar.openapi.spec import OpenAPIType, Operation, Schema
 
 from services.gateway.catalog import Catalog
 from services.gateway.http import json_body
-from services.gateway.http.parameters import IdempotencyKey, Prefer
+from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import Problem, not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import queries
@@ -94,13 +94,16 @@ async def start_sync(
     catalog: Catalog,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
+    deadline: Deadline = None,
 ) -> Answer[JobBody]:
     """Returns the new job, or the one that is running."""
     declared = await catalog.dataset(pool, dataset)
     source = _find_source(declared, _decode(await request.body()))
     command = PullPage(dataset=dataset, job_id=uuid7(), source=source, chunk=1)
     mode: Mode = "upsert" if declared.keyed else "append"
-    sync = syncs.sync_request(command, mode, api_key=request.user.id, idempotency_key=idempotency_key)
+    sync = syncs.sync_request(
+        command, mode, api_key=request.user.id, idempotency_key=idempotency_key, deadline=deadline
+    )
     return await respond(submitter, await submitter.submit(sync), prefer)
 
 

@@ -39,12 +39,25 @@ SYNC = kinds.register(
 
 
 def sync_request(
-    command: PullPage, mode: Mode, *, api_key: str | None, idempotency_key: str | None, overlap: bool = False
+    command: PullPage,
+    mode: Mode,
+    *,
+    api_key: str | None,
+    idempotency_key: str | None,
+    overlap: bool = False,
+    deadline: int | None = None,
 ) -> JobRequest:
     """Returns the request for a sync; with `overlap` it runs beside other syncs of its source."""
     target = None if overlap else command.source
     return kinds.build_request(
-        SYNC, command, target, api_key=api_key, idempotency_key=idempotency_key, mode=mode, source=command.source
+        SYNC,
+        command,
+        target,
+        api_key=api_key,
+        idempotency_key=idempotency_key,
+        mode=mode,
+        source=command.source,
+        deadline=deadline,
     )
 
 

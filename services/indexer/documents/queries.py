@@ -1,14 +1,16 @@
 """Queries about index generations, the pieces left to build, indexed chunks and watermarks."""
 
+from uuid import UUID
+
 import msgspec
 
 from shared.catalog.dataset import Search
 from shared.contracts.commands import IndexPiece
 from shared.db import Connection
+from shared.db.locks import DOCUMENTS_LOCK
 from shared.reads.indexer.index import Index
 from shared.reads.ingestor.tables import CHUNKS, DATASETS, IMPORTS
 
-DOCUMENTS_LOCK = 0x646F6373
 WORDS_LOCK = 0x776F7264
 
 
@@ -24,7 +26,8 @@ async def lock_documents(db: Connection, dataset: str, *, exclusive: bool) -> No
 async def select_indexes(db: Connection, dataset: str) -> list[Index]:
     """Returns the serving and the building generation, as far as they exist."""
     rows = await db.fetch(
-        "SELECT dataset, generation, search, state, version FROM indexes WHERE dataset = $1 ORDER BY generation",
+        "SELECT dataset, generation, search, state, version, job_id FROM indexes WHERE dataset = $1"
+        " ORDER BY generation",
         dataset,
     )
     return [msgspec.convert(dict(row), Index) for row in rows]
@@ -39,14 +42,15 @@ async def select_unprepared(db: Connection) -> list[str]:
     return [row["name"] for row in rows]
 
 
-async def insert_index(db: Connection, dataset: str, search: Search) -> Index:
+async def insert_index(db: Connection, dataset: str, search: Search, job_id: UUID | None) -> Index:
     """Inserts the next generation, in state building. Its number is never reused: ids of messages derive from it."""
     generation: int = await db.fetchval(
-        "INSERT INTO indexes (dataset, search, state) VALUES ($1, $2, 'building') RETURNING generation",
+        "INSERT INTO indexes (dataset, search, state, job_id) VALUES ($1, $2, 'building', $3) RETURNING generation",
         dataset,
         msgspec.to_builtins(search),
+        job_id,
     )
-    return Index(dataset=dataset, generation=generation, search=search, state="building")
+    return Index(dataset=dataset, generation=generation, search=search, state="building", job_id=job_id)
 
 
 async def update_search(db: Connection, index: Index, search: Search) -> None:
@@ -107,7 +111,7 @@ async def insert_pieces(db: Connection, index: Index, piece_rows: int) -> list[I
         index.generation,
         piece_rows,
     )
-    return [IndexPiece(dataset=index.dataset, generation=index.generation, **row) for row in rows]
+    return [IndexPiece(dataset=index.dataset, generation=index.generation, job_id=index.job_id, **row) for row in rows]
 
 
 async def lock_piece(db: Connection, piece: IndexPiece) -> list[int]:

@@ -19,8 +19,3 @@ async def insert_search(db: Connection, command: RunSearch, found: SearchResults
         [msgspec.Raw(EXACT.encode(hit)) for hit in found.data],
         msgspec.Raw(EXACT.encode(msgspec.structs.replace(found, data=[]))),
     )
-
-
-async def delete_expired(db: Connection) -> None:
-    """Deletes expired results."""
-    await db.execute("DELETE FROM searches WHERE expires_at < now()")

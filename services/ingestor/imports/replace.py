@@ -15,9 +15,12 @@ from shared.contracts.commands import SwapStage
 from shared.contracts.events import ChunkLoaded, ImportStopped
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
+from shared.retention import OLD, Position, Step
 from shared.telemetry import metrics
 
 SWAP_SECONDS = 1800.0
+STAGE = "replacing_"
+ABANDONED = Problem(code="chunk_failed", detail="A chunk of the input could not be loaded, so nothing was replaced.")
 
 
 async def create_stage(db: Connection, job_id: UUID, dataset: Dataset, columns: tuple[str, ...]) -> None:
@@ -29,6 +32,28 @@ async def create_stage(db: Connection, job_id: UUID, dataset: Dataset, columns: 
 async def drop_stage(db: Connection, job_id: UUID) -> None:
     """Drops the job's stage if there is one."""
     await db.execute(f"DROP TABLE IF EXISTS {_stage_name(job_id)}")
+
+
+async def delete_old_stages(db: Connection, days: int, _position: Position) -> Step:
+    """Drops a stage that was planned so many days ago, and stops its job; also one whose job is not in the ledger."""
+    row = await db.fetchrow(
+        f"""
+        SELECT t.job_id, i.job_id IS NOT NULL AND i.stopped IS NULL AS is_open
+        FROM (
+            SELECT substr(tablename, {len(STAGE) + 1})::uuid AS job_id FROM pg_tables
+            WHERE schemaname = current_schema AND tablename ~ '^{STAGE}[0-9a-f]{{32}}$'
+        ) t LEFT JOIN imports i USING (job_id)
+        WHERE i.job_id IS NULL OR i.planned_at < {OLD} LIMIT 1
+        """,
+        days,
+    )
+    if row is None:
+        return Step(0, None)
+    await queries.limit_lock_waits(db)
+    await drop_stage(db, row["job_id"])
+    if row["is_open"]:
+        await chunk_ledger.update_stopped(db, row["job_id"], ABANDONED)
+    return Step(1, 0)
 
 
 async def copy_to_stage(db: Connection, chunk: Chunk, rows: pl.DataFrame) -> None:
@@ -122,4 +147,4 @@ async def _execute(db: Connection, statement: str, ledger: int) -> int:
 
 
 def _stage_name(job_id: UUID) -> str:
-    return f"replacing_{job_id.hex}"
+    return f"{STAGE}{job_id.hex}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -39,9 +40,18 @@ async def fetch_page(
     return Page(mapping.rows(document, source), document, response.links)
 
 
+def host(source: Source, environment: Mapping[str, str]) -> str:
+    """Returns the host of the source, with its port. Raises PermanentFailure."""
+    return urlsplit(_resolve_url(source, environment)).netloc
+
+
+def _resolve_url(source: Source, environment: Mapping[str, str]) -> str:
+    return endpoint.resolve_url(f"The source {source.name}", source.url, environment)
+
+
 def build_request(source: Source, at: Place, since: str | None, environment: Mapping[str, str]) -> PageRequest:
     """Returns the request for a page; an incremental source sends rows from `since` on. Raises PermanentFailure."""
-    base = endpoint.resolve_url(f"The source {source.name}", source.url, environment)
+    base = _resolve_url(source, environment)
     headers = dict(source.headers)
     params: dict[str, str | int | float | bool] = {}
     link = source.paginator.link(at)

@@ -11,6 +11,7 @@ from services.ingestor.settings import IngestorSettings
 from services.ingestor.sources import fetch, mapping, sync_progress
 from services.ingestor.sources import queries as sync_queries
 from services.ingestor.sources.sync_progress import Progress, Step
+from services.ingestor.sources.turns import HostTurns
 from services.ingestor.write import partitions, queries
 from shared.bus.failures import PermanentFailure, TransientFailure
 from shared.catalog.dataset import Dataset
@@ -39,11 +40,12 @@ class Pages(NamedTuple):
 
 
 async def pull_page(
-    command: PullPage, db: Connection, outgoing: OutboundClient, settings: IngestorSettings
+    command: PullPage, db: Connection, outgoing: OutboundClient, turns: HostTurns, settings: IngestorSettings
 ) -> PullResult:
     """Loads pages and stores the progress of the sync, both in one transaction.
 
-    Raises PermanentFailure for a page that was given up and is redriven after a newer sync of the source has begun.
+    Raises NotReady while another job requests pages of the same host, and PermanentFailure for a page that was given up
+    and is redriven after a newer sync of the source has begun.
     """
     dataset, source = await _select_source(db, command)
     if command.at and not await sync_queries.is_next_pull(db, command):
@@ -51,7 +53,8 @@ async def pull_page(
         raise PermanentFailure(Problem(code="superseded", detail=detail, hint="Start a new sync."))
     before = msgspec.convert(command.at, Progress) if command.at else await _begin(db, dataset, source)
     seconds = await sync_queries.select_duration(db, command.job_id)
-    pages = await _fetch_pages(outgoing, source, dataset, before, seconds=seconds, enough=settings.chunk_bytes)
+    with turns.take(fetch.host(source, outgoing.environment), command.job_id):
+        pages = await _fetch_pages(outgoing, source, dataset, before, seconds=seconds, enough=settings.chunk_bytes)
     data = b"\n".join(pages.lines)
     chunk = await chunk_ledger.insert_chunk(
         db,

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 
@@ -22,6 +23,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["serving", "building"]
     version: int = 0
     """The generation was built from the chunks up to this version of the dataset."""
+    job_id: UUID | None = None
+    """The job that rebuilds the index."""
     rows: int = 0
     """Postgres' estimate of the number of documents; 0 before the first ANALYZE."""
 
@@ -66,7 +69,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 class IndexState(msgspec.Struct, frozen=True, kw_only=True):
     """The serving generation of an index, and the `next` one, with its number of pieces and those that are `done`.
 
-    `documents` is an estimate, `words` the number of different words.
+    `job_id` is the job that builds the next one. `documents` is an estimate, `words` the number of different words.
     """
 
     generation: int | None
@@ -76,6 +79,7 @@ class IndexState(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     dataset_version: int
     next: int | None
+    job_id: UUID | None
     began_at: dt.datetime | None
     pieces: int
     done: int
@@ -121,7 +125,7 @@ async def select_state(db: Connection, dataset: str) -> IndexState:
         """
         SELECT i.generation, i.made_at, coalesce(greatest(c.reltuples, 0), 0)::bigint AS documents,
                coalesce(i.words, 0) AS words, coalesce(f.indexed, 0) AS version, d.version AS dataset_version,
-               b.generation AS next, b.made_at AS began_at, p.pieces, p.done
+               b.generation AS next, b.job_id, b.made_at AS began_at, p.pieces, p.done
         FROM ingestor.datasets d
         LEFT JOIN indexer.freshness f ON f.dataset = d.name
         LEFT JOIN indexer.indexes i ON i.dataset = d.name AND i.state = 'serving'

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from shared.db import Connection
+from shared.db import LIMIT_IDLE, Connection
 
 
 async def update_freshness(db: Connection, dataset: str, done: Literal["indexed", "counted"]) -> int:
@@ -11,7 +11,7 @@ async def update_freshness(db: Connection, dataset: str, done: Literal["indexed"
     Call it last before the commit: it blocks other transactions on chunks of the same dataset.
     """
     await db.execute("INSERT INTO freshness (dataset) VALUES ($1) ON CONFLICT DO NOTHING", dataset)
-    await db.execute("SELECT FROM freshness WHERE dataset = $1 FOR UPDATE", dataset)
+    await db.execute(f"SELECT {LIMIT_IDLE} FROM freshness WHERE dataset = $1 FOR UPDATE", dataset)
     version: int = await db.fetchval(
         f"""
         UPDATE freshness f SET {done} = coalesce(

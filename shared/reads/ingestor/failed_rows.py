@@ -109,3 +109,9 @@ async def count_open(db: Connection, job_id: UUID, error_filter: ErrorFilter) ->
         list(UNREADABLE),
     )
     return (row[0], row[1]) if row else (0, 0)
+
+
+async def count_discarded(db: Connection, request_id: UUID) -> int:
+    """Counts the rows that a request discarded."""
+    count: int = await db.fetchval("SELECT count(*) FROM ingestor.failed_rows WHERE resolved_by = $1", request_id)
+    return count

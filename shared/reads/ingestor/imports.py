@@ -4,7 +4,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.parts import Dialect, LoadOptions, Problem
+from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection
 
 
@@ -14,6 +14,14 @@ class JobInput(msgspec.Struct, frozen=True):
     dialect: Dialect
     load_options: LoadOptions
     failed_kept: int
+
+
+class LoadedChunks(msgspec.Struct, frozen=True):
+    """The sums over the loaded chunks of a job, and the version of the dataset after the last of them."""
+
+    outcome: Outcome
+    bytes: int
+    version: int | None
 
 
 async def select_input(db: Connection, job_id: UUID) -> JobInput | None:
@@ -26,3 +34,18 @@ async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
     """Selects the reason why the ingestor stopped a job, if it did."""
     stopped = await db.fetchval("SELECT stopped FROM ingestor.imports WHERE job_id = $1", job_id)
     return msgspec.convert(stopped, Problem) if stopped else None
+
+
+async def select_loaded(db: Connection, job_id: UUID) -> LoadedChunks:
+    """Returns what a job has loaded. Events about it may still be on their way."""
+    counts = Outcome.__struct_fields__
+    row = await db.fetchrow(
+        f"""
+        SELECT coalesce(sum(end_byte - start_byte), 0)::bigint AS bytes, max(version) AS version,
+               {", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in counts)}
+        FROM ingestor.chunks WHERE job_id = $1 AND loaded_at IS NOT NULL
+        """,
+        job_id,
+    )
+    sums = dict(row or {})
+    return LoadedChunks(Outcome(**{name: sums.get(name, 0) for name in counts}), sums["bytes"], sums["version"])

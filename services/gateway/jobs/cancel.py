@@ -1,0 +1,54 @@
+"""POST /v1/jobs/{id}/cancel: stops a job."""
+
+import asyncio
+
+from litestar import post
+from litestar.openapi.datastructures import ResponseSpec
+
+from services.gateway.http import preferences
+from services.gateway.http.parameters import Prefer
+from services.gateway.http.problems import Problem, not_found, parse_job_id, responses
+from services.gateway.http.responses import Answer
+from services.gateway.jobs import cancellations, queries
+from services.gateway.jobs.job import JobBody
+from services.gateway.jobs.kinds import to_body
+from services.gateway.jobs.respond import RETRY_SECONDS, applied_preference, wait
+from shared.db import Pool, transaction
+
+WAIT_SECONDS = 5
+
+
+@post(
+    "/v1/jobs/{job:str}/cancel",
+    tags=["jobs"],
+    summary="Cancel a job",
+    description="Stops the job, wherever its work is. What waits is not done, what runs is rolled back, and rows that"
+    " are loaded stay: `outcome` counts them and `error` says so. Responds 200 when the job is `canceled`, which takes"
+    f" about a second, or 202 after {WAIT_SECONDS} seconds; `Prefer: wait=N` waits longer. Repeating the request is"
+    " safe. `POST /v1/jobs/{id}/retry` does the rest later.",
+    opt={"scope": "write"},
+    status_code=202,
+    responses={
+        **responses(404, 409),
+        200: ResponseSpec(data_container=JobBody, description="The canceled job"),
+    },
+)
+async def cancel_job(pool: Pool, stopping: asyncio.Event, job: str, prefer: Prefer = None) -> Answer[JobBody]:
+    """Records the request, which no queue can delay, and waits for the end of the job."""
+    job_id = parse_job_id(job)
+    async with transaction(pool) as db:
+        found = await queries.lock_job(db, job_id)
+        if found is None:
+            raise not_found("job", job)
+        if not found.ended:
+            await cancellations.insert_cancellation(db, job_id)
+    seconds = preferences.wait_seconds(prefer)
+    current, now = await wait(pool, stopping, job_id, WAIT_SECONDS if seconds is None else seconds)
+    headers = {"Location": f"/v1/jobs/{job_id}", **applied_preference(seconds, current)}
+    if not current.ended:
+        return Answer(to_body(current, now), status_code=202, headers={**headers, "Retry-After": str(RETRY_SECONDS)})
+    if current.status != "canceled":
+        detail = f"Job {job_id} has ended already: it is {current.status}."
+        hint = "What it has loaded stays." if current.outcome.rows_read else ""
+        raise Problem(409, "already_ended", detail, hint=hint)
+    return Answer(to_body(current, now), status_code=200, headers=headers)

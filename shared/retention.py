@@ -1,0 +1,165 @@
+"""Retention: deletes what a service no longer needs, in small steps, on one replica at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+
+from shared.db import Connection, Pool, transaction
+from shared.reads.ingestor.tables import CHUNKS
+from shared.settings import ServiceSettings
+from shared.telemetry import metrics
+
+EVERY_SECONDS = 60.0
+STEP_ROWS = 2000
+PAUSE_SECONDS = 0.05
+"""After a step that deleted something, so that other transactions get their turn."""
+FRUITLESS_STEPS = 10
+"""Steps in a row that may find nothing to delete before the next run continues: limits the cost of a run."""
+LOCK = 0x72657461
+OLD = "now() - $1 * interval '1 day'"
+"""SQL of the time before which rows are old; $1 is a number of days."""
+log = structlog.get_logger()
+
+Position = int | UUID | None
+
+
+class Step(NamedTuple):
+    """The result of a step: deleted rows, and where the next step continues; None at the end of the table."""
+
+    deleted: int
+    position: Position
+
+
+Delete = Callable[[Connection, int, Position], Awaitable[Step]]
+"""Deletes up to about STEP_ROWS rows that are older than a number of days, from a position on."""
+
+
+class Retention(NamedTuple):
+    """The life of the rows of a table: they are deleted by the `rule`, after the days of the `setting` if there is one.
+
+    `table` may name a column, as `table.column`, if a step clears it and keeps the row.
+    """
+
+    table: str
+    rule: str
+    delete: Delete
+    setting: str | None = None
+
+
+def rows(table: str, condition: str) -> Delete:
+    """Deletes the rows of table t that meet the SQL condition. $1 is the number of days."""
+    statement = f"""
+        DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+            SELECT t.ctid FROM {table} t WHERE {condition} LIMIT {STEP_ROWS} FOR UPDATE OF t SKIP LOCKED
+        ))
+    """
+    return run_until_few(statement)
+
+
+def rows_by_age(table: str, column: str, *, unless: str = "false") -> Delete:
+    """Deletes rows by the time in a column, which has an index. Few old rows may be kept by `unless`, on table t."""
+    return rows(table, f"t.{column} < {OLD} AND NOT ({unless}) ORDER BY t.{column}")
+
+
+def rows_by_key(table: str, key: str, column: str, *, unless: str) -> Delete:
+    """Deletes rows in the order of a bigint key, which is about that of the time in `column`.
+
+    Many old rows may be kept by `unless`, on table t: each step looks at one page and the next one continues after it.
+    """
+    statement = f"""
+        WITH page AS MATERIALIZED (
+            SELECT ctid AS place, {key} AS key, {column} < {OLD} AS old FROM {table}
+            WHERE {key} > $2 ORDER BY {key} LIMIT {STEP_ROWS}
+        ), gone AS (
+            DELETE FROM {table} t WHERE ctid = ANY (ARRAY(SELECT place FROM page WHERE old)) AND NOT ({unless})
+            RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM gone) AS deleted, max(key) FILTER (WHERE old) AS last_old, count(*) AS found
+        FROM page
+    """
+
+    async def delete(db: Connection, days: int, position: Position) -> Step:
+        row = await db.fetchrow(statement, days, position or 0)
+        is_last = row is None or row["found"] < STEP_ROWS or row["last_old"] is None
+        return Step(row["deleted"] if row else 0, None if is_last or row is None else row["last_old"])
+
+    return delete
+
+
+def run_until_few(statement: str) -> Delete:
+    """Runs a statement on up to STEP_ROWS rows until it changes fewer. $1 is the number of days."""
+
+    async def delete(db: Connection, days: int, _position: Position) -> Step:
+        deleted = int((await db.execute(statement, days)).split()[-1])
+        return Step(deleted, 0 if deleted == STEP_ROWS else None)
+
+    return delete
+
+
+def marks() -> Delete:
+    """Deletes old rows of the service's table `chunks` whose line is gone: without its mark, a chunk counts as new."""
+    return rows_by_key(
+        "chunks", "ledger", "done_at", unless=f"EXISTS (SELECT FROM {CHUNKS} c WHERE c.ledger = t.ledger)"
+    )
+
+
+class RetentionTask:
+    """The periodic task of a service: measures its tables and deletes old rows."""
+
+    def __init__(self, service: str, retentions: Sequence[Retention], settings: ServiceSettings) -> None:
+        self._service = service
+        self._retentions = retentions
+        self._settings = settings
+        self._positions: dict[str, Position] = {}
+
+    async def run(self, pool: Pool) -> int:
+        """Deletes what is old now; writes no messages."""
+        async with pool.acquire() as db:
+            await measure(db, self._service)
+        for retention in self._retentions:
+            try:
+                await self._delete(pool, retention)
+            except Exception as error:  # a failing table must not block the others
+                log.warning("retention delayed", table=retention.table, error=repr(error), exc_info=error)
+        return 0
+
+    async def _delete(self, pool: Pool, retention: Retention) -> None:
+        days = getattr(self._settings, retention.setting) if retention.setting else 0
+        total = fruitless = 0
+        while fruitless < FRUITLESS_STEPS:
+            async with transaction(pool) as db:
+                if not await _lock(db, self._service):
+                    break
+                step = await retention.delete(db, days, self._positions.get(retention.table))
+            self._positions[retention.table] = step.position
+            total += step.deleted
+            metrics.RETENTION_DELETED.labels(f"{self._service}.{retention.table}").inc(step.deleted)
+            if step.position is None:
+                break
+            fruitless = 0 if step.deleted else fruitless + 1
+            if step.deleted:
+                await asyncio.sleep(PAUSE_SECONDS)
+        if total:
+            log.info("old rows deleted", table=retention.table, rows=total)
+
+
+async def measure(db: Connection, service: str) -> None:
+    """Sets the sizes of the service's tables. Temporary stages of replacements have no series of their own."""
+    tables = await db.fetch(
+        """
+        SELECT relname, pg_stat_get_live_tuples(oid) AS rows, pg_total_relation_size(oid) AS bytes FROM pg_class
+        WHERE relnamespace = to_regnamespace($1) AND relkind = 'r' AND relname !~ '^replacing_'
+        """,
+        service,
+    )
+    for table in tables:
+        metrics.TABLE_ROWS.labels(f"{service}.{table['relname']}").set(table["rows"])
+        metrics.TABLE_BYTES.labels(f"{service}.{table['relname']}").set(table["bytes"] or 0)
+
+
+async def _lock(db: Connection, service: str) -> bool:
+    """Locks the service's retention until the transaction ends; returns False if another replica does a step."""
+    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", LOCK, service))
