@@ -12,6 +12,10 @@ MERGE_SECONDS = 600.0
 BULK_SIZE = 1000
 """More documents, or words, than this use the plans and limits for bulk work."""
 
+HASH = ("nestloop",)
+LOOK_UP = ("seqscan", "hashjoin", "mergejoin")
+"""What a plan does without: one that reads the whole vocabulary, and one that looks up each word."""
+
 
 class PendingDeltas(NamedTuple):
     """The numbers of chunks and words whose deltas are not merged; `bulk` if a chunk left documents pending in GIN."""
@@ -80,9 +84,12 @@ async def insert_deltas(db: Connection, index: Index, counts: WordCounts, writte
 
 async def merge_deltas(db: Connection, index: Index) -> int:
     """Merges all deltas into the vocabulary; returns by how much the number of words in use changed."""
-    words: int = await db.fetchval(
+    # Postgres keeps a plan that suited a small vocabulary: both plans are fixed, each with a text of its own.
+    bulk = (await count_deltas(db, index)).words > BULK_SIZE
+    await db.execute("; ".join(f"SET LOCAL enable_{name} = off" for name in (HASH if bulk else LOOK_UP)))
+    changed: int = await db.fetchval(
         f"""
-        WITH news AS (DELETE FROM {index.deltas} RETURNING *), summed AS (
+        /* {"bulk" if bulk else "few"} */ WITH news AS (DELETE FROM {index.deltas} RETURNING *), summed AS (
             SELECT word, sum(n.documents)::bigint AS documents, sum(n.occurrences)::bigint AS occurrences
             FROM news, unnest(news.words, news.documents, news.occurrences) AS n (word, documents, occurrences)
             GROUP BY word
@@ -96,7 +103,8 @@ async def merge_deltas(db: Connection, index: Index) -> int:
         """,
         timeout=MERGE_SECONDS,
     )
-    return words
+    await db.execute("; ".join(f"SET LOCAL enable_{name} TO DEFAULT" for name in (*HASH, *LOOK_UP)))
+    return changed
 
 
 async def count_deltas(db: Connection, index: Index) -> PendingDeltas:
