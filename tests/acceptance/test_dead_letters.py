@@ -166,6 +166,11 @@ async def test_what_failed_is_listed_with_its_reason_and_healed_by_a_redrive(
         return len((await get(stack, "/v1/datasets/departments/search", q=word))["data"]) == 1
 
     await eventually(is_found, SECONDS)
+
+    async def has_succeeded() -> bool:
+        return str((await get(stack, f"/v1/jobs/{job}"))["status"]) == "succeeded"
+
+    await eventually(has_succeeded, SECONDS)  # the redrive has reopened it
     assert (await get(stack, PATH, job=job))["total"] == 0
     [letter] = (await get(stack, PATH, job=job, state="redriven"))["data"]
     assert letter["redriven"] == 1
