@@ -54,9 +54,9 @@ FILL = f"""
 CREATE TEMP TABLE old AS SELECT n, (lpad(to_hex((extract(epoch FROM {OLD}) * 1000)::bigint + n), 12, '0') || '70008'
     || substr(md5(n::text), 1, 15))::uuid AS id FROM generate_series({{first}}, {{last}}) AS n;
 INSERT INTO gateway.jobs (id, kind, dataset, status, phase, command, fingerprint, bytes_total, chunks, outcome,
-                          sequence, created_at, started_at, finished_at, updated_at)
+                          sequence, created_at, started_at, finished_at, updated_at, deadline_at)
 SELECT id, 'import', '{DATASET}', 'failed', 'done', json_build_object('file', id), '', 100, 1, '{{{{}}}}', 3,
-       {OLD}, {OLD}, {OLD}, {OLD} FROM old;
+       {OLD}, {OLD}, {OLD}, {OLD}, {OLD} FROM old;
 INSERT INTO gateway.chunks (job_id, chunk, loaded, indexed, counted) SELECT id, 1, true, true, true FROM old;
 WITH last AS (
     UPDATE gateway.counters SET value = value + (SELECT 3 * count(*) FROM old) WHERE name = 'events' RETURNING value

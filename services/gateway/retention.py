@@ -63,6 +63,7 @@ RETENTIONS = (
 )
 STEADY = {
     "api_keys": "one row per key; revoked keys stay, so that jobs have their author",
+    "cancellations": "one row per job that is being stopped",
     "counters": "one row",
     "schedules": "one row per scheduled source",
 }

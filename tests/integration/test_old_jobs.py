@@ -23,8 +23,8 @@ async def insert_job(db: Pool, status: Status, *, ended: float = 0.0, dataset: s
     await db.execute(
         """
         INSERT INTO jobs (id, kind, dataset, status, phase, command, fingerprint, bytes_total, outcome, created_at,
-                          finished_at)
-        VALUES ($1, 'import', $4, $2, 'done', $5, '', 0, '{}', now() - interval '100 seconds',
+                          deadline_at, finished_at)
+        VALUES ($1, 'import', $4, $2, 'done', $5, '', 0, '{}', now() - interval '100 seconds', now(),
                 CASE WHEN $2 NOT IN ('queued', 'running') THEN now() - $3 * interval '1 second' END)
         """,
         job,
@@ -85,8 +85,10 @@ async def test_the_job_list_takes_any_filters(gateway: Pool) -> None:
 async def test_no_periodic_query_and_no_page_reads_all_jobs(gateway: Pool, condition: str) -> None:
     await gateway.execute(
         """
-        INSERT INTO jobs (id, kind, dataset, status, phase, command, fingerprint, bytes_total, outcome, finished_at)
-        SELECT gen_random_uuid(), 'import', 'items', 'succeeded', 'done', '{}', '', 0, '{}', now() - interval '9 days'
+        INSERT INTO jobs (id, kind, dataset, status, phase, command, fingerprint, bytes_total, outcome, deadline_at,
+                          finished_at)
+        SELECT gen_random_uuid(), 'import', 'items', 'succeeded', 'done', '{}', '', 0, '{}', now(),
+               now() - interval '9 days'
         FROM generate_series(1, 20000)
         """
     )

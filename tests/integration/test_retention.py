@@ -61,8 +61,9 @@ async def insert_jobs(db: Pool, status: str, days: int, count: int = 1) -> list[
         """
         WITH job AS (
             INSERT INTO jobs (id, kind, dataset, status, phase, command, fingerprint, bytes_total, outcome,
-                              created_at, finished_at, api_key, idempotency_key)
+                              created_at, deadline_at, finished_at, api_key, idempotency_key)
             SELECT gen_random_uuid(), 'import', 'items', $1, 'done', '{}', '', 0, '{}', now() - $2 * interval '1 day',
+                   now(),
                    CASE WHEN $1 NOT IN ('queued', 'running') THEN now() - $2 * interval '1 day' END, 'key',
                    gen_random_uuid()::text
             FROM generate_series(1, $3) RETURNING id, created_at
@@ -134,7 +135,8 @@ async def test_a_run_continues_where_the_one_before_stopped(keyed: Pool, monkeyp
     monkeypatch.setattr(retention, "FRUITLESS_STEPS", 1)
     (running,) = await insert_jobs(keyed, "running", 100)
     await keyed.execute(
-        "INSERT INTO events SELECT id, 'job.progress', 'items', $1, id, now() - interval '100 days', '{}'"
+        "INSERT INTO events (id, type, dataset, job_id, sequence, time, data)"
+        " SELECT id, 'job.progress', 'items', $1, id, now() - interval '100 days', '{}'"
         " FROM generate_series(4, 4100) AS id",
         running,
     )
