@@ -390,7 +390,9 @@ async def test_the_body_may_be_left_out(stack: Stack) -> None:
 async def test_a_job_that_has_not_begun_has_no_failed_rows(stack: Stack, bad: dict[str, Any]) -> None:
     number = uuid4()
     db = await asyncpg.connect(stack.env["DATABASE_URL"])
-    columns = "kind, dataset, status, phase, command, api_key, fingerprint, bytes_total, outcome, finished_at, deadline_at"
+    columns = (
+        "kind, dataset, status, phase, command, api_key, fingerprint, bytes_total, outcome, finished_at, deadline_at"
+    )
     await db.execute(
         f"INSERT INTO gateway.jobs (id, {columns}) SELECT $1, {columns} FROM gateway.jobs WHERE id = $2",
         number,
