@@ -156,8 +156,7 @@ class Delivery:
                     return await self._fail(message, cloud_event, error)
                 log.warning("not now", error=repr(error))
                 seconds = failures.pause(cloud_event.time, failures.NOT_NOW_SECONDS)
-                problem = failures.to_problem(error, cloud_event.attempt)
-                return await self._retry(message, cloud_event, seconds, problem, "waiting")
+                return await self._retry(message, cloud_event, seconds, failures.not_now(error), "waiting")
 
     async def _handle(self, message: Message) -> str:
         async with transaction(self._pool) as db:

@@ -68,6 +68,12 @@ def to_problem(error: Exception, attempts: int) -> Problem:
     )
 
 
+def not_now(error: Exception) -> Problem:
+    """Returns why a message waits that may succeed later."""
+    hint = "It is tried again until there is room, or until the deadline of its job."
+    return Problem(code="not_now", detail=f"{type(error).__name__}: {error}", hint=hint)
+
+
 def poison(deliveries: int) -> Problem:
     """Returns the problem of a message that has killed its process."""
     detail = f"The process was killed in each of {deliveries} deliveries of this message."
