@@ -1,6 +1,7 @@
 """Periodic tasks: work that a service does on its own, at an interval."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -33,4 +34,5 @@ class PeriodicTask(NamedTuple):
                     relay.wake()
             except Exception as error:
                 log.warning("periodic task failed", task=self.name, error=repr(error), exc_info=error)
-            await asyncio.sleep(self.seconds)
+            # With jitter: replicas that started together do not stay in step, and share the work.
+            await asyncio.sleep(self.seconds * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load only

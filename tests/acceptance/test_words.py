@@ -1,5 +1,6 @@
 """The most frequent words of a dataset and their definitions, with the sandbox as the dictionary."""
 
+import datetime as dt
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -118,7 +119,10 @@ async def test_an_old_entry_is_served_with_its_age_until_there_is_a_newer_one(
     before = await looked_up(stack, "complete")
     assert (state(before, "mill"), state(before, "qwxz")) == ("found", "unknown")
     (await sandbox.put("/faults", json={"path": "/entries", "status": 500})).raise_for_status()
-    await admin.execute("UPDATE indexer.definitions SET fetched_at = '2020-01-01Z', expires_at = '2020-01-02Z'")
+    fetched = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0) - dt.timedelta(days=3)
+    await admin.execute(
+        "UPDATE indexer.definitions SET fetched_at = $1, expires_at = $1::timestamptz + interval '1 day'", fetched
+    )
     await looked_up(stack, "complete")
 
     async def left_in_peace() -> bool:
@@ -127,8 +131,8 @@ async def test_an_old_entry_is_served_with_its_age_until_there_is_a_newer_one(
     assert await eventually(left_in_peace, SECONDS)
     body = await looked_up(stack, "complete")
     for one, earlier in zip(body["data"], before["data"], strict=True):
-        assert one == {**earlier, "stale": True, "fetched_at": "2020-01-01T00:00:00Z"}
-    assert "as of 2020-01-01" in stack.millrace("dictionary", "paragraphs").stdout
+        assert one == {**earlier, "stale": True, "fetched_at": f"{fetched:%Y-%m-%dT%H:%M:%SZ}"}
+    assert f"as of {fetched:%Y-%m-%d}" in stack.millrace("dictionary", "paragraphs").stdout
     (await sandbox.delete("/faults")).raise_for_status()
     await admin.execute("UPDATE indexer.dictionaries SET retry_at = now()")
 

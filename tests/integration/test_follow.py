@@ -248,10 +248,10 @@ async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_repla
     assert refused.code == "idempotency_key_reused"
     await event_log.run(gateway.pool)
     events = await gateway.pool.fetch("SELECT id, job_id, type FROM events ORDER BY id")
-    assert [(row["id"], row["job_id"], row["type"]) for row in events] == [
-        (1, one.command.job_id, "job.created"),
-        (2, free.command.job_id, "job.created"),
-    ]
+    assert [row["id"] for row in events] == [1, 2]
+    assert {(row["job_id"], row["type"]) for row in events} == {
+        (request.command.job_id, "job.created") for request in (one, free)
+    }
     outbox_messages = await gateway.pool.fetch("SELECT name, subject FROM outbox WHERE name = 'load_rows'")
     assert {row["subject"] for row in outbox_messages} == {str(one.command.job_id), str(free.command.job_id)}
 
