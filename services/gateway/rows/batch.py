@@ -1,6 +1,5 @@
 """POST /v1/datasets/{dataset}/rows: loads a batch of rows as a job."""
 
-import datetime as dt
 import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -59,7 +58,6 @@ ROWS = kinds.register(
         command=LoadRows,
         owner="ingestor",
         routes=follow.LOAD_ROUTES,
-        deadline=dt.timedelta(hours=1),
         keep_command=False,
     )
 )
