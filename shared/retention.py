@@ -7,7 +7,9 @@ from uuid import UUID
 
 import structlog
 
+from shared.bus.ledger import outboxes
 from shared.db import Connection, Pool, transaction
+from shared.db.locks import try_lock
 from shared.reads.ingestor.tables import CHUNKS
 from shared.settings import ServiceSettings
 from shared.telemetry import metrics
@@ -18,6 +20,7 @@ PAUSE_SECONDS = 0.05
 """After a step that deleted something, so that other transactions get their turn."""
 FRUITLESS_STEPS = 10
 """Steps in a row that may find nothing to delete before the next run continues: limits the cost of a run."""
+LEDGER_DAYS = 8
 LOCK = 0x72657461
 OLD = "now() - $1 * interval '1 day'"
 """SQL of the time before which rows are old; $1 is a number of days."""
@@ -106,12 +109,35 @@ def marks() -> Delete:
     )
 
 
+def ledger(service: str) -> tuple[Retention, ...]:
+    """Returns the life of the bus's own tables: no broker redelivers after LEDGER_DAYS.
+
+    What was given up stays ended, and so does a message that is open in an outbox.
+    """
+    old = f"{OLD} - interval '{LEDGER_DAYS} days'"
+    return (
+        Retention(
+            "inbox",
+            "after the end of the message",
+            rows(
+                "inbox",
+                f"t.done_at < {old} AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.id = t.id AND d.state = 'dead')"
+                f" AND NOT EXISTS (SELECT FROM {outboxes(service)} o"
+                f" WHERE o.id = t.id AND o.receivers @> ARRAY['{service}']) ORDER BY t.done_at",
+            ),
+        ),
+        Retention("attempts", "after the attempt", rows("attempts", f"t.began_at < {old}")),
+        Retention("resent", "after the last copy", rows("resent", f"t.resent_at < {old}")),
+        Retention("dead_letters", "after a redrive or a discard", rows("dead_letters", f"t.settled_at < {old}")),
+    )
+
+
 class RetentionTask:
     """The periodic task of a service: measures its tables and deletes old rows."""
 
     def __init__(self, service: str, retentions: Sequence[Retention], settings: ServiceSettings) -> None:
         self._service = service
-        self._retentions = retentions
+        self._retentions = (*retentions, *ledger(service))
         self._settings = settings
         self._positions: dict[str, Position] = {}
 
@@ -131,7 +157,7 @@ class RetentionTask:
         total = fruitless = 0
         while fruitless < FRUITLESS_STEPS:
             async with transaction(pool) as db:
-                if not await _lock(db, self._service):
+                if not await try_lock(db, LOCK, self._service):
                     break
                 step = await retention.delete(db, days, self._positions.get(retention.table))
             self._positions[retention.table] = step.position
@@ -158,8 +184,3 @@ async def measure(db: Connection, service: str) -> None:
     for table in tables:
         metrics.TABLE_ROWS.labels(f"{service}.{table['relname']}").set(table["rows"])
         metrics.TABLE_BYTES.labels(f"{service}.{table['relname']}").set(table["bytes"] or 0)
-
-
-async def _lock(db: Connection, service: str) -> bool:
-    """Locks the service's retention until the transaction ends; returns False if another replica does a step."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", LOCK, service))

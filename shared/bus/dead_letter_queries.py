@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from shared.bus.dead_letters import REDRIVABLE, Reason
-from shared.bus.ledger import SERVICES
+from shared.bus.ledger import of_all_services
 from shared.contracts.parts import Problem
 from shared.db import Connection
 
@@ -16,11 +16,8 @@ State = Literal["dead", "redriven", "discarded"]
 Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", max_length=255)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 MAX_IDS = 10_000
-LETTERS = " UNION ALL ".join(
-    f"SELECT '{service}'::text AS service, *, {REDRIVABLE} AS redrivable FROM {service}.dead_letters"
-    for service in SERVICES
-)
-ATTEMPTS = " UNION ALL ".join(f"SELECT '{service}'::text AS service, * FROM {service}.attempts" for service in SERVICES)
+LETTERS = of_all_services("dead_letters", f"*, {REDRIVABLE} AS redrivable")
+ATTEMPTS = of_all_services("attempts")
 
 
 class LetterFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,7 +113,7 @@ async def select_letters(
                extract(epoch FROM now() - died_at)::float8 AS age_seconds, redriven, redrivable,
                octet_length(data) AS data_bytes,
                substring(data FOR {data_bytes}) AS data
-        FROM ({LETTERS}) l WHERE {where} ORDER BY died_at DESC, service DESC, id DESC LIMIT {limit}
+        FROM {LETTERS} l WHERE {where} ORDER BY died_at DESC, service DESC, id DESC LIMIT {limit}
         """,
         *values,
     )
@@ -128,7 +125,7 @@ async def select_attempts(db: Connection, letters: Sequence[ListedLetter]) -> di
     rows = await db.fetch(
         f"""
         SELECT service, message_id, number, worker, began_at, problem
-        FROM ({ATTEMPTS}) a JOIN unnest($1::text[], $2::uuid[]) AS l (service, message_id) USING (service, message_id)
+        FROM {ATTEMPTS} a JOIN unnest($1::text[], $2::uuid[]) AS l (service, message_id) USING (service, message_id)
         ORDER BY number
         """,
         [letter.service for letter in letters],
@@ -147,7 +144,7 @@ async def count_letters(db: Connection, letter_filter: LetterFilter, state: Stat
     rows = await db.fetch(
         f"""
         SELECT service, name AS message, reason, count(*), count(*) FILTER (WHERE NOT redrivable) AS fixed
-        FROM ({LETTERS}) l WHERE {where} GROUP BY service, name, reason ORDER BY count(*) DESC, service, name, reason
+        FROM {LETTERS} l WHERE {where} GROUP BY service, name, reason ORDER BY count(*) DESC, service, name, reason
         """,
         *values,
     )
@@ -160,7 +157,7 @@ async def select_refs(db: Connection, letter_filter: LetterFilter, *, redrivable
     where, values = _condition(letter_filter, "dead")
     rows = await db.fetch(
         f"""
-        SELECT service, id, job_id, redriven FROM ({LETTERS}) l WHERE {where} {"AND redrivable" if redrivable else ""}
+        SELECT service, id, job_id, redriven FROM {LETTERS} l WHERE {where} {"AND redrivable" if redrivable else ""}
         ORDER BY died_at, service, id LIMIT {limit}
         """,
         *values,
@@ -172,7 +169,7 @@ async def count_settled(db: Connection, refs: Sequence[LetterRef]) -> int:
     """Counts those of the letters that were redriven or discarded since they were selected."""
     count: int = await db.fetchval(
         f"""
-        SELECT count(*) FROM ({LETTERS}) l
+        SELECT count(*) FROM {LETTERS} l
         JOIN unnest($1::text[], $2::uuid[], $3::int[]) AS r (service, id, redriven) USING (service, id)
         WHERE l.redriven > r.redriven OR l.state = 'discarded'
         """,

@@ -40,9 +40,10 @@ def outboxes(service: str) -> str:
     return "(" + " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables) + ")"
 
 
-async def try_lock(db: Connection, lock: int, service: str) -> bool:
-    """Locks a task of the service until the transaction ends; returns False if another replica has it."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", lock, service))
+def of_all_services(table: str, columns: str = "*", where: str = "true") -> str:
+    """Returns a table expression: the rows of a ledger table of every service, whose name is in `service`."""
+    selects = (f"SELECT '{name}'::text AS service, {columns} FROM {name}.{table} WHERE {where}" for name in SERVICES)
+    return "(" + " UNION ALL ".join(selects) + ")"
 
 
 async def select_waiting(db: Connection, service: str, lanes: Sequence[Lane], *, seconds: float) -> list[Lane]:
@@ -127,10 +128,9 @@ async def is_known(db: Connection, message_id: UUID, *, reader: str, receiver: s
 
 async def count_ended(db: Connection, messages: Sequence[tuple[str, UUID]]) -> int:
     """Counts those of these messages, by receiver and id, that have ended there."""
-    inboxes = " UNION ALL ".join(f"SELECT '{name}' AS receiver, id FROM {name}.inbox" for name in SERVICES)
     count: int = await db.fetchval(
-        f"SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS m (receiver, id)"
-        f" JOIN ({inboxes}) i USING (receiver, id)",
+        f"SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS m (service, id)"
+        f" JOIN {of_all_services('inbox', 'id')} i USING (service, id)",
         [receiver for receiver, _ in messages],
         [message_id for _, message_id in messages],
     )
@@ -166,19 +166,3 @@ async def delete_ended(db: Connection, service: str) -> int:
     )
     status = await db.execute(f"DELETE FROM outbox o WHERE sent_at IS NOT NULL AND {ended}")
     return int(status.split()[-1])
-
-
-async def delete_old(db: Connection, service: str, *, days: int) -> None:
-    """Deletes what the ledger needs no more after some days: ended messages, attempts, settled dead letters."""
-    await db.execute(
-        f"""
-        DELETE FROM inbox i WHERE done_at < now() - $1 * interval '1 day'
-          AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.id = i.id AND d.state = 'dead')
-          AND NOT EXISTS (SELECT FROM {outboxes(service)} o WHERE o.id = i.id AND o.receivers @> ARRAY[$2])
-        """,
-        days,
-        service,
-    )
-    await db.execute("DELETE FROM attempts WHERE began_at < now() - $1 * interval '1 day'", days)
-    await db.execute("DELETE FROM resent WHERE resent_at < now() - $1 * interval '1 day'", days)
-    await db.execute("DELETE FROM dead_letters WHERE settled_at < now() - $1 * interval '1 day'", days)

@@ -7,32 +7,27 @@ from uuid import UUID
 import msgspec
 
 from shared.bus.dead_letters import REDRIVABLE
-from shared.bus.ledger import SERVICES
+from shared.bus.ledger import SERVICES, of_all_services
 from shared.contracts.parts import Problem
 from shared.db import Connection
 
-INBOXES = " UNION ALL ".join(f"SELECT '{service}' AS service, id FROM {service}.inbox" for service in SERVICES)
+INBOXES = of_all_services("inbox", "id")
 OPEN_MESSAGES = " UNION ALL ".join(
     f"""
     SELECT o.id, o.name, o.dataset, o.subject, o.command, o.data, o.created_at, o.sent_at, o.lane, receiver
     FROM {service}.outbox o, unnest(o.receivers) AS receiver
-    WHERE NOT EXISTS (SELECT FROM ({INBOXES}) i WHERE i.service = receiver AND i.id = o.id)
+    WHERE NOT EXISTS (SELECT FROM {INBOXES} i WHERE i.service = receiver AND i.id = o.id)
     """
     for service in SERVICES
 )
 """A row for each receiver of each open message."""
-RETRIES = " UNION ALL ".join(
-    f"SELECT '{service}' AS service, id, due_at, attempt, problem FROM {service}.outbox"
-    " WHERE queue <> '' AND sent_at IS NULL"
-    for service in SERVICES
+RETRIES = of_all_services("outbox", "id, due_at, attempt, problem", "queue <> '' AND sent_at IS NULL")
+DEAD_LETTERS = of_all_services(
+    "dead_letters",
+    f"id, name, job_id, reason, problem, attempts, died_at, {REDRIVABLE} AS redrivable",
+    "state = 'dead'",
 )
-DEAD_LETTERS = " UNION ALL ".join(
-    f"SELECT '{service}' AS service, id, name, job_id, reason, problem, attempts, died_at,"
-    f" {REDRIVABLE} AS redrivable FROM {service}.dead_letters"
-    " WHERE state = 'dead'"
-    for service in SERVICES
-)
-ATTEMPTS = " UNION ALL ".join(f"SELECT '{service}' AS service, * FROM {service}.attempts" for service in SERVICES)
+ATTEMPTS = of_all_services("attempts")
 T = TypeVar("T", bound=msgspec.Struct)
 COUNTED = 1000
 """Messages that are counted at most in front of another one."""
@@ -91,7 +86,7 @@ async def is_redriven(db: Connection, job_id: UUID) -> bool:
         await db.fetchval(
             f"""
             SELECT EXISTS (
-                SELECT FROM ({OPEN_MESSAGES}) o JOIN ({DEAD_LETTERS}) d ON d.service = o.receiver
+                SELECT FROM ({OPEN_MESSAGES}) o JOIN {DEAD_LETTERS} d ON d.service = o.receiver
                 WHERE o.name = 'redrive.requested' AND d.job_id = $1
             )
             """,
@@ -106,7 +101,7 @@ async def select_open(db: Connection, job_id: UUID, limit: int) -> tuple[int, li
         f"""
         SELECT o.id, o.name, o.lane, o.receiver AS service, o.created_at, o.sent_at, r.due_at,
                coalesce(r.attempt, 0) AS attempts, r.problem, count(*) OVER () AS total
-        FROM ({OPEN_MESSAGES}) o LEFT JOIN ({RETRIES}) r ON r.id = o.id AND r.service = o.receiver AND r.due_at > now()
+        FROM ({OPEN_MESSAGES}) o LEFT JOIN {RETRIES} r ON r.id = o.id AND r.service = o.receiver AND r.due_at > now()
         WHERE o.subject = $1 ORDER BY o.created_at, o.id LIMIT $2
         """,
         str(job_id),
@@ -137,7 +132,7 @@ async def select_dead_letters(db: Connection, job_id: UUID, limit: int | None = 
     rows = await db.fetch(
         f"""
         SELECT id, name, service, reason, problem, attempts, died_at, redrivable, count(*) OVER () AS total
-        FROM ({DEAD_LETTERS}) d WHERE job_id = $1 ORDER BY died_at DESC, id LIMIT $2
+        FROM {DEAD_LETTERS} d WHERE job_id = $1 ORDER BY died_at DESC, id LIMIT $2
         """,
         job_id,
         limit,
@@ -150,7 +145,7 @@ async def select_attempts(db: Connection, job_id: UUID, limit: int) -> tuple[int
     rows = await db.fetch(
         f"""
         SELECT message_id, name, service, number, worker, began_at, problem, count(*) OVER () AS total
-        FROM ({ATTEMPTS}) a WHERE job_id = $1 ORDER BY began_at DESC LIMIT $2
+        FROM {ATTEMPTS} a WHERE job_id = $1 ORDER BY began_at DESC LIMIT $2
         """,
         job_id,
         limit,

@@ -16,6 +16,7 @@ from shared.bus.ledger import Lane, OpenMessage
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
 from shared.db import Connection, Pool, transaction
+from shared.db.locks import try_lock
 from shared.telemetry import metrics
 
 INTERVAL_SECONDS = 5.0
@@ -23,8 +24,6 @@ OVERTAKEN_SECONDS = 20.0
 SLACK = dt.timedelta(seconds=2)
 """Two relays may send in another order than that of `sent_at`."""
 LIMIT = 100
-RETENTION_DAYS = 8
-PRUNE_SECONDS = 3600.0
 MAX_LOAD = 0.02
 """Share of its time that the cleanup may take."""
 log = structlog.get_logger()
@@ -52,17 +51,13 @@ class Recovery:
                 log.warning("recovery failed", error=repr(error), exc_info=error)
 
     async def clean_up(self) -> None:
-        """Deletes ended messages until cancelled, and old ones once an hour."""
-        pruned_at = time.monotonic()
+        """Deletes ended messages until cancelled."""
         while True:
             began = time.monotonic()
             try:
                 async with transaction(self._pool) as db:
-                    if await ledger.try_lock(db, ledger.CLEANUP_LOCK, self._service):
+                    if await try_lock(db, ledger.CLEANUP_LOCK, self._service):
                         await ledger.delete_ended(db, self._service)
-                        if began - pruned_at > PRUNE_SECONDS:
-                            await ledger.delete_old(db, self._service, days=RETENTION_DAYS)
-                            pruned_at = began
             except Exception as error:
                 log.warning("cleanup failed", error=repr(error), exc_info=error)
             await asyncio.sleep(max(1.0, (time.monotonic() - began) / MAX_LOAD))
@@ -70,7 +65,7 @@ class Recovery:
     async def look(self) -> list[OpenMessage]:
         """Sends lost messages again, in one transaction, and returns them."""
         async with transaction(self._pool) as db:
-            if not await ledger.try_lock(db, ledger.RECOVERY_LOCK, self._service):
+            if not await try_lock(db, ledger.RECOVERY_LOCK, self._service):
                 return []
             passed = await self._find_passed(db)
             overtaken = await ledger.select_overtaken(db, self._service, passed, limit=LIMIT) if passed else []

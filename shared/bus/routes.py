@@ -27,7 +27,7 @@ class Route(msgspec.Struct, frozen=True):
 
     def queue(self, service: str, lane: str = "") -> str:
         """Returns the name of the service's queue, like `ingestor.load_chunk` or `indexer.chunk_loaded.small`."""
-        return ".".join(filter(None, (service, self.message.name().replace(".", "_"), lane)))
+        return queue_name(service, self.message.name(), lane)
 
     def queues(self, service: str) -> dict[str, str]:
         """Returns the names of the service's queues, by lane."""
@@ -36,6 +36,11 @@ class Route(msgspec.Struct, frozen=True):
     def binding(self, lane: str) -> str:
         """Returns the routing key of a queue: a command's name, or an event's name with any dataset."""
         return routing_key(self.message.name(), "*", lane, command=issubclass(self.message, Command))
+
+
+def queue_name(service: str, name: str, lane: str) -> str:
+    """Returns the name of a service's queue for the messages of a name that travel in a lane."""
+    return ".".join(filter(None, (service, name.replace(".", "_"), lane)))
 
 
 def routing_key(name: str, dataset: str, lane: str, *, command: bool) -> str:

@@ -1,4 +1,4 @@
-"""Advisory locks of a dataset that more than one service takes, until the transaction ends."""
+"""Advisory locks until the transaction ends, among them those of a dataset that more than one service takes."""
 
 from shared.db.pool import Connection
 
@@ -19,3 +19,8 @@ async def lock_readers_out(db: Connection, dataset: str) -> bool:
             dataset,
         )
     )
+
+
+async def try_lock(db: Connection, lock: int, name: str) -> bool:
+    """Locks `name` for a purpose until the transaction ends; returns False if another transaction has the lock."""
+    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", lock, name))

@@ -17,6 +17,8 @@ from shared.contracts.events import DiscardRequested, RedriveRequested
 from shared.contracts.message import Message
 from shared.contracts.parts import Problem
 from shared.db import transaction
+from shared.db.locks import try_lock
+from shared.retention import ledger as retention_of_ledger
 from tests.integration.probe_service import SECONDS, SERVICE, Probe, to_envelope
 from tests.integration.test_delivery import at_ease, failing, waiting_for
 from tests.waiting import eventually
@@ -142,7 +144,7 @@ async def test_a_copy_that_is_lost_too_is_sent_once_more(probe: Probe, recoverer
 async def test_one_replica_at_a_time_looks(probe: Probe, recoverer: Recovery) -> None:
     await lose(probe, probe.touch(1))
     async with transaction(probe.consumer.pool) as db:
-        assert await ledger.try_lock(db, ledger.RECOVERY_LOCK, SERVICE)
+        assert await try_lock(db, ledger.RECOVERY_LOCK, SERVICE)
         await looked(recoverer, 5)
     await found(recoverer)
 
@@ -177,7 +179,8 @@ async def test_what_was_given_up_stays_given_up_for_ever(probe: Probe, recoverer
     for table, column in (("inbox", "done_at"), ("dead_letters", "died_at"), ("attempts", "began_at")):
         await probe.consumer.pool.execute(f"UPDATE {table} SET {column} = {column} - $1 * interval '1 day'", days)
     async with transaction(probe.consumer.pool) as db:
-        await ledger.delete_old(db, SERVICE, days=8)
+        for retention in retention_of_ledger(SERVICE):
+            await retention.delete(db, 0, None)
         await ledger.delete_ended(db, SERVICE)
     await looked(recoverer, 10)
     await probe.deliver(probe.touch(1))

@@ -11,8 +11,7 @@ from services.gateway.http.problems import Problem, not_found, parse_job_id, res
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import cancellations, queries
 from services.gateway.jobs.job import JobBody
-from services.gateway.jobs.kinds import to_body
-from services.gateway.jobs.respond import RETRY_SECONDS, applied_preference, wait
+from services.gateway.jobs.respond import answer, applied_preference, wait
 from shared.db import Pool, transaction
 
 WAIT_SECONDS = 5
@@ -44,11 +43,8 @@ async def cancel_job(pool: Pool, stopping: asyncio.Event, job: str, prefer: Pref
             await cancellations.insert_cancellation(db, job_id)
     seconds = preferences.wait_seconds(prefer)
     current, now = await wait(pool, stopping, job_id, WAIT_SECONDS if seconds is None else seconds)
-    headers = {"Location": f"/v1/jobs/{job_id}", **applied_preference(seconds, current)}
-    if not current.ended:
-        return Answer(to_body(current, now), status_code=202, headers={**headers, "Retry-After": str(RETRY_SECONDS)})
-    if current.status != "canceled":
+    if current.ended and current.status != "canceled":
         detail = f"Job {job_id} has ended already: it is {current.status}."
         hint = "What it has loaded stays." if current.outcome.rows_read else ""
         raise Problem(409, "already_ended", detail, hint=hint)
-    return Answer(to_body(current, now), status_code=200, headers=headers)
+    return answer(current, now, applied_preference(seconds, current))

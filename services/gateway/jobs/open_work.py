@@ -10,6 +10,7 @@ from services.gateway.jobs import cancellations
 from services.gateway.jobs.cancellations import Reason
 from shared.bus import open_messages
 from shared.bus.open_messages import Attempt, DeadLetter, OpenMessage
+from shared.bus.routes import queue_name
 from shared.contracts.parts import Problem
 from shared.db import Connection
 
@@ -100,5 +101,4 @@ def _to_waiting(message: OpenMessage) -> WaitingMessage:
 
 
 def _queue(message: OpenMessage) -> str:
-    name = f"{message.service}.{message.name.replace('.', '_')}"
-    return f"{name}.{message.lane}" if message.lane else name
+    return queue_name(message.service, message.name, message.lane)

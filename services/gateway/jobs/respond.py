@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Mapping
 from uuid import UUID
 
 from litestar.openapi.datastructures import ResponseSpec
@@ -45,17 +46,23 @@ def job_responses(body: type[JobBody]) -> dict[int, ResponseSpec]:
     }
 
 
+def answer(job: Job, now: dt.datetime, headers: Mapping[str, str]) -> Answer[JobBody]:
+    """Returns the response with a job at `now`: 200 if it has ended, else 202 with the time to ask again."""
+    headers = {"Location": f"/v1/jobs/{job.id}", **headers}
+    if job.ended:
+        return Answer(to_body(job, now), status_code=200, headers=headers)
+    return Answer(to_body(job, now), status_code=202, headers={**headers, "Retry-After": str(RETRY_SECONDS)})
+
+
 async def respond(submitter: JobSubmitter, submission: Submission, prefer: str | None) -> Answer[JobBody]:
     """Returns the response to a submission, after waiting for the job's end if the client prefers that."""
     seconds = preferences.wait_seconds(prefer)
     job, now = submission.job, submission.job.created_at
     if seconds is not None or submission.replayed or submission.attached:
         job, now = await wait(submitter.pool, submitter.stopping, job.id, seconds)
-    headers = {"Location": f"/v1/jobs/{job.id}", **applied_preference(seconds, job)}
+    headers = applied_preference(seconds, job)
     if submission.replayed:
         headers["Idempotency-Replayed"] = "true"
     if submission.attached:
         headers["Millrace-Attached"] = "true"
-    if job.ended:
-        return Answer(to_body(job, now), status_code=200, headers=headers)
-    return Answer(to_body(job, now), status_code=202, headers={**headers, "Retry-After": str(RETRY_SECONDS)})
+    return answer(job, now, headers)

@@ -16,7 +16,7 @@ from services.gateway.jobs.advice import STOPPED
 from services.gateway.jobs.follow import JobEvents
 from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import to_body
-from services.gateway.jobs.respond import RETRY_SECONDS, applied_preference, job_responses, wait
+from services.gateway.jobs.respond import answer, applied_preference, job_responses, wait
 from services.gateway.jobs.submit import uuid7
 from shared.bus import open_messages, outbox
 from shared.bus.relay import Relay
@@ -58,10 +58,7 @@ async def retry_job(
     relay.wake()
     seconds = preferences.wait_seconds(prefer)
     current, now = await wait(pool, stopping, job_id, seconds)
-    headers = {"Location": f"/v1/jobs/{job_id}", **applied_preference(seconds, current)}
-    if current.ended:
-        return Answer(to_body(current, now), status_code=200, headers=headers)
-    return Answer(to_body(current, now), status_code=202, headers={**headers, "Retry-After": str(RETRY_SECONDS)})
+    return answer(current, now, applied_preference(seconds, current))
 
 
 async def reopen(db: Connection, job_ids: Iterable[UUID], *, seconds: int | None = None) -> JobEvents:

@@ -7,7 +7,7 @@ import msgspec
 from shared.catalog.dataset import Search
 from shared.contracts.commands import IndexPiece
 from shared.db import Connection
-from shared.db.locks import DOCUMENTS_LOCK
+from shared.db.locks import DOCUMENTS_LOCK, try_lock
 from shared.reads.indexer.index import Index
 from shared.reads.ingestor.tables import CHUNKS, DATASETS, IMPORTS
 
@@ -182,7 +182,7 @@ async def select_uncounted(db: Connection) -> list[str]:
 
 async def lock_words(db: Connection, dataset: str) -> bool:
     """Locks the word counts until the transaction ends; returns False if another transaction holds the lock."""
-    return bool(await db.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", WORDS_LOCK, dataset))
+    return await try_lock(db, WORDS_LOCK, dataset)
 
 
 async def is_importing(db: Connection, dataset: str) -> bool:

@@ -109,7 +109,8 @@ async def _switch(db: Connection, index: Index, indexes: list[Index]) -> list[In
     # Includes chunks that were indexed before the dataset declared a search.
     await update_freshness(db, index.dataset, "indexed")
     version = await queries.select_indexed(db, index.dataset)
-    await queries.update_words(db, index, await vocabulary.merge_deltas(db, index))
+    words = (await vocabulary.count_deltas(db, index)).words
+    await queries.update_words(db, index, await vocabulary.merge_deltas(db, index, words))
     await documents.merge_pending_list(db, index)
     await documents.analyze(db, index)
     for other in indexes:

@@ -82,10 +82,10 @@ async def insert_deltas(db: Connection, index: Index, counts: WordCounts, writte
     )
 
 
-async def merge_deltas(db: Connection, index: Index) -> int:
-    """Merges all deltas into the vocabulary; returns by how much the number of words in use changed."""
+async def merge_deltas(db: Connection, index: Index, words: int) -> int:
+    """Merges all deltas, of about `words` words; returns by how much the number of words in use changed."""
     # Postgres keeps a plan that suited a small vocabulary: both plans are fixed, each with a text of its own.
-    bulk = (await count_deltas(db, index)).words > BULK_SIZE
+    bulk = words > BULK_SIZE
     await db.execute("; ".join(f"SET LOCAL enable_{name} = off" for name in (HASH if bulk else LOOK_UP)))
     changed: int = await db.fetchval(
         f"""

@@ -33,7 +33,7 @@ async def count(db: Connection, dataset: str) -> None:
         if importing and deltas.words > BULK_WORDS and deltas.chunks < BULK_CHUNKS:
             return
         if deltas.chunks:
-            await queries.update_words(db, index, await vocabulary.merge_deltas(db, index))
+            await queries.update_words(db, index, await vocabulary.merge_deltas(db, index, deltas.words))
         if deltas.bulk:
             await documents.merge_pending_list(db, index)
         if deltas.words > BULK_WORDS:
