@@ -133,7 +133,7 @@ async def test_a_schedule_with_other_times_starts_over_and_one_with_other_option
 
 
 async def test_what_was_due_before_it_was_changed_is_not_fired_at_its_new_times(world: World) -> None:
-    await world.declare(crm=MINUTELY)
+    await world.declare(crm=DAILY)
     await world.run()
     await world.make_due()
     await world.declare(crm={"cron": "0 0 29 2 *"})
@@ -142,10 +142,10 @@ async def test_what_was_due_before_it_was_changed_is_not_fired_at_its_new_times(
 
 
 async def test_a_schedule_that_is_gone_is_never_due_again(world: World) -> None:
-    await world.declare(crm=MINUTELY, shop=MINUTELY)
+    await world.declare(crm=DAILY, shop=DAILY)
     await world.run()
     await world.make_due()
-    await world.declare(crm=None, shop=MINUTELY)
+    await world.declare(crm=None, shop=DAILY)
     assert await world.run() == 0
     assert await world.scheduled() is None
     assert await world.scheduled("shop") is not None
@@ -155,7 +155,7 @@ async def test_a_schedule_that_is_gone_is_never_due_again(world: World) -> None:
 
 
 async def test_a_time_zone_that_is_not_known_here_keeps_nothing_else_from_running(world: World) -> None:
-    await world.declare(crm=MINUTELY, mars={"cron": "0 0 * * *", "timezone": "Mars/Olympus"})
+    await world.declare(crm=DAILY, mars={"cron": "0 0 * * *", "timezone": "Mars/Olympus"})
     await world.run()
     assert await world.scheduled("mars") is None
     await world.admin.execute(
@@ -202,7 +202,7 @@ async def test_rows_without_a_key_are_appended(world: World) -> None:
 
 
 async def test_however_many_gateways_look_at_the_same_moment_a_tick_fires_once(world: World) -> None:
-    await world.declare(crm=MINUTELY, shop=MINUTELY)
+    await world.declare(crm=DAILY, shop=DAILY)
     await world.run()
     due = set()
     for number in range(ROUNDS):
