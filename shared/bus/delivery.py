@@ -166,7 +166,8 @@ class Delivery:
                 name: db if kind is Connection else self._dependencies[kind]
                 for name, kind in self._route.dependencies.items()
             }
-            messages = _to_list(await self._route.handler(message, **arguments))
+            taken = [message] if self._route.together else message
+            messages = _to_list(await self._route.handler(taken, **arguments))
             await outbox.insert_messages(db, messages)
         if messages:
             self._relay.wake()

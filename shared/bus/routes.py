@@ -3,7 +3,7 @@
 import inspect
 import types
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,9 +14,10 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A message, its handler, the messages that the handler may return, and how many run concurrently.
+    """A message, its handler, the messages that the handler may return, and how many handlers run concurrently.
 
-    `dependencies` maps the handler's further parameters to their types.
+    `dependencies` maps the handler's further parameters to their types. `together` is how many messages the handler
+    takes at most, as a sequence; 0 if it takes one message, not in a sequence.
     """
 
     message: type[Message]
@@ -24,6 +25,7 @@ class Route(msgspec.Struct, frozen=True):
     then: tuple[type[Message], ...]
     dependencies: dict[str, Any]
     concurrency: int
+    together: int
 
     def queue(self, service: str, lane: str = "") -> str:
         """Returns the name of the service's queue, like `ingestor.load_chunk` or `indexer.chunk_loaded.small`."""
@@ -53,21 +55,27 @@ class BadRoute(TypeError):
     """A handler's signature contradicts its route."""
 
 
-def on(message: type[Message], handler: Handler, *, then: Any = None, concurrency: int = 1) -> Route:
-    """Returns the route of a message.
+def on(
+    message: type[Message], handler: Handler, *, then: Any = None, concurrency: int = 1, together: int = 0
+) -> Route:
+    """Returns the route of a message. With `together=N`, the handler takes up to N waiting messages as a sequence.
 
-    Raises BadRoute unless the handler takes `message` first and returns exactly the messages of `then`.
+    Raises BadRoute unless the handler takes `message`, or a sequence of it, first and returns exactly the messages of
+    `then`.
     """
     hints = typing.get_type_hints(handler)
     parameters = list(inspect.signature(handler).parameters)
-    if not parameters or hints.get(parameters[0]) is not message:
-        raise BadRoute(f"{handler.__name__} must take a {message.__name__} as its first parameter")
+    expected: Any = Sequence[message] if together else message  # type: ignore[valid-type]
+    if not parameters or hints.get(parameters[0]) != expected:
+        taken = f"Sequence[{message.__name__}]" if together else f"a {message.__name__}"
+        raise BadRoute(f"{handler.__name__} must take {taken} as its first parameter")
     returned, declared = _message_types(hints.get("return")), _message_types(then)
     if returned != declared:
         names = [sorted(kind.__name__ for kind in kinds) for kinds in (returned, declared)]
         raise BadRoute(f"{handler.__name__} returns {names[0]}, its route declares {names[1]}")
     dependencies = {name: hints[name] for name in parameters[1:]}
-    return Route(message, handler, tuple(sorted(declared, key=lambda kind: kind.__name__)), dependencies, concurrency)
+    messages = tuple(sorted(declared, key=lambda kind: kind.__name__))
+    return Route(message, handler, messages, dependencies, concurrency, together)
 
 
 def _message_types(annotation: Any) -> set[type[Message]]:
