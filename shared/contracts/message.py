@@ -1,5 +1,6 @@
 """Base classes of messages: the name comes from the class, the id from the content."""
 
+import functools
 import re
 import uuid
 from typing import ClassVar, Self
@@ -10,7 +11,7 @@ NAMESPACE = uuid.UUID("6d696c6c-7261-4365-8000-636f6e747261")
 WORD = re.compile(r"[A-Z][a-z0-9]*")
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """A command or an event about one dataset, usually on behalf of a job."""
 
     separator: ClassVar[str]
@@ -34,7 +35,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Returns the name on the wire: `load_chunk` for LoadChunk, `chunk.loaded` for ChunkLoaded."""
         return cls.separator.join(WORD.findall(cls.__name__)).lower()
 
-    @property
+    @functools.cached_property
     def id(self) -> uuid.UUID:
         """UUIDv5 of name and identity: the same message always has the same id, so that inboxes deduplicate."""
         identity = "/".join(str(getattr(self, field)) for field in self.identity)

@@ -179,6 +179,12 @@ def test_an_id_follows_from_the_identity_and_from_nothing_else(message: Message)
         assert same == (field not in kind.identity), field
 
 
+@each_message
+def test_a_message_works_out_its_id_once(message: Message) -> None:
+    assert message.id is message.id
+    assert message == type(message).decode(message.encode())
+
+
 def test_no_two_messages_share_an_id_or_a_name() -> None:
     assert len({message.id for message in EXAMPLES}) == len(EXAMPLES)
     assert len({message.name() for message in EXAMPLES}) == len(EXAMPLES)
