@@ -17,7 +17,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     identity: ClassVar[tuple[str, ...]]
     """The fields that the id is derived from."""
     receivers: ClassVar[tuple[str, ...]] = ()
-    """The services that handle the message. It stays open in the sender's outbox until each of them has ended it."""
+    """The services that handle messages of this type."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those of the `receivers` that only some of the messages go to."""
 
     lanes: ClassVar[tuple[str, ...]] = ("",)
     """Each receiver has a queue for each lane, so that small messages overtake large ones."""
@@ -28,6 +30,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def lane(self) -> str:
         """The lane that the message travels in."""
         return ""
+
+    @property
+    def to(self) -> tuple[str, ...]:
+        """The services that handle this message. It stays open in the sender's outbox until each has ended it."""
+        return self.receivers
 
     @classmethod
     def name(cls) -> str:
