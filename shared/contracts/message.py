@@ -36,6 +36,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The services that handle this message. It stays open in the sender's outbox until each has ended it."""
         return self.receivers
 
+    @property
+    def audience(self) -> str:
+        """The words of the routing key that name the receivers; empty for a message to all receivers of its type."""
+        return "" if self.to == self.receivers else ".".join(self.to)
+
     @classmethod
     def name(cls) -> str:
         """Returns the name on the wire: `load_chunk` for LoadChunk, `chunk.loaded` for ChunkLoaded."""

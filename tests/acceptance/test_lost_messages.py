@@ -46,7 +46,7 @@ class Thief:
         self.queue = queue
         self.lost: list[Lost] = []
         self._route = route
-        self._key = route.binding(route.message.lanes[-1])
+        self._keys = route.bindings(queue.partition(".")[0], route.message.lanes[-1])
 
     async def run(self, channel: aio_pika.abc.AbstractChannel, now: Any) -> None:
         """Runs until a message was taken."""
@@ -55,8 +55,9 @@ class Thief:
         )
         own = await channel.get_queue(self.queue)
         loot = await channel.declare_queue(f"lost.{self.queue}", auto_delete=True)
-        await loot.bind(exchange, self._key)
-        await own.unbind(exchange, self._key)
+        for key in self._keys:
+            await loot.bind(exchange, key)
+            await own.unbind(exchange, key)
         messages: asyncio.Queue[bytes] = asyncio.Queue()
 
         async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
@@ -66,8 +67,9 @@ class Thief:
         try:
             await self._record(await messages.get(), now)
         finally:
-            await own.bind(exchange, self._key)
-            await loot.unbind(exchange, self._key)
+            for key in self._keys:
+                await own.bind(exchange, key)
+                await loot.unbind(exchange, key)
             await loot.cancel(tag)
         while not messages.empty():
             await self._record(messages.get_nowait(), now)

@@ -253,6 +253,7 @@ def test_the_receivers_of_a_message_are_the_services_with_a_route_for_it() -> No
     hearers = _hearers()
     expected = {kind.__name__: set(hearers.get(kind, [])) for kind in _messages()}
     assert {kind.__name__: set(kind.receivers) for kind in _messages()} == expected
+    assert all(set(kind.optional) < set(kind.receivers) for kind in _messages() if kind.optional)
 
 
 def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:

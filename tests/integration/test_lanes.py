@@ -39,6 +39,11 @@ def test_a_routing_key_has_a_word_for_the_dataset_even_if_that_is_empty() -> Non
     assert routing_key("touch", "marks", "small", command=True) == "touch.small"
 
 
+def test_a_routing_key_names_the_receivers_of_a_message_that_not_all_need_after_the_lane() -> None:
+    assert routing_key("chunk.loaded", "items", "small", "gateway", command=False) == "chunk.loaded.items.small.gateway"
+    assert routing_key("chunk.loaded", "items", "", "a.b", command=False) == "chunk.loaded.items..a.b"
+
+
 async def test_a_small_message_overtakes_large_ones_that_wait(probe: Probe) -> None:
     block = asyncio.Event()
     probe.script.steps = [waiting_for(block), waiting_for(block), at_ease, waiting_for(block)]

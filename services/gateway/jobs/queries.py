@@ -134,12 +134,17 @@ async def update_job(db: Connection, job: Job) -> None:
 
 
 async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
-    """Marks a chunk as loaded, with its counts; also as indexed or counted if its dataset has no search or rollups."""
+    """Marks a chunk as loaded, with its counts; also as indexed or counted if it needs neither.
+
+    Its `readers` decide that; without them, the declaration of now.
+    """
     await db.execute(
         f"""
         INSERT INTO chunks (job_id, chunk, loaded, bytes, version, indexed, counted, {", ".join(COUNTS)})
-        SELECT $1, $2, true, $3, $5, declaration->'search' IS NULL, declaration->'rollups' IS NULL,
-               {", ".join(f"${number}::bigint" for number in range(6, 6 + len(COUNTS)))}
+        SELECT $1, $2, true, $3, $5,
+               coalesce('indexer' <> ALL($6::text[]), declaration->'search' IS NULL),
+               coalesce('analytics' <> ALL($6::text[]), declaration->'rollups' IS NULL),
+               {", ".join(f"${number}::bigint" for number in range(7, 7 + len(COUNTS)))}
         FROM {DATASETS} WHERE name = $4
         ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes,
                version = excluded.version,
@@ -151,6 +156,7 @@ async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
         event.bytes,
         event.dataset,
         event.version,
+        event.readers,
         *(getattr(event.outcome, word) for word in COUNTS),
     )
 
