@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts.message import Command, Event, Message
+from shared.contracts.message import LARGE, Command, Event, Message
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -35,6 +35,10 @@ class Route(msgspec.Struct, frozen=True):
         """Returns the names of the service's queues, by lane."""
         return {lane: self.queue(service, lane) for lane in self.message.lanes}
 
+    def group_size(self, lane: str) -> int:
+        """Returns how many messages of a lane the handler takes at most in a sequence."""
+        return 1 if lane == LARGE else self.together
+
     def binding(self, lane: str) -> str:
         """Returns the routing key of a queue: a command's name, or an event's name with any dataset."""
         return routing_key(self.message.name(), "*", lane, command=issubclass(self.message, Command))
@@ -55,9 +59,7 @@ class BadRoute(TypeError):
     """A handler's signature contradicts its route."""
 
 
-def on(
-    message: type[Message], handler: Handler, *, then: Any = None, concurrency: int = 1, together: int = 0
-) -> Route:
+def on(message: type[Message], handler: Handler, *, then: Any = None, concurrency: int = 1, together: int = 0) -> Route:
     """Returns the route of a message. With `together=N`, the handler takes up to N waiting messages as a sequence.
 
     Raises BadRoute unless the handler takes `message`, or a sequence of it, first and returns exactly the messages of

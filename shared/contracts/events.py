@@ -99,6 +99,11 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
         """Small for a batch, a page or a small file, none for a chunk of a large file."""
         return SMALL if self.bytes < SMALL_BYTES else ""
 
+    @property
+    def row_count(self) -> int:
+        """The rows that the chunk wrote or deleted."""
+        return self.outcome.inserted + self.outcome.updated + self.outcome.duplicates + self.outcome.deleted
+
 
 class ChunkIndexed(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The rows of a chunk are searchable."""
