@@ -19,7 +19,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     identity: ClassVar[tuple[str, ...]]
     """The fields that the id is derived from."""
     receivers: ClassVar[tuple[str, ...]] = ()
-    """The services that handle the message. It stays open in the sender's outbox until each of them has ended it."""
+    """The services that handle messages of this type."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those of the `receivers` that only some of the messages go to."""
 
     lanes: ClassVar[tuple[str, ...]] = ("",)
     """Each receiver has a queue for each lane, so that small messages overtake large ones."""
@@ -35,6 +37,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def row_count(self) -> int:
         """How many rows its handling reads or writes, which bounds the group that it is handled in."""
         return 0
+    def to(self) -> tuple[str, ...]:
+        """The services that handle this message. It stays open in the sender's outbox until each has ended it."""
+        return self.receivers
 
     @classmethod
     def name(cls) -> str:
