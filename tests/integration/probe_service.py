@@ -125,7 +125,7 @@ class Probe:
     async def deliver(self, message: Message, times: int = 1) -> None:
         """Publishes past the outbox, as often as given."""
         for _ in range(times):
-            await self.consumer.publisher.publish(to_outbox_message(message))
+            assert await self.consumer.publisher.publish([to_outbox_message(message)]) == [None]
 
     async def post(self, body: bytes) -> None:
         """Whatever a stranger may send to the queue."""

@@ -157,7 +157,7 @@ async def test_a_message_that_fails_again_while_its_next_try_waits_has_one_next_
     probe.script.steps = [failing(ValueError("not today"))]
     await probe.deliver(probe.touch())
     await eventually(probe.outbox_messages, SECONDS)
-    await probe.consumer.publisher.publish(to_outbox_message(probe.touch(), attempt=2))
+    await probe.consumer.publisher.publish([to_outbox_message(probe.touch(), attempt=2)])
 
     async def is_later() -> bool:
         return any(message["attempt"] == 3 for message in await probe.outbox_messages())
@@ -239,7 +239,7 @@ async def test_a_retry_later_counts_as_an_attempt_and_ends_with_the_source_s_pro
 async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
     probe.script.steps = [failing(TransientFailure(None, SOURCE_DOWN))]
-    await probe.consumer.publisher.publish(to_outbox_message(probe.touch(), attempt=3))
+    await probe.consumer.publisher.publish([to_outbox_message(probe.touch(), attempt=3)])
     await eventually(probe.outbox_messages, SECONDS)
     await probe.deliver(probe.touch())  # as recovery sends it, which knows nothing of attempts
     await probe.called(2)
@@ -465,13 +465,14 @@ async def test_a_publisher_that_loses_its_connection_raises_nothing_but_what_its
     strange: list[object] = []
     ended = asyncio.Event()
     message = msgspec.structs.replace(to_outbox_message(TOUCH), mandatory=False)
+    messages = [msgspec.structs.replace(message, id=uuid4()) for _ in range(20)]
     async with Proxy(stack.env["BROKER_URL"]).running() as proxy:
 
         async def publish_on(one: Publisher) -> None:
             arrived = False
             try:
                 while not (ended.is_set() and arrived):  # in the end it is back
-                    results = await asyncio.gather(*(one.publish(message) for _ in range(20)), return_exceptions=True)
+                    results = await one.publish(messages)
                     strange.extend(result for result in results if not isinstance(result, WAITED_FOR))
                     arrived = None in results
                     await asyncio.sleep(0.01)
