@@ -15,7 +15,7 @@ from shared.bus import attempts, dead_letters, failures, inbox, outbox, shelf
 from shared.bus.interruption import Interrupted, RunningCommands
 from shared.bus.queue_progress import QueueProgress
 from shared.bus.relay import Relay
-from shared.bus.routes import Route
+from shared.bus.routes import Committed, Route, to_list
 from shared.contracts import envelope
 from shared.contracts.envelope import Envelope
 from shared.contracts.message import Command, Message
@@ -44,6 +44,7 @@ class Delivery:
         relay: Relay,
         dependencies: Mapping[Any, Any],
         suspects: asyncio.Lock,
+        committed: Committed | None,
     ) -> None:
         self.queue = route.queue(service, lane)
         self.lane = lane
@@ -58,6 +59,7 @@ class Delivery:
         self._relay = relay
         self._dependencies = dependencies
         self._suspects = suspects
+        self._committed = committed
         # Prometheus sees the first increase only of a series that starts at 0.
         metrics.MESSAGES.labels(route.message.name(), "done")
 
@@ -167,10 +169,12 @@ class Delivery:
                 for name, kind in self._route.dependencies.items()
             }
             taken = [message] if self._route.together else message
-            messages = _to_list(await self._route.handler(taken, **arguments))
+            messages = to_list(await self._route.handler(taken, **arguments))
             await outbox.insert_messages(db, messages)
         if messages:
             self._relay.wake()
+            if self._committed is not None:
+                self._committed(messages)
         return "done"
 
     async def _fail(self, message: Message, cloud_event: Envelope, error: Exception) -> str:
@@ -241,10 +245,3 @@ class Delivery:
                     raise
                 log.warning("database unavailable", error=repr(error))
                 await asyncio.sleep(UNAVAILABLE_SECONDS)
-
-
-def _to_list(result: Any) -> list[Message]:
-    """Returns a handler's result as a list: it may be None, one message or several."""
-    if result is None:
-        return []
-    return [result] if isinstance(result, Message) else list(result)

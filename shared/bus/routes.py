@@ -11,6 +11,8 @@ import msgspec
 from shared.contracts.message import Command, Event, Message
 
 Handler = Callable[..., Awaitable[Any]]
+Committed = Callable[[Sequence[Message]], None]
+"""Takes the messages that the handlers of a transaction returned, after its commit."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -55,9 +57,7 @@ class BadRoute(TypeError):
     """A handler's signature contradicts its route."""
 
 
-def on(
-    message: type[Message], handler: Handler, *, then: Any = None, concurrency: int = 1, together: int = 0
-) -> Route:
+def on(message: type[Message], handler: Handler, *, then: Any = None, concurrency: int = 1, together: int = 0) -> Route:
     """Returns the route of a message. With `together=N`, the handler takes up to N waiting messages as a sequence.
 
     Raises BadRoute unless the handler takes `message`, or a sequence of it, first and returns exactly the messages of
@@ -76,6 +76,13 @@ def on(
     dependencies = {name: hints[name] for name in parameters[1:]}
     messages = tuple(sorted(declared, key=lambda kind: kind.__name__))
     return Route(message, handler, messages, dependencies, concurrency, together)
+
+
+def to_list(result: Any) -> list[Message]:
+    """Returns a handler's result as a list: it may be None, one message or several."""
+    if result is None:
+        return []
+    return [result] if isinstance(result, Message) else list(result)
 
 
 def _message_types(annotation: Any) -> set[type[Message]]:
