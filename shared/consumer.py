@@ -19,7 +19,7 @@ from shared.bus.periodic import PeriodicTask
 from shared.bus.publisher import Publisher
 from shared.bus.recovery import Recovery
 from shared.bus.relay import Relay
-from shared.bus.routes import Route
+from shared.bus.routes import Committed, Route
 from shared.bus.subscriptions import Subscriptions
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect, transaction
@@ -39,6 +39,7 @@ class Consumer:
 
     A handler may take any of `dependencies`, the `Connection` of its transaction, and the `Pool`. `start` runs once, in
     a transaction, before the first delivery. `periodic` tasks run from start to stop. One service `drains_dead_queue`.
+    `committed` takes the messages of the handlers of each transaction, after its commit.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Consumer:
         start: Start | None = None,
         periodic: tuple[PeriodicTask, ...] = (),
         drains_dead_queue: bool = False,
+        committed: Committed | None = None,
     ) -> None:
         self.service = service
         self.routes = routes
@@ -64,6 +66,7 @@ class Consumer:
         self._start = start
         self._periodic_tasks = periodic
         self._drains_dead_queue = drains_dead_queue
+        self._committed = committed
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._subscriptions: Subscriptions | None = None
@@ -102,7 +105,7 @@ class Consumer:
         dependencies = {**self._dependencies, Pool: self._pool}
         suspects = asyncio.Lock()
         self.handlings = [
-            Handling(self.service, route, lane, self._pool, self._relay, dependencies, suspects)
+            Handling(self.service, route, lane, self._pool, self._relay, dependencies, suspects, self._committed)
             for route in self.routes
             for lane in route.message.lanes
         ]

@@ -14,7 +14,7 @@ from shared.bus.interruption import Interrupted, RunningCommands
 from shared.bus.queue_progress import QueueProgress
 from shared.bus.received import Received, Undecodable
 from shared.bus.relay import Relay
-from shared.bus.routes import Route
+from shared.bus.routes import Committed, Route, to_list
 from shared.contracts.envelope import Envelope
 from shared.contracts.message import Command, Message
 from shared.contracts.parts import Problem
@@ -41,6 +41,7 @@ class Handling:
         relay: Relay,
         dependencies: Mapping[Any, Any],
         suspects: asyncio.Lock,
+        committed: Committed | None,
     ) -> None:
         self.queue = route.queue(service, lane)
         self.lane = lane
@@ -52,6 +53,7 @@ class Handling:
         self._relay = relay
         self._dependencies = dependencies
         self._suspects = suspects
+        self._committed = committed
         # Prometheus sees the first increase only of a series that starts at 0.
         metrics.MESSAGES.labels(self.name, "done")
 
@@ -87,6 +89,8 @@ class Handling:
             await outbox.insert_messages(db, written)
         if written:
             self._relay.wake()
+            if self._committed is not None:
+                self._committed(written)
         return results
 
     async def _settle(self, received: Received) -> str:
@@ -162,7 +166,7 @@ class Handling:
             for name, kind in self.route.dependencies.items()
         }
         taken = messages if self.route.together else messages[0]
-        return _to_list(await self.route.handler(taken, **arguments))
+        return to_list(await self.route.handler(taken, **arguments))
 
     async def _settle_counted(self, received: Received) -> str:
         """The message may have killed its process."""
@@ -239,10 +243,3 @@ def _log_context(received: Received) -> contextlib.AbstractContextManager[None]:
         message=received.message.name(),
         dataset=received.message.dataset,
     )
-
-
-def _to_list(result: Any) -> list[Message]:
-    """Returns a handler's result as a list: it may be None, one message or several."""
-    if result is None:
-        return []
-    return [result] if isinstance(result, Message) else list(result)

@@ -11,6 +11,8 @@ import msgspec
 from shared.contracts.message import LARGE, Command, Event, Message
 
 Handler = Callable[..., Awaitable[Any]]
+Committed = Callable[[Sequence[Message]], None]
+"""Takes the messages that the handlers of a transaction returned, after its commit."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -78,6 +80,13 @@ def on(message: type[Message], handler: Handler, *, then: Any = None, concurrenc
     dependencies = {name: hints[name] for name in parameters[1:]}
     messages = tuple(sorted(declared, key=lambda kind: kind.__name__))
     return Route(message, handler, messages, dependencies, concurrency, together)
+
+
+def to_list(result: Any) -> list[Message]:
+    """Returns a handler's result as a list: it may be None, one message or several."""
+    if result is None:
+        return []
+    return [result] if isinstance(result, Message) else list(result)
 
 
 def _message_types(annotation: Any) -> set[type[Message]]:

@@ -107,6 +107,8 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     def row_count(self) -> int:
         """The rows that the chunk wrote or deleted."""
         return self.outcome.inserted + self.outcome.updated + self.outcome.duplicates + self.outcome.deleted
+
+    @property
     def to(self) -> tuple[str, ...]:
         """Leaves out the services that need not read the rows."""
         if self.readers is None:

@@ -37,6 +37,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def row_count(self) -> int:
         """How many rows its handling reads or writes, which bounds the group that it is handled in."""
         return 0
+
+    @property
     def to(self) -> tuple[str, ...]:
         """The services that handle this message. It stays open in the sender's outbox until each has ended it."""
         return self.receivers
