@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts.message import Command, Event, Message
+from shared.contracts.message import LARGE, Command, Event, Message
 
 Handler = Callable[..., Awaitable[Any]]
+Committed = Callable[[Sequence[Message]], None]
+"""Takes the messages that the handlers of a transaction returned, after its commit."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -43,6 +45,10 @@ class Route(msgspec.Struct, frozen=True):
         audiences = ["", f"#.{service}.#"] if self.message.optional else [""]
         is_command = issubclass(self.message, Command)
         return [routing_key(self.message.name(), "*", lane, audience, command=is_command) for audience in audiences]
+
+    def group_size(self, lane: str) -> int:
+        """Returns how many messages of a lane the handler takes at most in a sequence."""
+        return 1 if lane == LARGE else self.together
 
 
 def queue_name(service: str, name: str, lane: str) -> str:
@@ -83,6 +89,13 @@ def on(message: type[Message], handler: Handler, *, then: Any = None, concurrenc
     dependencies = {name: hints[name] for name in parameters[1:]}
     messages = tuple(sorted(declared, key=lambda kind: kind.__name__))
     return Route(message, handler, messages, dependencies, concurrency, together)
+
+
+def to_list(result: Any) -> list[Message]:
+    """Returns a handler's result as a list: it may be None, one message or several."""
+    if result is None:
+        return []
+    return [result] if isinstance(result, Message) else list(result)
 
 
 def _message_types(annotation: Any) -> set[type[Message]]:

@@ -7,6 +7,8 @@ from typing import ClassVar, Self
 import msgspec
 
 NAMESPACE = uuid.UUID("6d696c6c-7261-4365-8000-636f6e747261")
+LARGE = "large"
+"""The lane of messages that are too large for groups."""
 WORD = re.compile(r"[A-Z][a-z0-9]*")
 
 
@@ -30,6 +32,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def lane(self) -> str:
         """The lane that the message travels in."""
         return ""
+
+    @property
+    def row_count(self) -> int:
+        """How many rows its handling reads or writes, which bounds the group that it is handled in."""
+        return 0
 
     @property
     def to(self) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from deploy.topology import HEARD
 from shared.bus import topology
 from shared.bus.routes import Route
 from shared.contracts.commands import DefineWords
+from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.envelope import Envelope
-from shared.contracts.events import DiscardRequested, RedriveRequested, WorkFailed
+from shared.contracts.events import WorkFailed
 from shared.contracts.message import Command, Message
 from shared.contracts.parts import Problem
 from tests.acceptance.import_files import count_documents, forget, imported

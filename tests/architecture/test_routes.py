@@ -40,15 +40,14 @@ from shared.contracts.commands import (
     RebuildRollup,
     RunSearch,
 )
+from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.events import (
     ChunkCounted,
     ChunkIndexed,
     ChunkLoaded,
     DatasetDeclared,
-    DiscardRequested,
     JobCreated,
     PublicJobEvent,
-    RedriveRequested,
     WorkFailed,
 )
 from shared.contracts.message import Command, Message
@@ -176,7 +175,13 @@ async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
 def test_every_handler_takes_and_returns_what_its_route_says(service: str) -> None:
     for route in HEARD[service]:
         said = dict.fromkeys(route.then)
-        again = on(route.message, route.handler, then=_any_of(list(said)), concurrency=route.concurrency)
+        again = on(
+            route.message,
+            route.handler,
+            then=_any_of(list(said)),
+            concurrency=route.concurrency,
+            together=route.together,
+        )
         assert again == route
         assert len({other.message for other in HEARD[service]}) == len(HEARD[service])
 

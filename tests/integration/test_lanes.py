@@ -11,7 +11,8 @@ from shared.bus.dead_letters import redrive
 from shared.bus.failures import PermanentFailure
 from shared.bus.recovery import Recovery
 from shared.bus.routes import routing_key
-from shared.contracts.events import SMALL_BYTES, ChunkLoaded, RedriveRequested
+from shared.contracts.dead_letter_events import RedriveRequested
+from shared.contracts.events import SMALL_BYTES, ChunkLoaded
 from shared.contracts.parts import Outcome, Problem
 from shared.db import transaction
 from tests.integration.probe_service import SECONDS, SERVICE, SMALL, Probe
@@ -88,7 +89,7 @@ async def test_a_lost_small_message_is_recovered_into_its_lane_while_the_large_o
             str(probe.job_id),
             small.encode(),
         )
-    recoverer = Recovery(SERVICE, consumer.pool, consumer.relay, consumer.publisher, consumer.deliveries)
+    recoverer = Recovery(SERVICE, consumer.pool, consumer.relay, consumer.publisher, consumer.handlings)
     try:
         assert [message.id for message in await found(recoverer)] == [small.id]
         await probe.handled(SMALL)
