@@ -198,11 +198,11 @@ async def running(
     )
     await _make_schema(database_url, schema)
     broker = await aio_pika.connect(broker_url)
-    async with broker, _queues(broker, broker_url, SERVICE, ROUTES), consumer.running(Litestar([])):
+    async with broker, queues(broker, broker_url, SERVICE, ROUTES), consumer.running(Litestar([])):
 
         async def hears() -> bool:
-            queues = [queue for route in ROUTES for queue in route.queues(SERVICE).values()]
-            counts = [await consumer.publisher.count(queue) for queue in queues]
+            names = [name for route in ROUTES for name in route.queues(SERVICE).values()]
+            counts = [await consumer.publisher.count(name) for name in names]
             return all(consumers == 1 for _, consumers in counts)
 
         await eventually(hears, SECONDS)
@@ -248,7 +248,7 @@ def count(message: type[Message], result: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _queues(
+async def queues(
     broker: aio_pika.abc.AbstractConnection, url: str, service: str, routes: tuple[Route, ...]
 ) -> AsyncIterator[None]:
     names = await topology.declare(url, {service: routes})
