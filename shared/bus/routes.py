@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts.message import Command, Event, Message
+from shared.contracts.message import LARGE, Command, Event, Message
 
 Handler = Callable[..., Awaitable[Any]]
 Committed = Callable[[Sequence[Message]], None]
@@ -36,6 +36,10 @@ class Route(msgspec.Struct, frozen=True):
     def queues(self, service: str) -> dict[str, str]:
         """Returns the names of the service's queues, by lane."""
         return {lane: self.queue(service, lane) for lane in self.message.lanes}
+
+    def group_size(self, lane: str) -> int:
+        """Returns how many messages of a lane the handler takes at most in a sequence."""
+        return 1 if lane == LARGE else self.together
 
     def binding(self, lane: str) -> str:
         """Returns the routing key of a queue: a command's name, or an event's name with any dataset."""

@@ -84,20 +84,36 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The valid rows of a chunk are in the table, the invalid ones are stored as failed rows.
 
     `ledger` is the value of `_chunk` in the chunk's rows. `version` is the dataset's version that contains them.
+    `readers` are the services that index or count the rows: those of the dataset's declaration when the chunk was
+    loaded. It is null in a message of an older version, and the declaration decides when the message arrives.
     """
 
     receivers: ClassVar[tuple[str, ...]] = ("gateway", "indexer", "analytics")
+    optional: ClassVar[tuple[str, ...]] = ("indexer", "analytics")
     lanes: ClassVar[tuple[str, ...]] = ("", SMALL)
 
     ledger: int
     version: int
     bytes: int
     outcome: Outcome
+    readers: tuple[str, ...] | None = None
 
     @property
     def lane(self) -> str:
         """Small for a batch, a page or a small file, none for a chunk of a large file."""
         return SMALL if self.bytes < SMALL_BYTES else ""
+
+    @property
+    def row_count(self) -> int:
+        """The rows that the chunk wrote or deleted."""
+        return self.outcome.inserted + self.outcome.updated + self.outcome.duplicates + self.outcome.deleted
+
+    @property
+    def to(self) -> tuple[str, ...]:
+        """Leaves out the services that need not read the rows."""
+        if self.readers is None:
+            return self.receivers
+        return tuple(name for name in self.receivers if name not in self.optional or name in self.readers)
 
 
 class ChunkIndexed(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):

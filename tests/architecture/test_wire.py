@@ -92,7 +92,7 @@ EXAMPLES: list[Message] = [
     events.JobCanceled(**PUBLIC),
     events.JobRetried(**PUBLIC),
 ]
-ADDED = {"redriven"}
+ADDED = {"redriven", "readers"}
 """Fields whose default is left out, so that ids are those of messages without the field."""
 each_message = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
 
@@ -177,6 +177,19 @@ def test_an_id_follows_from_the_identity_and_from_nothing_else(message: Message)
         changed = recorded | {field: other.get(field, _other(recorded[field]))}
         same = kind.decode(msgspec.json.encode(changed)).id == message.id
         assert same == (field not in kind.identity), field
+
+
+def test_a_chunk_names_the_services_that_read_its_rows() -> None:
+    old = events.ChunkLoaded.decode(msgspec.json.decode(golden()["ChunkLoaded"], type=dict[str, msgspec.Raw])["data"])
+    assert (old.readers, old.to) == (None, old.receivers)
+    expected = {
+        (): ("gateway",),
+        ("indexer",): ("gateway", "indexer"),
+        ("analytics", "indexer"): ("gateway", "indexer", "analytics"),
+    }
+    for readers, to in expected.items():
+        event = events.ChunkLoaded.decode(msgspec.structs.replace(old, readers=readers).encode())
+        assert (event.readers, event.to, event.id) == (readers, to, old.id)
 
 
 def test_no_two_messages_share_an_id_or_a_name() -> None:

@@ -83,7 +83,7 @@ async def test_a_lost_small_message_is_recovered_into_its_lane_while_the_large_o
             str(probe.job_id),
             small.encode(),
         )
-    recoverer = Recovery(SERVICE, consumer.pool, consumer.relay, consumer.publisher, consumer.deliveries)
+    recoverer = Recovery(SERVICE, consumer.pool, consumer.relay, consumer.publisher, consumer.handlings)
     try:
         assert [message.id for message in await found(recoverer)] == [small.id]
         await probe.handled(SMALL)

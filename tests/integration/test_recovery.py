@@ -41,7 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def recoverer(probe: Probe) -> Recovery:
     consumer = probe.consumer
-    return Recovery(SERVICE, consumer.pool, consumer.relay, consumer.publisher, consumer.deliveries)
+    return Recovery(SERVICE, consumer.pool, consumer.relay, consumer.publisher, consumer.handlings)
 
 
 async def lose(probe: Probe, message: Message) -> None:
