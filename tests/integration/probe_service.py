@@ -221,11 +221,11 @@ async def running(
     )
     await _make_schema(database_url, schema)
     broker = await aio_pika.connect(broker_url)
-    async with broker, _queues(broker, broker_url, SERVICE, routes), consumer.running(Litestar([])):
+    async with broker, queues(broker, broker_url, SERVICE, routes), consumer.running(Litestar([])):
 
         async def hears() -> bool:
-            queues = [queue for route in routes for queue in route.queues(SERVICE).values()]
-            counts = [await consumer.publisher.count(queue) for queue in queues]
+            names = [name for route in routes for name in route.queues(SERVICE).values()]
+            counts = [await consumer.publisher.count(name) for name in names]
             return all(consumers for _, consumers in counts)
 
         await eventually(hears, SECONDS)
@@ -271,7 +271,7 @@ def count(message: type[Message], result: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _queues(
+async def queues(
     broker: aio_pika.abc.AbstractConnection, url: str, service: str, routes: tuple[Route, ...]
 ) -> AsyncIterator[None]:
     names = await topology.declare(url, {service: routes})

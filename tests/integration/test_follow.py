@@ -72,11 +72,11 @@ class Gateway:
                 case ImportStopped():
                     return [*await follow.follow_stopped(event, db)]
                 case ChunkLoaded():
-                    return [*await follow.follow_loaded(event, db)]
+                    return [*await follow.follow_loaded([event], db)]
                 case ChunkIndexed():
-                    return [*await follow.follow_indexed(event, db)]
+                    return [*await follow.follow_indexed([event], db)]
                 case ChunkCounted():
-                    return [*await follow.follow_counted(event, db)]
+                    return [*await follow.follow_counted([event], db)]
 
     async def job(self, job_id: UUID) -> Job:
         async with self.transaction() as db:
