@@ -170,6 +170,29 @@ async def test_groups_of_all_queues_at_once_wait_in_no_circle(pool: Pool) -> Non
         assert types[-1] == "job.partial"
 
 
+@pytest.mark.parametrize(
+    ("dataset", "readers", "marks"),
+    [
+        ("items", (), (True, True)),
+        ("items", ("indexer",), (False, True)),
+        ("plain", ("indexer", "analytics"), (False, False)),
+        ("items", None, (False, False)),
+        ("plain", None, (True, True)),
+    ],
+)
+async def test_a_chunk_waits_for_the_readers_that_its_event_names(
+    pool: Pool, dataset: str, readers: tuple[str, ...] | None, marks: tuple[bool, bool]
+) -> None:
+    shape = Shape(dataset, [(1, 0)])
+    (job_id,) = await accept(pool, [shape])
+    (loaded,) = (event for event in happened(shape, job_id) if isinstance(event, ChunkLoaded))
+    async with transaction(pool) as db:
+        await hear(db, [msgspec.structs.replace(loaded, readers=readers)])
+        row = await db.fetchrow("SELECT indexed, counted FROM chunks WHERE job_id = $1", job_id)
+    assert row is not None
+    assert (*row,) == marks
+
+
 async def test_a_group_of_events_of_one_job_is_one_step(pool: Pool) -> None:
     shape = Shape("plain", [(1, 0)] * 5)
     (job_id,) = await accept(pool, [shape])

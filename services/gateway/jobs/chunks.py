@@ -11,8 +11,11 @@ from shared.db import Connection
 from shared.reads.ingestor.tables import DATASETS
 
 COUNTS = Outcome.__struct_fields__
-NEEDS_NO_INDEX = "d.declaration->'search' IS NULL"
-NEEDS_NO_COUNT = "d.declaration->'rollups' IS NULL"
+UNREAD = """
+coalesce('indexer' <> ALL(string_to_array(readers, ',')), d.declaration->'search' IS NULL),
+coalesce('analytics' <> ALL(string_to_array(readers, ',')), d.declaration->'rollups' IS NULL)
+"""
+"""Whether no service indexes the chunk, and whether none counts it: by its event, or else by the declaration."""
 SUMS = f"""
 job_id, count(*) FILTER (WHERE loaded) AS loaded, count(*) FILTER (WHERE indexed) AS indexed,
 count(*) FILTER (WHERE counted) AS counted, coalesce(sum(bytes), 0)::bigint AS bytes, max(version) AS version,
@@ -23,17 +26,17 @@ count(*) FILTER (WHERE counted) AS counted, coalesce(sum(bytes), 0)::bigint AS b
 async def record_loaded(db: Connection, events: Sequence[ChunkLoaded]) -> dict[UUID, Tally]:
     """Marks chunks as loaded, with their counts, and returns the tallies of their jobs.
 
-    A chunk whose dataset has no search or no rollups is marked as indexed or counted, too.
+    A chunk that no service indexes or counts is marked as indexed or counted, too.
     """
     chunks = list({(event.job_id, event.chunk): event for event in events}.values())
     return await _record(
         db,
         f"""
         INSERT INTO chunks (job_id, chunk, loaded, bytes, version, indexed, counted, {", ".join(COUNTS)})
-        SELECT job_id, chunk, true, bytes, e.version, {NEEDS_NO_INDEX}, {NEEDS_NO_COUNT}, {", ".join(COUNTS)}
-        FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::text[], $5::bigint[],
-                    {", ".join(f"${number}::bigint[]" for number in range(6, 6 + len(COUNTS)))})
-             AS e (job_id, chunk, bytes, dataset, version, {", ".join(COUNTS)})
+        SELECT job_id, chunk, true, bytes, e.version, {UNREAD}, {", ".join(COUNTS)}
+        FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::text[], $5::bigint[], $6::text[],
+                    {", ".join(f"${number}::bigint[]" for number in range(7, 7 + len(COUNTS)))})
+             AS e (job_id, chunk, bytes, dataset, version, readers, {", ".join(COUNTS)})
         JOIN {DATASETS} d ON d.name = e.dataset
         ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes, version = excluded.version,
                indexed = chunks.indexed OR excluded.indexed, counted = chunks.counted OR excluded.counted,
@@ -43,6 +46,7 @@ async def record_loaded(db: Connection, events: Sequence[ChunkLoaded]) -> dict[U
         [event.bytes for event in chunks],
         [event.dataset for event in chunks],
         [event.version for event in chunks],
+        [None if event.readers is None else ",".join(event.readers) for event in chunks],
         *([getattr(event.outcome, count) for event in chunks] for count in COUNTS),
     )
 
