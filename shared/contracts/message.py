@@ -8,6 +8,8 @@ from typing import ClassVar, Self
 import msgspec
 
 NAMESPACE = uuid.UUID("6d696c6c-7261-4365-8000-636f6e747261")
+LARGE = "large"
+"""The lane of messages that are too large for groups."""
 WORD = re.compile(r"[A-Z][a-z0-9]*")
 
 
@@ -18,7 +20,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
     identity: ClassVar[tuple[str, ...]]
     """The fields that the id is derived from."""
     receivers: ClassVar[tuple[str, ...]] = ()
-    """The services that handle the message. It stays open in the sender's outbox until each of them has ended it."""
+    """The services that handle messages of this type."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those of the `receivers` that only some of the messages go to."""
 
     lanes: ClassVar[tuple[str, ...]] = ("",)
     """Each receiver has a queue for each lane, so that small messages overtake large ones."""
@@ -29,6 +33,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
     def lane(self) -> str:
         """The lane that the message travels in."""
         return ""
+
+    @property
+    def row_count(self) -> int:
+        """How many rows its handling reads or writes, which bounds the group that it is handled in."""
+        return 0
+
+    @property
+    def to(self) -> tuple[str, ...]:
+        """The services that handle this message. It stays open in the sender's outbox until each has ended it."""
+        return self.receivers
+
+    @property
+    def audience(self) -> str:
+        """The words of the routing key that name the receivers; empty for a message to all receivers of its type."""
+        return "" if self.to == self.receivers else ".".join(self.to)
 
     @classmethod
     def name(cls) -> str:

@@ -43,15 +43,14 @@ from shared.contracts.commands import (
     RebuildRollup,
     RunSearch,
 )
+from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.events import (
     ChunkCounted,
     ChunkIndexed,
     ChunkLoaded,
     DatasetDeclared,
-    DiscardRequested,
     JobCreated,
     PublicJobEvent,
-    RedriveRequested,
     WorkFailed,
 )
 from shared.contracts.message import Command, Message
@@ -203,7 +202,13 @@ async def test_a_route_that_names_no_scope_is_refused_even_to_admins(monkeypatch
 def test_every_handler_takes_and_returns_what_its_route_says(service: str) -> None:
     for route in HEARD[service]:
         said = dict.fromkeys(route.then)
-        again = on(route.message, route.handler, then=_any_of(list(said)), concurrency=route.concurrency)
+        again = on(
+            route.message,
+            route.handler,
+            then=_any_of(list(said)),
+            concurrency=route.concurrency,
+            together=route.together,
+        )
         assert again == route
         assert len({other.message for other in HEARD[service]}) == len(HEARD[service])
 
@@ -280,6 +285,7 @@ def test_the_receivers_of_a_message_are_the_services_with_a_route_for_it() -> No
     hearers = _hearers()
     expected = {kind.__name__: set(hearers.get(kind, [])) for kind in _messages()}
     assert {kind.__name__: set(kind.receivers) for kind in _messages()} == expected
+    assert all(set(kind.optional) < set(kind.receivers) for kind in _messages() if kind.optional)
 
 
 def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:

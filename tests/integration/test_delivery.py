@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.bus import delivery, failures, outbox, publisher, relay
+from shared.bus import delivery, failures, groups, handling, outbox, publisher, relay
 from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher
@@ -58,6 +58,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: QUICK)
     monkeypatch.setattr(failures, "pause", lambda _created_at, _limits: QUICK)
     monkeypatch.setattr(delivery, "UNAVAILABLE_SECONDS", QUICK)
+    monkeypatch.setattr(handling, "UNAVAILABLE_SECONDS", QUICK)
+    monkeypatch.setattr(groups, "UNAVAILABLE_SECONDS", QUICK)
     monkeypatch.setattr(relay, "UNROUTABLE_SECONDS", QUICK)
     monkeypatch.setattr(relay, "POLL_SECONDS", QUICK)
 
@@ -279,7 +281,7 @@ async def test_work_that_collides_again_and_again_is_given_up_like_any_other(pro
     await probe.say(probe.touch())
     problem = await probe.gave_up()
     assert problem.detail.startswith("DeadlockDetectedError: met for ever")
-    assert probe.script.calls == failures.MAX_ATTEMPTS * (delivery.MAX_CONFLICTS + 1)
+    assert probe.script.calls == failures.MAX_ATTEMPTS * (handling.MAX_CONFLICTS + 1)
 
 
 TOUCH = Touch(dataset="marks", job_id=uuid4(), number=1)

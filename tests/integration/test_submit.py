@@ -14,6 +14,7 @@ from services.gateway.http.problems import Problem
 from services.gateway.jobs import event_log
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.submit import JobSubmitter, Submission
+from services.gateway.jobs.waiters import JobWaiters
 from shared.bus.relay import Relay
 from shared.consumer import Consumer
 from shared.contracts.commands import LoadRows
@@ -31,7 +32,7 @@ async def submitter(database: dict[str, str]) -> AsyncIterator[JobSubmitter]:
     consumer = Consumer("gateway", (), settings=settings, dependencies={})
     async with consumer.running(Litestar([])):
         await consumer.pool.execute("INSERT INTO api_keys (id, name, hash, scope) VALUES ('k', 'k', '', 'write')")
-        yield JobSubmitter(consumer, Catalog())
+        yield JobSubmitter(consumer, Catalog(), JobWaiters(consumer))
 
 
 def batch(number: int, *, key: str | None = None, api_key: str = "k", fingerprint: str = "f") -> JobRequest:
