@@ -24,6 +24,7 @@ from bench import (
     search,
     time_to_report,
     time_to_search,
+    waiting,
     words,
 )
 from bench.results import Row
@@ -44,6 +45,7 @@ MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "shown": time_to_report.measure,
     "memory": memory.measure,
     "accept": accept.measure,
+    "waiting": waiting.measure,
     "finished": finished.measure,
     "old": old_jobs.measure,
 }

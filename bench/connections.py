@@ -14,15 +14,21 @@ class Connections:
 
     def __init__(self, stack: Stack) -> None:
         self._address = urlsplit(stack.url)
-        self._headers = f"Host: {self._address.netloc}\r\nAuthorization: Bearer {stack.key}\r\n\r\n"
+        self._headers = f"Host: {self._address.netloc}\r\nAuthorization: Bearer {stack.key}\r\n"
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def get(self, path: str) -> bytes:
         """Returns the body of a 200 response. A connection with an unfinished response is not reused."""
-        # The gateway closes connections that are idle for a while.
-        self._idle = [(reader, writer) for reader, writer in self._idle if not reader.at_eof()]
-        reader, writer = self._idle.pop() if self._idle else await self._open()
-        writer.write(f"GET {path} HTTP/1.1\r\n{self._headers}".encode())
+        return await self._request(f"GET {path} HTTP/1.1\r\n{self._headers}\r\n".encode())
+
+    async def post(self, path: str, body: bytes, *, prefer: str) -> bytes:
+        """Returns the body of a 200 response to a JSON body."""
+        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nPrefer: {prefer}\r\n"
+        return await self._request(f"POST {path} HTTP/1.1\r\n{self._headers}{more}\r\n".encode() + body)
+
+    async def _request(self, request: bytes) -> bytes:
+        reader, writer = await self._take()
+        writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = LENGTH.search(head)
         assert length, head
@@ -31,11 +37,16 @@ class Connections:
         self._idle.append((reader, writer))
         return body
 
+    async def _take(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Returns an idle connection that the gateway has not closed, or a new one."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+        return await asyncio.open_connection(self._address.hostname, self._address.port, limit=1 << 20)
+
     async def aclose(self) -> None:
         """Closes the idle connections."""
         for _, writer in self._idle:
             writer.close()
             await writer.wait_closed()
-
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(self._address.hostname, self._address.port, limit=1 << 20)

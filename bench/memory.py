@@ -19,7 +19,7 @@ def measure(stack: Stack) -> list[Row]:
     size = min(BYTES, shutil.disk_usage(stack.home.folder).free // DISK_PER_BYTE)
     stack.down(*LIMITS)
     stack.up()
-    idle = {part: _peak(stack, part) for part in LIMITS}
+    idle = {part: read(stack, part, "VmHWM") for part in LIMITS}
     processes = {part: _pid(stack, part) for part in LIMITS}
     sent_rows = sent_bytes = 0
 
@@ -34,7 +34,7 @@ def measure(stack: Stack) -> list[Row]:
     with jobs.client(stack) as http:
         jobs.declare(http, DATASET)
         load = jobs.load(http, DATASET, body())
-    peaks = {part: _peak(stack, part) for part in LIMITS}
+    peaks = {part: read(stack, part, "VmHWM") for part in LIMITS}
     assert processes == {part: _pid(stack, part) for part in LIMITS}, "a process was restarted"
     assert load.outcome["rows_read"] == sent_rows, load
     psql.drop(stack, DATASET)
@@ -53,10 +53,10 @@ def _pid(stack: Stack, part: str) -> int:
     return int(stack.home.pid(part).read_text().split()[0])
 
 
-def _peak(stack: Stack, part: str) -> float:
-    """Returns the peak of the process and its children in MB."""
+def read(stack: Stack, part: str, field: str) -> float:
+    """Returns a field of the status of the process and its children, in MB: VmHWM is the peak, VmRSS the present."""
     group = _pid(stack, part)
-    return sum(_high_water(folder) for folder in Path("/proc").glob("[0-9]*") if _group(folder) == group)
+    return sum(_read(folder, field) for folder in Path("/proc").glob("[0-9]*") if _group(folder) == group)
 
 
 def _group(folder: Path) -> int | None:
@@ -66,6 +66,6 @@ def _group(folder: Path) -> int | None:
         return None  # the process has ended
 
 
-def _high_water(folder: Path) -> float:
+def _read(folder: Path, field: str) -> float:
     status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) * 1024 / 1e6
+    return int(status[field].split()[0]) * 1024 / 1e6
