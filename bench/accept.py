@@ -41,7 +41,8 @@ CREATE TABLE IF NOT EXISTS bench_peer.jobs (
 CREATE TABLE IF NOT EXISTS bench_peer.hires ({psql.COLUMNS}, PRIMARY KEY (id));
 """
 OUTBOX = "SELECT count(*) FROM gateway.outbox"
-PEER, MILLRACE = "FastAPI + SQLAlchemy + Celery, uvicorn with {}", "Millrace, 1 process"
+PEER = "FastAPI + SQLAlchemy + Celery, uvicorn with {}"
+MILLRACE, TWO_PROCESSES = "Millrace, 1 process", "Millrace, 2 processes"
 MILLRACE_JOBS, PEER_JOBS = f"gateway.jobs WHERE dataset = '{DATASET}'", "bench_peer.jobs WHERE true"
 
 
@@ -85,6 +86,11 @@ def measure(stack: Stack) -> list[Row]:
             until(lambda: psql.run(stack, OUTBOX).strip() == "0", CONSUME_SECONDS, "the outbox is not published")
             if connections == FEW:
                 published.append(result.requests / (time.perf_counter() - began))
+    with _workers(stack, 2):
+        for run in range(RUNS):
+            url = f"{stack.url}/v1/datasets/{DATASET}/rows"
+            result = run_wrk(stack, url, MILLRACE_JOBS, first=_first(RUNS + run, FEW))
+            results.setdefault((FEW, TWO_PROCESSES), []).append(result)
     stack.up(*CONSUMERS)
     rates = {key: median(result.rate for result in tests) for key, tests in results.items()}
     best = {few: max(rates[few, PEER.format(workers)] for workers in WORKERS) for few in (FEW, MANY)}
@@ -133,6 +139,20 @@ def run_wrk(
     assert not result.broken, result
     assert _count(stack, table) - before >= result.requests, "an accepted job is missing"
     return result
+
+
+@contextmanager
+def _workers(stack: Stack, count: int) -> Iterator[None]:
+    """Restarts the stack without consumers and with so many gateway processes, and back again after the block."""
+    stack.down()
+    os.environ["GATEWAY_WORKERS"] = str(count)
+    stack.up("gateway")
+    try:
+        yield
+    finally:
+        del os.environ["GATEWAY_WORKERS"]
+        stack.down()
+        stack.up("gateway")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from litestar import Litestar
 from shared.catalog.files import BadDeclaration
 from shared.settings import BadSettings, ServiceSettings, read
 from shared.telemetry import logs
+from shared.workers import is_worker, run_workers
 
 EXIT_SECONDS = 9.0
 """From SIGTERM to the end of the process, whatever requests are open then."""
@@ -27,14 +28,26 @@ BACKLOG = 1024
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
-def serve(service: str, kind: type[Settings], build: Callable[[Settings], Litestar]) -> None:
-    """Runs a service until SIGTERM or SIGINT. Exits with one message about all invalid settings or declarations."""
+def serve(
+    service: str,
+    kind: type[Settings],
+    build: Callable[[Settings], Litestar],
+    *,
+    workers: Callable[[Settings], int] = lambda _settings: 1,
+) -> None:
+    """Runs a service until SIGTERM or SIGINT, in as many processes as `workers` returns.
+
+    Exits with one message about all invalid settings or declarations.
+    """
     try:
         settings = read(kind)
         logs.configure(service, settings.log_level)
         app = build(settings)
     except (BadSettings, BadDeclaration, ValueError) as error:
         sys.exit(f"{service} can't start:\n{error}")
+    if workers(settings) > 1 and not is_worker():
+        asyncio.run(run_workers(workers(settings), EXIT_SECONDS))
+        return
     # A connection is an open file, and the usual soft limit is 1024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -61,6 +74,8 @@ async def _serve(app: Litestar, settings: ServiceSettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    if is_worker():
+        loop.add_reader(sys.stdin.fileno(), stop)  # at its end, when the parent process is gone
     await server.serve()
     # Everything is closed. A robust connection of aio-pika may swallow its cancellation, and must not block the exit.
     _exit()

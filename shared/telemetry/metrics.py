@@ -1,8 +1,14 @@
 """All metrics of all services. Labels have few values: never a job, a key or a row."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from functools import partial
+
+import prometheus_client
+from prometheus_client import Counter, Histogram
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+# What all processes of a service read from Postgres or the broker: the latest reading counts.
+Gauge = partial(prometheus_client.Gauge, multiprocess_mode="mostrecent")
 
 HTTP_SECONDS = Histogram(
     "millrace_http_request_seconds",

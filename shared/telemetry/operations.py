@@ -1,14 +1,18 @@
 """HTTP routes for operators, which every service has: /health/live, /health/ready and /metrics."""
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
 
+METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable with the folder that the workers of a service share."""
 Checks = Callable[[], Awaitable[dict[str, str]]]
 """Returns `ok` or an error for each thing that the process needs."""
 
@@ -39,6 +43,15 @@ def routes(checks: Checks, *, bus: Checks | None = None) -> list[HTTPRouteHandle
     async def metrics(accept: Annotated[str, Parameter(header="Accept")] = "") -> Response[bytes]:
         encode, kind = choose_encoder(accept)
         # Litestar adds the charset to text types itself.
-        return Response(encode(REGISTRY), media_type=kind.partition("; charset")[0] if kind[:5] == "text/" else kind)
+        return Response(encode(_registry()), media_type=kind.partition("; charset")[0] if kind[:5] == "text/" else kind)
 
     return [live, ready, metrics]
+
+
+def _registry() -> CollectorRegistry:
+    """Returns the metrics of this process, or the sum over all workers of the service."""
+    if METRICS_DIRECTORY not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped in prometheus_client
+    return registry

@@ -1,6 +1,9 @@
 """Sets the gauges of jobs."""
 
-from services.gateway.jobs.job import ENDED
+from typing import get_args
+
+from services.gateway.jobs import kinds
+from services.gateway.jobs.job import ENDED, Status
 from shared.db import Pool
 from shared.telemetry import metrics
 
@@ -19,9 +22,10 @@ async def run(pool: Pool) -> int:
         GROUP BY kind, status
         """
     )
-    metrics.JOBS.clear()
-    for state in states:
-        metrics.JOBS.labels(state["kind"], state["status"]).set(state["count"])
+    counts = {(state["kind"], state["status"]): state["count"] for state in states}
+    for kind in kinds.registered():
+        for status in get_args(Status):
+            metrics.JOBS.labels(kind.name, status).set(counts.get((kind.name, status), 0))
     unfinished = [state["age"] for state in states if state["status"] not in ENDED]
     metrics.OLDEST_JOB_SECONDS.set(max(unfinished, default=0.0))
     return 0
