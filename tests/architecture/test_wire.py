@@ -192,6 +192,12 @@ def test_a_chunk_names_the_services_that_read_its_rows() -> None:
         assert (event.readers, event.to, event.id) == (readers, to, old.id)
 
 
+@each_message
+def test_a_message_works_out_its_id_once(message: Message) -> None:
+    assert message.id is message.id
+    assert message == type(message).decode(message.encode())
+
+
 def test_no_two_messages_share_an_id_or_a_name() -> None:
     assert len({message.id for message in EXAMPLES}) == len(EXAMPLES)
     assert len({message.name() for message in EXAMPLES}) == len(EXAMPLES)
