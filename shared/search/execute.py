@@ -1,6 +1,7 @@
 """Executes a search: first over a bounded number of documents, then, if that is not enough, over all."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 from shared.db import Connection
@@ -66,6 +67,18 @@ def planner_settings(plan: SearchPlan, *, bounded: bool) -> str:
     return settings + BOUNDED_SETTINGS + f"SET LOCAL enable_{'bitmapscan' if plan.is_frequent else 'seqscan'} = off;"
 
 
+@contextlib.asynccontextmanager
+async def _transaction(db: Connection, plan: SearchPlan, *, bounded: bool) -> AsyncIterator[None]:
+    """Opens a transaction that only reads, with its planner settings in the same round trip."""
+    try:
+        await db.execute(f"BEGIN READ ONLY; {planner_settings(plan, bounded=bounded)}")
+        yield
+    except BaseException:
+        await db.execute("ROLLBACK")
+        raise
+    await db.execute("COMMIT")
+
+
 def _matched(plan: SearchPlan, values: list[Any], *, bounded: bool, limit: int | None, score: str = "") -> str:
     """Returns the table `matched` of a WITH, and `examined` if its length matters; appends the values of their `$n`.
 
@@ -129,8 +142,7 @@ async def _run(db: Connection, plan: SearchPlan, after: Sequence[Any], *, bounde
         examined = "(SELECT count(*) FROM examined)"
         if limit:
             examined = f"CASE WHEN _total < {limit} THEN {examined} END"
-    async with db.transaction(readonly=True):
-        await db.execute(planner_settings(plan, bounded=bounded))
+    async with _transaction(db, plan, bounded=bounded):
         rows = await db.fetch(
             f"""
             WITH {tables}, page AS ({page}), counted AS (
@@ -151,8 +163,7 @@ async def _browse(db: Connection, plan: SearchPlan, after: Sequence[Any]) -> Mat
     if after:
         condition += f" AND {ordering.after(plan.query.order, plan.dataset, 'r', after, values)}"
     try:
-        async with db.transaction(readonly=True):
-            await db.execute(planner_settings(plan, bounded=False))
+        async with _transaction(db, plan, bounded=False):
             rows = await db.fetch(
                 _sorted_page(plan, f"FROM {data_table(plan.dataset.name)} r WHERE {condition}"), *values
             )
@@ -170,8 +181,7 @@ async def _count(db: Connection, plan: SearchPlan, limit: int | None) -> tuple[i
     values: list[Any] = []
     tables = _matched(plan, values, bounded=False, limit=limit)
     try:
-        async with db.transaction(readonly=True):
-            await db.execute(planner_settings(plan, bounded=False))
+        async with _transaction(db, plan, bounded=False):
             row = await db.fetchrow(
                 f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(plan)}", *values
             )

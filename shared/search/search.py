@@ -8,7 +8,7 @@ import msgspec
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 from shared.db.faults import MISSING_TABLE
-from shared.reads.indexer.index import select_freshness, select_index
+from shared.reads.indexer.index import select_index_with_freshness
 from shared.search import cursors, execute, expand, ordering, results, spelling, terms
 from shared.search.columns import columns
 from shared.search.execute import Matches
@@ -35,9 +35,8 @@ async def find(db: Connection, dataset: Dataset, query: SearchQuery) -> SearchRe
 
 async def _find(db: Connection, dataset: Dataset, query: SearchQuery) -> SearchResults:
     started = time.monotonic()
-    index = await select_index(db, dataset.name)
     # Before the search, which sees everything up to this version, and perhaps more.
-    freshness = await select_freshness(db, dataset.name)
+    index, freshness = await select_index_with_freshness(db, dataset.name)
     if index is None:
         if freshness.dataset:
             raise IndexNotBuilt(dataset.name)
