@@ -176,7 +176,8 @@ async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
 def test_every_handler_takes_and_returns_what_its_route_says(service: str) -> None:
     for route in HEARD[service]:
         said = dict.fromkeys(route.then)
-        again = on(route.message, route.handler, then=_any_of(list(said)), concurrency=route.concurrency)
+        then = _any_of(list(said))
+        again = on(route.message, route.handler, then=then, concurrency=route.concurrency, together=route.together)
         assert again == route
         assert len({other.message for other in HEARD[service]}) == len(HEARD[service])
 
