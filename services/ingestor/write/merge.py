@@ -86,11 +86,13 @@ async def _stage(db: Connection, chunks: Sequence[Chunk], split: runs.Runs) -> S
     has_siblings = chunks[0].has_siblings
     siblings = await chunk_ledger.select_ledger_numbers(db, chunks[0].job_id) if has_siblings else []
     data = await offload(int(rows.estimated_size()), to_copy, rows, dataset.fields)
+    name = upsert_sql.stage_name(dataset, columns)
     statements = [upsert_sql.lock_table(dataset), upsert_sql.create_stage(dataset, columns)]
+    statements.append(f"DELETE FROM {name}")  # rows that this transaction has merged already
     if rows.height > SMALL:
         statements.append("SET LOCAL work_mem = '64MB'")  # Postgres hashes a whole chunk
     await db.execute("; ".join(statements), timeout=queries.COPY_SECONDS)
-    await queries.copy_rows(db, upsert_sql.stage_name(dataset, columns), rows.columns, data, schema=None)
+    await queries.copy_rows(db, name, rows.columns, data, schema=None)
     if len(split.heights) > 1:
         # A run locks its rows in the order of their keys; two transactions of several runs would wait in a circle.
         await db.execute(upsert_sql.lock_rows(dataset, columns), timeout=queries.COPY_SECONDS)
