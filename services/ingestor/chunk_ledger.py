@@ -99,7 +99,7 @@ async def select_earlier_chunks(db: Connection, job_id: UUID, chunk: int) -> Ear
 async def close_chunks(db: Connection, loaded: Sequence[LoadedChunk]) -> list[ChunkLoaded]:
     """Closes the lines of the chunks, each with a new version of its dataset, and returns the events.
 
-    Versions are in the order of the chunks. Call it last before the commit: it locks the rows of the datasets, so later
+    Versions are in the order of the chunks. `= ANY` makes Postgres use the index of a table without statistics. Call it last before the commit: it locks the rows of the datasets, so later
     changes get higher versions and the chunks of a job pass one at a time.
     """
     steps: Counter[str] = Counter()
@@ -123,7 +123,7 @@ async def close_chunks(db: Connection, loaded: Sequence[LoadedChunk]) -> list[Ch
             UPDATE chunks SET loaded_at = clock_timestamp(), version = changed.version - closed.steps + closed.step,
                    {", ".join(f"{counter} = closed.{counter}" for counter in COUNTERS)}
             FROM closed JOIN changed ON changed.name = closed.dataset
-            WHERE chunks.ledger = closed.ledger AND chunks.loaded_at IS NULL
+            WHERE chunks.ledger = ANY($1) AND chunks.ledger = closed.ledger AND chunks.loaded_at IS NULL
         )
         SELECT name, version, {LIMIT_IDLE} FROM changed
         """,
@@ -175,7 +175,7 @@ async def update_stopped(db: Connection, problems: Mapping[UUID, Problem]) -> No
     """Marks the jobs as stopped: their other chunks will not be loaded."""
     await db.execute(
         "UPDATE imports SET stopped = p.problem FROM unnest($1::uuid[], $2::jsonb[]) AS p (job_id, problem)"
-        " WHERE imports.job_id = p.job_id",
+        " WHERE imports.job_id = ANY($1) AND imports.job_id = p.job_id",
         list(problems),
         [msgspec.to_builtins(problem) for problem in problems.values()],
     )

@@ -55,9 +55,7 @@ class BadRoute(TypeError):
     """A handler's signature contradicts its route."""
 
 
-def on(
-    message: type[Message], handler: Handler, *, then: Any = None, concurrency: int = 1, together: int = 0
-) -> Route:
+def on(message: type[Message], handler: Handler, *, then: Any = None, concurrency: int = 1, together: int = 0) -> Route:
     """Returns the route of a message. With `together=N`, the handler takes up to N waiting messages as a sequence.
 
     Raises BadRoute unless the handler takes `message`, or a sequence of it, first and returns exactly the messages of

@@ -25,10 +25,12 @@ def split(rows: pl.DataFrame, key: Sequence[str]) -> Runs:
 
     A chunk is in one run as a whole, and in a later one than every earlier chunk with which it has a key in common.
     """
-    numbered = rows.with_row_index(PLACE).unique(subset=[*key, CHUNK], keep="last", maintain_order=True)
-    chunks = numbered[CHUNK]
-    if chunks[0] != chunks[-1] and (runs := _number_chunks(numbered, key)):
-        run = np.array([runs.get(chunk, 0) for chunk in chunks.to_list()])
+    chunks = rows[CHUNK]
+    is_alone = chunks[0] == chunks[-1]
+    subset = key if is_alone else [*key, CHUNK]
+    numbered = rows.with_row_index(PLACE).unique(subset=subset, keep="last", maintain_order=True)
+    if not is_alone and (runs := _number_chunks(numbered, key)):
+        run = np.array([runs.get(chunk, 0) for chunk in numbered[CHUNK].to_list()])
         numbered = numbered[np.argsort(run, kind="stable")]
         heights = np.bincount(run).tolist()
     else:

@@ -56,6 +56,5 @@ def _count_inserted(rows: pl.DataFrame) -> Written:
 
 def _sample_keys(dataset: Dataset, rows: pl.DataFrame) -> dict[str, list[Any]]:
     """Returns all keys, or some from all over many: if the table contains one of them, COPY would fail."""
-    step = 1 if rows.height <= SMALL else rows.height // SAMPLED_KEYS
-    sample = rows.select(dataset.key).gather_every(step)
+    sample = rows if rows.height <= SMALL else rows.gather_every(rows.height // SAMPLED_KEYS)
     return {name: sample[name].to_list() for name in dataset.key}
