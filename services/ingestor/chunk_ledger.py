@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from services.ingestor import readers
 from services.ingestor.parse.row_errors import FailedRow
 from shared.catalog.dataset import Dataset
 from shared.contracts.events import ChunkLoaded
@@ -99,8 +100,9 @@ async def select_earlier_chunks(db: Connection, job_id: UUID, chunk: int) -> Ear
 async def close_chunks(db: Connection, loaded: Sequence[LoadedChunk]) -> list[ChunkLoaded]:
     """Closes the lines of the chunks, each with a new version of its dataset, and returns the events.
 
-    Versions are in the order of the chunks. `= ANY` makes Postgres use the index of a table without statistics. Call it last before the commit: it locks the rows of the datasets, so later
-    changes get higher versions and the chunks of a job pass one at a time.
+    Versions are in the order of the chunks. Call it last before the commit: it locks the rows of the datasets, so later
+    changes get higher versions and the chunks of a job pass one at a time. A declaration changes the same row: what it
+    adds is built from all chunks before it.
     """
     steps: Counter[str] = Counter()
     step = []
@@ -118,14 +120,14 @@ async def close_chunks(db: Connection, loaded: Sequence[LoadedChunk]) -> list[Ch
         ), changed AS (
             UPDATE datasets d SET version = version + c.steps
             FROM locked JOIN (SELECT DISTINCT dataset, steps FROM closed) c ON c.dataset = locked.name
-            WHERE d.name = locked.name RETURNING d.name, d.version
+            WHERE d.name = locked.name RETURNING d.name, d.version, {readers.declared("d")} AS readers
         ), line AS (
             UPDATE chunks SET loaded_at = clock_timestamp(), version = changed.version - closed.steps + closed.step,
                    {", ".join(f"{counter} = closed.{counter}" for counter in COUNTERS)}
             FROM closed JOIN changed ON changed.name = closed.dataset
             WHERE chunks.ledger = ANY($1) AND chunks.ledger = closed.ledger AND chunks.loaded_at IS NULL
         )
-        SELECT name, version, {LIMIT_IDLE} FROM changed
+        SELECT name, version, readers, {LIMIT_IDLE} FROM changed
         """,
         [item.chunk.ledger for item in loaded],
         [item.chunk.dataset.name for item in loaded],
@@ -133,16 +135,17 @@ async def close_chunks(db: Connection, loaded: Sequence[LoadedChunk]) -> list[Ch
         [steps[item.chunk.dataset.name] for item in loaded],
         *([getattr(item.outcome, counter) for item in loaded] for counter in COUNTERS),
     )
-    before = {row["name"]: row["version"] - steps[row["name"]] for row in rows}
+    changed = {row["name"]: row for row in rows}
     return [
         ChunkLoaded(
             dataset=item.chunk.dataset.name,
             job_id=item.chunk.job_id,
             chunk=item.chunk.chunk,
             ledger=item.chunk.ledger,
-            version=before[item.chunk.dataset.name] + number,
+            version=changed[item.chunk.dataset.name]["version"] - steps[item.chunk.dataset.name] + number,
             bytes=item.size,
             outcome=item.outcome,
+            readers=tuple(changed[item.chunk.dataset.name]["readers"]),
         )
         for item, number in zip(loaded, step, strict=True)
     ]

@@ -82,7 +82,8 @@ async def insert_chunks(db: Connection, new: Sequence[NewChunk]) -> list[Chunk]:
             SELECT job_id, dataset, chunk, message_id, 0, size, 1, false FROM new ORDER BY place
             RETURNING ledger, job_id, chunk
         )
-        SELECT line.ledger, now() AS now, (SELECT stopped FROM imports i WHERE i.job_id = line.job_id), d.name AS dataset,
+        SELECT line.ledger, now() AS now, d.name AS dataset,
+               (SELECT stopped FROM imports i WHERE i.job_id = line.job_id),
                CASE WHEN row_number() OVER (PARTITION BY d.name) = 1 THEN d.declaration END AS declaration
         FROM line JOIN new USING (job_id, chunk) JOIN datasets d ON d.name = new.dataset
         ORDER BY place

@@ -5,11 +5,11 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.message import Command
+from shared.contracts.message import LARGE, Command
 from shared.contracts.parts import Dialect, LoadOptions
 
 NO_JOB = UUID(int=0)
-LARGE, LARGE_BYTES = "large", 64 << 10
+LARGE_BYTES = 64 << 10
 
 
 class JobCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,6 +65,11 @@ class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     rows: tuple[msgspec.Raw, ...]
     columns: tuple[str, ...]
     load_options: LoadOptions = msgspec.field(name="terms")
+
+    @property
+    def row_count(self) -> int:
+        """The rows to load."""
+        return len(self.rows)
 
     @property
     def bytes(self) -> int:

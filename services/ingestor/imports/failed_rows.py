@@ -72,7 +72,8 @@ async def _claim_room(db: Connection, loaded: Sequence[LoadedChunk]) -> dict[UUI
             FROM imports JOIN unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS n (job_id, failed, most) USING (job_id)
             WHERE job_id = ANY($1) ORDER BY job_id FOR UPDATE OF imports
         ) b
-        WHERE imports.job_id = ANY($1) AND imports.job_id = b.job_id RETURNING imports.job_id, failed_kept - before AS room
+        WHERE imports.job_id = ANY($1) AND imports.job_id = b.job_id
+        RETURNING imports.job_id, failed_kept - before AS room
         """,
         [item.chunk.job_id for item in loaded],
         [len(item.failed) for item in loaded],

@@ -45,7 +45,7 @@ async def write(db: Connection, chunks: Sequence[Chunk], rows: pl.DataFrame) -> 
     return await merge.merge(db, chunks, rows)
 
 
-async def _encode(dataset: Dataset, rows: pl.DataFrame) -> bytes:
+async def _encode(dataset: Dataset, rows: pl.DataFrame) -> list[bytes]:
     return await offload(int(rows.estimated_size()), to_copy, rows, dataset.fields)
 
 
