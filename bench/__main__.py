@@ -12,6 +12,7 @@ from bench import (
     accept,
     batch,
     file_sizes,
+    finished,
     indexing,
     load,
     memory,
@@ -43,6 +44,7 @@ MEASUREMENTS: dict[str, Callable[[Stack], list[Row]]] = {
     "shown": time_to_report.measure,
     "memory": memory.measure,
     "accept": accept.measure,
+    "finished": finished.measure,
     "old": old_jobs.measure,
 }
 

@@ -13,11 +13,13 @@ from shared.bus import outbox
 from shared.bus.cancellation import POLL_SECONDS, Cancellation
 from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
+from shared.bus.group_delivery import GroupDelivery
+from shared.bus.handling import Handling
 from shared.bus.periodic import PeriodicTask
 from shared.bus.publisher import Publisher
 from shared.bus.recovery import Recovery
 from shared.bus.relay import Relay
-from shared.bus.routes import Route
+from shared.bus.routes import Committed, Route
 from shared.bus.subscriptions import Subscriptions
 from shared.contracts.message import Message
 from shared.db import Connection, Pool, connect, transaction
@@ -37,6 +39,7 @@ class Consumer:
 
     A handler may take any of `dependencies`, the `Connection` of its transaction, and the `Pool`. `start` runs once, in
     a transaction, before the first delivery. `periodic` tasks run from start to stop. One service `drains_dead_queue`.
+    `committed` takes the messages of the handlers of each transaction, after its commit.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class Consumer:
         start: Start | None = None,
         periodic: tuple[PeriodicTask, ...] = (),
         drains_dead_queue: bool = False,
+        committed: Committed | None = None,
     ) -> None:
         self.service = service
         self.routes = routes
         self.publisher = Publisher(settings.broker_url, service)
-        self.deliveries: list[Delivery] = []
+        self.handlings: list[Handling] = []
+        self.deliveries: list[Delivery | GroupDelivery] = []
         self.stopping = asyncio.Event()
         """Set when the process shuts down: long polls and streams end then."""
         self._settings = settings
@@ -61,6 +66,7 @@ class Consumer:
         self._start = start
         self._periodic_tasks = periodic
         self._drains_dead_queue = drains_dead_queue
+        self._committed = committed
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._subscriptions: Subscriptions | None = None
@@ -98,28 +104,34 @@ class Consumer:
         self._relay = Relay(self._pool, self.publisher)
         dependencies = {**self._dependencies, Pool: self._pool}
         suspects = asyncio.Lock()
-        self.deliveries = [
-            Delivery(self.service, route, lane, self._pool, self._relay, dependencies, suspects)
+        self.handlings = [
+            Handling(self.service, route, lane, self._pool, self._relay, dependencies, suspects, self._committed)
             for route in self.routes
             for lane in route.message.lanes
         ]
+        groups = [
+            GroupDelivery(one) for one in self.handlings if one.route.together for _ in range(one.route.concurrency)
+        ]
+        singles = [Delivery(one) for one in self.handlings if not one.route.together]
         dead_queues = [DeadQueue(self.service, self._pool)] if self._drains_dead_queue else []
+        self.deliveries = [*singles, *groups]
         subscriptions = self._subscriptions = Subscriptions(
             self.service,
             self._settings.broker_url,
             self.routes,
-            [*self.deliveries, *dead_queues],
+            [*singles, *dead_queues],
+            groups,
             self.publisher,
             self._pool,
         )
-        recovery = Recovery(self.service, self._pool, self._relay, self.publisher, self.deliveries)
+        recovery = Recovery(self.service, self._pool, self._relay, self.publisher, self.handlings)
         coroutines = {
             "relay": self._relay.run(),
             "consume": subscriptions.run(),
             "recover": recovery.run(),
             "clean up": recovery.clean_up(),
         }
-        cancellation = PeriodicTask(Cancellation(self.service, self.deliveries).run, POLL_SECONDS)
+        cancellation = PeriodicTask(Cancellation(self.service, self.handlings).run, POLL_SECONDS)
         coroutines |= {task.name: task.run(self._pool, self._relay) for task in (*self._periodic_tasks, cancellation)}
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]
         for task in tasks:

@@ -14,9 +14,11 @@ from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
 from services.gateway.jobs import event_log, gauges, kinds, spool_cleaner, stop
 from services.gateway.jobs import routes as jobs
-from services.gateway.jobs.follow import WORK_FAILED, init_metrics
+from services.gateway.jobs.announcements import init_metrics
+from services.gateway.jobs.follow import WORK_FAILED
 from services.gateway.jobs.spool_cleaner import SpoolCleaner
 from services.gateway.jobs.submit import JobSubmitter
+from services.gateway.jobs.waiters import JobWaiters
 from services.gateway.reports import registry
 from services.gateway.reports.cache import ReportCache
 from services.gateway.reports.registry import ReportRegistry
@@ -60,9 +62,16 @@ def build(settings: GatewaySettings) -> Litestar:
         PeriodicTask(RetentionTask("gateway", RETENTIONS, settings).run, EVERY_SECONDS),
     )
     consumer = Consumer(
-        "gateway", routes(), settings=settings, dependencies={}, periodic=periodic, drains_dead_queue=True
+        "gateway",
+        routes(),
+        settings=settings,
+        dependencies={},
+        periodic=periodic,
+        drains_dead_queue=True,
+        committed=lambda messages: waiters.wake(messages),  # noqa: PLW0108 - the waiters need the consumer
     )
-    submitter = JobSubmitter(consumer, catalog)
+    waiters = JobWaiters(consumer)
+    submitter = JobSubmitter(consumer, catalog, waiters)
     downloads = Downloads()
     handlers = [*jobs.handlers(), *(handler for feature in FEATURES for handler in feature.HANDLERS)]
     app = Litestar(
@@ -80,6 +89,7 @@ def build(settings: GatewaySettings) -> Litestar:
             "reports": Provide(lambda: report_registry, sync_to_thread=False),
             "report_cache": Provide(lambda: report_cache, sync_to_thread=False),
             "downloads": Provide(lambda: downloads, sync_to_thread=False),
+            "waiters": Provide(lambda: waiters, sync_to_thread=False),
             "stopping": Provide(lambda: consumer.stopping, sync_to_thread=False),
             "settings": Provide(lambda: settings, sync_to_thread=False),
         },

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Collection
 from uuid import UUID
 
 import msgspec
@@ -49,3 +50,34 @@ async def count_crashed(db: Connection, message_id: UUID) -> int:
         "SELECT count(*) FROM attempts WHERE message_id = $1 AND problem IS NULL", message_id
     )
     return count
+
+
+async def select_crashed(db: Connection, message_ids: Collection[UUID]) -> set[UUID]:
+    """Returns the ids of those messages that have an attempt which has neither ended nor failed."""
+    rows = await db.fetch(
+        "SELECT DISTINCT message_id FROM attempts WHERE message_id = ANY($1) AND problem IS NULL", message_ids
+    )
+    return {row["message_id"] for row in rows}
+
+
+async def insert_begun(db: Connection, messages: Collection[Message], name: str) -> None:
+    """Inserts an attempt that has begun for each message."""
+    jobs = {message.id: getattr(message, "job_id", None) for message in messages}
+    await db.execute(
+        """
+        INSERT INTO attempts (message_id, number, name, job_id, worker)
+        SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE message_id = id), $3, job_id, $4
+        FROM unnest($1::uuid[], $2::uuid[]) AS m (id, job_id)
+        """,
+        list(jobs),
+        list(jobs.values()),
+        name,
+        WORKER,
+    )
+
+
+async def delete_all_begun(db: Connection, message_ids: Collection[UUID]) -> None:
+    """Deletes this process's attempts at the messages that have not failed."""
+    await db.execute(
+        "DELETE FROM attempts WHERE message_id = ANY($1) AND problem IS NULL AND worker = $2", message_ids, WORKER
+    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import structlog
 
 from shared.bus import shelf
-from shared.bus.delivery import Delivery
+from shared.bus.handling import Handling
 from shared.db import Pool, transaction
 from shared.reads.gateway import select_canceled_jobs
 
@@ -18,9 +18,9 @@ log = structlog.get_logger()
 class Cancellation:
     """Watches which jobs are being canceled, in one process of a service."""
 
-    def __init__(self, service: str, deliveries: Sequence[Delivery]) -> None:
+    def __init__(self, service: str, handlings: Sequence[Handling]) -> None:
         self._service = service
-        self._deliveries = deliveries
+        self._handlings = handlings
 
     async def run(self, pool: Pool) -> int:
         """Interrupts running handlers first, so that shelving need not wait for them. Sends nothing and returns 0."""
@@ -28,8 +28,8 @@ class Cancellation:
             job_ids = await select_canceled_jobs(db)
         if not job_ids:
             return 0
-        for delivery in self._deliveries:
-            delivery.commands.interrupt(job_ids)
+        for handling in self._handlings:
+            handling.commands.interrupt(job_ids)
         async with transaction(pool) as db:
             await db.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
             shelved = await shelf.shelve(db, self._service, job_ids)

@@ -13,7 +13,7 @@ from faststream.rabbit import RabbitMessage
 
 from shared.bus import dead_letters, ledger
 from shared.bus.dead_letters import DeadLetter
-from shared.bus.delivery import DECODE_ERRORS
+from shared.bus.received import DECODE_ERRORS
 from shared.bus.topology import DEAD
 from shared.contracts import envelope
 from shared.contracts.message import NAMESPACE

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import aio_pika
@@ -9,14 +10,17 @@ import aiormq
 import msgspec
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.connection import make_url
+from aiormq.abc import ChannelFrame
 
+from shared.bus import frames
 from shared.bus.outbox import OutboxMessage
 from shared.bus.routes import routing_key
 from shared.bus.topology import COMMANDS, EVENTS
-from shared.contracts.envelope import CONTENT_TYPE, MAX_BYTES, Envelope
+from shared.contracts.envelope import MAX_BYTES, Envelope
 
 CONFIRM_SECONDS = 10
-PERSISTENT = 2
+Batch = Sequence[tuple[OutboxMessage, bytes]]
+"""Messages with their encoded bodies; their ids differ."""
 
 
 class Unroutable(Exception):
@@ -51,40 +55,48 @@ class Publisher:
         """Whether the connection was lost and is not back yet."""
         return self._connection is not None and not self._connection.is_closed and not self.is_connected
 
-    async def publish(self, message: OutboxMessage) -> None:
-        """Publishes the message and waits for the confirm.
+    async def publish(self, messages: Sequence[OutboxMessage]) -> list[Exception | None]:
+        """Publishes the messages in one write and waits for the confirms. Returns why each was not sent, or None.
 
-        Raises Unroutable, Refused or TooLarge; or OSError, TimeoutError or an AMQP error, after which the message may
+        That is Unroutable, Refused or TooLarge; or OSError, TimeoutError or an AMQP error, after which the message may
         have arrived or not.
         """
-        body = encode(message, self._service)
-        if len(body) > MAX_BYTES:
-            raise TooLarge(f"{message.name} has {len(body)} bytes; the limit is {MAX_BYTES}")
-        # The timeout of `Exchange.publish` does not cover the wait for a lost connection.
-        async with asyncio.timeout(CONFIRM_SECONDS):
-            exchange, key = _address(message)
-            try:
-                channel: Any = await (await self.channel()).get_underlay_channel()  # whose stub lacks `wait`
-                # aio-pika's `Exchange.publish` would drain the socket for each message.
-                await channel.basic_publish(
-                    body,
-                    exchange=exchange,
-                    routing_key=key,
-                    properties=_properties(message),
-                    mandatory=message.mandatory,
-                    wait=False,
-                )
-            except aiormq.exceptions.PublishError as error:
-                raise Unroutable(f"no queue takes {message.name} ({key})") from error
-            except aiormq.exceptions.DeliveryError as error:
-                raise Refused(f"a queue of {message.name} ({key}) is full") from error
-            except RuntimeError as error:  # aiormq raises it when the connection closes during a call
-                raise ConnectionResetError(str(error)) from error
-            except Exception as error:
-                if type(error) is not Exception:
-                    raise
-                # aiormq raises a plain Exception for a call that it aborts without a reason.
-                raise ConnectionResetError("the connection was closed") from error
+        results: list[Exception | None] = [None] * len(messages)
+        bodies: dict[int, bytes] = {}
+        for index, message in enumerate(messages):
+            body = encode(message, self._service)
+            if len(body) <= MAX_BYTES:
+                bodies[index] = body
+            else:
+                results[index] = TooLarge(f"{message.name} has {len(body)} bytes; the limit is {MAX_BYTES}")
+        # aiormq finds a returned message by its id, so copies for several queues are published one after the other.
+        while bodies:
+            places = {messages[index].id: index for index in bodies}.values()
+            batch = [(messages[index], bodies.pop(index)) for index in places]
+            for index, result in zip(places, await self._publish(batch), strict=True):
+                results[index] = result
+        return results
+
+    async def _publish(self, batch: Batch) -> list[Exception | None]:
+        error: Exception = ConnectionResetError("the connection was closed")
+        channel: Any = None  # a channel of aiormq, whose interface lacks what a batch needs
+        confirms: list[asyncio.Future[Any]] = []
+        try:
+            # aiormq's own timeouts do not cover the wait for a lost connection.
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                channel = await (await self.channel()).get_underlay_channel()
+                confirms, drained = await _write(channel, batch)
+                await drained
+                await asyncio.wait(confirms)
+        except Exception as caught:  # noqa: BLE001 - it is the result of each message without a confirm
+            error = _to_lost(caught)
+        finally:
+            for (message, _), confirm in zip(batch, confirms, strict=False):  # there are none before the write
+                confirm.cancel()
+                channel.message_id_delivery_tag.pop(str(message.id), None)
+        if not confirms:
+            return [error] * len(batch)
+        return [_to_result(message, confirm, error) for (message, _), confirm in zip(batch, confirms, strict=True)]
 
     async def channel(self) -> AbstractRobustChannel:
         """Returns the open channel; connects if there is none."""
@@ -142,21 +154,48 @@ def encode(message: OutboxMessage, service: str) -> bytes:
     )
 
 
-def _properties(message: OutboxMessage) -> aiormq.spec.Basic.Properties:
-    return aiormq.spec.Basic.Properties(
-        content_type=CONTENT_TYPE,
-        delivery_mode=PERSISTENT,
-        message_id=str(message.id),
-        correlation_id=message.subject,
-        timestamp=message.created_at,
-        message_type=message.name,
-        app_id="millrace",
-    )
+async def _write(channel: Any, batch: Batch) -> tuple[list[asyncio.Future[Any]], asyncio.Future[None]]:
+    """Writes the batch as `basic_publish` of aiormq writes a message. Returns the confirms and the end of the write."""
+    frame_max = channel.connection.connection_tune.frame_max
+    parts: list[bytes] = []
+    for message, body in batch:
+        parts += frames.encode(message, body, *_address(message), channel=channel.number, frame_max=frame_max)
+    drained: asyncio.Future[None] = channel.create_future()
+    confirms: list[asyncio.Future[Any]] = []
+    async with channel.lock:
+        await channel.write_queue.put(ChannelFrame(b"".join(parts), should_close=False, drain_future=drained))
+        # The writer runs at the next `await`, so no confirm comes before it is expected.
+        for message, _ in batch:
+            channel.delivery_tag += 1
+            channel.message_id_delivery_tag[str(message.id)] = channel.delivery_tag
+            channel.confirmations[channel.delivery_tag] = confirm = channel.create_future()
+            confirms.append(confirm)
+    return confirms, drained
+
+
+def _to_result(message: OutboxMessage, confirm: asyncio.Future[Any], lost: Exception) -> Exception | None:
+    error = lost if confirm.cancelled() else confirm.exception()
+    match error:
+        case None:
+            return None
+        case aiormq.exceptions.PublishError():
+            return Unroutable(f"no queue takes {message.name} ({_address(message)[1]})")
+        case aiormq.exceptions.DeliveryError():
+            return Refused(f"a queue of {message.name} ({_address(message)[1]}) is full")
+        case Exception():
+            return _to_lost(error)
+    raise error
+
+
+def _to_lost(error: Exception) -> Exception:
+    """Returns what a relay waits for in place of what aiormq raises when the connection closes during a call."""
+    # That is a RuntimeError, or a plain Exception if there is no reason.
+    return ConnectionResetError(str(error)) if isinstance(error, RuntimeError) or type(error) is Exception else error
 
 
 def _address(message: OutboxMessage) -> tuple[str, str]:
     """Returns exchange and routing key. The default exchange, "", routes to the queue of that name."""
     if message.queue:
         return "", message.queue
-    key = routing_key(message.name, message.dataset, message.lane, command=message.command)
+    key = routing_key(message.name, message.dataset, message.lane, message.audience, command=message.command)
     return COMMANDS if message.command else EVENTS, key

@@ -7,11 +7,12 @@ sent later to the same queue has ended some time ago, or the queue is empty. Wit
 import asyncio
 import datetime as dt
 import time
+from collections.abc import Sequence
 
 import structlog
 
 from shared.bus import ledger
-from shared.bus.delivery import Delivery
+from shared.bus.handling import Handling
 from shared.bus.ledger import Lane, OpenMessage
 from shared.bus.publisher import Publisher
 from shared.bus.relay import Relay
@@ -33,13 +34,13 @@ class Recovery:
     """Recovers the messages to a service, and deletes ended ones of its own; one replica at a time."""
 
     def __init__(
-        self, service: str, pool: Pool, relay: Relay, publisher: Publisher, deliveries: list[Delivery]
+        self, service: str, pool: Pool, relay: Relay, publisher: Publisher, handlings: Sequence[Handling]
     ) -> None:
         self._service = service
         self._pool = pool
         self._relay = relay
         self._publisher = publisher
-        self._deliveries = {(delivery.message_type.name(), delivery.lane): delivery for delivery in deliveries}
+        self._handlings = {(handling.name, handling.lane): handling for handling in handlings}
 
     async def run(self) -> None:
         """Runs until cancelled. A failed look loses nothing: the next one sees the same state."""
@@ -71,7 +72,7 @@ class Recovery:
             overtaken = await ledger.select_overtaken(db, self._service, passed, limit=LIMIT) if passed else []
             lost = [message for message in overtaken if not await ledger.is_leased(db, message)]
             for message in lost:
-                await ledger.insert_resend(db, message, self._deliveries[message.name, message.lane].queue)
+                await ledger.insert_resend(db, message, self._handlings[message.name, message.lane].queue)
         for message in lost:
             metrics.RESENT.labels(message.name).inc()
             log.warning("message resent", message=message.name, id=str(message.id), job=message.subject)
@@ -82,13 +83,13 @@ class Recovery:
     async def _find_passed(self, db: Connection) -> dict[Lane, dt.datetime]:
         """Returns, by lane, the time of sending up to which the queue has handed out everything."""
         passed = {}
-        for lane, delivery in self._deliveries.items():
-            if (sent_at := delivery.progress.passed(OVERTAKEN_SECONDS)) is not None:
+        for lane, handling in self._handlings.items():
+            if (sent_at := handling.progress.passed(OVERTAKEN_SECONDS)) is not None:
                 passed[lane] = sent_at - SLACK
         now: dt.datetime = await db.fetchval("SELECT now()")
-        idle = [lane for lane, delivery in self._deliveries.items() if delivery.progress.is_idle(OVERTAKEN_SECONDS)]
+        idle = [lane for lane, handling in self._handlings.items() if handling.progress.is_idle(OVERTAKEN_SECONDS)]
         for lane in await ledger.select_waiting(db, self._service, idle, seconds=OVERTAKEN_SECONDS):
-            waiting, _ = await self._publisher.count(self._deliveries[lane].queue)
+            waiting, _ = await self._publisher.count(self._handlings[lane].queue)
             if not waiting:
                 passed[lane] = now - dt.timedelta(seconds=OVERTAKEN_SECONDS)
         return passed

@@ -71,7 +71,7 @@ class Relay:
             messages = await outbox.select_due(db, BATCH, BATCH_BYTES)
             if not messages:
                 return False
-            results = await asyncio.gather(*map(self._publisher.publish, messages), return_exceptions=True)
+            results = await self._publisher.publish(messages)
             outcome = list(zip(messages, results, strict=True))
             sent = [message for message, result in outcome if result is None]
             await outbox.record_sent(db, sent)
@@ -81,12 +81,12 @@ class Relay:
                     await _give_up(db, message, result)
         _report(outcome)
         for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, Unroutable | Refused | TooLarge):
+            if result is not None and not isinstance(result, Unroutable | Refused | TooLarge):
                 raise result
         return len(messages) == BATCH or sum(len(message.data) for message in messages) >= BATCH_BYTES
 
 
-async def _postpone(db: Connection, outcome: list[tuple[OutboxMessage, BaseException | None]]) -> None:
+async def _postpone(db: Connection, outcome: list[tuple[OutboxMessage, Exception | None]]) -> None:
     pauses = {
         (message.id, message.queue): UNROUTABLE_SECONDS
         if isinstance(result, Unroutable)
@@ -105,7 +105,7 @@ async def _give_up(db: Connection, message: OutboxMessage, error: TooLarge) -> N
     await dead_letters.give_up(db, letter)
 
 
-def _report(outcome: list[tuple[OutboxMessage, BaseException | None]]) -> None:
+def _report(outcome: list[tuple[OutboxMessage, Exception | None]]) -> None:
     for message, result in outcome:
         match result:
             case None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 
 import structlog
 from faststream.rabbit import RabbitBroker
@@ -10,6 +11,8 @@ from faststream.rabbit import RabbitBroker
 from shared.bus import broker, topology, watch
 from shared.bus.dead_queue import DeadQueue
 from shared.bus.delivery import Delivery
+from shared.bus.group_connection import GroupConnection
+from shared.bus.group_delivery import GroupDelivery
 from shared.bus.publisher import Publisher
 from shared.bus.routes import Route
 from shared.bus.topology import DEAD
@@ -33,7 +36,8 @@ class Subscriptions:
         service: str,
         url: str,
         routes: tuple[Route, ...],
-        deliveries: list[Delivery | DeadQueue],
+        deliveries: Sequence[Delivery | DeadQueue],
+        group_deliveries: Sequence[GroupDelivery],
         publisher: Publisher,
         pool: Pool,
     ) -> None:
@@ -41,9 +45,11 @@ class Subscriptions:
         self._url = url
         self._routes = routes
         self._deliveries = deliveries
+        self._group_deliveries = group_deliveries
         self._publisher = publisher
         self._pool = pool
         self._broker: RabbitBroker | None = None
+        self._groups: GroupConnection | None = None
         self._is_consuming = False
         self._silent: list[str] = []
 
@@ -63,9 +69,12 @@ class Subscriptions:
 
     async def stop(self) -> None:
         """Takes no more messages, waits DRAIN_SECONDS for running handlers, and hands back what they leave."""
+        if self._groups is not None:
+            self._groups.stop()
         if self._broker is not None:
             await broker.cancel_consumers(self._broker)
-        if running := {task for delivery in self._deliveries for task in delivery.running}:
+        deliveries = (*self._deliveries, *self._group_deliveries)
+        if running := {task for delivery in deliveries for task in delivery.running}:
             _, pending = await asyncio.wait(running, timeout=DRAIN_SECONDS)
             for task in pending:
                 log.warning("handed back", queue=task.get_name())
@@ -83,6 +92,9 @@ class Subscriptions:
                 await self._declare()
                 self._broker = broker.build_broker(self._url, self._deliveries)
                 await self._broker.start()
+                if self._group_deliveries:
+                    self._groups = GroupConnection(self._url, self._group_deliveries)
+                    await self._groups.start()
                 await self._publisher.channel()
             except Exception as error:  # noqa: BLE001 - a connection that closes during a call raises almost anything
                 log.warning("waiting for rabbitmq", error=repr(error))
@@ -90,14 +102,19 @@ class Subscriptions:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._is_consuming, self._silent = True, []
-                log.info("consuming", queues=[delivery.queue for delivery in self._deliveries])
+                log.info("consuming", queues=self._queues())
                 return
 
     async def close(self) -> None:
         """Closes the connection; RabbitMQ redelivers what is not acknowledged."""
+        if self._groups is not None:
+            await self._groups.close()
         if self._broker is not None:
             await broker.close(self._broker)
-        self._broker, self._is_consuming = None, False
+        self._broker, self._groups, self._is_consuming = None, None, False
+
+    def _queues(self) -> list[str]:
+        return list(dict.fromkeys(delivery.queue for delivery in (*self._deliveries, *self._group_deliveries)))
 
     async def _declare(self) -> None:
         await topology.declare(self._url, {self._service: self._routes})
@@ -114,8 +131,7 @@ class Subscriptions:
             with contextlib.suppress(Exception):  # Postgres is unavailable: the relay reports that
                 await watch.measure_outbox(self._pool, undrained)
             try:
-                queues = [delivery.queue for delivery in self._deliveries]
-                counts = await watch.measure_queues(self._publisher, queues)
+                counts = await watch.measure_queues(self._publisher, self._queues())
                 missing = [queue for queue, count in counts.items() if count is None]
                 self._silent = [queue for queue, count in counts.items() if count is None or not count[1]]
                 undrained, _ = counts.get(DEAD) or (0, 0)

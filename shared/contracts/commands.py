@@ -64,6 +64,11 @@ class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     columns: tuple[str, ...]
     load_options: LoadOptions = msgspec.field(name="terms")
 
+    @property
+    def row_count(self) -> int:
+        """The rows to load."""
+        return len(self.rows)
+
 
 class PullPage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Pull the next pages of a source as chunk `chunk` of the job. `at` is the state of its paginator."""

@@ -84,20 +84,36 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The valid rows of a chunk are in the table, the invalid ones are stored as failed rows.
 
     `ledger` is the value of `_chunk` in the chunk's rows. `version` is the dataset's version that contains them.
+    `readers` are the services that index or count the rows: those of the dataset's declaration when the chunk was
+    loaded. It is null in a message of an older version, and the declaration decides when the message arrives.
     """
 
     receivers: ClassVar[tuple[str, ...]] = ("gateway", "indexer", "analytics")
+    optional: ClassVar[tuple[str, ...]] = ("indexer", "analytics")
     lanes: ClassVar[tuple[str, ...]] = ("", SMALL)
 
     ledger: int
     version: int
     bytes: int
     outcome: Outcome
+    readers: tuple[str, ...] | None = None
 
     @property
     def lane(self) -> str:
         """Small for a batch, a page or a small file, none for a chunk of a large file."""
         return SMALL if self.bytes < SMALL_BYTES else ""
+
+    @property
+    def row_count(self) -> int:
+        """The rows that the chunk wrote or deleted."""
+        return self.outcome.inserted + self.outcome.updated + self.outcome.duplicates + self.outcome.deleted
+
+    @property
+    def to(self) -> tuple[str, ...]:
+        """Leaves out the services that need not read the rows."""
+        if self.readers is None:
+            return self.receivers
+        return tuple(name for name in self.receivers if name not in self.optional or name in self.readers)
 
 
 class ChunkIndexed(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -180,28 +196,6 @@ class WorkFailed(JobEvent, frozen=True, kw_only=True, omit_defaults=True):
         """Derived from `message_id` alone, as before there was a redrive, if it is 0."""
         first = super().id
         return uuid5(NAMESPACE, f"{first}/{self.redriven}") if self.redriven else first
-
-
-class DeadLetterEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A request about dead letters. `ids` are those of the messages; only `service` acts, if it is not empty.
-
-    Several services may have given up the same message.
-    """
-
-    receivers: ClassVar[tuple[str, ...]] = ("gateway", "ingestor", "indexer", "analytics")
-    identity: ClassVar[tuple[str, ...]] = ("request_id",)
-
-    request_id: UUID
-    ids: tuple[UUID, ...]
-    service: str = ""
-
-
-class RedriveRequested(DeadLetterEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody wants these dead letters to be handled again."""
-
-
-class DiscardRequested(DeadLetterEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody wants these dead letters never to be handled."""
 
 
 class PublicJobEvent(JobEvent, frozen=True, kw_only=True, omit_defaults=True):

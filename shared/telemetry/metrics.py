@@ -29,7 +29,10 @@ GROUPS = Counter("millrace_rollup_groups", "Rollup groups changed by loaded chun
 MENDED = Counter("millrace_rollup_mended", "Rollup groups corrected by rebuilds", ["dataset"])
 MESSAGES = Counter("millrace_messages", "Messages handled by result", ["message", "result"])
 MESSAGE_SECONDS = Histogram(
-    "millrace_message_seconds", "Time to handle and commit a message in seconds", ["message"], buckets=SECONDS
+    "millrace_message_seconds",
+    "Time to handle and commit a message, or a group of them, in seconds",
+    ["message"],
+    buckets=SECONDS,
 )
 QUEUE_MESSAGES = Gauge("millrace_queue_messages", "Messages waiting in a queue of the service", ["queue"])
 QUEUE_CONSUMERS = Gauge("millrace_queue_consumers", "Consumers of a queue of the service", ["queue"])

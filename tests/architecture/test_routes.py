@@ -40,15 +40,14 @@ from shared.contracts.commands import (
     RebuildRollup,
     RunSearch,
 )
+from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.events import (
     ChunkCounted,
     ChunkIndexed,
     ChunkLoaded,
     DatasetDeclared,
-    DiscardRequested,
     JobCreated,
     PublicJobEvent,
-    RedriveRequested,
     WorkFailed,
 )
 from shared.contracts.message import Command, Message
@@ -176,7 +175,13 @@ async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
 def test_every_handler_takes_and_returns_what_its_route_says(service: str) -> None:
     for route in HEARD[service]:
         said = dict.fromkeys(route.then)
-        again = on(route.message, route.handler, then=_any_of(list(said)), concurrency=route.concurrency)
+        again = on(
+            route.message,
+            route.handler,
+            then=_any_of(list(said)),
+            concurrency=route.concurrency,
+            together=route.together,
+        )
         assert again == route
         assert len({other.message for other in HEARD[service]}) == len(HEARD[service])
 
@@ -253,6 +258,7 @@ def test_the_receivers_of_a_message_are_the_services_with_a_route_for_it() -> No
     hearers = _hearers()
     expected = {kind.__name__: set(hearers.get(kind, [])) for kind in _messages()}
     assert {kind.__name__: set(kind.receivers) for kind in _messages()} == expected
+    assert all(set(kind.optional) < set(kind.receivers) for kind in _messages() if kind.optional)
 
 
 def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
@@ -261,19 +267,23 @@ def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
     assert hearers[ChunkIndexed] == hearers[ChunkCounted] == ["gateway"]
 
 
-async def test_there_are_the_queues_of_the_routes_and_of_the_dead_with_a_consumer_each_and_no_others(
+async def test_there_are_the_queues_of_the_routes_and_of_the_dead_with_their_consumers_and_no_others(
     stack: Stack,
 ) -> None:
-    expected = {topology.DEAD} | {
-        queue for service, routes in HEARD.items() for route in routes for queue in route.queues(service).values()
+    """A consumer each; several where groups are handled concurrently, each on a channel of its own."""
+    expected = {topology.DEAD: 1} | {
+        queue: route.concurrency if route.together else 1
+        for service, routes in HEARD.items()
+        for route in routes
+        for queue in route.queues(service).values()
     }
 
     async def listed() -> dict[str, float]:
         found = await queues(stack)
-        return found if all(found.get(name) == 1 for name in expected) else {}
+        return found if all(found.get(name) == number for name, number in expected.items()) else {}
 
     found = await eventually(listed, SECONDS)
-    assert {name for name in found if not name.startswith("probe_")} == expected
+    assert {name for name in found if not name.startswith("probe_")} == {*expected}
 
 
 async def queues(stack: Stack) -> dict[str, float]:

@@ -17,7 +17,7 @@ import services.gateway.app  # noqa: F401 - its features register the kinds of j
 from services.gateway.jobs.kinds import to_body
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import encode
-from shared.contracts import commands, envelope, events
+from shared.contracts import commands, dead_letter_events, envelope, events
 from shared.contracts.message import Command, Event, Message
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from tests.unit.test_progress import queued
@@ -81,8 +81,8 @@ EXAMPLES: list[Message] = [
     events.RollupRebuilt(**ABOUT, rollup="hires", version=5, groups=21, mended=1),
     events.IndexRebuilt(**ABOUT, generation=2, version=5),
     events.WorkFailed(**ABOUT, message_id=UUID(int=5), message="load_chunk", problem=PROBLEM),
-    events.RedriveRequested(dataset="", request_id=UUID(int=6), ids=(UUID(int=5),), service="indexer"),
-    events.DiscardRequested(dataset="", request_id=UUID(int=6), ids=(UUID(int=5),), service="indexer"),
+    dead_letter_events.RedriveRequested(dataset="", request_id=UUID(int=6), ids=(UUID(int=5),), service="indexer"),
+    dead_letter_events.DiscardRequested(dataset="", request_id=UUID(int=6), ids=(UUID(int=5),), service="indexer"),
     events.JobCreated(**PUBLIC),
     events.JobStarted(**PUBLIC),
     events.JobProgress(**PUBLIC),
@@ -92,7 +92,7 @@ EXAMPLES: list[Message] = [
     events.JobCanceled(**PUBLIC),
     events.JobRetried(**PUBLIC),
 ]
-ADDED = {"redriven"}
+ADDED = {"redriven", "readers"}
 """Fields whose default is left out, so that ids are those of messages without the field."""
 each_message = pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
 
@@ -177,6 +177,25 @@ def test_an_id_follows_from_the_identity_and_from_nothing_else(message: Message)
         changed = recorded | {field: other.get(field, _other(recorded[field]))}
         same = kind.decode(msgspec.json.encode(changed)).id == message.id
         assert same == (field not in kind.identity), field
+
+
+def test_a_chunk_names_the_services_that_read_its_rows() -> None:
+    old = events.ChunkLoaded.decode(msgspec.json.decode(golden()["ChunkLoaded"], type=dict[str, msgspec.Raw])["data"])
+    assert (old.readers, old.to) == (None, old.receivers)
+    expected = {
+        (): ("gateway",),
+        ("indexer",): ("gateway", "indexer"),
+        ("analytics", "indexer"): ("gateway", "indexer", "analytics"),
+    }
+    for readers, to in expected.items():
+        event = events.ChunkLoaded.decode(msgspec.structs.replace(old, readers=readers).encode())
+        assert (event.readers, event.to, event.id) == (readers, to, old.id)
+
+
+@each_message
+def test_a_message_works_out_its_id_once(message: Message) -> None:
+    assert message.id is message.id
+    assert message == type(message).decode(message.encode())
 
 
 def test_no_two_messages_share_an_id_or_a_name() -> None:

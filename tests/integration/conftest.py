@@ -10,6 +10,7 @@ import services.gateway.app  # noqa: F401 - its features register the kinds of j
 from services.ingestor.write import write
 from shared.db import Pool
 from tests.conftest import database_like, named
+from tests.integration import probe_service
 from tests.integration.ingestor_runner import DATASETS, Ingestor, connected, ingesting
 from tests.integration.probe_service import Probe, running
 from tests.integration.reader_runners import Analytics, Indexer
@@ -39,10 +40,10 @@ async def database(
         yield urls
 
 
-@pytest.fixture
-async def probe(stack: Stack, database: dict[str, str]) -> AsyncIterator[Probe]:
-    """A consuming service whose handler does what a test says."""
-    async with running(database["admin"], stack.env["BROKER_URL"]) as started:
+@pytest.fixture(params=[probe_service.SINGLY, probe_service.routes_together(2)], ids=["singly", "together"])
+async def probe(request: pytest.FixtureRequest, stack: Stack, database: dict[str, str]) -> AsyncIterator[Probe]:
+    """A consuming service whose handler does what a test says. It takes messages one by one, or in groups."""
+    async with running(database["admin"], stack.env["BROKER_URL"], routes=request.param) as started:
         yield started
 
 

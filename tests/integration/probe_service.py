@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
@@ -48,6 +48,11 @@ class Touch(Command, frozen=True, kw_only=True, omit_defaults=True):
         """Small from SMALL on."""
         return "small" if self.number >= SMALL else ""
 
+    @property
+    def row_count(self) -> int:
+        """A mark."""
+        return 1
+
 
 class Script:
     """What the handler does: its steps in turn, of which the last one is repeated, and then its mark."""
@@ -56,6 +61,7 @@ class Script:
         self.steps: list[Step] = []
         self.calls = 0
         self.cancelled = 0
+        self.groups: list[int] = []
         self.problems: dict[UUID, list[Problem]] = {}
 
     async def play(self, command: Touch, db: Connection) -> None:
@@ -78,7 +84,19 @@ async def note_failure(event: WorkFailed, script: Script) -> None:
     script.problems.setdefault(event.job_id, []).append(event.problem)
 
 
-ROUTES = (on(Touch, touch, concurrency=2), on(WorkFailed, note_failure))
+async def touch_together(commands: Sequence[Touch], db: Connection, script: Script) -> None:
+    script.groups.append(len(commands))
+    for command in commands:
+        await script.play(command, db)
+
+
+FAILURES = on(WorkFailed, note_failure)
+SINGLY = (on(Touch, touch, concurrency=2), FAILURES)
+
+
+def routes_together(concurrency: int = 1) -> tuple[Route, ...]:
+    """The routes with groups of up to 400."""
+    return (on(Touch, touch_together, together=400, concurrency=concurrency), FAILURES)
 
 
 class Probe:
@@ -93,7 +111,7 @@ class Probe:
     @property
     def queue(self) -> str:
         """Where the commands wait."""
-        return ROUTES[0].queue(self.consumer.service)
+        return self.consumer.routes[0].queue(self.consumer.service)
 
     def touch(self, number: int = 1) -> Touch:
         return Touch(dataset="marks", job_id=self.job_id, number=number)
@@ -107,7 +125,7 @@ class Probe:
     async def deliver(self, message: Message, times: int = 1) -> None:
         """Publishes past the outbox, as often as given."""
         for _ in range(times):
-            await self.consumer.publisher.publish(to_outbox_message(message))
+            assert await self.consumer.publisher.publish([to_outbox_message(message)]) == [None]
 
     async def post(self, body: bytes) -> None:
         """Whatever a stranger may send to the queue."""
@@ -182,7 +200,12 @@ class Probe:
 
 @contextlib.asynccontextmanager
 async def running(
-    database_url: str, broker_url: str, *, through: str | None = None, schema: str = "probe"
+    database_url: str,
+    broker_url: str,
+    *,
+    through: str | None = None,
+    schema: str = "probe",
+    routes: tuple[Route, ...] = SINGLY,
 ) -> AsyncIterator[Probe]:
     """The probe with queues of its own, in the schema `probe`; `through` is the broker's URL as the probe sees it.
 
@@ -192,18 +215,18 @@ async def running(
     script = Script()
     consumer = Consumer(
         SERVICE,
-        ROUTES,
+        routes,
         settings=ServiceSettings(database_url=url, broker_url=through or broker_url),
         dependencies={Script: script},
     )
     await _make_schema(database_url, schema)
     broker = await aio_pika.connect(broker_url)
-    async with broker, _queues(broker, broker_url, SERVICE, ROUTES), consumer.running(Litestar([])):
+    async with broker, queues(broker, broker_url, SERVICE, routes), consumer.running(Litestar([])):
 
         async def hears() -> bool:
-            queues = [queue for route in ROUTES for queue in route.queues(SERVICE).values()]
-            counts = [await consumer.publisher.count(queue) for queue in queues]
-            return all(consumers == 1 for _, consumers in counts)
+            names = [name for route in routes for name in route.queues(SERVICE).values()]
+            counts = [await consumer.publisher.count(name) for name in names]
+            return all(consumers for _, consumers in counts)
 
         await eventually(hears, SECONDS)
         yield Probe(consumer, script, broker)
@@ -248,7 +271,7 @@ def count(message: type[Message], result: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _queues(
+async def queues(
     broker: aio_pika.abc.AbstractConnection, url: str, service: str, routes: tuple[Route, ...]
 ) -> AsyncIterator[None]:
     names = await topology.declare(url, {service: routes})

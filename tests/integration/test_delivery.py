@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.bus import delivery, failures, outbox, publisher, relay
+from shared.bus import delivery, failures, groups, handling, outbox, publisher, relay
 from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import Publisher
@@ -58,6 +58,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: QUICK)
     monkeypatch.setattr(failures, "pause", lambda _created_at, _limits: QUICK)
     monkeypatch.setattr(delivery, "UNAVAILABLE_SECONDS", QUICK)
+    monkeypatch.setattr(handling, "UNAVAILABLE_SECONDS", QUICK)
+    monkeypatch.setattr(groups, "UNAVAILABLE_SECONDS", QUICK)
     monkeypatch.setattr(relay, "UNROUTABLE_SECONDS", QUICK)
     monkeypatch.setattr(relay, "POLL_SECONDS", QUICK)
 
@@ -155,7 +157,7 @@ async def test_a_message_that_fails_again_while_its_next_try_waits_has_one_next_
     probe.script.steps = [failing(ValueError("not today"))]
     await probe.deliver(probe.touch())
     await eventually(probe.outbox_messages, SECONDS)
-    await probe.consumer.publisher.publish(to_outbox_message(probe.touch(), attempt=2))
+    await probe.consumer.publisher.publish([to_outbox_message(probe.touch(), attempt=2)])
 
     async def is_later() -> bool:
         return any(message["attempt"] == 3 for message in await probe.outbox_messages())
@@ -237,7 +239,7 @@ async def test_a_retry_later_counts_as_an_attempt_and_ends_with_the_source_s_pro
 async def test_a_copy_of_a_message_takes_no_attempts_back(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "backoff", lambda _attempt: 60.0)
     probe.script.steps = [failing(TransientFailure(None, SOURCE_DOWN))]
-    await probe.consumer.publisher.publish(to_outbox_message(probe.touch(), attempt=3))
+    await probe.consumer.publisher.publish([to_outbox_message(probe.touch(), attempt=3)])
     await eventually(probe.outbox_messages, SECONDS)
     await probe.deliver(probe.touch())  # as recovery sends it, which knows nothing of attempts
     await probe.called(2)
@@ -279,7 +281,7 @@ async def test_work_that_collides_again_and_again_is_given_up_like_any_other(pro
     await probe.say(probe.touch())
     problem = await probe.gave_up()
     assert problem.detail.startswith("DeadlockDetectedError: met for ever")
-    assert probe.script.calls == failures.MAX_ATTEMPTS * (delivery.MAX_CONFLICTS + 1)
+    assert probe.script.calls == failures.MAX_ATTEMPTS * (handling.MAX_CONFLICTS + 1)
 
 
 TOUCH = Touch(dataset="marks", job_id=uuid4(), number=1)
@@ -463,13 +465,14 @@ async def test_a_publisher_that_loses_its_connection_raises_nothing_but_what_its
     strange: list[object] = []
     ended = asyncio.Event()
     message = msgspec.structs.replace(to_outbox_message(TOUCH), mandatory=False)
+    messages = [msgspec.structs.replace(message, id=uuid4()) for _ in range(20)]
     async with Proxy(stack.env["BROKER_URL"]).running() as proxy:
 
         async def publish_on(one: Publisher) -> None:
             arrived = False
             try:
                 while not (ended.is_set() and arrived):  # in the end it is back
-                    results = await asyncio.gather(*(one.publish(message) for _ in range(20)), return_exceptions=True)
+                    results = await one.publish(messages)
                     strange.extend(result for result in results if not isinstance(result, WAITED_FOR))
                     arrived = None in results
                     await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ from litestar.serialization import encode_json
 
 from services.gateway import app as gateway
 from services.gateway.jobs import follow, kinds, queries
-from services.gateway.jobs.follow import JobEvents
+from services.gateway.jobs.announcements import JobEvents
 from services.gateway.jobs.job import KIND_NAMES, Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind, to_body
 from services.gateway.jobs.submit import Submission, submit_jobs, uuid7

@@ -1,20 +1,27 @@
 """The relay: what the broker refuses, what no broker may take, and how much is in memory at once."""
 
+import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
+from types import NoneType
 from uuid import uuid4
 
 import aio_pika
 import asyncpg
+import msgspec
 import pytest
+from aiormq.abc import ChannelFrame
 from pamqp.common import FieldTable
 
 from shared.bus import failures, outbox, relay
+from shared.bus.outbox import OutboxMessage
+from shared.bus.publisher import Refused, TooLarge, Unroutable
 from shared.bus.relay import Relay
 from shared.contracts.envelope import MAX_BYTES
 from shared.db import transaction
 from shared.telemetry import metrics
-from tests.integration.probe_service import SECONDS, Probe, Touch, count
+from tests.integration.probe_service import SECONDS, Probe, Touch, count, to_outbox_message
 from tests.stack import Stack
 from tests.waiting import eventually
 
@@ -152,3 +159,43 @@ async def test_a_round_is_limited_by_bytes_and_has_one_message_at_least(
     for number in range(1, 5):
         await probe.handled(number)
     assert count(Touch, "done") == handled + 4
+
+
+async def test_each_message_of_a_batch_has_a_result_of_its_own(
+    stack: Stack, probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = 0
+
+    async def counting(queue: asyncio.Queue[object], item: object) -> None:
+        nonlocal writes
+        writes += isinstance(item, ChannelFrame) and b"nowhere" in item.payload
+        await put(queue, item)
+
+    put = asyncio.Queue.put
+    monkeypatch.setattr(asyncio.Queue, "put", counting)
+    async with full_queue(stack.env["BROKER_URL"]) as full:
+        sent = [to_outbox_message(probe.touch(number)) for number in range(10)]
+        refused = [replaced(probe.touch(number), queue=full) for number in range(10, 20)]
+        lost = [replaced(probe.touch(number), queue="nowhere") for number in range(20, 30)]
+        large = msgspec.structs.replace(sent[0], id=uuid4(), data=b'"%b"' % bytes(MAX_BYTES).replace(b"\0", b"x"))
+        batch = [large, *itertools.chain(*zip(sent, refused, lost, strict=True))]
+        results = await probe.consumer.publisher.publish(batch)
+    kinds = [NoneType, Refused, Unroutable]
+    assert [type(result) for result in results] == [TooLarge, *kinds * 10]
+    assert writes == 1
+    for number in range(10):
+        await probe.handled(number)
+    await probe.is_idle()
+    assert await probe.marks() == dict.fromkeys(range(10), 1)
+
+
+async def test_copies_of_a_message_in_one_batch_have_results_of_their_own(probe: Probe) -> None:
+    copies = [replaced(probe.touch(), queue=queue) for queue in ("nowhere", probe.queue, "gone")]
+    results = await probe.consumer.publisher.publish(copies)
+    assert [type(result) for result in results] == [Unroutable, NoneType, Unroutable]
+    await probe.handled(1)
+
+
+def replaced(message: Touch, *, queue: str) -> OutboxMessage:
+    """The message for this queue only."""
+    return msgspec.structs.replace(to_outbox_message(message), queue=queue)

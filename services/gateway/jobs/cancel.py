@@ -1,7 +1,5 @@
 """POST /v1/jobs/{id}/cancel: stops a job."""
 
-import asyncio
-
 from litestar import post
 from litestar.openapi.datastructures import ResponseSpec
 
@@ -11,7 +9,8 @@ from services.gateway.http.problems import Problem, not_found, parse_job_id, res
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import cancellations, queries
 from services.gateway.jobs.job import JobBody
-from services.gateway.jobs.respond import answer, applied_preference, wait
+from services.gateway.jobs.respond import answer, applied_preference
+from services.gateway.jobs.waiters import JobWaiters
 from shared.db import Pool, transaction
 
 WAIT_SECONDS = 5
@@ -32,19 +31,19 @@ WAIT_SECONDS = 5
         200: ResponseSpec(data_container=JobBody, description="The canceled job"),
     },
 )
-async def cancel_job(pool: Pool, stopping: asyncio.Event, job: str, prefer: Prefer = None) -> Answer[JobBody]:
+async def cancel_job(pool: Pool, waiters: JobWaiters, job: str, prefer: Prefer = None) -> Answer[JobBody]:
     """Records the request, which no queue can delay, and waits for the end of the job."""
     job_id = parse_job_id(job)
     async with transaction(pool) as db:
         found = await queries.lock_job(db, job_id)
         if found is None:
             raise not_found("job", job)
-        if not found.ended:
+        if not found[0].ended:
             await cancellations.insert_cancellation(db, job_id)
     seconds = preferences.wait_seconds(prefer)
-    current, now = await wait(pool, stopping, job_id, WAIT_SECONDS if seconds is None else seconds)
+    current = await waiters.wait(job_id, WAIT_SECONDS if seconds is None else seconds)
     if current.ended and current.status != "canceled":
         detail = f"Job {job_id} has ended already: it is {current.status}."
         hint = "What it has loaded stays." if current.outcome.rows_read else ""
         raise Problem(409, "already_ended", detail, hint=hint)
-    return answer(current, now, applied_preference(seconds, current))
+    return answer(current, applied_preference(seconds, current))

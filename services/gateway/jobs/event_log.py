@@ -25,6 +25,8 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 async def insert_events(db: Connection, events: Sequence[PublicJobEvent]) -> None:
     """Appends events to the log; they get their ids after the commit."""
+    if not events:
+        return
     await db.execute(
         """
         INSERT INTO events (type, dataset, job_id, sequence, run, data)

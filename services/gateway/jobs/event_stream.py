@@ -14,7 +14,7 @@ from litestar.response import Stream
 from services.gateway.http.polling import sleep
 from services.gateway.http.problems import not_found, parse_job_id, responses
 from services.gateway.jobs import event_log, queries
-from services.gateway.jobs.follow import ENDS
+from services.gateway.jobs.announcements import ENDS
 from shared.db import Pool
 
 POLL_SECONDS = 0.2

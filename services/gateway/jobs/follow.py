@@ -1,56 +1,41 @@
-"""Follows jobs: an event of another service moves the job on and may become a public event."""
+"""Follows jobs: events of other services move jobs on and may become public events."""
 
 import datetime as dt
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-import structlog
 
-from services.gateway.jobs import cancellations, event_log, kinds, progress, queries
+from services.gateway.jobs import cancellations, chunks, progress, queries
+from services.gateway.jobs.announcements import JobEvents, Step, save_and_announce
 from services.gateway.jobs.job import Job
-from services.gateway.jobs.kinds import to_body
+from services.gateway.jobs.progress import Tally
 from shared.bus.routes import on
 from shared.contracts.events import (
     ChunkCounted,
+    ChunkEvent,
     ChunkIndexed,
     ChunkLoaded,
     ImportPlanned,
     ImportRejected,
     ImportStopped,
-    JobCanceled,
-    JobFailed,
-    JobPartial,
-    JobProgress,
-    JobRetried,
-    JobStarted,
-    JobSucceeded,
     WorkFailed,
 )
 from shared.contracts.parts import Outcome, Problem
 from shared.db import Connection
 from shared.reads.ingestor import imports
-from shared.telemetry import metrics
 
-PROGRESS_EVERY = dt.timedelta(seconds=1)
-End = JobSucceeded | JobPartial | JobFailed | JobCanceled
-ENDS: dict[str, type[End]] = {
-    "succeeded": JobSucceeded,
-    "partial": JobPartial,
-    "failed": JobFailed,
-    "canceled": JobCanceled,
-}
-log = structlog.get_logger()
-
-Announcement = JobStarted | JobProgress | JobRetried | End
-JobEvents = list[Announcement]
+TOGETHER = 400
+E = TypeVar("E", bound=ChunkEvent)
 
 
 async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
     """Records the number of chunks."""
-    job = await queries.lock_job(db, event.job_id)
-    if job is None:
+    found = await queries.lock_job(db, event.job_id)
+    if found is None:
         return []
+    job, now = found
     planned = msgspec.structs.replace(
         job,
         chunks=event.chunks,
@@ -58,7 +43,7 @@ async def follow_planned(event: ImportPlanned, db: Connection) -> JobEvents:
         bytes_total=job.bytes_total or event.bytes,
         warning=event.warning,
     )
-    return await advance(db, job, planned)
+    return await advance(db, job, planned, now)
 
 
 async def follow_rejected(event: ImportRejected, db: Connection) -> JobEvents:
@@ -71,23 +56,19 @@ async def follow_stopped(event: ImportStopped, db: Connection) -> JobEvents:
     return await fail(db, event.job_id, event.problem, event.outcome)
 
 
-async def follow_loaded(event: ChunkLoaded, db: Connection) -> JobEvents:
-    """Records that a chunk is in the table."""
-    job = await queries.lock_job(db, event.job_id)
-    if job is None:
-        return []
-    await queries.upsert_loaded(db, event)
-    return await advance(db, job, job)
+async def follow_loaded(events: Sequence[ChunkLoaded], db: Connection) -> JobEvents:
+    """Records that chunks are in their tables."""
+    return await _follow_chunks(db, events, chunks.record_loaded)
 
 
-async def follow_indexed(event: ChunkIndexed, db: Connection) -> JobEvents:
-    """Records that a chunk is searchable."""
-    return await _mark_chunk(db, event)
+async def follow_indexed(events: Sequence[ChunkIndexed], db: Connection) -> JobEvents:
+    """Records that chunks are searchable."""
+    return await _follow_chunks(db, events, chunks.record_indexed)
 
 
-async def follow_counted(event: ChunkCounted, db: Connection) -> JobEvents:
-    """Records that a chunk is in the rollups."""
-    return await _mark_chunk(db, event)
+async def follow_counted(events: Sequence[ChunkCounted], db: Connection) -> JobEvents:
+    """Records that chunks are in the rollups."""
+    return await _follow_chunks(db, events, chunks.record_counted)
 
 
 async def follow_failure(event: WorkFailed, db: Connection) -> JobEvents:
@@ -99,95 +80,66 @@ async def follow_failure(event: WorkFailed, db: Connection) -> JobEvents:
 
 async def succeed(db: Connection, job_id: UUID, version: int, result: dict[str, Any] | None = None) -> JobEvents:
     """Ends a job without chunks; `version` is the version of the dataset that its result includes."""
-    job = await queries.lock_job(db, job_id)
-    if job is None or job.ended:
+    found = await queries.lock_job(db, job_id)
+    if found is None or found[0].ended:
         return []
-    now = await queries.select_now(db)
-    return await save_and_announce(
-        db, job, msgspec.structs.replace(progress.succeed(job, version, now), result=result), now
-    )
-
-
-def init_metrics() -> None:
-    """Creates the series of finished jobs, so that the first job is an increase and not the start of a series."""
-    for kind in kinds.registered():
-        for status in ENDS:
-            metrics.JOBS_ENDED.labels(kind.name, status)
-
-
-async def _mark_chunk(db: Connection, event: ChunkIndexed | ChunkCounted) -> JobEvents:
-    job = await queries.lock_job(db, event.job_id)
-    if job is None:
-        return []
-    await queries.upsert_mark(db, event)
-    return await advance(db, job, job)
-
-
-async def advance(db: Connection, before: Job, current: Job) -> JobEvents:
-    """Moves the job on by the chunks that have arrived; `current` has the changes that are not saved yet."""
-    now = await queries.select_now(db)
-    after = progress.advance(current, await queries.select_tally(db, before.id), now)
-    # ImportStopped is sent together with the last ChunkLoaded, and may arrive after it.
-    if after.ended and after.outcome.failed and (problem := await imports.select_stopped(db, before.id)):
-        after = progress.fail(
-            msgspec.structs.replace(before, outcome=after.outcome, version=after.version), problem, now
-        )
-    return await save_and_announce(db, before, after, now)
+    job, now = found
+    after = msgspec.structs.replace(progress.succeed(job, version, now), result=result)
+    return await save_and_announce(db, [(job, after)], now)
 
 
 async def fail(db: Connection, job_id: UUID, problem: Problem, outcome: Outcome | None = None) -> JobEvents:
     """Ends a job with a problem; `outcome` counts the rows that stay."""
-    job = await queries.lock_job(db, job_id)
-    if job is None:
+    found = await queries.lock_job(db, job_id)
+    if found is None:
         return []
-    now = await queries.select_now(db)
+    job, now = found
     current = job if outcome is None or job.ended else msgspec.structs.replace(job, outcome=outcome)
-    return await save_and_announce(db, job, progress.fail(current, problem, now), now)
+    return await save_and_announce(db, [(job, progress.fail(current, problem, now))], now)
 
 
-async def save_and_announce(db: Connection, before: Job, after: Job, now: dt.datetime) -> JobEvents:
-    """Saves the job and returns its public events: started, progress (at most once a second), and the end."""
-    if before.ended:
-        if after != before:  # a plan that arrives late, which a retry needs
-            await queries.update_job(db, after)
+async def advance(db: Connection, before: Job, current: Job, now: dt.datetime) -> JobEvents:
+    """Moves the job on by the chunks that have arrived; `current` has the changes that are not saved yet."""
+    return await _advance(db, [(before, current)], {before.id: await chunks.select_tally(db, before.id)}, now)
+
+
+async def _follow_chunks(
+    db: Connection,
+    events: Sequence[E],
+    record: Callable[[Connection, Sequence[E]], Awaitable[dict[UUID, Tally]]],
+) -> JobEvents:
+    """Moves the jobs of the events on, each by one step."""
+    jobs, now = await queries.lock_jobs(db, [event.job_id for event in events])
+    known = [event for event in events if event.job_id in jobs]
+    if not known:
         return []
-    types: list[type[JobStarted | JobProgress | End]] = []
-    if before.status == "queued":
-        types.append(JobStarted)
-    if after.ended:
-        types.append(ENDS[after.status])
-    elif before.status != "queued" and now - before.announced_at >= PROGRESS_EVERY:
-        types.append(JobProgress)
-    announced: JobEvents = []
-    job = after
-    for event_type in types:
-        job = msgspec.structs.replace(job, sequence=job.sequence + 1, announced_at=now)
-        body = msgspec.to_builtins(to_body(job, now))
-        announced.append(event_type(dataset=job.dataset, job_id=job.id, sequence=job.sequence, run=job.run, job=body))
-    if announced:
-        await event_log.insert_events(db, announced)
-    await queries.update_job(db, job)
-    if job.ended:
-        _record_end(job)
-    return announced
+    return await _advance(db, [(job, job) for job in jobs.values()], await record(db, known), now)
 
 
-def _record_end(job: Job) -> None:
-    metrics.JOBS_ENDED.labels(job.kind, job.status).inc()
-    if job.finished_at:
-        metrics.JOB_SECONDS.labels(job.kind).observe((job.finished_at - job.created_at).total_seconds())
-    if job.error and job.error.code == "accounting":
-        metrics.ACCOUNTING_VIOLATIONS.inc()
-    log.info("job ended", job=str(job.id), status=job.status, outcome=msgspec.to_builtins(job.outcome))
+async def _advance(db: Connection, steps: Sequence[Step], tallies: Mapping[UUID, Tally], now: dt.datetime) -> JobEvents:
+    """Moves jobs on by the tallies of their chunks; a step's second job has the changes that are not saved yet."""
+    moved = {
+        before.id: (before, progress.advance(current, tallies.get(before.id, Tally()), now))
+        for before, current in steps
+    }
+    # ImportStopped is sent together with the last ChunkLoaded, and may arrive after it.
+    doubtful = [
+        before.id for before, after in moved.values() if not before.ended and after.ended and after.outcome.failed
+    ]
+    for job_id, problem in (await imports.select_stopped(db, doubtful)).items():
+        before, after = moved[job_id]
+        stopped = msgspec.structs.replace(before, outcome=after.outcome, version=after.version)
+        moved[job_id] = (before, progress.fail(stopped, problem, now))
+    return await save_and_announce(db, list(moved.values()), now)
 
 
 LOAD_ROUTES = (
     on(ImportPlanned, follow_planned, then=JobEvents),
     on(ImportRejected, follow_rejected, then=JobEvents),
     on(ImportStopped, follow_stopped, then=JobEvents),
-    on(ChunkLoaded, follow_loaded, then=JobEvents, concurrency=4),
-    on(ChunkIndexed, follow_indexed, then=JobEvents, concurrency=4),
-    on(ChunkCounted, follow_counted, then=JobEvents, concurrency=4),
+    on(ChunkLoaded, follow_loaded, then=JobEvents, concurrency=4, together=TOGETHER),
+    on(ChunkIndexed, follow_indexed, then=JobEvents, concurrency=4, together=TOGETHER),
+    on(ChunkCounted, follow_counted, then=JobEvents, concurrency=4, together=TOGETHER),
 )
 """The events of every job that loads chunks."""
 WORK_FAILED = on(WorkFailed, follow_failure, then=JobEvents)

@@ -129,6 +129,11 @@ class JobBody(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: dt.datetime
     links: Links
 
+    @property
+    def ended(self) -> bool:
+        """Whether the job is final."""
+        return self.status in ENDED
+
 
 def common_body(job: Job, now: dt.datetime) -> JobBody:
     """Returns the fields that jobs of every kind have, at `now`."""

@@ -1,7 +1,7 @@
-"""Queries about jobs and the chunks that they wait for."""
+"""Queries about jobs."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,14 +10,15 @@ import msgspec
 from services.gateway.http.problems import not_found, parse_job_id
 from services.gateway.jobs import kinds
 from services.gateway.jobs.job import Job, JobRequest
-from services.gateway.jobs.progress import Tally
-from shared.contracts.events import ChunkCounted, ChunkIndexed, ChunkLoaded
 from shared.contracts.parts import Outcome
 from shared.db import Connection
-from shared.reads.ingestor.tables import DATASETS
 
 COLUMNS = ", ".join(Job.__struct_fields__)
-COUNTS = Outcome.__struct_fields__
+CHANGING = [
+    field
+    for field in Job.__struct_fields__
+    if field not in ("id", "kind", "dataset", "mode", "source", "replay_of", "target", "created_at")
+]
 NO_OUTCOME = msgspec.to_builtins(Outcome())
 
 
@@ -72,6 +73,19 @@ async def select_job(db: Connection, job_id: UUID) -> tuple[Job, dt.datetime] | 
     return (_to_job(row), row["now"]) if row else None
 
 
+async def select_ended(db: Connection, job_ids: Sequence[UUID]) -> list[tuple[Job, dt.datetime]]:
+    """Returns those of the jobs that have ended, and the database's time."""
+    # OFFSET 0, as LATERAL in lock_jobs: a look-up for each id, however small the table was.
+    rows = await db.fetch(
+        f"""
+        SELECT j.*, now() FROM unnest($1::uuid[]) AS wanted (job_id)
+        CROSS JOIN LATERAL (SELECT {COLUMNS} FROM jobs WHERE id = job_id AND finished_at IS NOT NULL OFFSET 0) j
+        """,
+        job_ids,
+    )
+    return [(_to_job(row), row["now"]) for row in rows]
+
+
 async def find_job(db: Connection, text: str) -> Job:
     """Returns the job with this id. Raises Problem 404."""
     found = await select_job(db, parse_job_id(text))
@@ -94,91 +108,41 @@ async def select_jobs(
     return [_to_job(row) for row in rows]
 
 
-async def lock_job(db: Connection, job_id: UUID) -> Job | None:
-    """Locks and returns the job: with two last chunks at once, one of them must see the other."""
-    row = await db.fetchrow(f"SELECT {COLUMNS} FROM jobs WHERE id = $1 FOR UPDATE", job_id)
-    return _to_job(row) if row else None
+async def lock_job(db: Connection, job_id: UUID) -> tuple[Job, dt.datetime] | None:
+    """Locks the job and returns it, and the database's time."""
+    jobs, now = await lock_jobs(db, [job_id])
+    return (jobs[job_id], now) if jobs else None
 
 
-async def update_job(db: Connection, job: Job) -> None:
+async def lock_jobs(db: Connection, job_ids: Iterable[UUID]) -> tuple[dict[UUID, Job], dt.datetime]:
+    """Locks the jobs that exist, in the order of their ids, and returns them, and the database's time.
+
+    With two last chunks at once, one of them must see the other.
+    """
+    # LATERAL: a join may read the whole table, by a plan that was made while the table was small.
+    rows = await db.fetch(
+        f"""
+        SELECT j.*, now() FROM unnest($1::uuid[]) AS wanted (job_id)
+        LEFT JOIN LATERAL (SELECT {COLUMNS} FROM jobs WHERE id = job_id FOR UPDATE) j ON true
+        """,
+        sorted(set(job_ids)),
+    )
+    return {row["id"]: _to_job(row) for row in rows if row["id"] is not None}, rows[0]["now"]
+
+
+async def update_jobs(db: Connection, jobs: Sequence[Job]) -> None:
     """Saves every field that can change."""
-    await db.execute(
-        """
-        UPDATE jobs SET status = $2, phase = $3, bytes_planned = $4, bytes_done = $5, chunks = $6, percent = $7,
-               outcome = $8, error = $9, warning = $10, sequence = $11, started_at = $12, finished_at = $13,
-               announced_at = $14, bytes_total = $15, version = $16, result = $17, run = $18, deadline_at = $19,
-               updated_at = now(), command = CASE WHEN $20 THEN '{}' ELSE command END
-        WHERE id = $1
-        """,
-        job.id,
-        job.status,
-        job.phase,
-        job.bytes_planned,
-        job.bytes_done,
-        job.chunks,
-        job.percent,
-        msgspec.to_builtins(job.outcome),
-        msgspec.to_builtins(job.error) if job.error else None,
-        msgspec.to_builtins(job.warning) if job.warning else None,
-        job.sequence,
-        job.started_at,
-        job.finished_at,
-        job.announced_at,
-        job.bytes_total,
-        job.version,
-        job.result,
-        job.run,
-        job.deadline_at,
-        job.ended and not kinds.find(job.kind).keep_command,
-    )
-
-
-async def upsert_loaded(db: Connection, event: ChunkLoaded) -> None:
-    """Marks a chunk as loaded, with its counts; also as indexed or counted if its dataset has no search or rollups."""
+    if not jobs:
+        return
     await db.execute(
         f"""
-        INSERT INTO chunks (job_id, chunk, loaded, bytes, version, indexed, counted, {", ".join(COUNTS)})
-        SELECT $1, $2, true, $3, $5, declaration->'search' IS NULL, declaration->'rollups' IS NULL,
-               {", ".join(f"${number}::bigint" for number in range(6, 6 + len(COUNTS)))}
-        FROM {DATASETS} WHERE name = $4
-        ON CONFLICT (job_id, chunk) DO UPDATE SET loaded = true, bytes = excluded.bytes,
-               version = excluded.version,
-               indexed = chunks.indexed OR excluded.indexed, counted = chunks.counted OR excluded.counted,
-               {", ".join(f"{word} = excluded.{word}" for word in COUNTS)}
+        UPDATE jobs j SET {", ".join(f"{column} = s.{column}" for column in CHANGING)}, updated_at = now(),
+               command = CASE WHEN s.finished_at IS NOT NULL AND j.kind = ANY($2) THEN '{{}}' ELSE j.command END
+        FROM jsonb_populate_recordset(NULL::jobs, $1) s WHERE j.id = s.id
         """,
-        event.job_id,
-        event.chunk,
-        event.bytes,
-        event.dataset,
-        event.version,
-        *(getattr(event.outcome, word) for word in COUNTS),
+        jobs,
+        [kind.name for kind in kinds.registered() if not kind.keep_command],
     )
-
-
-async def upsert_mark(db: Connection, event: ChunkIndexed | ChunkCounted) -> None:
-    """Marks a chunk as indexed or counted. ChunkLoaded may arrive later."""
-    mark = "indexed" if isinstance(event, ChunkIndexed) else "counted"
-    await db.execute(
-        f"INSERT INTO chunks (job_id, chunk, {mark}) VALUES ($1, $2, true)"
-        f" ON CONFLICT (job_id, chunk) DO UPDATE SET {mark} = true",
-        event.job_id,
-        event.chunk,
-    )
-
-
-async def select_tally(db: Connection, job_id: UUID) -> Tally:
-    """Returns the sums over the job's chunks."""
-    row = await db.fetchrow(
-        f"""
-        SELECT count(*) FILTER (WHERE loaded) AS loaded, count(*) FILTER (WHERE indexed) AS indexed,
-               count(*) FILTER (WHERE counted) AS counted, coalesce(sum(bytes), 0)::bigint AS bytes,
-               max(version) AS version, {", ".join(f"coalesce(sum({word}), 0)::bigint AS {word}" for word in COUNTS)}
-        FROM chunks WHERE job_id = $1
-        """,
-        job_id,
-    )
-    counts = dict(row or {})
-    return Tally(outcome=Outcome(**{word: counts.pop(word, 0) for word in COUNTS}), **counts)
 
 
 async def select_now(db: Connection) -> dt.datetime:

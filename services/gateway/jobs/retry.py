@@ -1,6 +1,6 @@
 """POST /v1/jobs/{id}/retry: runs a failed or canceled job again, from where it was."""
 
-import asyncio
+import datetime as dt
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -13,14 +13,15 @@ from services.gateway.http.problems import Problem, not_found, parse_job_id, res
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import event_log, exclusive, follow, kinds, progress, queries
 from services.gateway.jobs.advice import STOPPED
-from services.gateway.jobs.follow import JobEvents
+from services.gateway.jobs.announcements import JobEvents, to_event
 from services.gateway.jobs.job import Job, JobBody
-from services.gateway.jobs.kinds import to_body
-from services.gateway.jobs.respond import answer, applied_preference, job_responses, wait
+from services.gateway.jobs.respond import answer, applied_preference, job_responses
 from services.gateway.jobs.submit import uuid7
+from services.gateway.jobs.waiters import JobWaiters
 from shared.bus import open_messages, outbox
 from shared.bus.relay import Relay
-from shared.contracts.events import JobRetried, RedriveRequested
+from shared.contracts.dead_letter_events import RedriveRequested
+from shared.contracts.events import JobRetried
 from shared.db import Connection, Pool, transaction
 from shared.reads.ingestor import imports
 
@@ -39,7 +40,7 @@ RETRIED = ("failed", "canceled")
     responses={**responses(404, 409, 422), **job_responses(JobBody)},
 )
 async def retry_job(
-    pool: Pool, relay: Relay, stopping: asyncio.Event, job: str, prefer: Prefer = None, deadline: Deadline = None
+    pool: Pool, relay: Relay, waiters: JobWaiters, job: str, prefer: Prefer = None, deadline: Deadline = None
 ) -> Answer[JobBody]:
     """Reopens the job and redrives its dead letters, in one transaction."""
     job_id = parse_job_id(job)
@@ -47,18 +48,19 @@ async def retry_job(
         found = await queries.lock_job(db, job_id)
         if found is None:
             raise not_found("job", job)
+        current, _ = found
         _, dead = await open_messages.select_dead_letters(db, job_id)
         letters = [letter for letter in dead if letter.redrivable]
-        await _check(db, found, dead=len(letters))
+        await _check(db, current, dead=len(letters))
         events = await reopen(db, [job_id], seconds=deadline)
         redrive = RedriveRequested(
-            dataset=found.dataset, request_id=uuid7(), ids=tuple(letter.id for letter in letters)
+            dataset=current.dataset, request_id=uuid7(), ids=tuple(letter.id for letter in letters)
         )
         await outbox.insert_messages(db, [*events, *([redrive] if letters else [])])
     relay.wake()
     seconds = preferences.wait_seconds(prefer)
-    current, now = await wait(pool, stopping, job_id, seconds)
-    return answer(current, now, applied_preference(seconds, current))
+    ended = await waiters.wait(job_id, seconds or 0)
+    return answer(ended, applied_preference(seconds, ended))
 
 
 async def reopen(db: Connection, job_ids: Iterable[UUID], *, seconds: int | None = None) -> JobEvents:
@@ -69,25 +71,23 @@ async def reopen(db: Connection, job_ids: Iterable[UUID], *, seconds: int | None
     """
     events: JobEvents = []
     for job_id in sorted(job_ids):
-        job = await queries.lock_job(db, job_id)
-        if job is not None and await _select_obstacle(db, job) is None:
-            events += await _reopen(db, job, seconds)
+        found = await queries.lock_job(db, job_id)
+        if found is not None and await _select_obstacle(db, found[0]) is None:
+            events += await _reopen(db, *found, seconds)
     return events
 
 
-async def _reopen(db: Connection, job: Job, seconds: int | None) -> JobEvents:
+async def _reopen(db: Connection, job: Job, now: dt.datetime, seconds: int | None) -> JobEvents:
     kind = kinds.find(job.kind)
-    now = await queries.select_now(db)
     current = progress.reopen(
         job, now, phase=kind.phase, seconds=kind.deadline.total_seconds() if seconds is None else seconds
     )
     current = msgspec.structs.replace(current, sequence=job.sequence + 1, announced_at=now)
-    await queries.update_job(db, current)
-    body = msgspec.to_builtins(to_body(current, now))
-    retried = JobRetried(dataset=job.dataset, job_id=job.id, sequence=current.sequence, run=current.run, job=body)
+    await queries.update_jobs(db, [current])
+    retried = to_event(JobRetried, current, now)
     await event_log.insert_events(db, [retried])
     # Events that arrived after the end of the job may complete it.
-    return [retried, *(await follow.advance(db, current, current) if job.chunks is not None else [])]
+    return [retried, *(await follow.advance(db, current, current, now) if job.chunks is not None else [])]
 
 
 async def _check(db: Connection, job: Job, *, dead: int) -> None:
@@ -102,7 +102,7 @@ async def _select_obstacle(db: Connection, job: Job) -> Problem | None:
     """Returns why the job can't run again."""
     if job.status not in RETRIED:
         return _nothing_to_retry(job)
-    if await imports.select_stopped(db, job.id) is not None:
+    if await imports.select_stopped(db, [job.id]):
         return _nothing_to_retry(job)
     if job.target is None:
         return None

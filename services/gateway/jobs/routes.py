@@ -1,6 +1,5 @@
 """GET /v1/jobs and /v1/jobs/{id}: jobs and their state."""
 
-import asyncio
 import operator
 from functools import reduce
 from typing import Annotated, Any
@@ -18,7 +17,8 @@ from services.gateway.http.responses import Answer
 from services.gateway.jobs import cancel, event_stream, kinds, queries, retry, why
 from services.gateway.jobs.job import JobBody, Status
 from services.gateway.jobs.kinds import to_body
-from services.gateway.jobs.respond import RETRY_SECONDS, applied_preference, wait
+from services.gateway.jobs.respond import RETRY_SECONDS, applied_preference
+from services.gateway.jobs.waiters import JobWaiters
 from shared.db import Pool
 
 MAX_PAGES = 1000
@@ -64,7 +64,7 @@ async def list_jobs(
 
 async def read_job(
     pool: Pool,
-    stopping: asyncio.Event,
+    waiters: JobWaiters,
     job: str,
     page: Annotated[
         int | None, Parameter(ge=1, le=MAX_PAGES, description="Page of the hits of a search job, from 1")
@@ -76,15 +76,14 @@ async def read_job(
 ) -> Answer[JobBody]:
     """Returns the job with status 200, in whatever state it is."""
     seconds = preferences.wait_seconds(prefer)
-    current, now = await wait(pool, stopping, parse_job_id(job), seconds)
-    body = to_body(current, now)
-    read_result = kinds.find(current.kind).read_result
+    body = await waiters.wait(parse_job_id(job), seconds or 0)
+    read_result = kinds.find(body.kind).read_result
     if read_result is not None:
         async with pool.acquire() as db:
             body = await read_result(db, body, page, limit)
     elif page or limit:
-        detail = f"Job {current.id} has no pages: its kind is {current.kind}."
+        detail = f"Job {body.id} has no pages: its kind is {body.kind}."
         errors = [Detail(code="unfit_parameter", column="page" if page else "limit", detail=detail)]
         raise Problem(422, "unfit_parameter", detail, errors=errors)
-    headers = applied_preference(seconds, current)
-    return Answer(body, headers=headers if current.ended else {**headers, "Retry-After": str(RETRY_SECONDS)})
+    headers = applied_preference(seconds, body)
+    return Answer(body, headers=headers if body.ended else {**headers, "Retry-After": str(RETRY_SECONDS)})

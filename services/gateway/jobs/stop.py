@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from services.gateway.jobs import cancellations, progress, queries
+from services.gateway.jobs.announcements import JobEvents, save_and_announce
 from services.gateway.jobs.cancellations import Reason
-from services.gateway.jobs.follow import JobEvents, save_and_announce
 from services.gateway.jobs.job import Job
 from shared.bus import open_messages, outbox
 from shared.contracts.parts import Problem
@@ -31,18 +31,18 @@ async def run(pool: Pool) -> int:
 
 async def end(db: Connection, job_id: UUID) -> JobEvents:
     """Ends the job if it has stopped, and returns its last events."""
-    job = await queries.lock_job(db, job_id)
+    found = await queries.lock_job(db, job_id)
     reason = await cancellations.select_reason(db, job_id)
-    if job is None or reason is None:
+    if found is None or reason is None:
         return []
+    job, now = found
     events: JobEvents = []
     if not job.ended:
         if await _is_running(db, job):
             return []
         loaded = await imports.select_loaded(db, job_id)
-        now = await queries.select_now(db)
         after = progress.stop(job, _problem(job, reason, loaded), loaded, now, canceled=reason == "requested")
-        events = await save_and_announce(db, job, after, now)
+        events = await save_and_announce(db, [(job, after)], now)
     await cancellations.delete_cancellation(db, job_id)
     return events
 

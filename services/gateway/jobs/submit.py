@@ -15,8 +15,9 @@ import msgspec
 from services.gateway.catalog import Catalog
 from services.gateway.http.problems import Problem
 from services.gateway.jobs import event_log, exclusive, kinds, queries
+from services.gateway.jobs.announcements import to_event
 from services.gateway.jobs.job import Job, JobRequest
-from services.gateway.jobs.kinds import to_body
+from services.gateway.jobs.waiters import JobWaiters
 from shared.bus import outbox
 from shared.consumer import Consumer
 from shared.contracts.events import JobCreated
@@ -45,8 +46,9 @@ Pending = tuple[JobRequest, asyncio.Future[Submission]]
 class JobSubmitter:
     """Takes requests one by one and submits them in groups."""
 
-    def __init__(self, consumer: Consumer, catalog: Catalog) -> None:
+    def __init__(self, consumer: Consumer, catalog: Catalog, waiters: JobWaiters) -> None:
         self.catalog = catalog
+        self.waiters = waiters
         self._consumer = consumer
         self._pending: list[Pending] = []
         self._draining: asyncio.Task[None] | None = None
@@ -55,11 +57,6 @@ class JobSubmitter:
     def pool(self) -> Pool:
         """Raises RuntimeError before the service runs."""
         return self._consumer.pool
-
-    @property
-    def stopping(self) -> asyncio.Event:
-        """Set when the process shuts down."""
-        return self._consumer.stopping
 
     async def submit(self, request: JobRequest) -> Submission:
         """Creates or finds the request's job. Raises Problem 422 if the idempotency key belongs to another request."""
@@ -89,7 +86,8 @@ class JobSubmitter:
     async def _commit(self, group: Sequence[Pending]) -> None:
         async with transaction(self._consumer.pool) as db:
             results = await submit_jobs(db, [request for request, _ in group])
-        self._consumer.relay.wake()
+        if any(isinstance(result, Submission) and not (result.replayed or result.attached) for result in results):
+            self._consumer.relay.wake()
         for (_, future), result in zip(group, results, strict=True):
             if future.done():
                 continue
@@ -121,7 +119,7 @@ async def submit_jobs(db: Connection, requests: Sequence[JobRequest]) -> list[Su
                 results[job_id] = existing
     if created:
         commands = [request.command for request in requests if request.command.job_id in created]
-        events = [_to_event(job) for job in created.values()]
+        events = [to_event(JobCreated, job, job.created_at) for job in created.values()]
         await event_log.insert_events(db, events)
         await outbox.insert_messages(db, [*commands, *events])
     return [results[request.command.job_id] for request in requests]
@@ -179,11 +177,6 @@ def _reused() -> Problem:
         "This Idempotency-Key was used before with another body or other parameters.",
         hint="Use a new key for a new request; a key binds for 24 hours.",
     )
-
-
-def _to_event(job: Job) -> JobCreated:
-    body = msgspec.to_builtins(to_body(job, job.created_at))
-    return JobCreated(dataset=job.dataset, job_id=job.id, sequence=job.sequence, job=body)
 
 
 def _fail(pending: Pending, error: Exception) -> None:

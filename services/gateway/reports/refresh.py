@@ -11,7 +11,7 @@ from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import kinds, progress, queries
-from services.gateway.jobs.follow import Announcement, save_and_announce
+from services.gateway.jobs.announcements import Announcement, save_and_announce
 from services.gateway.jobs.job import Job, JobBody, JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import job_responses, respond
@@ -72,10 +72,10 @@ async def select_target_versions(db: Connection, job_id: UUID) -> dict[str, int]
 
 async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Announcement | RefreshReport]:
     """Ends the job, or starts another round if a request that joined it waits for newer versions."""
-    job = await queries.lock_job(db, event.job_id)
-    if job is None or job.ended:
+    found = await queries.lock_job(db, event.job_id)
+    if found is None or found[0].ended:
         return []
-    now = await queries.select_now(db)
+    job, now = found
     targets = await select_target_versions(db, job.id)
     chunks = event.chunks + (job.result or {}).get("chunks", 0)
     result = {"versions": event.versions, "chunks": chunks}
@@ -88,9 +88,9 @@ async def follow_refreshed(event: ReportRefreshed, db: Connection) -> list[Annou
             round=event.round + 1,
         )
         running = msgspec.structs.replace(job, status="running", started_at=job.started_at or now, result=result)
-        return [*await save_and_announce(db, job, running, now), command]
+        return [*await save_and_announce(db, [(job, running)], now), command]
     ended = progress.succeed(job, event.versions.get(job.dataset, 0), now)
-    return [*await save_and_announce(db, job, msgspec.structs.replace(ended, result=result), now)]
+    return [*await save_and_announce(db, [(job, msgspec.structs.replace(ended, result=result))], now)]
 
 
 REFRESH = kinds.register(

@@ -12,7 +12,7 @@ from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import not_found, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds, queries
-from services.gateway.jobs.follow import JobEvents
+from services.gateway.jobs.announcements import JobEvents
 from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import JobKind, to_body
 from services.gateway.jobs.respond import job_responses, respond

@@ -10,7 +10,7 @@ from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds
-from services.gateway.jobs.follow import JobEvents
+from services.gateway.jobs.announcements import JobEvents
 from services.gateway.jobs.job import Job, JobBody
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond

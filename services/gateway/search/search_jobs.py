@@ -12,7 +12,7 @@ from services.gateway.http.parameters import Deadline, IdempotencyKey, Prefer
 from services.gateway.http.problems import Detail, Problem, responses
 from services.gateway.http.responses import Answer
 from services.gateway.jobs import follow, kinds
-from services.gateway.jobs.follow import JobEvents
+from services.gateway.jobs.announcements import JobEvents
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.kinds import JobKind
 from services.gateway.jobs.respond import respond

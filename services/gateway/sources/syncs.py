@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from services.gateway.jobs import follow, kinds, queries
-from services.gateway.jobs.follow import JobEvents
+from services.gateway.jobs.announcements import JobEvents
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.kinds import JobKind
 from shared.bus.routes import on
@@ -18,13 +18,14 @@ from shared.reads.ingestor.datasets import select_dataset
 
 async def follow_pulled(event: SourcePulled, db: Connection) -> JobEvents:
     """Records the number of chunks, which is known when the source has no more pages."""
-    job = await queries.lock_job(db, event.job_id)
-    if job is None:
+    found = await queries.lock_job(db, event.job_id)
+    if found is None:
         return []
+    job, now = found
     pulled = msgspec.structs.replace(
         job, chunks=event.chunks, bytes_planned=event.bytes, bytes_total=event.bytes, warning=event.warning
     )
-    return await follow.advance(db, job, pulled)
+    return await follow.advance(db, job, pulled, now)
 
 
 SYNC = kinds.register(

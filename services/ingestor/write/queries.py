@@ -47,14 +47,18 @@ async def select_dataset(db: Connection, name: str) -> tuple[Dataset, int] | Non
 
 
 async def upsert_dataset(db: Connection, dataset: Dataset, revision: int, statements: Sequence[str]) -> None:
-    """Changes the table and stores its new declaration."""
+    """Changes the table and stores its new declaration; search or rollups that are new begin with this version."""
     for statement in statements:
         await db.execute(statement, timeout=ALTER_SECONDS)
     await db.execute(
         """
         INSERT INTO datasets (name, declaration, revision) VALUES ($1, $2, $3)
         ON CONFLICT (name) DO UPDATE
-        SET declaration = excluded.declaration, revision = excluded.revision, declared_at = now()
+        SET declaration = excluded.declaration, revision = excluded.revision, declared_at = now(),
+            searched_since = CASE WHEN datasets.declaration->'search' IS NULL THEN datasets.version
+                                  ELSE datasets.searched_since END,
+            counted_since = CASE WHEN datasets.declaration->'rollups' IS NULL THEN datasets.version
+                                 ELSE datasets.counted_since END
         """,
         dataset.name,
         msgspec.to_builtins(dataset),

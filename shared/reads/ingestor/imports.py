@@ -1,5 +1,6 @@
 """Queries about the jobs that load chunks."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
@@ -30,10 +31,14 @@ async def select_input(db: Connection, job_id: UUID) -> JobInput | None:
     return msgspec.convert(dict(row), JobInput) if row else None
 
 
-async def select_stopped(db: Connection, job_id: UUID) -> Problem | None:
-    """Selects the reason why the ingestor stopped a job, if it did."""
-    stopped = await db.fetchval("SELECT stopped FROM ingestor.imports WHERE job_id = $1", job_id)
-    return msgspec.convert(stopped, Problem) if stopped else None
+async def select_stopped(db: Connection, job_ids: Sequence[UUID]) -> dict[UUID, Problem]:
+    """Selects the reasons why the ingestor stopped jobs, of those that it stopped."""
+    if not job_ids:
+        return {}
+    rows = await db.fetch(
+        "SELECT job_id, stopped FROM ingestor.imports WHERE job_id = ANY($1) AND stopped IS NOT NULL", job_ids
+    )
+    return {row["job_id"]: msgspec.convert(row["stopped"], Problem) for row in rows}
 
 
 async def select_loaded(db: Connection, job_id: UUID) -> LoadedChunks:
