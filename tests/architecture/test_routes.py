@@ -1,17 +1,20 @@
 """Routes: HTTP operations with their scopes, and messages with their publishers and queues."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aio_pika
 import httpx2
+import msgspec
 import pytest
 from litestar import Litestar, get
-from litestar.connection import ASGIConnection
+from litestar.exceptions import ImproperlyConfiguredException
 from litestar.handlers import HTTPRouteHandler
-from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.serialization import encode_json
 from litestar.testing import AsyncTestClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from deploy.topology import HEARD
 from services.analytics import app as analytics
@@ -19,7 +22,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.gateway import app as gateway
 from services.gateway.http import api_keys
 from services.gateway.http.api_keys import Key
-from services.gateway.http.auth import check_scope
+from services.gateway.http.auth import Authentication
 from services.gateway.http.problems import to_response
 from services.gateway.settings import GatewaySettings
 from services.indexer import app as indexer
@@ -128,6 +131,34 @@ async def test_anonymous_is_refused_everywhere_but_in_public(stack: Stack, gatew
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+async def test_options_lists_the_methods_of_every_route_without_a_key(stack: Stack, gateway_app: Litestar) -> None:
+    methods: dict[str, set[str]] = {}
+    for operation in handlers(gateway_app):
+        methods.setdefault(path_of(operation), {"OPTIONS"}).add(operation.method)
+    async with httpx2.AsyncClient(base_url=stack.url) as anonymous:
+        for path in methods.keys() - {"/docs/assets/nothing"}:
+            answer = await anonymous.options(path)
+            assert (answer.status_code, answer.content) == (204, b""), path
+            assert set(answer.headers["Allow"].split(", ")) >= methods[path], path
+        assert (await anonymous.options("/v1/nothing")).status_code == 404
+
+
+async def test_a_framework_error_of_500_hides_its_detail() -> None:
+    @get("/broken")
+    async def broken() -> str:
+        raise ImproperlyConfiguredException("secret")
+
+    async with AsyncTestClient(Litestar([broken], exception_handlers={Exception: to_response})) as client:
+        answer = await client.get("/broken")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+
+
+def test_the_openapi_document_is_valid(gateway_app: Litestar) -> None:
+    document = msgspec.json.decode(encode_json(gateway_app.openapi_schema.to_schema()))
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+
+
 @pytest.mark.parametrize(
     "value",
     ["", "Bearer", "Bearer x", "Bearer mr_00000000_secret", "Basic {key}", "{key}", "Bearer {key}x"],
@@ -156,19 +187,15 @@ async def test_a_key_opens_what_its_scope_allows_and_nothing_else(
                 assert answer.json()["code"] == "forbidden"
 
 
-async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
+async def test_a_route_that_names_no_scope_is_refused_even_to_admins(monkeypatch: pytest.MonkeyPatch) -> None:
     @get("/forgotten")
     async def forgotten() -> str:
         return "secret"
 
-    class AsAdmin(AbstractAuthenticationMiddleware):
-        async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
-            del connection
-            return AuthenticationResult(user=Key("1", "admin", b"", "admin"), auth=None)
-
-    app = Litestar([forgotten], guards=[check_scope], middleware=[AsAdmin], exception_handlers={Exception: to_response})
+    monkeypatch.setitem(Authentication.cache, b"k", (time.monotonic(), Key("1", "admin", b"", "admin")))
+    app = Litestar([forgotten], middleware=[Authentication], exception_handlers={Exception: to_response})
     async with AsyncTestClient(app) as client:
-        assert (await client.get("/forgotten")).status_code == 403
+        assert (await client.get("/forgotten", headers={"Authorization": "Bearer k"})).status_code == 403
 
 
 @pytest.mark.parametrize("service", SERVICES)

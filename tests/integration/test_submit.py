@@ -81,7 +81,11 @@ async def test_two_hundred_requests_share_a_few_transactions(submitter: JobSubmi
 
 async def test_a_replay_does_not_wake_the_relay(submitter: JobSubmitter, monkeypatch: pytest.MonkeyPatch) -> None:
     wakes: list[Relay] = []
-    monkeypatch.setattr(Relay, "wake", lambda relay: wakes.append(relay))  # noqa: PLW0108 - a builtin takes no self
+
+    def note(relay: Relay) -> None:
+        wakes.append(relay)
+
+    monkeypatch.setattr(Relay, "wake", note)
     await submitter.submit(batch(0, key="once"))
     assert len(wakes) == 1
     assert (await submitter.submit(batch(0, key="once"))).replayed

@@ -1,7 +1,6 @@
 """Queries about declarations, rows and failed rows."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -76,13 +75,15 @@ async def update_filed_declaration(db: Connection, name: str, declaration: Any) 
     await db.execute("UPDATE datasets SET filed = $2 WHERE name = $1", name, declaration)
 
 
-async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: bytes, *, schema: str | None) -> None:
-    """Copies binary rows in a savepoint. Raises DuplicateKey, after which the transaction can go on."""
+async def copy_rows(
+    db: Connection, table: str, columns: Sequence[str], data: Sequence[bytes], *, schema: str | None
+) -> None:
+    """Copies pieces of binary rows in a savepoint. Raises DuplicateKey, after which the transaction can go on."""
     try:
         async with db.transaction():
             await db.copy_to_table(
                 table,
-                source=io.BytesIO(data),
+                source=_iterate(data),  # asyncpg reads a file in a thread, piece by piece
                 schema_name=schema,
                 columns=list(columns),
                 format="binary",
@@ -90,6 +91,11 @@ async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: by
             )
     except asyncpg.UniqueViolationError as error:
         raise DuplicateKey from error
+
+
+async def _iterate(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 async def has_any_key(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:
