@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,10 @@ from shared.telemetry import logs
 
 EXIT_SECONDS = 9.0
 """From SIGTERM to the end of the process, whatever requests are open then."""
+CONNECTIONS = 4096
+"""Open connections of clients, idle ones and streams included; more of them wait unanswered."""
+BACKLOG = 1024
+"""Connections that the kernel has accepted and the process has not."""
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -30,13 +35,22 @@ def serve(service: str, kind: type[Settings], build: Callable[[Settings], Litest
         app = build(settings)
     except (BadSettings, BadDeclaration, ValueError) as error:
         sys.exit(f"{service} can't start:\n{error}")
+    # A connection is an open file, and the usual soft limit is 1024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     uvloop.run(_serve(app, settings))
 
 
 async def _serve(app: Litestar, settings: ServiceSettings) -> None:
     # The embedded server runs in this process, so that signals to its pid reach the service and not a supervisor.
     server = Server(
-        app, address=settings.http_host, port=settings.http_port, interface=Interfaces.ASGI, log_enabled=False
+        app,
+        address=settings.http_host,
+        port=settings.http_port,
+        interface=Interfaces.ASGI,
+        log_enabled=False,
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS,
     )
     loop = asyncio.get_running_loop()
 

@@ -2,7 +2,7 @@
 
 from litestar import Litestar
 
-from services.analytics.count import count_chunk
+from services.analytics.count import count_chunks
 from services.analytics.declare import prepare_all, prepare_rollups
 from services.analytics.rebuild import rebuild_rollup
 from services.analytics.refresh import refresh_report
@@ -18,7 +18,7 @@ from shared.retention import EVERY_SECONDS, RetentionTask
 
 ROUTES = (
     on(DatasetDeclared, prepare_rollups),
-    on(ChunkLoaded, count_chunk, then=ChunkCounted),
+    on(ChunkLoaded, count_chunks, then=ChunkCounted, together=400),
     on(RefreshReport, refresh_report, then=ReportRefreshed),
     on(RebuildRollup, rebuild_rollup, then=RollupRebuilt),
     *dead_letters.ROUTES,

@@ -23,15 +23,15 @@ async def build(
 ) -> None:
     """Builds the added rollups from all rows and drops others. The caller holds `lock_builds`."""
     drafts = [tables._replace(draft=number) for number, tables in enumerate(added)]
-    await build_drafts(db, dataset.name, drafts, kept)
+    versions = await build_drafts(db, dataset.name, drafts, kept)
     for tables in dropped:
         await db.execute(drop(tables), timeout=BUILD_SECONDS)
         await queries.delete_rollup(db, tables)
-    for draft, tables in zip(drafts, added, strict=True):
+    for draft, tables, version in zip(drafts, added, versions, strict=True):
         await db.execute(drop(tables), timeout=BUILD_SECONDS)  # tables that an older version left without a record
         for statement in rename(draft, tables):
             await db.execute(statement)
-        await queries.upsert_rollup(db, tables)
+        await queries.upsert_rollup(db, tables, version)
     if dataset.rollups:
         await update_freshness(db, dataset.name, "counted")
     else:
@@ -40,8 +40,10 @@ async def build(
 
 async def build_drafts(
     db: Connection, dataset: str, drafts: Sequence[RollupTables], rollups: Sequence[RollupTables]
-) -> None:
+) -> list[int]:
     """Fills drafts and brings them and the built `rollups` to the same chunks; blocks counting until the commit.
+
+    Returns the versions of the drafts' snapshots.
 
     A snapshot that shows a version of a dataset has all chunks up to it and none after it: a lock that lasts until the
     commit orders the versions. Built rollups get all loaded chunks, drafts those after the version of their snapshot.
@@ -57,6 +59,7 @@ async def build_drafts(
     for draft, version in zip(drafts, versions, strict=True):
         if ledgers := await queries.select_counted_since(db, dataset, version):
             await deltas.add_chunks(db, draft, ledgers)
+    return versions
 
 
 async def _fill(db: Connection, draft: RollupTables) -> int:

@@ -1,4 +1,8 @@
-"""Counts a loaded chunk: adds its deltas to the rollups of its dataset."""
+"""Counts loaded chunks: adds their deltas to the rollups of their datasets."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
 
 from services.analytics import deltas, queries
 from shared.bus.failures import NotReady
@@ -9,25 +13,36 @@ from shared.reads.ingestor.datasets import select_dataset
 from shared.telemetry import metrics
 
 
-async def count_chunk(event: ChunkLoaded, db: Connection) -> ChunkCounted | None:
-    """Adds the chunk's deltas to every built rollup, once. Returns None for a dataset without rollups.
+async def count_chunks(events: Sequence[ChunkLoaded], db: Connection) -> list[ChunkCounted]:
+    """Adds the deltas of the chunks to every built rollup, once. Answers every chunk, also without rollups.
 
     A rollup that is declared and not built yet will be built from all rows, including these. Raises NotReady while the
     dataset's first rollups are not built.
     """
-    # Lock before reading which rollups are built: a build must know which rollups contain this chunk.
-    await queries.lock_counts(db, event.dataset, exclusive=False)
-    dataset = await select_dataset(db, event.dataset)
-    rollups = await queries.select_rollups(db, dataset)
-    if dataset.rollups and not rollups:
-        raise NotReady
-    groups = 0
-    if await queries.claim_chunk(db, event.ledger):
-        groups = sum([await deltas.add_chunks(db, tables, [event.ledger]) for tables in rollups])
-        if groups:
-            await queries.update_groups(db, event.ledger, groups)
-    if not rollups:
-        return None
-    await update_freshness(db, event.dataset, "counted")
-    metrics.GROUPS.labels(event.dataset).inc(groups)
-    return ChunkCounted(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, groups=groups)
+    groups: Counter[int] = Counter()
+    counted = []
+    # All transactions take the datasets in this order, which prevents deadlocks.
+    for name, chunks in groupby(sorted(events, key=lambda event: event.dataset), key=lambda event: event.dataset):
+        # Lock before reading which rollups are built: a build must know which rollups contain these chunks.
+        await queries.lock_counts(db, name, exclusive=False)
+        dataset = await select_dataset(db, name)
+        rollups = await queries.select_rollups(db, dataset)
+        if dataset.rollups and not rollups:
+            raise NotReady
+        if rollups:
+            counted.append(name)
+        changed: Counter[int] = Counter()
+        if ledgers := await queries.claim_chunks(db, [event.ledger for event in chunks]):
+            for tables in rollups:
+                changed += await deltas.add_chunks(db, tables, ledgers)
+        if changed:
+            await queries.update_groups(db, changed)
+        groups += changed
+    for name in counted:
+        await update_freshness(db, name, "counted")
+    for event in events:
+        metrics.GROUPS.labels(event.dataset).inc(groups[event.ledger])
+    return [
+        ChunkCounted(dataset=event.dataset, job_id=event.job_id, chunk=event.chunk, groups=groups[event.ledger])
+        for event in events
+    ]

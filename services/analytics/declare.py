@@ -51,10 +51,11 @@ async def prepare(db: Connection, name: str) -> None:
 
 
 async def _select_changes(db: Connection, name: str) -> Changes | None:
-    """Returns None if every built rollup is declared and every declared one is built."""
+    """Returns None if every built rollup is declared, and every declared one is built and complete."""
     dataset = await select_dataset(db, name)
     rollups = await queries.select_rollups(db, dataset)
-    kept = [tables for tables in rollups if tables.rollup in dataset.rollups]
+    incomplete = await queries.select_incomplete(db, name)
+    kept = [t for t in rollups if t.rollup in dataset.rollups and t.rollup.name not in incomplete]
     dropped = [tables for tables in rollups if tables not in kept]
     built = [tables.rollup for tables in kept]
     added = [RollupTables(dataset, rollup) for rollup in dataset.rollups if rollup not in built]

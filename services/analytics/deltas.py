@@ -7,6 +7,7 @@ statements see all committed changes to these values, and no other transaction c
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 from services.analytics import group_keys, plans, queries
@@ -18,13 +19,14 @@ from shared.reads.ingestor.tables import before_images, data_table
 COUNT_SECONDS = 600.0
 
 
-async def add_chunks(db: Connection, tables: RollupTables, ledgers: Sequence[int]) -> int:
-    """Adds the combined deltas of these chunks; returns how many groups they changed."""
+async def add_chunks(db: Connection, tables: RollupTables, ledgers: Sequence[int]) -> Counter[int]:
+    """Adds the combined deltas of these chunks; returns how many groups each chunk changed, by ledger number."""
     valued = tables.rollup.value_fields
     if valued:
         await db.execute(create_delta_table(tables))
     await plans.use(db, plans.SCAN_CHUNK)
-    row = await db.fetchrow(add_sums(tables), ledgers, timeout=COUNT_SECONDS)
+    alone = len(ledgers) == 1
+    row = await db.fetchrow(add_sums(tables, by_chunk=not alone), ledgers, timeout=COUNT_SECONDS)
     await plans.use(db, plans.LOOK_UP_KEYS)
     for field in valued:
         if empty := await db.fetchval(add_values(tables, field), timeout=COUNT_SECONDS):
@@ -35,14 +37,16 @@ async def add_chunks(db: Connection, tables: RollupTables, ledgers: Sequence[int
         await db.execute(delete_empty_groups(tables), row["empty"], timeout=COUNT_SECONDS)
     if valued:
         await db.execute(f"DELETE FROM {_delta_table(tables)}")
-    return row["groups"] if row else 0
+    if row is None:
+        return Counter()
+    return Counter({ledgers[0]: row["groups"]} if alone else dict(row["chunks"] or ()))
 
 
 async def count_loaded(db: Connection, dataset: str, rollups: Sequence[RollupTables]) -> tuple[int, int]:
     """Counts all loaded chunks; returns how many were not counted yet, and how many groups they changed."""
     ledgers = await queries.claim_loaded_chunks(db, dataset)
     groups = [await add_chunks(db, tables, ledgers) for tables in rollups] if ledgers else []
-    return len(ledgers), sum(groups)
+    return len(ledgers), sum(counts.total() for counts in groups)
 
 
 def create_delta_table(tables: RollupTables) -> str:
@@ -54,8 +58,10 @@ def create_delta_table(tables: RollupTables) -> str:
     )
 
 
-def add_sums(tables: RollupTables) -> str:
+def add_sums(tables: RollupTables, *, by_chunk: bool) -> str:
     """$1: ledger numbers of chunks. Returns the number of changed `groups` and the ids of those that may be `empty`.
+
+    With `by_chunk`, returns also `chunks`: pairs of a ledger number and how many groups the chunk changes by itself.
 
     A chunk added the rows that it wrote: current rows, plus before-images of rows that later chunks replaced. It
     removed the before-images of the rows that it replaced. One snapshot shows all of them, and sums commute, so chunks
@@ -63,12 +69,17 @@ def add_sums(tables: RollupTables) -> str:
     """
     rollup, name = tables.rollup, tables.dataset.name
     valued = rollup.value_fields
-    old = f"(SELECT o.* FROM {before_images(name, 'o')} WHERE {{}}) x"
-    was, by = (old.format(f"r.dataset = '{name}' AND r.{column} = ANY($1)") for column in ("was", "ledger"))
+    was, by = (
+        f"(SELECT o.*, r.{column} AS _by FROM {before_images(name, 'o')}"
+        f" WHERE r.dataset = '{name}' AND r.{column} = ANY($1)) x"
+        for column in ("was", "ledger")
+    )
+    current, image = ("x._chunk", "x._by") if by_chunk else ("", "")
     keys, values = group_keys.names(rollup), "".join(f", {tables.value_column(field)}" for field in valued)
     names = quoted(*(column.name for column in tables.sums))
     sums = ", ".join(f'sum("{column.name}") AS "{column.name}"' for column in tables.sums)
     changed = " OR ".join(f'sum("{column.name}") <> 0' for column in tables.sums)
+    changed += f" OR bool_or({ROWS} <> 0)" if valued else ""
     put = ", ".join(
         f'"{column.name}" = {column.trimmed(f"""t."{column.name}" + excluded."{column.name}" """)}'
         for column in tables.sums
@@ -78,23 +89,33 @@ def add_sums(tables: RollupTables) -> str:
             SELECT a._group{values}, f.{ROWS} FROM folded f
             JOIN added a ON {group_keys.same(tables.dataset, rollup, "f", "a")} WHERE f.{ROWS} <> 0
         )"""
+    chunks = f""", (
+            SELECT array_agg(ARRAY[_by, groups]) FROM (
+                SELECT _by, count(*) AS groups FROM (
+                    SELECT _by, {keys} FROM (
+                        SELECT _by, {keys}{values}, {sums} FROM changes GROUP BY _by, {keys}{values}
+                    ) f GROUP BY _by, {keys} HAVING {changed}
+                ) t GROUP BY _by
+            ) c
+        ) AS chunks"""
     return f"""
         WITH changes AS (
-            {select(tables, f"{data_table(name)} x", "x._chunk = ANY($1)", values=valued)}
-            UNION ALL {select(tables, was, values=valued)}
-            UNION ALL {select(tables, by, sign="-", values=valued)}
+            {select(tables, f"{data_table(name)} x", "x._chunk = ANY($1)", values=valued, chunk=current)}
+            UNION ALL {select(tables, was, values=valued, chunk=image)}
+            UNION ALL {select(tables, by, sign="-", values=valued, chunk=image)}
         ), folded AS (
             SELECT {keys}{values}, {sums} FROM changes GROUP BY {keys}{values}
         ), touched AS (
             SELECT {keys}, {sums} FROM folded GROUP BY {keys}
-            HAVING {changed}{f" OR bool_or({ROWS} <> 0)" if valued else ""}
+            HAVING {changed}
         ), added AS (
             INSERT INTO {tables.groups} AS t ({keys}, {names})
             SELECT {keys}, {names} FROM touched ORDER BY {keys}
             ON CONFLICT ({keys}) DO UPDATE SET {put}
             RETURNING _group, {keys}, {_is_zero(tables)} AS _empty
         ){values_delta if valued else ""}
-        SELECT count(*) AS groups, array_agg(_group) FILTER (WHERE _empty) AS empty FROM added
+        SELECT count(*) AS groups, array_agg(_group) FILTER (WHERE _empty) AS empty{chunks if by_chunk else ""}
+        FROM added
     """
 
 

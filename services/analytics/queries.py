@@ -1,6 +1,6 @@
 """Queries about built rollups and counted chunks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,16 +35,28 @@ async def select_rollups(db: Connection, dataset: Dataset) -> list[RollupTables]
     return [RollupTables(dataset, msgspec.convert(row["declaration"], Rollup)) for row in rows]
 
 
-async def upsert_rollup(db: Connection, tables: RollupTables) -> None:
-    """Records the declaration of a built rollup and the time of its build."""
+async def select_incomplete(db: Connection, dataset: str) -> set[str]:
+    """Returns the built rollups that may lack chunks: they were built before a break in the declaration of rollups."""
+    rows = await db.fetch(
+        f"SELECT name FROM rollups WHERE dataset = $1"
+        f" AND version < (SELECT counted_since FROM {DATASETS} WHERE name = $1)",
+        dataset,
+    )
+    return {row["name"] for row in rows}
+
+
+async def upsert_rollup(db: Connection, tables: RollupTables, version: int) -> None:
+    """Records the declaration of a rollup that was built from this version, and the time of its build."""
     await db.execute(
         """
-        INSERT INTO rollups (dataset, name, declaration) VALUES ($1, $2, $3)
-        ON CONFLICT (dataset, name) DO UPDATE SET declaration = excluded.declaration, built_at = now()
+        INSERT INTO rollups (dataset, name, declaration, version) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (dataset, name) DO UPDATE
+        SET declaration = excluded.declaration, version = excluded.version, built_at = now()
         """,
         tables.dataset.name,
         tables.rollup.name,
         msgspec.to_builtins(tables.rollup),
+        version,
     )
 
 
@@ -54,26 +66,27 @@ async def delete_rollup(db: Connection, tables: RollupTables) -> None:
 
 
 async def select_outdated(db: Connection) -> list[str]:
-    """Returns the names of datasets whose built rollups differ from the declared ones."""
+    """Returns the names of datasets whose complete rollups differ from the declared ones."""
     rows = await db.fetch(
         f"""
         SELECT d.name, d.declaration->'rollups' AS declared,
-               (SELECT json_agg(r.declaration ORDER BY r.name) FROM rollups r WHERE r.dataset = d.name) AS standing
+               (SELECT json_agg(r.declaration ORDER BY r.name) FROM rollups r
+                WHERE r.dataset = d.name AND r.version >= d.counted_since) AS standing
         FROM {DATASETS} d
         """
     )
     return [row["name"] for row in rows if _by_name(row["declared"]) != _by_name(row["standing"])]
 
 
-async def claim_chunk(db: Connection, ledger: int) -> bool:
-    """Marks the chunk as counted; returns False if it was. Waits for a concurrent transaction that counts it."""
-    return bool(
-        await db.fetchval(
-            "INSERT INTO chunks (ledger, groups) VALUES ($1, 0) ON CONFLICT DO NOTHING RETURNING true",
-            ledger,
-            timeout=LOCK_SECONDS,
-        )
+async def claim_chunks(db: Connection, ledgers: Sequence[int]) -> list[int]:
+    """Marks the chunks as counted; returns those that were not. Waits for concurrent transactions that count them."""
+    rows = await db.fetch(
+        "INSERT INTO chunks (ledger, groups) SELECT ledger, 0 FROM unnest($1::bigint[]) AS c (ledger)"
+        " ORDER BY ledger ON CONFLICT DO NOTHING RETURNING ledger",
+        ledgers,
+        timeout=LOCK_SECONDS,
     )
+    return [row["ledger"] for row in rows]
 
 
 async def claim_loaded_chunks(db: Connection, dataset: str) -> list[int]:
@@ -92,9 +105,14 @@ async def claim_loaded_chunks(db: Connection, dataset: str) -> list[int]:
     return [row["ledger"] for row in rows]
 
 
-async def update_groups(db: Connection, ledger: int, groups: int) -> None:
-    """Records how many groups the chunk changed."""
-    await db.execute("UPDATE chunks SET groups = $2 WHERE ledger = $1", ledger, groups)
+async def update_groups(db: Connection, groups: Mapping[int, int]) -> None:
+    """Records how many groups each of the chunks, by ledger number, changed."""
+    await db.execute(
+        "UPDATE chunks c SET groups = g.groups FROM unnest($1::bigint[], $2::bigint[]) AS g (ledger, groups)"
+        " WHERE c.ledger = g.ledger",
+        list(groups),
+        list(groups.values()),
+    )
 
 
 async def select_counted_since(db: Connection, dataset: str, version: int) -> list[int]:

@@ -47,7 +47,7 @@ async def rebuild_rollup(command: RebuildRollup, db: Connection) -> RollupRebuil
 
 async def _rebuild(db: Connection, tables: RollupTables, rollups: Sequence[RollupTables]) -> Rebuilt:
     draft = tables._replace(draft=0)
-    await build.build_drafts(db, tables.dataset.name, [draft], rollups)
+    (snapshot,) = await build.build_drafts(db, tables.dataset.name, [draft], rollups)
     await plans.use(db, plans.SCAN_ALL)
     for statement in (
         create_pairs(tables, draft),
@@ -58,7 +58,7 @@ async def _rebuild(db: Connection, tables: RollupTables, rollups: Sequence[Rollu
     for statement in repair(tables, draft):
         await db.execute(statement, timeout=BUILD_SECONDS)
     await db.execute(f"{drop(draft)}; DROP TABLE pairs")
-    await queries.upsert_rollup(db, tables)  # its new time of build invalidates cached reports
+    await queries.upsert_rollup(db, tables, snapshot)  # its new time of build invalidates cached reports
     version = await update_freshness(db, tables.dataset.name, "counted")
     return Rebuilt(row["groups"], row["mended"], version) if row else Rebuilt(0, 0, version)
 

@@ -147,14 +147,19 @@ def select(
     sign: str = "",
     values: tuple[str, ...] = (),
     derived: str = "",
+    chunk: str = "",
 ) -> str:
-    """Aggregates rows x by group key and the `values` of fields; `sign` is "-" for removed rows."""
+    """Aggregates rows x by group key and the `values` of fields; `sign` is "-" for removed rows.
+
+    With `chunk`, an expression, also by the chunk that added or removed the rows, in the column `_by`.
+    """
     keys = group_keys.columns(tables.rollup) + "".join(
         f', x."{field}" AS {tables.value_column(field)}' for field in values
     )
+    by, number = (f", {chunk} AS _by", f", {len(tables.rollup.groups) + len(values) + 1}") if chunk else ("", "")
     sums = ", ".join(f"{sign}{column.expression} AS {quoted(column.name)}" for column in tables.sums)
     source = group_keys.source(tables.rollup, rows)
-    return f"SELECT {keys}, {sums}{derived} FROM {source} WHERE {where} GROUP BY {numbers(tables, values)}"
+    return f"SELECT {keys}{by}, {sums}{derived} FROM {source} WHERE {where} GROUP BY {numbers(tables, values)}{number}"
 
 
 def numbers(tables: RollupTables, values: tuple[str, ...] = ()) -> str:

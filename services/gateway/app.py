@@ -4,12 +4,11 @@ from pathlib import Path
 
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.middleware import DefineMiddleware
 
 from services.gateway import datasets, failed_rows, imports, ops, reports, rows, search, sources
 from services.gateway.catalog import Catalog
 from services.gateway.http import openapi
-from services.gateway.http.auth import Authentication, check_query_parameters, check_scope
+from services.gateway.http.auth import Authentication
 from services.gateway.http.middleware import drain_uploads, measure_requests
 from services.gateway.http.problems import to_response
 from services.gateway.jobs import event_log, gauges, kinds, spool_cleaner, stop
@@ -77,8 +76,7 @@ def build(settings: GatewaySettings) -> Litestar:
     app = Litestar(
         [*handlers, *operations.routes(consumer.check_database, bus=consumer.check_bus), openapi.assets],
         lifespan=[consumer.running],
-        middleware=[measure_requests, drain_uploads, DefineMiddleware(Authentication, exclude_from_auth_key="public")],
-        guards=[check_scope, check_query_parameters],
+        middleware=[measure_requests, drain_uploads, Authentication],
         exception_handlers={Exception: to_response},
         dependencies={
             "pool": Provide(lambda: consumer.pool, sync_to_thread=False),

@@ -4,7 +4,7 @@ import os
 
 from litestar import Litestar
 
-from services.indexer.documents.index import index_chunk
+from services.indexer.documents.index import index_chunks
 from services.indexer.documents.reindex import build_index, index_piece, prepare_all, prepare_documents, switch_index
 from services.indexer.documents.vocabulary_cache import VocabularyCache
 from services.indexer.retention import RETENTIONS
@@ -23,7 +23,7 @@ from shared.retention import EVERY_SECONDS, RetentionTask
 
 ROUTES = (
     on(DatasetDeclared, prepare_documents, then=IndexPiece | IndexRebuilt),
-    on(ChunkLoaded, index_chunk, then=ChunkIndexed, concurrency=2),
+    on(ChunkLoaded, index_chunks, then=ChunkIndexed, concurrency=2, together=400),
     on(BuildIndex, build_index, then=IndexPiece | IndexRebuilt),
     on(IndexPiece, index_piece, then=SwitchIndex, concurrency=2),
     on(SwitchIndex, switch_index, then=IndexRebuilt),

@@ -1,16 +1,16 @@
 """Deletes before-images that neither search nor rollups need any more."""
 
+from services.ingestor import readers
 from shared.db import Connection
 from shared.db.locks import lock_readers_out
-from shared.reads.analytics import COUNTED_CHUNKS
-from shared.reads.indexer.tables import INDEXED_CHUNKS, INDEXES
+from shared.reads.indexer.tables import INDEXES
 from shared.retention import STEP_ROWS, Position, Step
 
 CHUNKS_AT_ONCE = 500
 
 
 async def delete_before_images(db: Connection, _days: int, position: Position) -> Step:
-    """Deletes the images of replaced rows whose old and new chunk are both indexed and counted.
+    """Deletes the images of replaced rows whose old and new chunk are both indexed and counted, as far as declared.
 
     An image adds to the chunk that wrote the row and subtracts from the chunk that replaced it. Once both have it, or
     neither will read it, it is worth nothing. A generation or a rollup that is being built reads the images of chunks
@@ -25,10 +25,9 @@ async def delete_before_images(db: Connection, _days: int, position: Position) -
                 SELECT ledger, dataset FROM replaced r WHERE r.ledger > replacing.ledger ORDER BY r.ledger LIMIT 1
             ) following
         )
-        SELECT ledger, dataset,
-               EXISTS (SELECT FROM {INDEXED_CHUNKS} i WHERE i.ledger = r.ledger)
-               AND EXISTS (SELECT FROM {COUNTED_CHUNKS} a WHERE a.ledger = r.ledger) AS done
-        FROM (SELECT * FROM replacing LIMIT $2) r
+        SELECT ledger, dataset, {readers.have_finished("d", "r.ledger")} AS done
+        FROM (SELECT * FROM replacing LIMIT $2) r JOIN datasets d ON d.name = r.dataset
+        ORDER BY ledger
         """,
         position or 0,
         CHUNKS_AT_ONCE,
@@ -38,9 +37,8 @@ async def delete_before_images(db: Connection, _days: int, position: Position) -
     status = await db.execute(
         f"""
         DELETE FROM replaced WHERE ctid = ANY (ARRAY(
-            SELECT r.ctid FROM replaced r
-            WHERE r.ledger = ANY($1) AND EXISTS (SELECT FROM {INDEXED_CHUNKS} i WHERE i.ledger = r.was)
-              AND EXISTS (SELECT FROM {COUNTED_CHUNKS} a WHERE a.ledger = r.was)
+            SELECT r.ctid FROM replaced r JOIN datasets d ON d.name = r.dataset
+            WHERE r.ledger = ANY($1) AND {readers.have_finished("d", "r.was")}
             LIMIT $2
         ))
         """,

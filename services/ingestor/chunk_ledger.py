@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from services.ingestor import readers
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DetachPartition, LoadChunk, PlanDetach, PlanImport, PlanReplay, SwapStage
 from shared.contracts.events import ChunkLoaded
@@ -160,11 +161,15 @@ async def close_chunk(db: Connection, chunk: Chunk, outcome: Outcome, *, size: i
     """Closes the line of a chunk of `size` bytes, with a new version of the dataset, and returns the event.
 
     Call it last before the commit: it locks the dataset's row, so later changes get higher versions and the chunks of a
-    job pass one at a time.
+    job pass one at a time. A declaration changes the same row: what it adds is built from all chunks before it.
     """
-    version: int = await db.fetchval(
-        f"UPDATE datasets SET version = version + 1 WHERE name = $1 RETURNING version, {LIMIT_IDLE}", chunk.dataset.name
+    row = await db.fetchrow(
+        "UPDATE datasets SET version = version + 1 WHERE name = $1"
+        f" RETURNING version, {readers.declared('datasets')} AS readers, {LIMIT_IDLE}",
+        chunk.dataset.name,
     )
+    if row is None:
+        raise LookupError(f"dataset {chunk.dataset.name} is not declared")
     await db.execute(
         f"""
         UPDATE chunks SET loaded_at = clock_timestamp(), version = $2,
@@ -172,7 +177,7 @@ async def close_chunk(db: Connection, chunk: Chunk, outcome: Outcome, *, size: i
         WHERE ledger = $1 AND loaded_at IS NULL
         """,
         chunk.ledger,
-        version,
+        row["version"],
         *(getattr(outcome, counter) for counter in COUNTERS),
     )
     return ChunkLoaded(
@@ -180,9 +185,10 @@ async def close_chunk(db: Connection, chunk: Chunk, outcome: Outcome, *, size: i
         job_id=chunk.job_id,
         chunk=chunk.chunk,
         ledger=chunk.ledger,
-        version=version,
+        version=row["version"],
         bytes=size,
         outcome=outcome,
+        readers=tuple(row["readers"]),
     )
 
 

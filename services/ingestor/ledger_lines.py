@@ -1,9 +1,8 @@
 """Deletes lines of the chunk ledger that no row, no image and no reader refers to."""
 
+from services.ingestor import readers
 from services.ingestor.ddl import quote
 from shared.db import Connection
-from shared.reads.analytics import COUNTED_CHUNKS
-from shared.reads.indexer.tables import INDEXED_CHUNKS
 from shared.retention import OLD, STEP_ROWS, Position, Step
 
 
@@ -36,8 +35,7 @@ async def _select_unneeded(db: Connection, ledgers: list[int]) -> list[int]:
         WHERE c.ledger = ANY($1) AND (
             c.loaded_at IS NULL
             OR c.version < d.version
-               AND EXISTS (SELECT FROM {INDEXED_CHUNKS} i WHERE i.ledger = c.ledger)
-               AND EXISTS (SELECT FROM {COUNTED_CHUNKS} a WHERE a.ledger = c.ledger)
+               AND {readers.have_finished("d", "c.ledger")}
                AND NOT EXISTS (SELECT FROM replaced r WHERE r.ledger = c.ledger)
                AND NOT EXISTS (SELECT FROM replaced r WHERE r.was = c.ledger)
                AND NOT EXISTS (SELECT FROM failures f WHERE f.job_id = c.job_id AND f.chunk = c.chunk)

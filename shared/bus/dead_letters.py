@@ -9,8 +9,9 @@ import msgspec
 from shared.bus import inbox, outbox
 from shared.bus.outbox import OutboxMessage
 from shared.bus.routes import on
+from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.envelope import Envelope
-from shared.contracts.events import DiscardRequested, RedriveRequested, WorkFailed
+from shared.contracts.events import WorkFailed
 from shared.contracts.parts import Problem
 from shared.db import Connection
 

@@ -22,6 +22,7 @@ class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     dataset: str
     lane: str = ""
+    audience: str = ""
     subject: str
     command: bool
     mandatory: bool
@@ -40,10 +41,12 @@ async def insert_messages(db: Connection, messages: Sequence[Message]) -> None:
         return
     await db.execute(
         """
-        INSERT INTO outbox (id, name, dataset, subject, command, mandatory, receivers, data, lane)
-        SELECT id, name, dataset, subject, command, receivers <> '', string_to_array(receivers, ','), data, lane
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::bytea[], $8::text[])
-             AS m (id, name, dataset, subject, command, receivers, data, lane)
+        INSERT INTO outbox (id, name, dataset, subject, command, mandatory, receivers, data, lane, audience)
+        SELECT id, name, dataset, subject, command, receivers <> '', string_to_array(receivers, ','), data, lane,
+               audience
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::text[], $7::bytea[], $8::text[],
+                    $9::text[])
+             AS m (id, name, dataset, subject, command, receivers, data, lane, audience)
         ON CONFLICT (id, queue) DO NOTHING
         """,
         [message.id for message in messages],
@@ -51,9 +54,10 @@ async def insert_messages(db: Connection, messages: Sequence[Message]) -> None:
         [message.dataset for message in messages],
         [str(getattr(message, "job_id", None) or "") for message in messages],
         [isinstance(message, Command) for message in messages],
-        [",".join(message.receivers) for message in messages],
+        [",".join(message.to) for message in messages],
         [message.encode() for message in messages],
         [message.lane for message in messages],
+        [message.audience for message in messages],
     )
 
 

@@ -197,5 +197,5 @@ def _address(message: OutboxMessage) -> tuple[str, str]:
     """Returns exchange and routing key. The default exchange, "", routes to the queue of that name."""
     if message.queue:
         return "", message.queue
-    key = routing_key(message.name, message.dataset, message.lane, command=message.command)
+    key = routing_key(message.name, message.dataset, message.lane, message.audience, command=message.command)
     return COMMANDS if message.command else EVENTS, key

@@ -37,13 +37,18 @@ class Route(msgspec.Struct, frozen=True):
         """Returns the names of the service's queues, by lane."""
         return {lane: self.queue(service, lane) for lane in self.message.lanes}
 
+    def bindings(self, service: str, lane: str) -> list[str]:
+        """Returns the routing keys of the service's queue: a command's name, or an event's name with any dataset.
+
+        Another one is for messages that go to this service and not to all receivers.
+        """
+        audiences = ["", f"#.{service}.#"] if self.message.optional else [""]
+        is_command = issubclass(self.message, Command)
+        return [routing_key(self.message.name(), "*", lane, audience, command=is_command) for audience in audiences]
+
     def group_size(self, lane: str) -> int:
         """Returns how many messages of a lane the handler takes at most in a sequence."""
         return 1 if lane == LARGE else self.together
-
-    def binding(self, lane: str) -> str:
-        """Returns the routing key of a queue: a command's name, or an event's name with any dataset."""
-        return routing_key(self.message.name(), "*", lane, command=issubclass(self.message, Command))
 
 
 def queue_name(service: str, name: str, lane: str) -> str:
@@ -51,10 +56,14 @@ def queue_name(service: str, name: str, lane: str) -> str:
     return ".".join(filter(None, (service, name.replace(".", "_"), lane)))
 
 
-def routing_key(name: str, dataset: str, lane: str, *, command: bool) -> str:
-    """Returns a command's name, or an event's name with its dataset; both with the lane."""
-    key = name if command else f"{name}.{dataset}"  # an empty dataset is a word of the key, too
-    return f"{key}.{lane}" if lane else key
+def routing_key(name: str, dataset: str, lane: str, audience: str = "", *, command: bool) -> str:
+    """Returns a command's name, or an event's name with its dataset; both with the lane and with the audience."""
+    words = [name] if command else [name, dataset]  # a dataset or a lane that is empty is a word of the key, too
+    if lane or audience:
+        words.append(lane)
+    if audience:
+        words.append(audience)
+    return ".".join(words)
 
 
 class BadRoute(TypeError):

@@ -30,19 +30,19 @@ async def declare(url: str, routes: dict[str, tuple[Route, ...]]) -> list[str]:
         commands = await channel.declare_exchange(COMMANDS, aio_pika.ExchangeType.DIRECT, durable=True)
         events = await channel.declare_exchange(EVENTS, aio_pika.ExchangeType.TOPIC, durable=True)
         dead = await channel.declare_exchange(DEAD, aio_pika.ExchangeType.FANOUT, durable=True)
-        await _declare_queue(connection, DEAD, {"x-queue-type": "quorum"}, dead, "")
+        await _declare_queue(connection, DEAD, {"x-queue-type": "quorum"}, dead, [""])
         names = []
         for service, consumed in routes.items():
             for route in consumed:
                 exchange = commands if issubclass(route.message, Command) else events
                 for lane, queue in route.queues(service).items():
-                    await _declare_queue(connection, queue, _arguments(), exchange, route.binding(lane))
+                    await _declare_queue(connection, queue, _arguments(), exchange, route.bindings(service, lane))
                     names.append(queue)
         return names
 
 
 async def _declare_queue(
-    connection: AbstractConnection, name: str, arguments: FieldTable, exchange: AbstractExchange, key: str
+    connection: AbstractConnection, name: str, arguments: FieldTable, exchange: AbstractExchange, keys: list[str]
 ) -> None:
     # A refusal closes the channel, so that each queue gets one of its own.
     channel: AbstractChannel
@@ -52,7 +52,8 @@ async def _declare_queue(
         except REFUSED as error:
             log.warning("queue kept as it is", queue=name, error=str(error))
             return
-        await queue.bind(exchange, routing_key=key)
+        for key in keys:
+            await queue.bind(exchange, routing_key=key)
 
 
 def _arguments() -> FieldTable:

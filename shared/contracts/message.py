@@ -1,5 +1,6 @@
 """Base classes of messages: the name comes from the class, the id from the content."""
 
+import functools
 import re
 import uuid
 from typing import ClassVar, Self
@@ -12,7 +13,7 @@ LARGE = "large"
 WORD = re.compile(r"[A-Z][a-z0-9]*")
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """A command or an event about one dataset, usually on behalf of a job."""
 
     separator: ClassVar[str]
@@ -43,12 +44,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The services that handle this message. It stays open in the sender's outbox until each has ended it."""
         return self.receivers
 
+    @property
+    def audience(self) -> str:
+        """The words of the routing key that name the receivers; empty for a message to all receivers of its type."""
+        return "" if self.to == self.receivers else ".".join(self.to)
+
     @classmethod
     def name(cls) -> str:
         """Returns the name on the wire: `load_chunk` for LoadChunk, `chunk.loaded` for ChunkLoaded."""
         return cls.separator.join(WORD.findall(cls.__name__)).lower()
 
-    @property
+    @functools.cached_property
     def id(self) -> uuid.UUID:
         """UUIDv5 of name and identity: the same message always has the same id, so that inboxes deduplicate."""
         identity = "/".join(str(getattr(self, field)) for field in self.identity)

@@ -16,8 +16,9 @@ from deploy.topology import HEARD
 from shared.bus import topology
 from shared.bus.routes import Route
 from shared.contracts.commands import DefineWords
+from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.envelope import Envelope
-from shared.contracts.events import DiscardRequested, RedriveRequested, WorkFailed
+from shared.contracts.events import WorkFailed
 from shared.contracts.message import Command, Message
 from shared.contracts.parts import Problem
 from tests.acceptance.import_files import count_documents, forget, imported
@@ -46,7 +47,7 @@ class Thief:
         self.queue = queue
         self.lost: list[Lost] = []
         self._route = route
-        self._key = route.binding(route.message.lanes[-1])
+        self._keys = route.bindings(queue.partition(".")[0], route.message.lanes[-1])
 
     async def run(self, channel: aio_pika.abc.AbstractChannel, now: Any) -> None:
         """Runs until a message was taken."""
@@ -55,8 +56,9 @@ class Thief:
         )
         own = await channel.get_queue(self.queue)
         loot = await channel.declare_queue(f"lost.{self.queue}", auto_delete=True)
-        await loot.bind(exchange, self._key)
-        await own.unbind(exchange, self._key)
+        for key in self._keys:
+            await loot.bind(exchange, key)
+            await own.unbind(exchange, key)
         messages: asyncio.Queue[bytes] = asyncio.Queue()
 
         async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
@@ -66,8 +68,9 @@ class Thief:
         try:
             await self._record(await messages.get(), now)
         finally:
-            await own.bind(exchange, self._key)
-            await loot.unbind(exchange, self._key)
+            for key in self._keys:
+                await own.bind(exchange, key)
+                await loot.unbind(exchange, key)
             await loot.cancel(tag)
         while not messages.empty():
             await self._record(messages.get_nowait(), now)

@@ -322,5 +322,5 @@ async def test_the_operators_are_documented_where_routes_are(stack: Stack) -> No
     described = (await get(stack, "/openapi.json"))["paths"]["/v1/datasets/{dataset}/rows"]["get"]
     assert "not.ilike.*chair*" in described["description"]
     parameters = {parameter["name"]: parameter for parameter in described["parameters"]}
-    assert {"page", "limit", "cursor", "order", "select", "count", "format", "fields"} <= set(parameters)
-    assert (parameters["fields"]["style"], parameters["fields"]["explode"]) == ("form", True)
+    assert {"page", "limit", "cursor", "order", "select", "count", "format", "filters"} <= set(parameters)
+    assert (parameters["filters"]["style"], parameters["filters"]["explode"]) == ("form", True)

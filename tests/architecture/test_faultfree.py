@@ -12,7 +12,7 @@ import pytest
 
 from shared.bus import ledger, outbox
 from shared.bus.topology import DEAD
-from shared.contracts.events import RedriveRequested
+from shared.contracts.dead_letter_events import RedriveRequested
 from shared.db import transaction
 from tests.integration.ingestor_runner import connected
 from tests.stack import SERVICES, Stack, read_metric, read_resent

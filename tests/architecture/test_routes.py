@@ -1,17 +1,20 @@
 """Routes: HTTP operations with their scopes, and messages with their publishers and queues."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aio_pika
 import httpx2
+import msgspec
 import pytest
 from litestar import Litestar, get
-from litestar.connection import ASGIConnection
+from litestar.exceptions import ImproperlyConfiguredException
 from litestar.handlers import HTTPRouteHandler
-from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.serialization import encode_json
 from litestar.testing import AsyncTestClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from deploy.topology import HEARD
 from services.analytics import app as analytics
@@ -19,7 +22,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.gateway import app as gateway
 from services.gateway.http import api_keys
 from services.gateway.http.api_keys import Key
-from services.gateway.http.auth import check_scope
+from services.gateway.http.auth import Authentication
 from services.gateway.http.problems import to_response
 from services.gateway.settings import GatewaySettings
 from services.indexer import app as indexer
@@ -40,15 +43,14 @@ from shared.contracts.commands import (
     RebuildRollup,
     RunSearch,
 )
+from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.events import (
     ChunkCounted,
     ChunkIndexed,
     ChunkLoaded,
     DatasetDeclared,
-    DiscardRequested,
     JobCreated,
     PublicJobEvent,
-    RedriveRequested,
     WorkFailed,
 )
 from shared.contracts.message import Command, Message
@@ -129,6 +131,34 @@ async def test_anonymous_is_refused_everywhere_but_in_public(stack: Stack, gatew
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+async def test_options_lists_the_methods_of_every_route_without_a_key(stack: Stack, gateway_app: Litestar) -> None:
+    methods: dict[str, set[str]] = {}
+    for operation in handlers(gateway_app):
+        methods.setdefault(path_of(operation), {"OPTIONS"}).add(operation.method)
+    async with httpx2.AsyncClient(base_url=stack.url) as anonymous:
+        for path in methods.keys() - {"/docs/assets/nothing"}:
+            answer = await anonymous.options(path)
+            assert (answer.status_code, answer.content) == (204, b""), path
+            assert set(answer.headers["Allow"].split(", ")) >= methods[path], path
+        assert (await anonymous.options("/v1/nothing")).status_code == 404
+
+
+async def test_a_framework_error_of_500_hides_its_detail() -> None:
+    @get("/broken")
+    async def broken() -> str:
+        raise ImproperlyConfiguredException("secret")
+
+    async with AsyncTestClient(Litestar([broken], exception_handlers={Exception: to_response})) as client:
+        answer = await client.get("/broken")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+
+
+def test_the_openapi_document_is_valid(gateway_app: Litestar) -> None:
+    document = msgspec.json.decode(encode_json(gateway_app.openapi_schema.to_schema()))
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+
+
 @pytest.mark.parametrize(
     "value",
     ["", "Bearer", "Bearer x", "Bearer mr_00000000_secret", "Basic {key}", "{key}", "Bearer {key}x"],
@@ -157,26 +187,28 @@ async def test_a_key_opens_what_its_scope_allows_and_nothing_else(
                 assert answer.json()["code"] == "forbidden"
 
 
-async def test_a_route_that_names_no_scope_is_refused_even_to_admins() -> None:
+async def test_a_route_that_names_no_scope_is_refused_even_to_admins(monkeypatch: pytest.MonkeyPatch) -> None:
     @get("/forgotten")
     async def forgotten() -> str:
         return "secret"
 
-    class AsAdmin(AbstractAuthenticationMiddleware):
-        async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
-            del connection
-            return AuthenticationResult(user=Key("1", "admin", b"", "admin"), auth=None)
-
-    app = Litestar([forgotten], guards=[check_scope], middleware=[AsAdmin], exception_handlers={Exception: to_response})
+    monkeypatch.setitem(Authentication.cache, b"k", (time.monotonic(), Key("1", "admin", b"", "admin")))
+    app = Litestar([forgotten], middleware=[Authentication], exception_handlers={Exception: to_response})
     async with AsyncTestClient(app) as client:
-        assert (await client.get("/forgotten")).status_code == 403
+        assert (await client.get("/forgotten", headers={"Authorization": "Bearer k"})).status_code == 403
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_handler_takes_and_returns_what_its_route_says(service: str) -> None:
     for route in HEARD[service]:
         said = dict.fromkeys(route.then)
-        again = on(route.message, route.handler, then=_any_of(list(said)), concurrency=route.concurrency)
+        again = on(
+            route.message,
+            route.handler,
+            then=_any_of(list(said)),
+            concurrency=route.concurrency,
+            together=route.together,
+        )
         assert again == route
         assert len({other.message for other in HEARD[service]}) == len(HEARD[service])
 
@@ -253,6 +285,7 @@ def test_the_receivers_of_a_message_are_the_services_with_a_route_for_it() -> No
     hearers = _hearers()
     expected = {kind.__name__: set(hearers.get(kind, [])) for kind in _messages()}
     assert {kind.__name__: set(kind.receivers) for kind in _messages()} == expected
+    assert all(set(kind.optional) < set(kind.receivers) for kind in _messages() if kind.optional)
 
 
 def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
@@ -261,19 +294,23 @@ def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
     assert hearers[ChunkIndexed] == hearers[ChunkCounted] == ["gateway"]
 
 
-async def test_there_are_the_queues_of_the_routes_and_of_the_dead_with_a_consumer_each_and_no_others(
+async def test_there_are_the_queues_of_the_routes_and_of_the_dead_with_their_consumers_and_no_others(
     stack: Stack,
 ) -> None:
-    expected = {topology.DEAD} | {
-        queue for service, routes in HEARD.items() for route in routes for queue in route.queues(service).values()
+    """A consumer each; several where groups are handled concurrently, each on a channel of its own."""
+    expected = {topology.DEAD: 1} | {
+        queue: route.concurrency if route.together else 1
+        for service, routes in HEARD.items()
+        for route in routes
+        for queue in route.queues(service).values()
     }
 
     async def listed() -> dict[str, float]:
         found = await queues(stack)
-        return found if all(found.get(name) == 1 for name in expected) else {}
+        return found if all(found.get(name) == number for name, number in expected.items()) else {}
 
     found = await eventually(listed, SECONDS)
-    assert {name for name in found if not name.startswith("probe_")} == expected
+    assert {name for name in found if not name.startswith("probe_")} == {*expected}
 
 
 async def queues(stack: Stack) -> dict[str, float]:

@@ -54,7 +54,7 @@ def test_the_places_where_these_are_known_are_found_at_all() -> None:
 
 
 def test_the_contracts_need_msgspec_alone() -> None:
-    known = {"msgspec", "shared", "uuid", "datetime", "re", "typing"}
+    known = {"msgspec", "shared", "uuid", "datetime", "functools", "re", "typing"}
     for path in sources("shared/contracts"):
         tree = (ROOT / path).read_text()
         lines = [line for line in tree.splitlines() if line.startswith(("import ", "from "))]

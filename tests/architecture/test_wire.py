@@ -17,7 +17,7 @@ import services.gateway.app  # noqa: F401 - its features register the kinds of j
 from services.gateway.jobs.kinds import to_body
 from shared.bus.outbox import OutboxMessage
 from shared.bus.publisher import encode
-from shared.contracts import commands, envelope, events
+from shared.contracts import commands, dead_letter_events, envelope, events
 from shared.contracts.message import Command, Event, Message
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from tests.unit.test_progress import queued
@@ -81,8 +81,8 @@ EXAMPLES: list[Message] = [
     events.RollupRebuilt(**ABOUT, rollup="hires", version=5, groups=21, mended=1),
     events.IndexRebuilt(**ABOUT, generation=2, version=5),
     events.WorkFailed(**ABOUT, message_id=UUID(int=5), message="load_chunk", problem=PROBLEM),
-    events.RedriveRequested(dataset="", request_id=UUID(int=6), ids=(UUID(int=5),), service="indexer"),
-    events.DiscardRequested(dataset="", request_id=UUID(int=6), ids=(UUID(int=5),), service="indexer"),
+    dead_letter_events.RedriveRequested(dataset="", request_id=UUID(int=6), ids=(UUID(int=5),), service="indexer"),
+    dead_letter_events.DiscardRequested(dataset="", request_id=UUID(int=6), ids=(UUID(int=5),), service="indexer"),
     events.JobCreated(**PUBLIC),
     events.JobStarted(**PUBLIC),
     events.JobProgress(**PUBLIC),
@@ -190,6 +190,12 @@ def test_a_chunk_names_the_services_that_read_its_rows() -> None:
     for readers, to in expected.items():
         event = events.ChunkLoaded.decode(msgspec.structs.replace(old, readers=readers).encode())
         assert (event.readers, event.to, event.id) == (readers, to, old.id)
+
+
+@each_message
+def test_a_message_works_out_its_id_once(message: Message) -> None:
+    assert message.id is message.id
+    assert message == type(message).decode(message.encode())
 
 
 def test_no_two_messages_share_an_id_or_a_name() -> None:

@@ -22,7 +22,8 @@ from shared.bus.failures import NotReady
 from shared.catalog.dataset import Dataset
 from shared.catalog.files import read_datasets
 from shared.contracts.commands import DeclareDataset, LoadChunk, LoadRows, PlanImport, PullPage, SwapStage
-from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped, RedriveRequested
+from shared.contracts.dead_letter_events import RedriveRequested
+from shared.contracts.events import ChunkLoaded, ImportPlanned, ImportStopped
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import Connection, Pool, connect
 from shared.spool import Spool

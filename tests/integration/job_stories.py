@@ -2,8 +2,9 @@
 
 import asyncio
 import datetime as dt
+import itertools
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -125,6 +126,13 @@ async def deliver_at_once(ingestor: Ingestor, story: Story, hear: Callable[[Chun
         await until_done(hear, await until_done(ingestor.load, chunk))
 
     await asyncio.gather(*(follow(chunk) for plan in plans for chunk in plan))
+
+
+def groups(events: Sequence[ChunkLoaded], chance: random.Random) -> list[list[ChunkLoaded]]:
+    """The events in any order, split into groups of any size."""
+    order = chance.sample(events, len(events))
+    cuts = sorted(chance.sample(range(1, len(order)), chance.randint(0, len(order) - 1))) if order else []
+    return [order[start:end] for start, end in itertools.pairwise([0, *cuts, len(order)])] if order else []
 
 
 async def until_done(work: Callable[[Argument], Awaitable[Result]], argument: Argument) -> Result:

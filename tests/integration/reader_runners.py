@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import asyncpg
 
-from services.analytics.count import count_chunk
+from services.analytics.count import count_chunks
 from services.analytics.declare import prepare_rollups
 from services.analytics.rebuild import rebuild_rollup
 from services.analytics.refresh import refresh_report
-from services.indexer.documents.index import index_chunk
+from services.indexer.documents.index import index_chunks
 from services.indexer.documents.reindex import Prepared, index_piece, prepare_documents, switch_index
 from services.indexer.documents.vocabulary_cache import VocabularyCache
 from services.indexer.words import word_counts
@@ -55,9 +55,9 @@ class Analytics:
         self.pool = pool
         self.admin = admin
 
-    async def count(self, event: ChunkLoaded) -> ChunkCounted | None:
+    async def count(self, *events: ChunkLoaded) -> list[ChunkCounted]:
         async with self.pool.acquire() as db, db.transaction():
-            return await count_chunk(event, db)
+            return await count_chunks(events, db)
 
     async def hear(self, event: ChunkLoaded) -> None:
         await self.count(event)
@@ -71,7 +71,7 @@ class Analytics:
         async with self.pool.acquire() as db:
             transaction = db.transaction()
             await transaction.start()
-            await count_chunk(event, db)
+            await count_chunks([event], db)
             await transaction.rollback()
 
     async def refresh(self, *datasets: str) -> ReportRefreshed:
@@ -111,9 +111,9 @@ class Indexer:
         await forget(self.admin)
         self.vocabulary_cache = VocabularyCache()
 
-    async def index(self, event: ChunkLoaded) -> ChunkIndexed | None:
+    async def index(self, *events: ChunkLoaded) -> list[ChunkIndexed]:
         async with self.pool.acquire() as db, db.transaction():
-            return await index_chunk(event, db, self.vocabulary_cache)
+            return await index_chunks(events, db, self.vocabulary_cache)
 
     async def hear(self, event: ChunkLoaded) -> None:
         await self.index(event)

@@ -14,7 +14,7 @@ from shared.contracts.commands import IndexPiece
 from shared.contracts.events import ChunkLoaded
 from tests.integration.ingestor_runner import Ingestor
 from tests.integration.job_stories import until_done
-from tests.integration.pruning import mark_counted, prune
+from tests.integration.pruning import prune
 from tests.integration.reader_runners import Analytics, Indexer
 from tests.integration.search_setup import REPLACE, SEARCH, SearchEngine
 from tests.integration.test_reindex import COLUMNS, kept, rebuild, recomputed, some, text
@@ -91,11 +91,6 @@ async def handle(engine: SearchEngine, message: Any) -> list[Any]:
 @pytest.mark.parametrize("seed", range(12))
 async def test_an_index_that_is_built_while_images_go_has_right_word_counts(engine: SearchEngine, seed: int) -> None:
     chance = random.Random(seed)
-
-    async def prune_now() -> None:
-        await mark_counted(engine.indexer.admin)
-        await prune(engine.ingestor.pool)
-
     await engine.declare(SEARCH)
     waiting: list[Any] = []
     for _ in range(3):
@@ -103,7 +98,7 @@ async def test_an_index_that_is_built_while_images_go_has_right_word_counts(engi
         for event in chance.sample(waiting, len(waiting) // 2):
             waiting.remove(event)
             await engine.indexer.index(event)
-        await prune_now()
+        await prune(engine.ingestor.pool)
     planned = await engine.ingestor.plan("books", text(chance), columns=COLUMNS, chunk_bytes=60)
     fields = ["body"] if seed % 2 else ["title", "body"]
     waiting += await (engine.declare({**SEARCH, "fields": fields}) if seed % 2 else rebuild(engine))
@@ -112,7 +107,7 @@ async def test_an_index_that_is_built_while_images_go_has_right_word_counts(engi
     while waiting:
         message = waiting.pop(chance.randrange(len(waiting)))
         waiting += await handle(engine, message)
-        await prune_now()
+        await prune(engine.ingestor.pool)
     assert await kept(engine) == await recomputed(engine, fields)
     assert await images(engine.ingestor) == 0
     for piece in await rebuild(engine):
@@ -138,13 +133,10 @@ async def test_images_go_beside_loading_indexing_and_building(engine: SearchEngi
 
     async def prune_always() -> None:
         while not done.done():
-            await mark_counted(engine.indexer.admin)
             await prune(engine.ingestor.pool)
 
     done = asyncio.gather(load(), build())
     await asyncio.gather(prune_always(), done)
     await prune(engine.ingestor.pool)
     assert await kept(engine) == await recomputed(engine, ["title", "body"])
-    await mark_counted(engine.indexer.admin)
-    await prune(engine.ingestor.pool)
     assert await images(engine.ingestor) == 0

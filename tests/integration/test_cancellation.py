@@ -9,7 +9,8 @@ import pytest
 
 from shared.bus import failures
 from shared.bus.dead_letters import redrive
-from shared.contracts.events import RedriveRequested, WorkFailed
+from shared.contracts.dead_letter_events import RedriveRequested
+from shared.contracts.events import WorkFailed
 from shared.contracts.parts import Problem
 from shared.db import transaction
 from tests.integration.probe_service import SECONDS, Probe, Touch

@@ -2,15 +2,29 @@
 
 import asyncio
 import random
+from collections import Counter
+from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.indexer.documents import documents, vocabulary
-from services.indexer.documents.index import index_chunk
+from services.indexer.documents.index import index_chunks
+from shared.contracts.events import ChunkIndexed, ChunkLoaded
 from tests.integration.ingestor_runner import DATASETS, Ingestor, somebody_waits
-from tests.integration.job_stories import EXAMPLES, LINES, Story, deliver, deliver_at_once, line_of_items, stories
+from tests.integration.job_stories import (
+    CHUNK_BYTES,
+    EXAMPLES,
+    LINES,
+    Story,
+    deliver,
+    deliver_at_once,
+    groups,
+    line_of_items,
+    stories,
+    until_done,
+)
 from tests.integration.reader_runners import Indexer
 
 
@@ -26,6 +40,55 @@ async def test_documents_are_what_the_table_says(
     async for event in deliver(ingestor, story):
         await indexer.index(event)
     assert await indexer.documents(dataset) == await indexer.recomputed(dataset)
+
+
+async def one_by_one(indexer: Indexer, events: list[ChunkLoaded]) -> Counter[UUID]:
+    """How many documents each chunk writes if it is indexed alone. Changes nothing."""
+    async with indexer.pool.acquire() as db:
+        transaction = db.transaction()
+        await transaction.start()
+        indexed = [one for event in events for one in await index_chunks([event], db, indexer.vocabulary_cache)]
+        await transaction.rollback()
+    return Counter({one.id: one.documents for one in indexed})
+
+
+@settings(EXAMPLES, max_examples=12)
+@given(data=st.data())
+async def test_groups_of_chunks_write_the_same_documents_as_one_by_one(
+    ingestor: Ingestor, indexer: Indexer, data: st.DataObject
+) -> None:
+    told = [data.draw(stories(dataset)) for dataset in LINES]
+    chance = told[0].chance
+    await indexer.forget()
+    for dataset in LINES:
+        await indexer.prepare(dataset)
+    events = [
+        event
+        for story in told
+        for text in story.files
+        for event in await ingestor.load_all(await ingestor.plan(story.dataset, text, chunk_bytes=CHUNK_BYTES), chance)
+    ]
+    expected = await one_by_one(indexer, chance.sample(events, len(events)))
+    split = groups(events, chance)
+
+    async def index(group: list[ChunkLoaded]) -> list[ChunkIndexed]:
+        return await indexer.index(*group)
+
+    if chance.random() < 0.5:
+        results = await asyncio.gather(*(until_done(index, group) for group in split))
+    else:
+        results = [await index(group) for group in split]
+    split += groups(chance.sample(events, len(events) // 3), chance)  # delivered twice
+    results += [await index(group) for group in split[len(results) :]]
+    assert [len(result) for result in results] == [len(group) for group in split]
+    written: Counter[UUID] = Counter()
+    for result in results:
+        written.update({one.id: one.documents for one in result})
+    assert written == expected
+    for story in told:
+        assert await indexer.documents(story.dataset) == await indexer.recomputed(story.dataset)
+        version = await ingestor.pool.fetchval("SELECT version FROM datasets WHERE name = $1", story.dataset)
+        assert await indexer.pool.fetchval("SELECT indexed FROM freshness WHERE dataset = $1", story.dataset) == version
 
 
 async def test_the_words_of_a_row_that_changed_are_found_and_the_old_ones_are_not(
@@ -63,7 +126,7 @@ async def test_words_of_a_chunk_that_is_taken_back_are_not_taken_for_known(
         async with indexer.pool.acquire() as db:
             killed = db.transaction()
             await killed.start()
-            assert await index_chunk(event, db, indexer.vocabulary_cache)
+            assert await index_chunks([event], db, indexer.vocabulary_cache)
             await killed.rollback()
     await indexer.index(event)
     assert await indexer.documents("items") == await indexer.recomputed("items")

@@ -146,7 +146,9 @@ async def happened(
         ended = await ingestor.follow([command])
     for event in ended.loaded:
         heard.append(event)
-        heard += [mark for mark in (await indexer.index(event), await analytics.count(event)) if mark is not None]
+        readers = event.readers or ()
+        heard += await indexer.index(event) if "indexer" in readers else []
+        heard += await analytics.count(event) if "analytics" in readers else []
     if ended.stopped:
         heard.append(ended.stopped)
     return heard, ended
@@ -228,6 +230,28 @@ async def test_a_batch_that_is_stopped_has_failed_in_whatever_order_that_is_hear
         assert job.error.code == ("rows_refused" if load_options.strict else "too_many_errors")
         assert (job.outcome.rows_read, job.outcome.failed) == (3, 1)
         assert [type(message) for message in messages if isinstance(message, ENDS)] == [JobFailed]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "readers", "waits"),
+    [
+        ("items", (), False),  # declared after the chunk was loaded
+        ("items", ("indexer",), True),
+        ("plain", ("analytics",), True),  # declared until then
+        ("items", None, True),
+        ("plain", None, False),
+    ],
+)
+async def test_a_batch_waits_for_the_readers_of_its_chunk_or_else_for_the_declared_ones(
+    gateway: Gateway, ingestor: Ingestor, dataset: str, readers: tuple[str, ...] | None, *, waits: bool
+) -> None:
+    await ingestor.declare("plain", PLAIN)
+    request = batch(*BATCH[:2], dataset=dataset)
+    await gateway.accept(request)
+    assert isinstance(request.command, LoadRows)
+    (event,) = (await ingestor.follow([request.command])).loaded
+    messages = await gateway.hear(msgspec.structs.replace(event, readers=readers))
+    assert [type(message) for message in messages if isinstance(message, ENDS)] == ([] if waits else [JobSucceeded])
 
 
 async def test_of_equal_keys_in_a_group_one_is_accepted_and_the_others_are_replays(

@@ -11,7 +11,8 @@ from shared.bus.dead_letters import redrive
 from shared.bus.failures import PermanentFailure
 from shared.bus.recovery import Recovery
 from shared.bus.routes import routing_key
-from shared.contracts.events import SMALL_BYTES, ChunkLoaded, RedriveRequested
+from shared.contracts.dead_letter_events import RedriveRequested
+from shared.contracts.events import SMALL_BYTES, ChunkLoaded
 from shared.contracts.parts import Outcome, Problem
 from shared.db import transaction
 from tests.integration.probe_service import SECONDS, SERVICE, SMALL, Probe
@@ -37,6 +38,11 @@ def test_a_routing_key_has_a_word_for_the_dataset_even_if_that_is_empty() -> Non
     assert routing_key("chunk.loaded", "items", "small", command=False) == "chunk.loaded.items.small"
     assert routing_key("redrive.requested", "", "", command=False) == "redrive.requested."
     assert routing_key("touch", "marks", "small", command=True) == "touch.small"
+
+
+def test_a_routing_key_names_the_receivers_of_a_message_that_not_all_need_after_the_lane() -> None:
+    assert routing_key("chunk.loaded", "items", "small", "gateway", command=False) == "chunk.loaded.items.small.gateway"
+    assert routing_key("chunk.loaded", "items", "", "a.b", command=False) == "chunk.loaded.items..a.b"
 
 
 async def test_a_small_message_overtakes_large_ones_that_wait(probe: Probe) -> None:

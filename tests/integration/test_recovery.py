@@ -13,7 +13,7 @@ from shared.bus.dead_letters import discard, redrive
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.bus.ledger import OpenMessage
 from shared.bus.recovery import Recovery
-from shared.contracts.events import DiscardRequested, RedriveRequested
+from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.message import Message
 from shared.contracts.parts import Problem
 from shared.db import transaction

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.analytics.count import count_chunks
 from shared.catalog.dataset import Dataset
 from shared.contracts.events import ChunkLoaded
 from shared.contracts.parts import LoadOptions
 from tests.integration.ingestor_runner import Ingestor, forget
-from tests.integration.job_stories import EXAMPLES, until_done
+from tests.integration.job_stories import EXAMPLES, groups, until_done
 from tests.integration.reader_runners import Analytics
 from tests.integration.rollup_oracle import COLUMNS, DECLARATIONS, SALES, holds
 
@@ -67,17 +68,21 @@ async def declare(ingestor: Ingestor, analytics: Analytics, name: str) -> Datase
 
 
 async def deliver(analytics: Analytics, undelivered: Sequence[ChunkLoaded], chance: random.Random) -> list[ChunkLoaded]:
-    """Some of them, in any order, one by one or at once, some twice, some to one who dies. Returns the others."""
+    """Some of them, in any order and in groups, some twice, some to one who dies. Returns the others."""
     deliveries = chance.sample(undelivered, chance.randint(0, len(undelivered)))
     rest = [event for event in undelivered if event not in deliveries]
     deliveries += chance.sample(deliveries, len(deliveries) // 3)
     for event in chance.sample(deliveries, len(deliveries) // 4):
         await analytics.die(event)
+
+    async def count(group: list[ChunkLoaded]) -> None:
+        assert len(await analytics.count(*group)) == len(group)
+
     if chance.random() < 0.5:
-        await asyncio.gather(*(until_done(analytics.hear, event) for event in deliveries))
+        await asyncio.gather(*(until_done(count, group) for group in groups(deliveries, chance)))
     else:
-        for event in deliveries:
-            await analytics.hear(event)
+        for group in groups(deliveries, chance):
+            await count(group)
     return rest
 
 
@@ -123,3 +128,35 @@ async def test_rollups_are_what_sql_and_python_say(
     )
     for table in (table for rollup in dataset.rollups for table in rollup.tables(name)[1:]):
         assert await analytics.pool.fetchval(f'SELECT count(*) FROM rollups."{table}" WHERE rows <= 0') == 0
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+@settings(EXAMPLES, max_examples=8)
+@given(story=JOBS, seed=st.integers(0, 1 << 32))
+async def test_groups_of_chunks_change_the_same_groups_as_one_by_one(
+    ingestor: Ingestor, analytics: Analytics, name: str, story: list[Job], seed: int
+) -> None:
+    chance = random.Random(seed)
+    await forget(analytics.admin)
+    dataset = await declare(ingestor, analytics, name)
+    events = [event for job in story for event in await load(ingestor, name, job, chance)]
+    async with analytics.pool.acquire() as db:
+        transaction = db.transaction()
+        await transaction.start()
+        alone = [one for event in chance.sample(events, len(events)) for one in await count_chunks([event], db)]
+        await transaction.rollback()
+    together = [one for group in groups(events, chance) for one in await analytics.count(*group)]
+    assert {one.id: one.groups for one in together} == {one.id: one.groups for one in alone}
+    kept = await analytics.pool.fetch("SELECT ledger, groups FROM chunks WHERE ledger = ANY($1)", ledgers(events))
+    assert {row["ledger"]: row["groups"] for row in kept} == {
+        event.ledger: one.groups
+        for event in events
+        for one in alone
+        if (one.job_id, one.chunk) == (event.job_id, event.chunk)
+    }
+    await holds(analytics.pool, dataset)
+    assert await analytics.counted(name) == max((event.version for event in events), default=0)
+
+
+def ledgers(events: Sequence[ChunkLoaded]) -> list[int]:
+    return [event.ledger for event in events]

@@ -15,6 +15,7 @@ from services.gateway.jobs import event_log
 from services.gateway.jobs.job import JobRequest
 from services.gateway.jobs.submit import JobSubmitter, Submission
 from services.gateway.jobs.waiters import JobWaiters
+from shared.bus.relay import Relay
 from shared.consumer import Consumer
 from shared.contracts.commands import LoadRows
 from shared.contracts.parts import LoadOptions
@@ -76,6 +77,19 @@ async def test_two_hundred_requests_share_a_few_transactions(submitter: JobSubmi
     assert await submitter.pool.fetchval("SELECT count(DISTINCT xmin::text) FROM jobs") <= 3
     # Who comes later is not forgotten.
     assert isinstance(await submitter.submit(batch(0)), Submission)
+
+
+async def test_a_replay_does_not_wake_the_relay(submitter: JobSubmitter, monkeypatch: pytest.MonkeyPatch) -> None:
+    wakes: list[Relay] = []
+
+    def note(relay: Relay) -> None:
+        wakes.append(relay)
+
+    monkeypatch.setattr(Relay, "wake", note)
+    await submitter.submit(batch(0, key="once"))
+    assert len(wakes) == 1
+    assert (await submitter.submit(batch(0, key="once"))).replayed
+    assert len(wakes) == 1
 
 
 async def test_of_requests_with_one_idempotency_key_one_is_accepted(submitter: JobSubmitter) -> None:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from litestar.connection import ASGIConnection
 from litestar.constants import RESERVED_KWARGS
-from litestar.handlers import BaseRouteHandler
-from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
 
-from services.gateway.http import api_keys
+from services.gateway.http import api_keys, options
 from services.gateway.http.api_keys import Key
 from services.gateway.http.problems import Detail, Problem
 
@@ -19,37 +19,50 @@ CACHE_SECONDS = 10.0
 CACHED_KEYS = 10_000
 
 
-class Authentication(AbstractAuthenticationMiddleware):
-    """Finds the API key of a request. Valid keys are cached, so a revoked key works for CACHE_SECONDS at most."""
+class Authentication:
+    """ASGI middleware that lets a request to its route if its API key and its query parameters are good.
 
-    cache: ClassVar[dict[str, tuple[float, Key]]] = {}
+    Valid keys are cached, so a revoked key works for CACHE_SECONDS at most.
+    """
 
-    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
-        """Returns the key of the request, or none for a public route. Raises Problem 401."""
-        if connection.route_handler.opt.get("public"):
-            return AuthenticationResult(user=None, auth=None)
-        scheme, _, text = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not text:
+    cache: ClassVar[dict[bytes, tuple[float, Key]]] = {}
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises Problem 401, 403 or 422. The key becomes the user of the request."""
+        if scope["type"] == ScopeType.HTTP:
+            if scope["method"] == "OPTIONS":
+                await options.respond(scope, send)
+                return
+            opt = scope["route_handler"].opt
+            if not opt.get("public"):
+                scope["user"] = key = await self._find_key(scope)
+                _check_scope(key, opt.get("scope"))
+                if scope["query_string"] and not opt.get("any_query"):
+                    _check_query_parameters(ASGIConnection(scope))
+        await self._app(scope, receive, send)
+
+    async def _find_key(self, scope: Scope) -> Key:
+        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        scheme, _, text = header.partition(b" ")
+        if scheme.lower() != b"bearer" or not text:
             raise _unauthorized("This request has no API key.")
         cached = self.cache.get(text)
         if cached is None or time.monotonic() - cached[0] > CACHE_SECONDS:
-            async with connection.app.state.consumer.pool.acquire() as db:
-                key = await api_keys.find(db, text.strip())
+            async with scope["litestar_app"].state.consumer.pool.acquire() as db:
+                key = await api_keys.find(db, text.decode("latin-1").strip())
             if key is None:
                 self.cache.pop(text, None)
                 raise _unauthorized("This API key is unknown, expired or revoked.")
             if len(self.cache) >= CACHED_KEYS:
                 self.cache.clear()
             cached = self.cache[text] = (time.monotonic(), key)
-        return AuthenticationResult(user=cached[1], auth=None)
+        return cached[1]
 
 
-async def check_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises Problem 403 if the key lacks the scope of the route."""
-    if handler.opt.get("public"):
-        return
-    scope = handler.opt.get("scope")
-    key = connection.user
+def _check_scope(key: Key, scope: str | None) -> None:
     if scope is None or not key.allows(scope):
         raise Problem(
             403,
@@ -59,13 +72,8 @@ async def check_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: B
         )
 
 
-async def check_query_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises Problem 422 for a parameter that the route does not have, unless the route sets `any_query`.
-
-    An ignored misspelt parameter would give a wrong result.
-    """
-    if not connection.scope["query_string"] or handler.opt.get("public") or handler.opt.get("any_query"):
-        return
+def _check_query_parameters(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Raises Problem 422 for a parameter that the route does not have: ignoring a misspelt one gives a wrong result."""
     unknown = sorted(set(connection.query_params) - query_parameters(connection))
     if unknown:
         raise Problem(

@@ -57,15 +57,15 @@ class FieldQuery(Operation):
     def __post_init__(self) -> None:
         """Adds one parameter that stands for all fields."""
         conditions = Schema(type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING))
-        fields = Parameter(
-            name="fields",
+        filters = Parameter(
+            name="filters",  # in the document only; search has a parameter `fields`
             param_in="query",
             schema=conditions,
             style="form",
             explode=True,
             description="Filters on fields, one parameter each: `price=gte.10`",
         )
-        self.parameters = [*(self.parameters or []), fields]
+        self.parameters = [*(self.parameters or []), filters]
 
 
 assets = create_static_files_router(

@@ -112,7 +112,7 @@ def _to_problem(request: Request[Any, Any, Any], error: Exception) -> Problem:
         case HTTPException(status_code=413):
             limit = request.route_handler.resolve_request_max_body_size()
             return Problem(413, "too_large", f"This route accepts a body of at most {limit} bytes.", limit_bytes=limit)
-        case HTTPException():
+        case HTTPException() if error.status_code < SERVER_ERROR:
             return Problem(error.status_code, CODES.get(error.status_code, "error"), error.detail)
     return _server_error(error)
 

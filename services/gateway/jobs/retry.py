@@ -20,7 +20,8 @@ from services.gateway.jobs.submit import uuid7
 from services.gateway.jobs.waiters import JobWaiters
 from shared.bus import open_messages, outbox
 from shared.bus.relay import Relay
-from shared.contracts.events import JobRetried, RedriveRequested
+from shared.contracts.dead_letter_events import RedriveRequested
+from shared.contracts.events import JobRetried
 from shared.db import Connection, Pool, transaction
 from shared.reads.ingestor import imports
 

@@ -86,7 +86,8 @@ class JobSubmitter:
     async def _commit(self, group: Sequence[Pending]) -> None:
         async with transaction(self._consumer.pool) as db:
             results = await submit_jobs(db, [request for request, _ in group])
-        self._consumer.relay.wake()
+        if any(isinstance(result, Submission) and not (result.replayed or result.attached) for result in results):
+            self._consumer.relay.wake()
         for (_, future), result in zip(group, results, strict=True):
             if future.done():
                 continue

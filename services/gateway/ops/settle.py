@@ -20,7 +20,7 @@ from services.gateway.jobs.retry import reopen
 from shared.bus import dead_letter_queries, ledger, outbox
 from shared.bus.dead_letter_queries import MAX_IDS, LetterCount, LetterFilter, LetterRef
 from shared.bus.relay import Relay
-from shared.contracts.events import DeadLetterEvent, DiscardRequested, RedriveRequested
+from shared.contracts.dead_letter_events import DeadLetterEvent, DiscardRequested, RedriveRequested
 from shared.contracts.message import NAMESPACE
 from shared.db import Connection, Pool, transaction
 

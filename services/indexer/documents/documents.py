@@ -1,6 +1,7 @@
 """Tables of an index generation: creates and drops them, writes and deletes documents."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -52,14 +53,15 @@ async def drop_tables(db: Connection, index: Index) -> None:
 
 async def index_rows(
     db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int], cache: VocabularyCache
-) -> int:
-    """Writes the documents of these chunks' current rows, and the deltas of their words; returns how many documents.
+) -> Counter[int]:
+    """Writes the documents of these chunks' current rows, and the deltas of their words.
 
+    Returns how many documents each chunk wrote, by the version of the dataset that the chunk made.
     Newer documents are kept. Word counts work like rollups: plus all rows that the chunks wrote, even if later chunks
     replaced them, minus the before-images of rows that they replaced. So chunks may be indexed in any order.
     """
     labels = [index.label(name) for name in index.search.fields]
-    written = 0
+    written: Counter[int] = Counter()
     deltas = []
     async for rows in _select_rows(db, index, dataset, ledgers):
         current = [row for row in rows if row["_version"] is not None]
@@ -73,23 +75,23 @@ async def index_rows(
     uncommitted: set[str] = set()
     for counts in deltas:
         uncommitted |= await vocabulary.insert_words(db, index, counts.words, cache, uncommitted)
-        await vocabulary.insert_deltas(db, index, counts, written)
+        await vocabulary.insert_deltas(db, index, counts, written.total())
     return written
 
 
-async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledger: int) -> None:
-    """Deletes the documents of rows that the chunk deleted and that do not exist again."""
+async def delete_rows(db: Connection, index: Index, dataset: Dataset, ledgers: Sequence[int]) -> None:
+    """Deletes the documents of rows that these chunks deleted and that do not exist again."""
     table = data_table(dataset.name)
     same = {name: " AND ".join(f'{name}."{key}" = d."{key}"' for key in dataset.key) for name in ("old", "t")}
     await db.execute(
         f"""
         DELETE FROM {index.documents} d
         USING {before_images(dataset.name, "old")}
-        WHERE r.dataset = $1 AND r.ledger = $2 AND {same["old"]}
+        WHERE r.dataset = $1 AND r.ledger = ANY($2) AND {same["old"]}
           AND NOT EXISTS (SELECT FROM {table} t WHERE {same["t"]})
         """,
         dataset.name,
-        ledger,
+        ledgers,
         timeout=INDEX_SECONDS,
     )
 
@@ -127,7 +129,7 @@ async def _select_rows(
 
 async def _upsert_documents(
     db: Connection, index: Index, dataset: Dataset, rows: list[Any], documents: list[bytes]
-) -> int:
+) -> Counter[int]:
     keys = _quoted(dataset.key)
     types = _types(dataset)
     arrays = ", ".join(f"${number}::{types[name]}[]" for number, name in enumerate(dataset.key, 3))
@@ -136,19 +138,23 @@ async def _upsert_documents(
     # cheaper per document, since the cost depends on its distinct words.
     limit, memory = ("128MB", "256MB") if bulk else ("256kB", "4MB")
     await db.execute(f"SET LOCAL gin_pending_list_limit = '{limit}'; SET LOCAL work_mem = '{memory}'")
-    status = await db.execute(
+    counts = await db.fetch(
         f"""
-        INSERT INTO {index.documents} AS d (_version, _words, {keys})
-        SELECT v, w, {keys} FROM unnest($1::bigint[], $2::tsvector[], {arrays}) AS n (v, w, {keys}) ORDER BY {keys}
-        ON CONFLICT ({keys}) DO UPDATE SET _version = excluded._version, _words = excluded._words
-        WHERE d._version < excluded._version
+        WITH written AS (
+            INSERT INTO {index.documents} AS d (_version, _words, {keys})
+            SELECT v, w, {keys} FROM unnest($1::bigint[], $2::tsvector[], {arrays}) AS n (v, w, {keys}) ORDER BY {keys}
+            ON CONFLICT ({keys}) DO UPDATE SET _version = excluded._version, _words = excluded._words
+            WHERE d._version < excluded._version
+            RETURNING _version
+        )
+        SELECT _version, count(*) FROM written GROUP BY 1
         """,
         [row["_version"] for row in rows],
         documents,
         *([row[name] for row in rows] for name in dataset.key),
         timeout=INDEX_SECONDS,
     )
-    return int(status.split()[-1])
+    return Counter({row["_version"]: row["count"] for row in counts})
 
 
 def _tokenize(texts: Sequence[tokens.Texts], labels: Sequence[str], rows: int) -> tuple[list[bytes], tokens.WordCounts]:

@@ -1,5 +1,6 @@
 """Queries about index generations, the pieces left to build, indexed chunks and watermarks."""
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -34,10 +35,10 @@ async def select_indexes(db: Connection, dataset: str) -> list[Index]:
 
 
 async def select_unprepared(db: Connection) -> list[str]:
-    """Returns the names of searchable datasets without an index."""
+    """Returns the names of searchable datasets without an index that has all chunks."""
     rows = await db.fetch(
         f"SELECT name FROM {DATASETS} d WHERE declaration->'search' IS NOT NULL"
-        " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name)"
+        " AND NOT EXISTS (SELECT FROM indexes i WHERE i.dataset = d.name AND i.version >= d.searched_since)"
     )
     return [row["name"] for row in rows]
 
@@ -88,7 +89,7 @@ async def delete_index(db: Connection, index: Index) -> None:
 async def insert_pieces(db: Connection, index: Index, piece_rows: int) -> list[IndexPiece]:
     """Splits all loaded chunks into pieces of about `piece_rows` written or deleted rows.
 
-    `index_chunk` adds later chunks to the generation: one snapshot shows which these are.
+    `index_chunks` adds later chunks to the generation: one snapshot shows which these are.
     """
     rows = await db.fetch(
         f"""
@@ -145,9 +146,14 @@ async def finish_piece(db: Connection, piece: IndexPiece) -> bool:
     )
 
 
-async def insert_chunk(db: Connection, ledger: int, documents: int) -> None:
-    """Marks the chunk as indexed."""
-    await db.execute("INSERT INTO chunks (ledger, documents) VALUES ($1, $2) ON CONFLICT DO NOTHING", ledger, documents)
+async def insert_chunks(db: Connection, documents: Mapping[int, int]) -> None:
+    """Marks chunks, by ledger number, as indexed with so many documents."""
+    await db.execute(
+        "INSERT INTO chunks (ledger, documents) SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS c (ledger, d)"
+        " ORDER BY ledger ON CONFLICT DO NOTHING",
+        list(documents),
+        list(documents.values()),
+    )
 
 
 async def insert_covered_chunks(db: Connection, index: Index) -> None:
@@ -164,9 +170,9 @@ async def insert_covered_chunks(db: Connection, index: Index) -> None:
     )
 
 
-async def is_indexed(db: Connection, ledger: int) -> bool:
-    """Returns whether the chunk is indexed. Checked in addition to the inbox: words must not be counted twice."""
-    return bool(await db.fetchval("SELECT true FROM chunks WHERE ledger = $1", ledger))
+async def select_indexed_chunks(db: Connection, ledgers: Sequence[int]) -> set[int]:
+    """Returns those of the chunks that are indexed: in addition to the inbox, since words must not be counted twice."""
+    return {row["ledger"] for row in await db.fetch("SELECT ledger FROM chunks WHERE ledger = ANY($1)", ledgers)}
 
 
 async def select_uncounted(db: Connection) -> list[str]:

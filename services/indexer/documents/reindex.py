@@ -13,7 +13,7 @@ from shared.contracts.parts import Problem
 from shared.db import Connection
 from shared.reads.indexer.index import Index
 from shared.reads.ingestor.chunks import update_freshness
-from shared.reads.ingestor.datasets import select_dataset
+from shared.reads.ingestor.datasets import select_dataset, select_since
 from shared.telemetry import metrics
 
 PIECE_ROWS = 20_000
@@ -45,7 +45,7 @@ async def build_index(command: BuildIndex, db: Connection) -> Prepared:
 
 
 async def index_piece(command: IndexPiece, db: Connection, cache: VocabularyCache) -> SwitchIndex | None:
-    """Indexes the chunks of a piece. `index_chunk` adds chunks that are loaded in the meantime.
+    """Indexes the chunks of a piece. `index_chunks` adds chunks that are loaded in the meantime.
 
     Raises PermanentFailure for a piece that is redriven after another job has begun a rebuild.
     """
@@ -59,7 +59,7 @@ async def index_piece(command: IndexPiece, db: Connection, cache: VocabularyCach
     if index is None or not ledgers:
         return None
     written = await documents.index_rows(db, index, dataset, ledgers, cache)
-    metrics.DOCUMENTS.labels(command.dataset).inc(written)
+    metrics.DOCUMENTS.labels(command.dataset).inc(written.total())
     if await queries.finish_piece(db, command):
         return SwitchIndex(dataset=command.dataset, generation=command.generation, job_id=command.job_id)
     return None
@@ -80,8 +80,13 @@ async def _prepare(db: Connection, name: str, *, force: bool, job_id: UUID | Non
     # Lock before reading the declaration: the latest declaration wins.
     await queries.lock_documents(db, name, exclusive=True)
     dataset = await select_dataset(db, name)
+    since = await select_since(db, name, "searched")
     indexes = await queries.select_indexes(db, name)
-    current = [index for index in indexes if dataset.search and index.search.has_same_documents(dataset.search)]
+    current = [
+        index
+        for index in indexes
+        if dataset.search and index.version >= since and index.search.has_same_documents(dataset.search)
+    ]
     for index in indexes:
         if dataset.search is None or (index.state == "building" and (force or index not in current)):
             await _drop(db, index)

@@ -1,7 +1,6 @@
 """Queries about declarations, rows and failed rows."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -47,14 +46,18 @@ async def select_dataset(db: Connection, name: str) -> tuple[Dataset, int] | Non
 
 
 async def upsert_dataset(db: Connection, dataset: Dataset, revision: int, statements: Sequence[str]) -> None:
-    """Changes the table and stores its new declaration."""
+    """Changes the table and stores its new declaration; search or rollups that are new begin with this version."""
     for statement in statements:
         await db.execute(statement, timeout=ALTER_SECONDS)
     await db.execute(
         """
         INSERT INTO datasets (name, declaration, revision) VALUES ($1, $2, $3)
         ON CONFLICT (name) DO UPDATE
-        SET declaration = excluded.declaration, revision = excluded.revision, declared_at = now()
+        SET declaration = excluded.declaration, revision = excluded.revision, declared_at = now(),
+            searched_since = CASE WHEN datasets.declaration->'search' IS NULL THEN datasets.version
+                                  ELSE datasets.searched_since END,
+            counted_since = CASE WHEN datasets.declaration->'rollups' IS NULL THEN datasets.version
+                                 ELSE datasets.counted_since END
         """,
         dataset.name,
         msgspec.to_builtins(dataset),
@@ -72,13 +75,15 @@ async def update_filed_declaration(db: Connection, name: str, declaration: Any) 
     await db.execute("UPDATE datasets SET filed = $2 WHERE name = $1", name, declaration)
 
 
-async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: bytes, *, schema: str | None) -> None:
-    """Copies binary rows in a savepoint. Raises DuplicateKey, after which the transaction can go on."""
+async def copy_rows(
+    db: Connection, table: str, columns: Sequence[str], data: Sequence[bytes], *, schema: str | None
+) -> None:
+    """Copies pieces of binary rows in a savepoint. Raises DuplicateKey, after which the transaction can go on."""
     try:
         async with db.transaction():
             await db.copy_to_table(
                 table,
-                source=io.BytesIO(data),
+                source=_iterate(data),  # asyncpg reads a file in a thread, piece by piece
                 schema_name=schema,
                 columns=list(columns),
                 format="binary",
@@ -86,6 +91,11 @@ async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: by
             )
     except asyncpg.UniqueViolationError as error:
         raise DuplicateKey from error
+
+
+async def _iterate(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 async def has_any_key(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:

@@ -1,5 +1,7 @@
 """Queries about declared datasets."""
 
+from typing import Literal
+
 import msgspec
 
 from shared.catalog.dataset import Dataset
@@ -42,4 +44,13 @@ async def select_with_dictionary(db: Connection) -> list[tuple[Dataset, int]]:
 async def select_version(db: Connection, dataset: str) -> int:
     """Returns the version of the dataset's rows."""
     version: int = await db.fetchval("SELECT version FROM ingestor.datasets WHERE name = $1", dataset)
+    return version
+
+
+async def select_since(db: Connection, dataset: str, declared: Literal["searched", "counted"]) -> int:
+    """Returns the version from which on the dataset declares search, or rollups, without a break.
+
+    An index or a rollup that was built from an earlier version may lack chunks.
+    """
+    version: int = await db.fetchval(f"SELECT {declared}_since FROM ingestor.datasets WHERE name = $1", dataset)
     return version

@@ -1,7 +1,10 @@
 """Names of the ingestor's tables, for statements that join them with tables of the reader."""
 
 DATASETS = "ingestor.datasets"
-"""Declared datasets: `name, declaration, revision, version, declared_at`; `declaration` is JSON."""
+"""Declared datasets: `name, declaration, revision, version, declared_at`; `declaration` is JSON.
+
+`searched_since` and `counted_since` are the versions from which on search and rollups are declared without a break.
+"""
 CHUNKS = "ingestor.chunks"
 """The chunk ledger: `ledger, job_id, dataset, chunk, version, sent_at, loaded_at`, and the counts of an Outcome.
 
