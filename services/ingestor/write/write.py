@@ -11,7 +11,7 @@ from services.ingestor import chunk_ledger
 from services.ingestor.chunk_ledger import Chunk
 from services.ingestor.parse.parser import Batch, fail_rows
 from services.ingestor.parse.row_errors import RowError
-from services.ingestor.write import partitions, queries, upsert_sql
+from services.ingestor.write import copy_turns, partitions, queries, upsert_sql
 from services.ingestor.write.binary_copy import CHUNK, ROW, to_copy
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.catalog.dataset import Dataset
@@ -63,7 +63,8 @@ async def write(db: Connection, chunk: Chunk, batch: Batch) -> tuple[Outcome, Ba
 async def _copy(db: Connection, chunk: Chunk, rows: pl.DataFrame) -> None:
     marked = rows.with_columns(pl.lit(chunk.ledger, pl.Int64).alias(CHUNK))
     data = await asyncio.to_thread(to_copy, marked, chunk.dataset.fields)
-    await queries.copy_rows(db, chunk.dataset.name, marked.columns, data, schema="data")
+    async with copy_turns.take(db, chunk.dataset.name, data):
+        await queries.copy_rows(db, chunk.dataset.name, marked.columns, data, schema="data")
 
 
 def _sample_keys(dataset: Dataset, rows: pl.DataFrame) -> dict[str, list[Any]]:
