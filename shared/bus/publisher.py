@@ -13,6 +13,7 @@ from aio_pika.connection import make_url
 from aiormq.abc import ChannelFrame
 
 from shared.bus import frames
+from shared.bus.confirms import Confirm, Confirms
 from shared.bus.outbox import OutboxMessage
 from shared.bus.routes import routing_key
 from shared.bus.topology import COMMANDS, EVENTS
@@ -78,25 +79,28 @@ class Publisher:
         return results
 
     async def _publish(self, batch: Batch) -> list[Exception | None]:
-        error: Exception = ConnectionResetError("the connection was closed")
+        lost: Exception = ConnectionResetError("the connection was closed")
         channel: Any = None  # a channel of aiormq, whose interface lacks what a batch needs
-        confirms: list[asyncio.Future[Any]] = []
+        confirms: list[Confirm] = []
         try:
             # aiormq's own timeouts do not cover the wait for a lost connection.
             async with asyncio.timeout(CONFIRM_SECONDS):
                 channel = await (await self.channel()).get_underlay_channel()
-                confirms, drained = await _write(channel, batch)
+                drained, written = await _write(channel, batch)
+                confirms = written.each
                 await drained
-                await asyncio.wait(confirms)
-        except Exception as caught:  # noqa: BLE001 - it is the result of each message without a confirm
-            error = _to_lost(caught)
+                await written.ended
+        except Exception as error:  # noqa: BLE001 - it is the result of each message without a confirm
+            lost = _to_lost(error)
         finally:
-            for (message, _), confirm in zip(batch, confirms, strict=False):  # there are none before the write
-                confirm.cancel()
+            for (message, _), _ in zip(batch, confirms, strict=False):  # there are none before the write
                 channel.message_id_delivery_tag.pop(str(message.id), None)
         if not confirms:
-            return [error] * len(batch)
-        return [_to_result(message, confirm, error) for (message, _), confirm in zip(batch, confirms, strict=True)]
+            return [lost] * len(batch)
+        return [
+            _to_result(message, confirm.error) if confirm.done() else lost
+            for (message, _), confirm in zip(batch, confirms, strict=True)
+        ]
 
     async def channel(self) -> AbstractRobustChannel:
         """Returns the open channel; connects if there is none."""
@@ -154,37 +158,31 @@ def encode(message: OutboxMessage, service: str) -> bytes:
     )
 
 
-async def _write(channel: Any, batch: Batch) -> tuple[list[asyncio.Future[Any]], asyncio.Future[None]]:
-    """Writes the batch as `basic_publish` of aiormq writes a message. Returns the confirms and the end of the write."""
+async def _write(channel: Any, batch: Batch) -> tuple[asyncio.Future[None], Confirms]:
+    """Writes the batch as `basic_publish` of aiormq writes a message. Returns the end of the write and the confirms."""
     frame_max = channel.connection.connection_tune.frame_max
     parts: list[bytes] = []
     for message, body in batch:
         parts += frames.encode(message, body, *_address(message), channel=channel.number, frame_max=frame_max)
     drained: asyncio.Future[None] = channel.create_future()
-    confirms: list[asyncio.Future[Any]] = []
+    confirms = Confirms(channel.create_future(), len(batch))
     async with channel.lock:
         await channel.write_queue.put(ChannelFrame(b"".join(parts), should_close=False, drain_future=drained))
         # The writer runs at the next `await`, so no confirm comes before it is expected.
-        for message, _ in batch:
+        for (message, _), confirm in zip(batch, confirms.each, strict=True):
             channel.delivery_tag += 1
             channel.message_id_delivery_tag[str(message.id)] = channel.delivery_tag
-            channel.confirmations[channel.delivery_tag] = confirm = channel.create_future()
-            confirms.append(confirm)
-    return confirms, drained
+            channel.confirmations[channel.delivery_tag] = confirm
+    return drained, confirms
 
 
-def _to_result(message: OutboxMessage, confirm: asyncio.Future[Any], lost: Exception) -> Exception | None:
-    error = lost if confirm.cancelled() else confirm.exception()
+def _to_result(message: OutboxMessage, error: Exception | None) -> Exception | None:
     match error:
-        case None:
-            return None
         case aiormq.exceptions.PublishError():
             return Unroutable(f"no queue takes {message.name} ({_address(message)[1]})")
         case aiormq.exceptions.DeliveryError():
             return Refused(f"a queue of {message.name} ({_address(message)[1]}) is full")
-        case Exception():
-            return _to_lost(error)
-    raise error
+    return error
 
 
 def _to_lost(error: Exception) -> Exception:

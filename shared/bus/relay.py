@@ -1,6 +1,7 @@
 """Outbox relay: publishes due messages after each commit, and polls for messages that a crash left behind."""
 
 import asyncio
+from collections import Counter
 
 import aiormq
 import structlog
@@ -106,10 +107,10 @@ async def _give_up(db: Connection, message: OutboxMessage, error: TooLarge) -> N
 
 
 def _report(outcome: list[tuple[OutboxMessage, Exception | None]]) -> None:
+    for name, count in Counter(message.name for message, result in outcome if result is None).items():
+        metrics.PUBLISHED.labels(name).inc(count)
     for message, result in outcome:
         match result:
-            case None:
-                metrics.PUBLISHED.labels(message.name).inc()
             case Unroutable():
                 metrics.UNROUTABLE.labels(message.name).inc()
                 log.error("unroutable", message=message.name, queue=message.queue, id=str(message.id))

@@ -91,7 +91,8 @@ def _matched(plan: SearchPlan, values: list[Any], *, bounded: bool, limit: int |
     if plan.expansion is None:
         return f"matched AS MATERIALIZED (SELECT {keys}{facet_values} FROM {table} r WHERE {condition}{last})"
     rows = f" JOIN {table} r USING ({keys})" if plan.query.filters or plan.query.facets else ""
-    documents, loose, strict = plan.index.documents, *_conditions(plan.expansion, values)
+    parts = bounded and not plan.is_frequent and bool(plan.expansion.any_of)
+    documents, loose, strict = plan.index.documents, *_conditions(plan.expansion, values, parts=parts)
     scored = f", {score} AS _score" if score else ""
     if bounded and _counts_examined(plan):
         hits = f"SELECT {keys}, _at{facet_values} FROM examined{rows} WHERE _is_hit AND {condition}{last}"
@@ -116,10 +117,15 @@ def _matched(plan: SearchPlan, values: list[Any], *, bounded: bool, limit: int |
     """
 
 
-def _conditions(expansion: Expansion, values: list[Any]) -> tuple[str, str]:
-    """Returns the loose condition and what is left to check after it; appends the values of their `$n`."""
-    values.append(expansion.loose)
-    loose = f"_words @@ ${len(values)}::text::tsquery"
+def _conditions(expansion: Expansion, values: list[Any], *, parts: bool) -> tuple[str, str]:
+    """Returns the loose condition, whole or in `parts`, and the one left to check; appends the values of their `$n`."""
+    if parts:
+        values.append(expansion.any_of)
+        # A subquery, because Postgres would estimate each part of a constant.
+        loose = f"_words @@ ANY((SELECT ${len(values)}::text[])::tsquery[])"
+    else:
+        values.append(expansion.loose)
+        loose = f"_words @@ ${len(values)}::text::tsquery"
     if expansion.strict == expansion.loose:
         return loose, "true"
     values.append(expansion.strict)

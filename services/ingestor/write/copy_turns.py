@@ -9,7 +9,8 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 
-from services.ingestor.write import queries
+from services.ingestor.write import queries, upsert_sql
+from shared.catalog.dataset import Dataset
 from shared.db import Connection
 
 LARGE_BYTES = 1 << 20
@@ -18,7 +19,7 @@ TURNS = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
 
 
 @contextlib.asynccontextmanager
-async def take(db: Connection, dataset: str, pieces: Sequence[bytes]) -> AsyncIterator[None]:
+async def take(db: Connection, dataset: Dataset, pieces: Sequence[bytes]) -> AsyncIterator[None]:
     """Waits for a turn to copy these pieces into the dataset's table, if they are large.
 
     A COPY may wait for the commit of a transaction with the same key. That one must never wait for a turn: so a
@@ -27,6 +28,7 @@ async def take(db: Connection, dataset: str, pieces: Sequence[bytes]) -> AsyncIt
     if sum(map(len, pieces)) < LARGE_BYTES:
         yield
         return
-    await queries.lock_rows(db, dataset)  # first, so that nobody keeps a turn while a swap has the table
+    # First, so that nobody keeps a turn while a swap has the table.
+    await db.execute(upsert_sql.lock_table(dataset), timeout=queries.COPY_SECONDS)
     async with TURNS:
         yield
