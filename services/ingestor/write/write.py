@@ -7,7 +7,7 @@ import polars as pl
 
 from services.ingestor.chunk_ledger import Chunk
 from services.ingestor.threads import offload
-from services.ingestor.write import merge, partitions, queries
+from services.ingestor.write import copy_turns, merge, partitions, queries
 from services.ingestor.write.binary_copy import CHUNK, to_copy
 from services.ingestor.write.merge import SMALL, Written
 from shared.catalog.dataset import Dataset
@@ -36,8 +36,10 @@ async def write(db: Connection, chunks: Sequence[Chunk], rows: pl.DataFrame) -> 
     # One chunk with a key twice is rare, and COPY finds it. In several chunks a key that comes again is no exception.
     is_repeated = len(chunks) > 1 and bool(rows.select(dataset.key).is_duplicated().any())
     if not is_repeated and not await queries.has_any_key(db, dataset, _sample_keys(dataset, rows)):
+        data = await _encode(dataset, rows)
         try:
-            await queries.copy_new_rows(db, dataset.name, rows.columns, await _encode(dataset, rows))
+            async with copy_turns.take(db, dataset, data):
+                await queries.copy_new_rows(db, dataset.name, rows.columns, data)
         except queries.DuplicateKey:
             pass
         else:
