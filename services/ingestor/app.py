@@ -46,6 +46,8 @@ from shared.spool import Spool
 
 AT_ONCE = max(2, os.cpu_count() or 1)
 """Chunks to load in parallel, each on its own connection: Postgres writes one while another is parsed."""
+TOGETHER = 400
+"""Batches to load in one transaction."""
 SOURCES_AT_ONCE = 6
 """Hosts of sources that may be slow at the same time. Each holds a connection: see `database_connections`."""
 
@@ -54,7 +56,7 @@ ROUTES = (
     on(PlanImport, plan_import, then=LoadChunk | SwapStage | ImportPlanned | ImportRejected),
     on(LoadChunk, load_chunk, then=ChunkLoaded | SwapStage | ImportStopped, concurrency=AT_ONCE),
     on(SwapStage, swap_stage, then=ChunkLoaded | ImportStopped),
-    on(LoadRows, load_rows, then=ChunkLoaded | SwapStage | ImportStopped, concurrency=AT_ONCE),
+    on(LoadRows, load_rows, then=ChunkLoaded | SwapStage | ImportStopped, concurrency=AT_ONCE, together=TOGETHER),
     on(PullPage, pull_page, then=PullPage | ChunkLoaded | SourcePulled | ImportStopped, concurrency=SOURCES_AT_ONCE),
     on(PlanReplay, plan_replay, then=LoadChunk | ImportPlanned),
     on(DiscardRows, discard_rows),

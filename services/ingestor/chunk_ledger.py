@@ -1,120 +1,60 @@
-"""Queries about the chunk ledger: which chunks to load, and the counts of those that are loaded."""
+"""Queries about the chunk ledger: a chunk to load, and the counts of those that are loaded."""
 
-from collections.abc import Sequence
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from services.ingestor import readers
+from services.ingestor.parse.row_errors import FailedRow
 from shared.catalog.dataset import Dataset
-from shared.contracts.commands import DetachPartition, LoadChunk, PlanDetach, PlanImport, PlanReplay, SwapStage
 from shared.contracts.events import ChunkLoaded
-from shared.contracts.message import Command
 from shared.contracts.parts import Dialect, LoadOptions, Outcome, Problem
 from shared.db import LIMIT_IDLE, Connection
 
 COUNTERS = Outcome.__struct_fields__
-PlannedCommand = LoadChunk | SwapStage | DetachPartition
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the ledger, with everything needed to load the chunk."""
+    """A line of the ledger, with everything needed to load the chunk. `now` is when the transaction began."""
 
     ledger: int
     job_id: UUID
     chunk: int
+    chunks: int | None
+    """The chunks of the job, None if that is not known yet."""
     dataset: Dataset
     dialect: Dialect
     load_options: LoadOptions
+    now: dt.datetime
     file: str | None = None
     replay_of: UUID | None = None
     stopped: Problem | None = None
 
-
-async def insert_plan(
-    db: Connection,
-    command: PlanImport | PlanReplay | PlanDetach,
-    dialect: Dialect,
-    planned: Sequence[PlannedCommand],
-    *,
-    bytes_total: int,
-) -> None:
-    """Inserts an import and a ledger line for each chunk, in the order of the input; the swap of a stage comes last."""
-    await db.execute(
-        "INSERT INTO imports (job_id, dataset, file, replay_of, year, dialect, load_options, chunks)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        command.job_id,
-        command.dataset,
-        command.file if isinstance(command, PlanImport) else None,
-        command.replay_of if isinstance(command, PlanReplay) else None,
-        command.year if isinstance(command, PlanDetach) else None,
-        msgspec.to_builtins(dialect),
-        msgspec.to_builtins(LoadOptions() if isinstance(command, PlanDetach) else command.load_options),
-        len(planned),
-    )
-    await db.execute(
-        """
-        INSERT INTO chunks (job_id, dataset, chunk, message_id, start_byte, end_byte, line, overlong)
-        SELECT $1, $2, *
-        FROM unnest($3::int[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bool[])
-        """,
-        command.job_id,
-        command.dataset,
-        [item.chunk for item in planned],
-        [item.id for item in planned],
-        [item.start if isinstance(item, LoadChunk) else bytes_total for item in planned],
-        [item.end if isinstance(item, LoadChunk) else bytes_total for item in planned],
-        [item.line if isinstance(item, LoadChunk) else 0 for item in planned],
-        [isinstance(item, LoadChunk) and item.overlong for item in planned],
-    )
+    @property
+    def has_siblings(self) -> bool:
+        """Whether the job may have other chunks."""
+        return self.chunks != 1
 
 
-async def insert_chunk(
-    db: Connection,
-    command: Command,
-    *,
-    job_id: UUID,
-    chunk: int,
-    size: int,
-    dialect: Dialect,
-    load_options: LoadOptions,
-    source: str | None = None,
-) -> Chunk:
-    """Inserts an unplanned chunk of `size` bytes, whose rows came with the command. Raises LookupError."""
-    row = await db.fetchrow(
-        """
-        WITH import AS (
-            INSERT INTO imports (job_id, dataset, dialect, load_options, source, chunks)
-            VALUES ($1, $2, $6, $7, $8, CASE WHEN $8::text IS NULL THEN 1 END) ON CONFLICT (job_id) DO NOTHING
-        ), line AS (
-            INSERT INTO chunks (job_id, dataset, chunk, message_id, start_byte, end_byte, line, overlong)
-            VALUES ($1, $2, $3, $4, 0, $5, 1, false) RETURNING ledger
-        )
-        SELECT ledger, declaration FROM line, datasets WHERE name = $2
-        """,
-        job_id,
-        command.dataset,
-        chunk,
-        command.id,
-        size,
-        msgspec.to_builtins(dialect),
-        msgspec.to_builtins(load_options),
-        source,
-    )
-    if row is None:
-        raise LookupError(f"dataset {command.dataset} is not declared")
-    dataset = msgspec.convert(row["declaration"], Dataset)
-    return Chunk(
-        ledger=row["ledger"], job_id=job_id, chunk=chunk, dataset=dataset, dialect=dialect, load_options=load_options
-    )
+class LoadedChunk(NamedTuple):
+    """A chunk of `size` bytes whose rows are written, and the rows that failed."""
+
+    chunk: Chunk
+    outcome: Outcome
+    size: int = 0
+    failed: Sequence[FailedRow] = ()
 
 
 async def select_chunk(db: Connection, job_id: UUID, chunk: int) -> Chunk:
     """Locks the chunk until the transaction ends. Raises LookupError for a chunk that was never planned."""
     row = await db.fetchrow(
         """
-        SELECT c.ledger, c.job_id, c.chunk, d.declaration AS dataset, i.dialect, i.load_options, i.file, i.replay_of,
-               i.stopped
+        SELECT c.ledger, c.job_id, c.chunk, i.chunks, d.declaration AS dataset, i.dialect, i.load_options,
+               now() AS now, i.file, i.replay_of, i.stopped
         FROM chunks c JOIN imports i USING (job_id) JOIN datasets d ON d.name = c.dataset
         WHERE c.job_id = $1 AND c.chunk = $2 FOR UPDATE OF c
         """,
@@ -157,39 +97,64 @@ async def select_earlier_chunks(db: Connection, job_id: UUID, chunk: int) -> Ear
     return EarlierChunks(**row) if row else EarlierChunks(0, 0, 0)
 
 
-async def close_chunk(db: Connection, chunk: Chunk, outcome: Outcome, *, size: int = 0) -> ChunkLoaded:
-    """Closes the line of a chunk of `size` bytes, with a new version of the dataset, and returns the event.
+async def close_chunks(db: Connection, loaded: Sequence[LoadedChunk]) -> list[ChunkLoaded]:
+    """Closes the lines of the chunks, each with a new version of its dataset, and returns the events.
 
-    Call it last before the commit: it locks the dataset's row, so later changes get higher versions and the chunks of a
-    job pass one at a time. A declaration changes the same row: what it adds is built from all chunks before it.
+    Versions are in the order of the chunks. Call it last before the commit: it locks the rows of the datasets, so later
+    changes get higher versions and the chunks of a job pass one at a time. A declaration changes the same row: what it
+    adds is built from all chunks before it.
     """
-    row = await db.fetchrow(
-        "UPDATE datasets SET version = version + 1 WHERE name = $1"
-        f" RETURNING version, {readers.declared('datasets')} AS readers, {LIMIT_IDLE}",
-        chunk.dataset.name,
-    )
-    if row is None:
-        raise LookupError(f"dataset {chunk.dataset.name} is not declared")
-    await db.execute(
+    steps: Counter[str] = Counter()
+    step = []
+    for item in loaded:
+        steps[item.chunk.dataset.name] += 1
+        step.append(steps[item.chunk.dataset.name])
+    rows = await db.fetch(
         f"""
-        UPDATE chunks SET loaded_at = clock_timestamp(), version = $2,
-               {", ".join(f"{counter} = ${number}" for number, counter in enumerate(COUNTERS, 3))}
-        WHERE ledger = $1 AND loaded_at IS NULL
+        WITH closed AS (
+            SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::int[]
+                                 {"".join(f", ${number}::bigint[]" for number, _ in enumerate(COUNTERS, 5))})
+                AS c (ledger, dataset, step, steps, {", ".join(COUNTERS)})
+        ), locked AS (
+            SELECT name FROM datasets WHERE name = ANY($2) ORDER BY name FOR NO KEY UPDATE
+        ), changed AS (
+            UPDATE datasets d SET version = version + c.steps
+            FROM locked JOIN (SELECT DISTINCT dataset, steps FROM closed) c ON c.dataset = locked.name
+            WHERE d.name = locked.name RETURNING d.name, d.version, {readers.declared("d")} AS readers
+        ), line AS (
+            UPDATE chunks SET loaded_at = clock_timestamp(), version = changed.version - closed.steps + closed.step,
+                   {", ".join(f"{counter} = closed.{counter}" for counter in COUNTERS)}
+            FROM closed JOIN changed ON changed.name = closed.dataset
+            WHERE chunks.ledger = ANY($1) AND chunks.ledger = closed.ledger AND chunks.loaded_at IS NULL
+        )
+        SELECT name, version, readers, {LIMIT_IDLE} FROM changed
         """,
-        chunk.ledger,
-        row["version"],
-        *(getattr(outcome, counter) for counter in COUNTERS),
+        [item.chunk.ledger for item in loaded],
+        [item.chunk.dataset.name for item in loaded],
+        step,
+        [steps[item.chunk.dataset.name] for item in loaded],
+        *([getattr(item.outcome, counter) for item in loaded] for counter in COUNTERS),
     )
-    return ChunkLoaded(
-        dataset=chunk.dataset.name,
-        job_id=chunk.job_id,
-        chunk=chunk.chunk,
-        ledger=chunk.ledger,
-        version=row["version"],
-        bytes=size,
-        outcome=outcome,
-        readers=tuple(row["readers"]),
-    )
+    changed = {row["name"]: row for row in rows}
+    return [
+        ChunkLoaded(
+            dataset=item.chunk.dataset.name,
+            job_id=item.chunk.job_id,
+            chunk=item.chunk.chunk,
+            ledger=item.chunk.ledger,
+            version=changed[item.chunk.dataset.name]["version"] - steps[item.chunk.dataset.name] + number,
+            bytes=item.size,
+            outcome=item.outcome,
+            readers=tuple(changed[item.chunk.dataset.name]["readers"]),
+        )
+        for item, number in zip(loaded, step, strict=True)
+    ]
+
+
+async def close_chunk(db: Connection, chunk: Chunk, outcome: Outcome) -> ChunkLoaded:
+    """Closes the line of a chunk without input, like `close_chunks`."""
+    (event,) = await close_chunks(db, [LoadedChunk(chunk, outcome)])
+    return event
 
 
 async def select_outcome(db: Connection, job_id: UUID) -> tuple[Outcome, int, Problem | None]:
@@ -209,6 +174,11 @@ async def select_outcome(db: Connection, job_id: UUID) -> tuple[Outcome, int, Pr
     return Outcome(**{counter: row[counter] for counter in COUNTERS}), row["_waiting"], stopped
 
 
-async def update_stopped(db: Connection, job_id: UUID, problem: Problem) -> None:
-    """Marks the job as stopped: its other chunks will not be loaded."""
-    await db.execute("UPDATE imports SET stopped = $2 WHERE job_id = $1", job_id, msgspec.to_builtins(problem))
+async def update_stopped(db: Connection, problems: Mapping[UUID, Problem]) -> None:
+    """Marks the jobs as stopped: their other chunks will not be loaded."""
+    await db.execute(
+        "UPDATE imports SET stopped = p.problem FROM unnest($1::uuid[], $2::jsonb[]) AS p (job_id, problem)"
+        " WHERE imports.job_id = ANY($1) AND imports.job_id = p.job_id",
+        list(problems),
+        [msgspec.to_builtins(problem) for problem in problems.values()],
+    )

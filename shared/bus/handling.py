@@ -90,7 +90,10 @@ class Handling:
         if written:
             self._relay.wake()
             if self._committed is not None:
-                self._committed(written)
+                try:
+                    self._committed(written)
+                except Exception:  # the messages have ended all the same
+                    log.exception("hook failed", message=self.name)
         return results
 
     async def _settle(self, received: Received) -> str:

@@ -5,10 +5,11 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.message import Command
+from shared.contracts.message import LARGE, Command
 from shared.contracts.parts import Dialect, LoadOptions
 
 NO_JOB = UUID(int=0)
+LARGE_BYTES = 64 << 10
 
 
 class JobCommand(Command, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,6 +60,7 @@ class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     """Load a batch of rows, each a JSON object on one line. `columns` are the fields that occur in any of them."""
 
     receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
+    lanes: ClassVar[tuple[str, ...]] = ("", LARGE)
 
     rows: tuple[msgspec.Raw, ...]
     columns: tuple[str, ...]
@@ -68,6 +70,16 @@ class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
     def row_count(self) -> int:
         """The rows to load."""
         return len(self.rows)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of the rows."""
+        return sum(len(memoryview(row)) for row in self.rows)
+
+    @property
+    def lane(self) -> str:
+        """Large for a batch that many small ones should not wait for, or be in memory with."""
+        return LARGE if self.bytes > LARGE_BYTES else ""
 
 
 class PullPage(JobCommand, frozen=True, kw_only=True, omit_defaults=True):

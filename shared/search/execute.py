@@ -1,6 +1,7 @@
 """Executes a search: first over a bounded number of documents, then, if that is not enough, over all."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 from shared.db import Connection
@@ -8,6 +9,7 @@ from shared.db.faults import STATEMENT_TIMEOUT
 from shared.reads.ingestor.tables import data_table
 from shared.search import facets, filters, limits, ordering
 from shared.search.columns import columns, quote_column
+from shared.search.expand import Expansion
 from shared.search.plan import SearchPlan
 
 SETTINGS = (
@@ -65,56 +67,99 @@ def planner_settings(plan: SearchPlan, *, bounded: bool) -> str:
     return settings + BOUNDED_SETTINGS + f"SET LOCAL enable_{'bitmapscan' if plan.is_frequent else 'seqscan'} = off;"
 
 
-def _matched_tables(plan: SearchPlan, values: list[Any], *, bounded: bool, limit: int | None) -> str:
-    """Returns the tables `examined` and `matched` of a WITH, and appends the values of their `$n` to `values`."""
+@contextlib.asynccontextmanager
+async def _transaction(db: Connection, plan: SearchPlan, *, bounded: bool) -> AsyncIterator[None]:
+    """Opens a transaction that only reads, with its planner settings in the same round trip."""
+    try:
+        await db.execute(f"BEGIN READ ONLY; {planner_settings(plan, bounded=bounded)}")
+        yield
+    except BaseException:
+        await db.execute("ROLLBACK")
+        raise
+    await db.execute("COMMIT")
+
+
+def _matched(plan: SearchPlan, values: list[Any], *, bounded: bool, limit: int | None, score: str = "") -> str:
+    """Returns the table `matched` of a WITH, and `examined` if its length matters; appends the values of their `$n`.
+
+    `score` is an expression over `_words`. Documents are wide: they are scored where they are read, and not kept.
+    """
     keys, table = _keys(plan), data_table(plan.dataset.name)
     last = f" LIMIT {limit}" if limit else ""
     condition = filters.to_sql(plan.query.filters, plan.dataset, "r", values)
-    no_documents = "examined AS (SELECT WHERE false)"
     facet_values = "".join(f", {quote_column('r', name)} AS _facet{n}" for n, name in enumerate(plan.query.facets))
     if plan.expansion is None:
-        rows = f"SELECT {keys}{facet_values} FROM {table} r WHERE {condition}{last}"
-        return f"{no_documents}, matched AS MATERIALIZED ({rows})"
-    documents = f"SELECT {keys}, _words FROM {plan.index.documents}"
-    if plan.is_index_only and limit and not facet_values and not (bounded and plan.is_frequent):
-        values.append(plan.expansion.strict)
-        hits = f"_words @@ ${len(values)}::text::tsquery"
-        return f"{no_documents}, matched AS MATERIALIZED ({documents} WHERE {hits}{last})"
-    values += [plan.expansion.loose, plan.expansion.strict]
-    loose, strict = (f"_words @@ ${len(values) - back}::text::tsquery" for back in (1, 0))
+        return f"matched AS MATERIALIZED (SELECT {keys}{facet_values} FROM {table} r WHERE {condition}{last})"
+    rows = f" JOIN {table} r USING ({keys})" if plan.query.filters or plan.query.facets else ""
+    parts = bounded and not plan.is_frequent and bool(plan.expansion.any_of)
+    documents, loose, strict = plan.index.documents, *_conditions(plan.expansion, values, parts=parts)
+    scored = f", {score} AS _score" if score else ""
+    if bounded and _counts_examined(plan):
+        hits = f"SELECT {keys}, _at{facet_values} FROM examined{rows} WHERE _is_hit AND {condition}{last}"
+        # By its address, a document is read again faster than it is kept.
+        words = f" JOIN {documents} d ON d.ctid = h._at" if score else ""
+        return f"""
+            examined AS MATERIALIZED (
+                SELECT {keys}, ctid AS _at, {strict} AS _is_hit
+                FROM {documents} WHERE {loose} LIMIT {limits.MAX_EXAMINED}
+            ), matched AS MATERIALIZED (SELECT h.*{scored} FROM ({hits}) h{words})
+        """
+    # The LIMIT or OFFSET keeps Postgres from joining before it has examined the documents.
     if bounded and plan.is_frequent:
-        examined = f"{documents} LIMIT {limits.MAX_EXAMINED}"
-        strict = f"{loose} AND {strict}"
+        source, words = f"FROM {documents} LIMIT {limits.MAX_EXAMINED}", f"{loose} AND {strict}"
     else:
-        examined = f"{documents} WHERE {loose}" + (f" LIMIT {limits.MAX_EXAMINED}" if bounded else "")
-    rows = f" JOIN {table} r USING ({keys})" if plan.query.filters or facet_values else ""
+        source, words = f"FROM {documents} WHERE {loose} OFFSET 0", strict
     return f"""
-        examined AS ({examined}), matched AS MATERIALIZED (
-            SELECT {keys}, e._words{facet_values} FROM examined e{rows} WHERE {strict} AND {condition}{last}
+        matched AS MATERIALIZED (
+            SELECT {keys}{facet_values}{scored}
+            FROM (SELECT {keys}, _words {source}) e{rows} WHERE {words} AND {condition}{last}
         )
     """
+
+
+def _conditions(expansion: Expansion, values: list[Any], *, parts: bool) -> tuple[str, str]:
+    """Returns the loose condition, whole or in `parts`, and the one left to check; appends the values of their `$n`."""
+    if parts:
+        values.append(expansion.any_of)
+        # A subquery, because Postgres would estimate each part of a constant.
+        loose = f"_words @@ ANY((SELECT ${len(values)}::text[])::tsquery[])"
+    else:
+        values.append(expansion.loose)
+        loose = f"_words @@ ${len(values)}::text::tsquery"
+    if expansion.strict == expansion.loose:
+        return loose, "true"
+    values.append(expansion.strict)
+    return loose, f"_words @@ ${len(values)}::text::tsquery"
+
+
+def _counts_examined(plan: SearchPlan) -> bool:
+    """Returns whether only the number of examined documents shows that there may be more hits."""
+    return not plan.is_frequent and (not plan.is_index_only or bool(plan.query.order))
 
 
 async def _run(db: Connection, plan: SearchPlan, after: Sequence[Any], *, bounded: bool) -> Matches:
     values: list[Any] = []
     limit = None if plan.query.order else limits.MAX_RANKED
-    tables = _matched_tables(plan, values, bounded=bounded, limit=limit)
+    score = "" if plan.query.order else _score(plan, values)
+    tables = _matched(plan, values, bounded=bounded, limit=limit, score=score)
     page = _page_by_order(plan, after, values) if plan.query.order else _page_by_score(plan, after, values)
-    counts_all = f"(SELECT count(*) FROM matched) < {limit or limits.MAX_EXAMINED}"
-    read = f"CASE WHEN {counts_all} THEN (SELECT count(*) FROM examined) ELSE {limits.MAX_EXAMINED} END"
-    async with db.transaction(readonly=True):
-        await db.execute(planner_settings(plan, bounded=bounded))
+    examined = "NULL"
+    if bounded and _counts_examined(plan):
+        examined = "(SELECT count(*) FROM examined)"
+        if limit:
+            examined = f"CASE WHEN _total < {limit} THEN {examined} END"
+    async with _transaction(db, plan, bounded=bounded):
         rows = await db.fetch(
             f"""
             WITH {tables}, page AS ({page}), counted AS (
-                SELECT (SELECT count(*) FROM matched) AS _total, {_facets(plan)}, {read} AS _examined
+                SELECT _total, {_facets(plan)}, {examined} AS _examined FROM (SELECT count(*) AS _total FROM matched) t
             )
             SELECT * FROM counted LEFT JOIN page ON true ORDER BY _place
             """,
             *values,
         )
-    total, examined = rows[0]["_total"], rows[0]["_examined"]
-    capped = (total == limit) or (bounded and (plan.is_frequent or examined >= limits.MAX_EXAMINED))
+    total, read = rows[0]["_total"], rows[0]["_examined"] or 0
+    capped = total == limit or (bounded and (plan.is_frequent or read >= limits.MAX_EXAMINED))
     return Matches([row for row in rows if row["_place"] is not None], total, capped, rows[0]["_facets"])
 
 
@@ -124,8 +169,7 @@ async def _browse(db: Connection, plan: SearchPlan, after: Sequence[Any]) -> Mat
     if after:
         condition += f" AND {ordering.after(plan.query.order, plan.dataset, 'r', after, values)}"
     try:
-        async with db.transaction(readonly=True):
-            await db.execute(planner_settings(plan, bounded=False))
+        async with _transaction(db, plan, bounded=False):
             rows = await db.fetch(
                 _sorted_page(plan, f"FROM {data_table(plan.dataset.name)} r WHERE {condition}"), *values
             )
@@ -141,10 +185,9 @@ async def _browse(db: Connection, plan: SearchPlan, after: Sequence[Any]) -> Mat
 async def _count(db: Connection, plan: SearchPlan, limit: int | None) -> tuple[int, facets.FacetCounts] | None:
     """Counts hits up to the limit, and their values. Returns None if time runs out."""
     values: list[Any] = []
-    tables = _matched_tables(plan, values, bounded=False, limit=limit)
+    tables = _matched(plan, values, bounded=False, limit=limit)
     try:
-        async with db.transaction(readonly=True):
-            await db.execute(planner_settings(plan, bounded=False))
+        async with _transaction(db, plan, bounded=False):
             row = await db.fetchrow(
                 f"WITH {tables} SELECT (SELECT count(*) FROM matched) AS total, {_facets(plan)}", *values
             )
@@ -153,21 +196,24 @@ async def _count(db: Connection, plan: SearchPlan, limit: int | None) -> tuple[i
     return (row["total"], row["_facets"]) if row else None
 
 
+def _score(plan: SearchPlan, values: list[Any]) -> str:
+    values += [plan.expansion.ranking if plan.expansion else "", plan.index.weights_of(plan.query.fields)]
+    return f"ts_rank(${len(values)}::float4[], _words, ${len(values) - 1}::text::tsquery, 1)::float8"
+
+
 def _page_by_score(plan: SearchPlan, after: Sequence[Any], values: list[Any]) -> str:
     """Selects the page after a hit with this score and key."""
-    values += [plan.expansion.ranking if plan.expansion else "", plan.index.weights_of(plan.query.fields)]
-    score = f"ts_rank(${len(values)}::float4[], _words, ${len(values) - 1}::text::tsquery, 1)::float8"
     condition = "true"
     if after:
         values.append(after[0])
         last = f"${len(values)}::float8"
-        ties = ordering.after(ordering.parse(plan.dataset, ""), plan.dataset, "s", after[1:], values)
+        ties = ordering.after(ordering.parse(plan.dataset, ""), plan.dataset, "m", after[1:], values)
         condition = f"_score < {last} OR (_score = {last} AND {ties})"
     keys = _keys(plan)
     return f"""
         SELECT {_columns(plan)}, p._score, p._place FROM (
             SELECT *, row_number() OVER () AS _place FROM (
-                SELECT {keys}, _score FROM (SELECT {keys}, {score} AS _score FROM matched) s
+                SELECT {keys}, _score FROM matched m
                 WHERE {condition} ORDER BY _score DESC, {keys} LIMIT {plan.query.limit + 1}
             ) best
         ) p JOIN {data_table(plan.dataset.name)} r USING ({keys})

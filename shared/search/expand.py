@@ -12,6 +12,8 @@ from shared.search.vocabulary import VocabularyWord
 NO_WORD = "'\u0001'"
 """A word that no document has: stands for a query without hits."""
 UNBOUNDED = 1 << 62
+MIN_DOCUMENTS_PER_WORD = 50
+"""Average frequency from which words are found sooner than their prefix: GIN descends its tree for each."""
 
 
 class Expansion(NamedTuple):
@@ -20,6 +22,7 @@ class Expansion(NamedTuple):
     `strict` selects the hits. `loose` ignores the order and the fields of words: it selects a superset faster.
     `ranking` scores the hits, without excluded terms. `words` and `prefixes` are those of required terms. `documents`
     is an upper bound of the number of hits; a query of a single word has its number in `single_word_documents`.
+    `any_of`, if not empty, is `loose` in parts, one for each word.
     """
 
     strict: str
@@ -29,6 +32,7 @@ class Expansion(NamedTuple):
     prefixes: tuple[str, ...]
     documents: int
     single_word_documents: int | None = None
+    any_of: tuple[str, ...] = ()
 
 
 class TermKey(NamedTuple):
@@ -56,8 +60,8 @@ async def select_variants(db: Connection, index: Index, query: ParsedQuery) -> d
     for term in query.terms:
         if term.prefix:
             prefix = term.words[-1]
-            documents = await vocabulary.sum_documents(db, index, prefix)
-            variants[TermKey(f"{prefix}*", exact=False)] = [VocabularyWord(prefix, documents)]
+            found_words = await vocabulary.select_prefix_variants(db, index, prefix)
+            variants[TermKey(f"{prefix}*", exact=False)] = found_words
     return variants
 
 
@@ -85,7 +89,21 @@ def expand(query: ParsedQuery, variants: Variants, index: Index, fields: Sequenc
         prefixes=prefixes,
         documents=sum(_max_documents(clause, variants) for clause in query.clauses),
         single_word_documents=next(iter(words.values())) if is_single else None,
+        any_of=_words_of_prefix(query, variants),
     )
+
+
+def _words_of_prefix(query: ParsedQuery, variants: Variants) -> tuple[str, ...]:
+    """Returns the words of a query of one prefix, if GIN finds them sooner: it collects and sorts a prefix twice."""
+    if len(query.clauses) != 1 or query.clauses[0].excluded or len(query.clauses[0].required) != 1:
+        return ()
+    (term,) = query.clauses[0].required
+    if not term.prefix or len(term.words) != 1:
+        return ()
+    words = variants[_keys(term)[0]]
+    if sum(word.documents for word in words) < MIN_DOCUMENTS_PER_WORD * len(words):
+        return ()
+    return tuple(f"'{word.word[:-1]}':*" if word.word.endswith("*") else f"'{word.word}'" for word in words)
 
 
 def _max_documents(clause: Clause, variants: Variants) -> int:

@@ -8,7 +8,7 @@ import msgspec
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
 from shared.db.faults import MISSING_TABLE
-from shared.reads.indexer.index import select_freshness, select_index
+from shared.reads.indexer.index import Freshness, select_index_with_freshness
 from shared.search import cursors, execute, expand, ordering, results, spelling, terms
 from shared.search.columns import columns
 from shared.search.execute import Matches
@@ -35,32 +35,39 @@ async def find(db: Connection, dataset: Dataset, query: SearchQuery) -> SearchRe
 
 async def _find(db: Connection, dataset: Dataset, query: SearchQuery) -> SearchResults:
     started = time.monotonic()
-    index = await select_index(db, dataset.name)
     # Before the search, which sees everything up to this version, and perhaps more.
-    freshness = await select_freshness(db, dataset.name)
+    index, freshness = await select_index_with_freshness(db, dataset.name)
     if index is None:
         if freshness.dataset:
             raise IndexNotBuilt(dataset.name)
         return results.build_empty(query, time.monotonic() - started)
     parsed = terms.parse_exact(query.words, query.operator) if query.words else terms.parse(query.q)
-    plan, matches, corrections = await _match(db, SearchPlan(index, dataset, query, None, started), parsed)
+    plan, matches, corrections = await _match(db, SearchPlan(index, dataset, query, None, started), freshness, parsed)
     seen = matches.total
     if matches.capped and query.exact_total:
         matches = await execute.count_all(db, plan, matches)
     return results.build(plan, matches, freshness, corrections, seen=seen, truncated=parsed.truncated)
 
 
-async def _match(db: Connection, plan: SearchPlan, parsed: ParsedQuery) -> tuple[SearchPlan, Matches, list[Correction]]:
+async def _match(
+    db: Connection, plan: SearchPlan, freshness: Freshness, parsed: ParsedQuery
+) -> tuple[SearchPlan, Matches, list[Correction]]:
     variants = await expand.select_variants(db, plan.index, parsed)
     expanded = _expand(plan, parsed, variants)
     after = _decode_cursor(expanded)
-    matches = await execute.select_page(db, expanded, after)
-    if plan.query.typos and matches.complete and matches.total < FEW_HITS and parsed.clauses:
+    corrections: list[Correction] = []
+    matches = None if _is_rare(expanded, freshness) else await execute.select_page(db, expanded, after)
+    if plan.query.typos and parsed.clauses and (matches is None or (matches.complete and matches.total < FEW_HITS)):
         corrected, corrections = await spelling.correct(db, plan.index, parsed, variants)
         if corrections:
-            expanded = _expand(plan, parsed, corrected)
-            return expanded, await execute.select_page(db, expanded, after), corrections
-    return expanded, matches, []
+            expanded, matches = _expand(plan, parsed, corrected), None
+    return expanded, matches or await execute.select_page(db, expanded, after), corrections
+
+
+def _is_rare(plan: SearchPlan, freshness: Freshness) -> bool:
+    """Returns whether the vocabulary, if it is as fresh as the documents, shows that there are few hits."""
+    is_fresh = freshness.counted >= freshness.indexed
+    return is_fresh and plan.expansion is not None and plan.expansion.documents < FEW_HITS
 
 
 def _expand(plan: SearchPlan, parsed: ParsedQuery, variants: Variants) -> SearchPlan:

@@ -11,6 +11,8 @@ from shared.search import tokenizer
 
 MAX_VARIANTS = 100
 """Words with the same stem that a word of a query is expanded to: the most frequent."""
+MAX_PREFIX_VARIANTS = 200
+"""Words that a prefix is expanded to; a prefix of more stays one."""
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -71,14 +73,22 @@ async def select_by_prefix(db: Connection, index: Index, prefix: str, limit: int
     return [VocabularyWord(row["word"], row["documents"]) for row in rows]
 
 
-async def sum_documents(db: Connection, index: Index, prefix: str) -> int:
-    """Sums the document frequencies of the words with the prefix: a document with several counts several times."""
-    documents: int = await db.fetchval(
-        f"SELECT coalesce(sum(documents), 0)::bigint FROM {index.words} WHERE word >= $1 AND word < $2",
+async def select_prefix_variants(db: Connection, index: Index, prefix: str) -> list[VocabularyWord]:
+    """Selects all words with the prefix. If they are too many, returns `prefix*`, with the sum of their frequencies."""
+    words = f"SELECT word, documents FROM {index.words} WHERE word >= $1 AND word < $2"
+    (row,) = await db.fetch(
+        f"""
+        SELECT array_agg(word) AS words, array_agg(documents) AS documents,
+               (SELECT coalesce(sum(documents), 0)::bigint FROM ({words}) a) AS total
+        FROM ({words} LIMIT {MAX_PREFIX_VARIANTS + 1}) w
+        """,
         prefix,
         prefix + LAST_CHARACTER,
     )
-    return documents
+    found = row["words"] or ()
+    if len(found) > MAX_PREFIX_VARIANTS:
+        return [VocabularyWord(f"{prefix}*", row["total"])]
+    return [VocabularyWord(*each) for each in zip(found, row["documents"] or (), strict=True)]
 
 
 async def select_frequent(

@@ -18,15 +18,21 @@ from shared.bus.routes import Route
 from shared.contracts.commands import DefineWords
 from shared.contracts.dead_letter_events import DiscardRequested, RedriveRequested
 from shared.contracts.envelope import Envelope
-from shared.contracts.events import WorkFailed
+from shared.contracts.events import SMALL, WorkFailed
 from shared.contracts.message import Command, Message
 from shared.contracts.parts import Problem
 from tests.acceptance.import_files import count_documents, forget, imported
 from tests.stack import Stack, empty, read_resent, wait_until_ended
 from tests.waiting import eventually
 
-ROUTES = {route.queue(service, route.message.lanes[-1]): route for service, routes in HEARD.items() for route in routes}
-"""By queue; of lanes the small one, for all files here are small."""
+
+def lane(route: Route) -> str:
+    """Of small messages, for all files here are small."""
+    return SMALL if SMALL in route.message.lanes else ""
+
+
+ROUTES = {route.queue(service, lane(route)): route for service, routes in HEARD.items() for route in routes}
+"""By queue."""
 RECOVERED_WITHIN = 60.0
 ALL_WITHIN = 300.0
 YEAR = 1966
@@ -47,7 +53,7 @@ class Thief:
         self.queue = queue
         self.lost: list[Lost] = []
         self._route = route
-        self._keys = route.bindings(queue.partition(".")[0], route.message.lanes[-1])
+        self._keys = route.bindings(queue.partition(".")[0], lane(route))
 
     async def run(self, channel: aio_pika.abc.AbstractChannel, now: Any) -> None:
         """Runs until a message was taken."""

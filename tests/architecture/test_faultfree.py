@@ -76,18 +76,26 @@ def ended_well(answer: httpx2.Response, rows: int) -> dict[str, Any]:
     return job
 
 
-async def count_rows(stack: Stack, table: str, job_ids: list[str] | None = None) -> int:
-    """Rows of this table of all services, about these jobs."""
-    condition = "" if job_ids is None else "WHERE job_id = ANY($1::uuid[])"
+async def count_outbox(stack: Stack) -> int:
+    """Messages of all services that have not ended."""
     admin = await asyncpg.connect(stack.env["DATABASE_URL"])
     try:
-        arguments = [] if job_ids is None else [job_ids]
-        return sum(
-            [
-                await admin.fetchval(f"SELECT count(*) FROM {service}.{table} {condition}", *arguments)
-                for service in SERVICES
-            ]
-        )
+        return sum([await admin.fetchval(f"SELECT count(*) FROM {service}.outbox") for service in SERVICES])
+    finally:
+        await admin.close()
+
+
+async def read_attempts(stack: Stack, job_ids: list[str], table: str = "attempts") -> list[tuple[str, str | None]]:
+    """Attempts of all services at messages of these jobs, or dead letters: names and problems."""
+    admin = await asyncpg.connect(stack.env["DATABASE_URL"])
+    try:
+        return [
+            (f"{service}: {row['name']}", row["problem"])
+            for service in SERVICES
+            for row in await admin.fetch(
+                f"SELECT name, problem FROM {service}.{table} WHERE job_id = ANY($1::uuid[])", job_ids
+            )
+        ]
     finally:
         await admin.close()
 
@@ -105,11 +113,11 @@ async def test_without_a_fault_each_message_ends_at_the_first_attempt_and_leaves
     jobs = [(await bring(stack, "Ada"))["id"] for bring in JOBS]
 
     async def all_have_ended() -> bool:
-        return await count_rows(stack, "outbox") == 0
+        return await count_outbox(stack) == 0
 
     await eventually(all_have_ended, SECONDS)
-    assert await count_rows(stack, "attempts", jobs) == 0
-    assert await count_rows(stack, "dead_letters", jobs) == 0
+    assert await read_attempts(stack, jobs) == []
+    assert await read_attempts(stack, jobs, "dead_letters") == []
     assert await undecodable(stack) == dead
     assert await read_resent(stack.env) == resent
     assert [await read_metric(stack.env, service, "millrace_unroutable_total") for service in SERVICES] == unroutable

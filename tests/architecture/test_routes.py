@@ -294,19 +294,23 @@ def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
     assert hearers[ChunkIndexed] == hearers[ChunkCounted] == ["gateway"]
 
 
-async def test_there_are_the_queues_of_the_routes_and_of_the_dead_with_a_consumer_each_and_no_others(
+async def test_there_are_the_queues_of_the_routes_and_of_the_dead_with_their_consumers_and_no_others(
     stack: Stack,
 ) -> None:
-    expected = {topology.DEAD} | {
-        queue for service, routes in HEARD.items() for route in routes for queue in route.queues(service).values()
+    """A consumer each; several where groups are handled concurrently, each on a channel of its own."""
+    expected = {topology.DEAD: 1} | {
+        queue: route.concurrency if route.together else 1
+        for service, routes in HEARD.items()
+        for route in routes
+        for queue in route.queues(service).values()
     }
 
     async def listed() -> dict[str, float]:
         found = await queues(stack)
-        return found if all(found.get(name) == 1 for name in expected) else {}
+        return found if all(found.get(name) == number for name, number in expected.items()) else {}
 
     found = await eventually(listed, SECONDS)
-    assert {name for name in found if not name.startswith("probe_")} == expected
+    assert {name for name in found if not name.startswith("probe_")} == {*expected}
 
 
 async def queues(stack: Stack) -> dict[str, float]:

@@ -179,12 +179,6 @@ def test_an_id_follows_from_the_identity_and_from_nothing_else(message: Message)
         assert same == (field not in kind.identity), field
 
 
-@each_message
-def test_a_message_works_out_its_id_once(message: Message) -> None:
-    assert message.id is message.id
-    assert message == type(message).decode(message.encode())
-
-
 def test_a_chunk_names_the_services_that_read_its_rows() -> None:
     old = events.ChunkLoaded.decode(msgspec.json.decode(golden()["ChunkLoaded"], type=dict[str, msgspec.Raw])["data"])
     assert (old.readers, old.to) == (None, old.receivers)
@@ -196,6 +190,12 @@ def test_a_chunk_names_the_services_that_read_its_rows() -> None:
     for readers, to in expected.items():
         event = events.ChunkLoaded.decode(msgspec.structs.replace(old, readers=readers).encode())
         assert (event.readers, event.to, event.id) == (readers, to, old.id)
+
+
+@each_message
+def test_a_message_works_out_its_id_once(message: Message) -> None:
+    assert message.id is message.id
+    assert message == type(message).decode(message.encode())
 
 
 def test_no_two_messages_share_an_id_or_a_name() -> None:

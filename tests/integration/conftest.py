@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 import services.gateway.app  # noqa: F401 - its features register the kinds of job
-from services.ingestor.write import write
+from services.ingestor.write import merge
 from shared.db import Pool
 from tests.conftest import database_like, named
 from tests.integration import probe_service
@@ -53,7 +53,7 @@ async def ingestor(
 ) -> AsyncIterator[Ingestor]:
     """The ingestor's handlers on a database of their own, with the catalog declared."""
     # Here chunks are most often loaded one after the other: waiting for an earlier one would be in vain.
-    monkeypatch.setattr(write, "LONGEST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(merge, "LONGEST_WAIT_SECONDS", 0.0)
     async with ingesting(database, tmp_path) as started:
         yield started
 

@@ -127,13 +127,20 @@ class Ingestor:
         async with self.transaction() as db:
             return await self.handle(message, db) if await inbox.claim(db, message.id, message.name()) else []
 
+    async def hear_together(self, commands: Sequence[LoadRows]) -> list[LoadResult]:
+        """A group of batches, like `hear`."""
+        async with self.transaction() as db:
+            for command in commands:
+                assert await inbox.claim(db, command.id, command.name())
+            return [*await load_rows(commands, db)]
+
     async def handle(self, message: LoadCommand, db: Connection) -> list[LoadResult]:
         """In a transaction that the caller ends."""
         match message:
             case LoadChunk():
                 return [*await load_chunk(message, db, self._spool)]
             case LoadRows():
-                return [*await load_rows(message, db)]
+                return [*await load_rows([message], db)]
             case SwapStage():
                 return [*await swap_stage(message, db)]
 

@@ -36,6 +36,7 @@ FIELDS: list[dict[str, Any]] = [
 ]
 NAMES = tuple(field["name"] for field in FIELDS)
 SEARCH: dict[str, Any] = {"fields": ["title", "body"], "language": "english"}
+MANY = ["library for reading", "libraries", "a library", "the library", "library again", "more library", "lamp"]
 ROUNDS = 100
 CHUNK_BYTES = 2000
 

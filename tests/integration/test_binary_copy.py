@@ -86,7 +86,7 @@ async def test_any_value_arrives_as_it_is(kind: str, database: dict[str, str]) -
     pool = await connect(database["admin"], name="test", connections=1)
     async with pool, pool.acquire() as db:
         await db.execute(f"CREATE TABLE copied (row bigint, value {field_types.find(kind).sql})")
-        data = to_copy(rows, (Field(name="value", type=kind),))
+        data = b"".join(to_copy(rows, (Field(name="value", type=kind),)))
         await db.copy_to_table("copied", source=io.BytesIO(data), columns=["row", "value"], format="binary")
         there = [row["value"] for row in await db.fetch("SELECT value FROM copied ORDER BY row")]
     assert there == [expected(kind, value) for value in values]
@@ -97,7 +97,7 @@ async def test_no_rows_are_no_rows(database: dict[str, str]) -> None:
     try:
         await db.execute("CREATE TABLE copied (value text)")
         rows = pl.DataFrame(schema={"value": pl.String})
-        data = to_copy(rows, (Field(name="value", type="string"),))
+        data = b"".join(to_copy(rows, (Field(name="value", type="string"),)))
         await db.copy_to_table("copied", source=io.BytesIO(data), format="binary")
         assert await db.fetchval("SELECT count(*) FROM copied") == 0
     finally:

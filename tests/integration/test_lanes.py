@@ -4,6 +4,7 @@ import asyncio
 from uuid import uuid4
 
 import aio_pika
+import msgspec
 import pytest
 
 from shared.bus import failures
@@ -11,9 +12,10 @@ from shared.bus.dead_letters import redrive
 from shared.bus.failures import PermanentFailure
 from shared.bus.recovery import Recovery
 from shared.bus.routes import routing_key
+from shared.contracts.commands import LARGE_BYTES, LoadRows
 from shared.contracts.dead_letter_events import RedriveRequested
 from shared.contracts.events import SMALL_BYTES, ChunkLoaded
-from shared.contracts.parts import Outcome, Problem
+from shared.contracts.parts import LoadOptions, Outcome, Problem
 from shared.db import transaction
 from tests.integration.probe_service import SECONDS, SERVICE, SMALL, Probe
 from tests.integration.test_delivery import at_ease, failing, waiting_for
@@ -31,6 +33,14 @@ def test_the_size_of_a_chunk_decides_its_lane() -> None:
         ).lane
 
     assert [lane(size) for size in (0, SMALL_BYTES - 1, SMALL_BYTES, 6 << 20)] == ["small", "small", "", ""]
+
+
+def test_a_batch_of_many_bytes_has_a_lane_of_its_own() -> None:
+    def lane(size: int) -> str:
+        rows = (msgspec.Raw(b"1"), msgspec.Raw(b"2" * (size - 1)))
+        return LoadRows(dataset="items", job_id=uuid4(), rows=rows, columns=("id",), load_options=LoadOptions()).lane
+
+    assert [lane(size) for size in (2, LARGE_BYTES, LARGE_BYTES + 1, 8 << 20)] == ["", "", "large", "large"]
 
 
 def test_a_routing_key_has_a_word_for_the_dataset_even_if_that_is_empty() -> None:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.ingestor import chunk_ledger
-from services.ingestor.write import write
+from services.ingestor.write import merge
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.commands import LoadChunk
 from shared.contracts.parts import Outcome
@@ -96,7 +96,7 @@ async def test_a_chunk_with_unchanged_rows_waits_for_the_earlier_chunks(ingestor
 async def test_a_waiting_chunk_goes_on_when_the_earlier_one_is_in(
     ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write, "LONGEST_WAIT_SECONDS", 20.0)
+    monkeypatch.setattr(merge, "LONGEST_WAIT_SECONDS", 20.0)
     await ingestor.bring("departments", departments((1, "stays")))
     text = departments((1, "first"), (2, "last")) + departments((1, "stays"), (2, "last"))
     first, last = await ingestor.plan("departments", text, chunk_bytes=16)

@@ -220,7 +220,7 @@ async def test_rows_of_a_batch_are_read_again_with_fields_that_were_declared_mea
     columns = ("id", "name", "price")
     command = LoadRows(dataset="items", job_id=uuid4(), rows=raw, columns=columns, load_options=LoadOptions())
     async with ingestor.transaction() as db:
-        (loaded,) = await load_rows(command, db)
+        (loaded,) = await load_rows([command], db)
     assert isinstance(loaded, ChunkLoaded)
     assert codes(await ingestor.failed_rows(command.job_id)) == {1: "unknown_field", 2: "minimum"}
     async with ingestor.transaction() as db:

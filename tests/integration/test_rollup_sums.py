@@ -131,7 +131,7 @@ async def test_rollups_are_what_sql_and_python_say(
 
 
 @pytest.mark.parametrize("name", DECLARATIONS)
-@settings(EXAMPLES, max_examples=8)
+@settings(EXAMPLES, max_examples=4)
 @given(story=JOBS, seed=st.integers(0, 1 << 32))
 async def test_groups_of_chunks_change_the_same_groups_as_one_by_one(
     ingestor: Ingestor, analytics: Analytics, name: str, story: list[Job], seed: int

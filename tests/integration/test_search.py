@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared.search import suggestions, tokenizer
+from shared.search import expand, suggestions, tokenizer, vocabulary
 from tests.integration import search_oracle
 from tests.integration.job_stories import EXAMPLES
 from tests.integration.search_oracle import DrawnQuery, Stems
@@ -21,7 +21,10 @@ OPERATORS = st.text("ab \"'\\&|!<>-:*()@#%_\0\n\u0301\u202eé漢🙂שׁ", max_s
 
 
 @pytest.fixture
-async def nasty(engine: SearchEngine) -> tuple[SearchEngine, list[dict[str, Any]]]:
+async def nasty(engine: SearchEngine, monkeypatch: pytest.MonkeyPatch) -> tuple[SearchEngine, list[dict[str, Any]]]:
+    """Some prefixes are searched by their words, and those of more words as prefixes."""
+    monkeypatch.setattr(expand, "MIN_DOCUMENTS_PER_WORD", 0)
+    monkeypatch.setattr(vocabulary, "MAX_PREFIX_VARIANTS", 4)
     await engine.declare(SEARCH)
     rows = search_oracle.rows(random.Random(4), 300, ("title", "body"))
     await engine.bring(rows)

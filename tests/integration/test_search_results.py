@@ -12,7 +12,7 @@ import pytest
 from shared.search import suggestions
 from shared.search.cursors import InvalidCursor
 from tests.integration import search_oracle
-from tests.integration.search_setup import REPLACE, SEARCH, SearchEngine, books, plain
+from tests.integration.search_setup import MANY, REPLACE, SEARCH, SearchEngine, books, plain
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 200])
@@ -106,50 +106,6 @@ async def test_phrases_never_go_over_from_one_field_to_the_next(engine: SearchEn
     assert sorted(await engine.ids('"red chair"')) == [10, 11, 12, 13, 14]
     assert sorted(await engine.ids('red -"red chair"')) == [1, 2, 3, 4, 20]
     assert sorted(await engine.ids('"red chair"', fields=("notes", "rest"))) == [13, 14]
-
-
-MANY = ["library for reading", "libraries", "a library", "the library", "library again", "more library", "lamp"]
-
-
-async def test_a_misspelt_word_is_corrected_where_little_is_found(engine: SearchEngine) -> None:
-    await engine.declare(SEARCH)
-    await engine.bring(books(MANY))
-    found = await engine.find("libary")
-    assert [(c.word, c.corrected) for c in found.meta.corrections] == [("libary", ["library"])]
-    assert sorted(hit.row["id"] for hit in found.data) == [1, 2, 3, 4, 5, 6]
-    assert (found.total.value, found.total.relation) == (6, "eq")
-    assert set(found.meta.words) >= {"library", "libraries"}
-    for q in ("ilbrary", "libbrary", "LIBRARJ", "lïbary", "libary reading"):
-        assert (await engine.find(q)).meta.corrections, q
-        assert (await engine.find(q)).data, q
-    for query in (
-        {"q": "libary", "typos": False},
-        {"words": ("libary",)},
-        {"q": "library"},
-        {"q": "lam"},  # too short to say what was meant
-        {"q": "lib4ry"},
-        {"q": "zzzzzzzz"},
-        {"q": "liba*"},
-        {"q": "library" * 20},
-    ):
-        assert (await engine.find(**query)).meta.corrections == [], query
-
-
-async def test_what_is_not_wanted_is_not_corrected_into_more(engine: SearchEngine) -> None:
-    await engine.declare(SEARCH)
-    await engine.bring(books([*MANY, "lamp and library"]))
-    found = await engine.find("lamp -libary")
-    assert (sorted(hit.row["id"] for hit in found.data), found.meta.corrections) == ([7, 8], [])
-
-
-async def test_corrections_know_only_words_that_still_stand_somewhere(engine: SearchEngine) -> None:
-    await engine.declare(SEARCH)
-    await engine.bring(books(["library"]))
-    await engine.bring(books(["something"]))
-    found = await engine.find("libary")
-    assert (found.data, found.meta.corrections) == ([], [])
-    async with engine.gateway.acquire() as db:
-        assert await suggestions.suggest(db, "books", "lib", 5) == []
 
 
 async def test_a_question_goes_on_with_the_most_frequent_words(engine: SearchEngine) -> None:

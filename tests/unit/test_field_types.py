@@ -70,7 +70,7 @@ def test_a_type_of_two_records_can_be_declared_inferred_loaded_filtered_and_grou
     batch = parser.build_batch(parsed, now=datetime.now(UTC))
     (failed,) = batch.failed
     assert [(error.code, error.detail) for error in failed.errors] == [("type", "Expected a color, like #ff8800.")]
-    copied = to_copy(batch.rows, dataset.fields)
+    copied = b"".join(to_copy(batch.rows, dataset.fields))
     assert b"\0\0\0\3\xff\x88\0" in copied
     assert b"\0\0\0\3\0\0\xff" in copied
 

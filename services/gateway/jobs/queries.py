@@ -78,7 +78,7 @@ async def select_ended(db: Connection, job_ids: Sequence[UUID]) -> list[tuple[Jo
     # OFFSET 0, as LATERAL in lock_jobs: a look-up for each id, however small the table was.
     rows = await db.fetch(
         f"""
-        SELECT j.*, now() FROM unnest($1::uuid[]) AS wanted (job_id)
+        SELECT j.*, now() FROM unnest((SELECT $1::uuid[])) AS wanted (job_id)
         CROSS JOIN LATERAL (SELECT {COLUMNS} FROM jobs WHERE id = job_id AND finished_at IS NOT NULL OFFSET 0) j
         """,
         job_ids,
@@ -120,9 +120,10 @@ async def lock_jobs(db: Connection, job_ids: Iterable[UUID]) -> tuple[dict[UUID,
     With two last chunks at once, one of them must see the other.
     """
     # LATERAL: a join may read the whole table, by a plan that was made while the table was small.
+    # SELECT $1: the planner does not see the length of the array, so it does not plan each call again.
     rows = await db.fetch(
         f"""
-        SELECT j.*, now() FROM unnest($1::uuid[]) AS wanted (job_id)
+        SELECT j.*, now() FROM unnest((SELECT $1::uuid[])) AS wanted (job_id)
         LEFT JOIN LATERAL (SELECT {COLUMNS} FROM jobs WHERE id = job_id FOR UPDATE) j ON true
         """,
         sorted(set(job_ids)),

@@ -53,8 +53,8 @@ class JobWaiters:
         """Answers the requests that wait for jobs that have ended; takes the messages of a committed transaction."""
         for message in messages:
             if isinstance(message, End) and message.job_id in self._waiting:
-                body = kinds.find(message.job["kind"]).body
-                self._answer(message.job_id, msgspec.convert(message.job, body))
+                kind = kinds.find(message.job["kind"])
+                self._answer(message.job_id, msgspec.convert(message.job, kind.body if kind.to_body else JobBody))
 
     def _answer(self, job_id: UUID, job: JobBody) -> None:
         for future in self._waiting.get(job_id, ()):

@@ -1,4 +1,4 @@
-"""Queries about failed rows: a replay claims them, or they are discarded."""
+"""Queries about failed rows: jobs keep them, a replay claims them, or they are discarded."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,9 @@ from uuid import UUID
 
 import msgspec
 
+from services.ingestor.chunk_ledger import LoadedChunk
+from services.ingestor.parse.parser import count_errors
+from services.ingestor.write import queries
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DiscardRows, PlanReplay
 from shared.contracts.failures import CUT_OFF, UNREADABLE
@@ -23,6 +26,60 @@ class ClaimedChunk(msgspec.Struct, frozen=True):
     chunk: int
     line: int
     bytes: int
+
+
+async def insert_failed_rows(db: Connection, loaded: Sequence[LoadedChunk]) -> None:
+    """Counts all errors of the chunks; keeps their failed rows, up to each job's `max_failed_rows`.
+
+    No two chunks are of the same job.
+    """
+    errors = [
+        (item.chunk, code, column, rows)
+        for item in loaded
+        for (code, column), rows in count_errors(item.failed).items()
+    ]
+    await db.execute(
+        """
+        INSERT INTO failures (job_id, chunk, code, "column", rows)
+        SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::bigint[])
+        """,
+        [chunk.job_id for chunk, *_ in errors],
+        [chunk.chunk for chunk, *_ in errors],
+        [code for _, code, *_ in errors],
+        [column for *_, column, _ in errors],
+        [rows for *_, rows in errors],
+    )
+    room = await _claim_room(db, loaded)
+    await db.copy_records_to_table(
+        "failed_rows",
+        columns=["job_id", "dataset", "chunk", "line", "raw", "errors"],
+        records=[
+            (chunk.job_id, chunk.dataset.name, chunk.chunk, row.line, row.raw, msgspec.to_builtins(row.errors))
+            for chunk, _, _, failed in loaded
+            for row in failed[: room[chunk.job_id]]
+        ],
+        timeout=queries.COPY_SECONDS,
+    )
+
+
+async def _claim_room(db: Connection, loaded: Sequence[LoadedChunk]) -> dict[UUID, int]:
+    """Returns how many failed rows of each job are kept, and counts them."""
+    rows = await db.fetch(
+        """
+        UPDATE imports SET failed_kept = least(failed_kept + failed, most)
+        FROM (
+            SELECT job_id, failed_kept AS before, failed, most
+            FROM imports JOIN unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS n (job_id, failed, most) USING (job_id)
+            WHERE job_id = ANY($1) ORDER BY job_id FOR UPDATE OF imports
+        ) b
+        WHERE imports.job_id = ANY($1) AND imports.job_id = b.job_id
+        RETURNING imports.job_id, failed_kept - before AS room
+        """,
+        [item.chunk.job_id for item in loaded],
+        [len(item.failed) for item in loaded],
+        [item.chunk.load_options.max_failed_rows for item in loaded],
+    )
+    return {row["job_id"]: row["room"] for row in rows}
 
 
 async def select_dialect_and_dataset(db: Connection, job_id: UUID) -> tuple[Dialect, Dataset]:

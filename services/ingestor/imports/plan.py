@@ -3,7 +3,7 @@
 import asyncio
 from typing import BinaryIO
 
-from services.ingestor import chunk_ledger
+from services.ingestor import new_chunks
 from services.ingestor.imports import load, replace
 from services.ingestor.parse.splitter import ChunkRange, MalformedJson, split
 from services.ingestor.settings import IngestorSettings
@@ -45,7 +45,7 @@ async def plan_import(
             raise LookupError(command.dataset)
         await replace.create_stage(db, command.job_id, dataset[0], command.dialect.fields)
         planned.append(SwapStage(dataset=command.dataset, job_id=command.job_id, chunk=len(loads) + 1))
-    await chunk_ledger.insert_plan(db, command, command.dialect, planned, bytes_total=command.bytes_total)
+    await new_chunks.insert_plan(db, command, command.dialect, planned, bytes_total=command.bytes_total)
     event = ImportPlanned(
         dataset=command.dataset,
         job_id=command.job_id,

@@ -52,15 +52,13 @@ async def delete_old_stages(db: Connection, days: int, _position: Position) -> S
     await queries.limit_lock_waits(db)
     await drop_stage(db, row["job_id"])
     if row["is_open"]:
-        await chunk_ledger.update_stopped(db, row["job_id"], ABANDONED)
+        await chunk_ledger.update_stopped(db, {row["job_id"]: ABANDONED})
     return Step(1, 0)
 
 
 async def copy_to_stage(db: Connection, chunk: Chunk, rows: pl.DataFrame) -> None:
-    """Adds a chunk's good rows to the stage."""
-    staged = rows.with_row_index(ROW).with_columns(
-        pl.col(ROW).cast(pl.Int64), pl.lit(chunk.ledger, pl.Int64).alias(CHUNK)
-    )
+    """Adds a chunk's good rows, with a column CHUNK, to the stage."""
+    staged = rows.with_row_index(ROW).cast({ROW: pl.Int64})
     data = await asyncio.to_thread(to_copy, staged, chunk.dataset.fields)
     await queries.copy_rows(db, _stage_name(chunk.job_id), staged.columns, data, schema=None)
 
@@ -91,7 +89,7 @@ async def swap_stage(command: SwapStage, db: Connection) -> list[ChunkLoaded | I
             detail=f"{missing} of {existing} rows would be deleted; the limit is {chunk.load_options.max_shrink:.0%}.",
             hint="Nothing was replaced. If this is intended, import again with max_shrink=1.",
         )
-        await chunk_ledger.update_stopped(db, command.job_id, problem)
+        await chunk_ledger.update_stopped(db, {command.job_id: problem})
         await drop_stage(db, command.job_id)
         return [ImportStopped(dataset=dataset.name, job_id=command.job_id, problem=problem, outcome=total)]
     deleted = await _execute(db, upsert_sql.delete_missing(dataset, "final"), chunk.ledger)

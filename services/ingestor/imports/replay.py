@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from services.ingestor import chunk_ledger
+from services.ingestor import new_chunks
 from services.ingestor.imports import failed_rows
 from shared.catalog.dataset import Dataset
 from shared.contracts.commands import DiscardRows, LoadChunk, PlanReplay
@@ -32,7 +32,7 @@ async def plan_replay(command: PlanReplay, db: Connection) -> list[LoadChunk | I
             )
         )
     unknown = await failed_rows.select_unknown_fields(db, command.job_id)
-    await chunk_ledger.insert_plan(db, command, _replay_dialect(dialect, dataset, unknown), loads, bytes_total=end)
+    await new_chunks.insert_plan(db, command, _replay_dialect(dialect, dataset, unknown), loads, bytes_total=end)
     left = await failed_rows.count_unreadable(db, command)
     warning = _rows_left_out(left) if left else None
     if warning is not None:

@@ -1,7 +1,7 @@
 """Parses a chunk into good rows, as typed columns, and failed rows. Every row becomes one or the other."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -109,9 +109,9 @@ def fail_rows(batch: Batch, errors: Mapping[int, RowError]) -> Batch:
     )
 
 
-def count_errors(batch: Batch) -> dict[tuple[str, str], int]:
+def count_errors(failed: Iterable[FailedRow]) -> dict[tuple[str, str], int]:
     """Counts the rows for each error code and column."""
-    return dict(Counter(kind for row in batch.failed for kind in {(error.code, error.column) for error in row.errors}))
+    return dict(Counter(kind for row in failed for kind in {(error.code, error.column) for error in row.errors}))
 
 
 def _find_errors(

@@ -5,8 +5,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.ingestor import chunk_ledger
+from services.ingestor import chunk_ledger, new_chunks
+from services.ingestor.chunk_ledger import Chunk
 from services.ingestor.imports import load
+from services.ingestor.imports.chunk_rows import ChunkInput
+from services.ingestor.new_chunks import NewChunk
 from services.ingestor.settings import IngestorSettings
 from services.ingestor.sources import fetch, mapping, sync_progress
 from services.ingestor.sources import queries as sync_queries
@@ -56,17 +59,15 @@ async def pull_page(
     with turns.take(fetch.host(source, outgoing.environment), command.job_id):
         pages = await _fetch_pages(outgoing, source, dataset, before, seconds=seconds, enough=settings.chunk_bytes)
     data = b"\n".join(pages.lines)
-    chunk = await chunk_ledger.insert_chunk(
+    chunk = await _insert_chunk(
         db,
         command,
-        job_id=command.job_id,
         chunk=command.chunk,
         size=len(data),
-        dialect=Dialect(columns=mapping.columns(source, dataset), header=False, format="ndjson"),
+        columns=mapping.columns(source, dataset),
         load_options=LoadOptions(max_errors=source.max_errors, max_error_rate=source.max_error_rate),
-        source=source.name,
     )
-    loaded = await load.load(db, chunk, data, line=before.rows + 1, size=len(data))
+    loaded = await load.load(db, ChunkInput(chunk, data, len(data), before.rows + 1))
     messages: PullResult = [event for event in loaded if isinstance(event, ChunkLoaded | ImportStopped)]
     if not messages or any(isinstance(event, ImportStopped) for event in messages):
         await sync_queries.delete_sync_state(db, command.job_id)
@@ -86,6 +87,22 @@ async def pull_page(
     )
     await sync_queries.upsert_pull(db, following)
     return [*messages, following]
+
+
+async def _insert_chunk(
+    db: Connection, command: PullPage, *, chunk: int, size: int, columns: tuple[str, ...], load_options: LoadOptions
+) -> Chunk:
+    new = NewChunk(
+        command=command,
+        job_id=command.job_id,
+        chunk=chunk,
+        size=size,
+        dialect=Dialect(columns=columns, header=False, format="ndjson"),
+        load_options=load_options,
+        source=command.source,
+    )
+    (inserted,) = await new_chunks.insert_chunks(db, [new])
+    return inserted
 
 
 async def _select_source(db: Connection, command: PullPage) -> tuple[Dataset, Source]:
@@ -185,16 +202,7 @@ async def _delete_missing(
         detail = f"The source {source.name} lacks {missing} of its {existing} rows; none was deleted."
         hint = f"The limit is {share:.0%}. If this is intended, raise delete_missing.max_shrink for one sync."
         return [], Problem(code="shrink_guard", detail=detail, hint=hint)
-    chunk = await chunk_ledger.insert_chunk(
-        db,
-        command,
-        job_id=command.job_id,
-        chunk=command.chunk + 1,
-        size=0,
-        dialect=Dialect(columns=(), header=False, format="ndjson"),
-        load_options=LoadOptions(),
-        source=source.name,
-    )
+    chunk = await _insert_chunk(db, command, chunk=command.chunk + 1, size=0, columns=(), load_options=LoadOptions())
     outcome = Outcome(deleted=await sync_queries.delete_missing(db, dataset, field, command.job_id, chunk.ledger))
     event = await chunk_ledger.close_chunk(db, chunk, outcome)
     metrics.ROWS.labels(dataset.name, "deleted").inc(outcome.deleted)

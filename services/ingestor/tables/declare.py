@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from services.ingestor import ddl
-from services.ingestor.imports import load
+from services.ingestor.imports import close
 from services.ingestor.parse import constraints
 from services.ingestor.parse.constraints import BadConstraint
 from services.ingestor.write import queries
@@ -45,7 +45,7 @@ async def declare_catalog(db: Connection, catalog: Path) -> list[Message]:
         await queries.update_filed_declaration(db, dataset.name, declaration)
         filed[dataset.name] = declaration
     for name in filed:
-        load.init_metrics(name)
+        close.init_metrics(name)
     return declared
 
 
@@ -65,7 +65,7 @@ async def declare_dataset(command: DeclareDataset, db: Connection) -> DatasetDec
         declared = await _declare(db, current, to_dataset(command.dataset, command.declaration))
     except BadDeclaration as error:
         raise PermanentFailure(Problem(code="bad_declaration", detail=str(error))) from error
-    load.init_metrics(command.dataset)
+    close.init_metrics(command.dataset)
     return declared
 
 

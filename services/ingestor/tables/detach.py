@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from services.ingestor import chunk_ledger, ddl
+from services.ingestor import chunk_ledger, ddl, new_chunks
 from services.ingestor.ddl import quote
 from services.ingestor.write import partitions, queries, upsert_sql
 from shared.bus.failures import NotReady, PermanentFailure, TransientFailure
@@ -25,7 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 async def plan_detach(command: PlanDetach, db: Connection) -> list[DetachPartition | ImportPlanned]:
     """Enters the detachment in the ledger as its only chunk, so that recovery can find it."""
     detach = DetachPartition(dataset=command.dataset, job_id=command.job_id, chunk=1, year=command.year)
-    await chunk_ledger.insert_plan(db, command, Dialect(columns=(), header=False), [detach], bytes_total=0)
+    await new_chunks.insert_plan(db, command, Dialect(columns=(), header=False), [detach], bytes_total=0)
     return [detach, ImportPlanned(dataset=command.dataset, job_id=command.job_id, chunks=1, bytes=0)]
 
 

@@ -11,12 +11,12 @@ CHUNK = "_chunk"
 """The column with the ledger number of the chunk that wrote a row."""
 ROW = "_n"
 """The column of a stage that numbers its rows in the order of the input."""
-BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 12
 MICROSECONDS = pa.time64("us")
 
 
-def to_copy(rows: pl.DataFrame, fields: tuple[Field, ...]) -> bytes:
-    """Returns the bytes of rows of the fields' types; CHUNK, ROW and other columns that are no fields are integers."""
+def to_copy(rows: pl.DataFrame, fields: tuple[Field, ...]) -> list[bytes]:
+    """Returns rows of the fields' types in pieces; CHUNK, ROW and other columns that are no fields are integers."""
     types = {field.name: column_types.find(field.type) for field in fields}
     table = rows.select(
         types[name].to_binary(pl.col(name)).alias(name) if name in types else pl.col(name) for name in rows.columns
@@ -28,5 +28,4 @@ def to_copy(rows: pl.DataFrame, fields: tuple[Field, ...]) -> bytes:
     encoder = ArrowToPostgresBinaryEncoder(table.schema)
     pieces = [encoder.write_header()]
     pieces += [encoder.write_batch(batch) for batch in table.to_batches(BATCH_ROWS)]
-    pieces.append(encoder.finish())
-    return b"".join(pieces)
+    return [*pieces, encoder.finish()]

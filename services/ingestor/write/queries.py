@@ -1,7 +1,6 @@
-"""Queries about declarations, rows and failed rows."""
+"""Queries about declarations and rows."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -9,8 +8,6 @@ import msgspec
 import polars as pl
 
 from services.ingestor import ddl
-from services.ingestor.chunk_ledger import Chunk
-from services.ingestor.parse.parser import Batch, count_errors
 from shared.catalog import field_types
 from shared.catalog.dataset import Dataset
 from shared.db import Connection
@@ -22,7 +19,7 @@ DECLARATION_LOCK = 0x64617461
 
 
 class DuplicateKey(Exception):
-    """A row's key is in the table already, or twice in the chunk."""
+    """A row's key is in the table already, or twice among the rows."""
 
 
 async def lock_declarations(db: Connection) -> None:
@@ -33,11 +30,6 @@ async def lock_declarations(db: Connection) -> None:
 async def limit_lock_waits(db: Connection) -> None:
     """Limits waits for locks in this transaction: all readers and writers of a table queue behind its ALTER TABLE."""
     await db.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-
-
-async def lock_rows(db: Connection, dataset: str) -> None:
-    """Keeps swaps out until the transaction ends, so that rows compared with the table stay in it."""
-    await db.execute(f"LOCK TABLE ONLY data.{ddl.quote(dataset)} IN ROW EXCLUSIVE MODE", timeout=COPY_SECONDS)
 
 
 async def select_dataset(db: Connection, name: str) -> tuple[Dataset, int] | None:
@@ -76,20 +68,32 @@ async def update_filed_declaration(db: Connection, name: str, declaration: Any) 
     await db.execute("UPDATE datasets SET filed = $2 WHERE name = $1", name, declaration)
 
 
-async def copy_rows(db: Connection, table: str, columns: Sequence[str], data: bytes, *, schema: str | None) -> None:
-    """Copies binary rows in a savepoint. Raises DuplicateKey, after which the transaction can go on."""
+async def copy_rows(
+    db: Connection, table: str, columns: Sequence[str], data: Sequence[bytes], *, schema: str | None
+) -> None:
+    """Copies pieces of binary rows."""
+    await db.copy_to_table(
+        table,
+        source=_iterate(data),  # asyncpg reads a file in a thread, piece by piece
+        schema_name=schema,
+        columns=list(columns),
+        format="binary",
+        timeout=COPY_SECONDS,
+    )
+
+
+async def copy_new_rows(db: Connection, table: str, columns: Sequence[str], data: Sequence[bytes]) -> None:
+    """Copies rows to a dataset's table. Raises DuplicateKey, after which the transaction can go on."""
     try:
         async with db.transaction():
-            await db.copy_to_table(
-                table,
-                source=io.BytesIO(data),
-                schema_name=schema,
-                columns=list(columns),
-                format="binary",
-                timeout=COPY_SECONDS,
-            )
+            await copy_rows(db, table, columns, data, schema="data")
     except asyncpg.UniqueViolationError as error:
         raise DuplicateKey from error
+
+
+async def _iterate(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 async def has_any_key(db: Connection, dataset: Dataset, keys: Mapping[str, Sequence[Any]]) -> bool:
@@ -123,38 +127,3 @@ async def select_missing_references(db: Connection, references: str, values: pl.
         timeout=COPY_SECONDS,
     )
     return values.gather([row["n"] - 1 for row in rows])
-
-
-async def insert_failed_rows(db: Connection, chunk: Chunk, batch: Batch) -> None:
-    """Counts all errors of the batch; keeps its failed rows up to the job's `max_failed_rows`."""
-    errors = count_errors(batch)
-    await db.execute(
-        """
-        INSERT INTO failures (job_id, chunk, code, "column", rows)
-        SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bigint[])
-        """,
-        chunk.job_id,
-        chunk.chunk,
-        [code for code, _ in errors],
-        [column for _, column in errors],
-        list(errors.values()),
-    )
-    room = await db.fetchval(
-        """
-        UPDATE imports SET failed_kept = least(failed_kept + $2, $3) FROM
-            (SELECT failed_kept AS before FROM imports WHERE job_id = $1 FOR UPDATE) b
-        WHERE job_id = $1 RETURNING failed_kept - before
-        """,
-        chunk.job_id,
-        len(batch.failed),
-        chunk.load_options.max_failed_rows,
-    )
-    await db.copy_records_to_table(
-        "failed_rows",
-        columns=["job_id", "dataset", "chunk", "line", "raw", "errors"],
-        records=[
-            (chunk.job_id, chunk.dataset.name, chunk.chunk, row.line, row.raw, msgspec.to_builtins(row.errors))
-            for row in batch.failed[:room]
-        ],
-        timeout=COPY_SECONDS,
-    )

@@ -1,8 +1,9 @@
 """SQL of upserts: compares staged rows with the table, and writes only those that are new or differ.
 
-A stage holds rows numbered by `_n` in the order of the input, each key once. $1 is always the ledger number of the
-chunk, $2 those of all chunks of its job: of two rows of one input with the same key the later one wins, in whatever
-order the chunks are loaded.
+A stage holds rows numbered by `_n`, each with the ledger number of its chunk, and each key once in a run. $1 of the
+upserts has the ledger numbers of all chunks of the job, and is empty for the only chunks of their jobs: of two rows of
+one input with the same key the later one wins, in whatever order the chunks are loaded. $1 of the other statements is
+the ledger number of the chunk.
 """
 
 import hashlib
@@ -12,6 +13,9 @@ from services.ingestor.parse import column_types
 from services.ingestor.write.binary_copy import CHUNK, ROW
 from shared.catalog.dataset import Dataset
 
+BY = "_by"
+"""The ledger number of the chunk that changes a row."""
+
 
 def stage_name(dataset: Dataset, columns: tuple[str, ...]) -> str:
     """Returns the name of the connection's temporary table for these columns."""
@@ -20,9 +24,25 @@ def stage_name(dataset: Dataset, columns: tuple[str, ...]) -> str:
 
 def create_stage(dataset: Dataset, columns: tuple[str, ...]) -> str:
     """Creates the stage once for each connection; commits empty it. A table for each batch would bloat the catalog."""
-    source = f"SELECT 0::bigint AS {ROW}, {quote(*columns)} FROM data.{quote(dataset.name)}"
+    source = f"SELECT 0::bigint AS {ROW}, 0::bigint AS {CHUNK}, {quote(*columns)} FROM data.{quote(dataset.name)}"
     name = stage_name(dataset, columns)
     return f"CREATE TEMP TABLE IF NOT EXISTS {name} ON COMMIT DELETE ROWS AS {source} WITH NO DATA"
+
+
+def lock_table(dataset: Dataset) -> str:
+    """Keeps swaps out until the transaction ends, so that rows compared with the table stay in it."""
+    return f"LOCK TABLE ONLY data.{quote(dataset.name)} IN ROW EXCLUSIVE MODE"
+
+
+def lock_rows(dataset: Dataset, columns: tuple[str, ...]) -> str:
+    """Locks the rows of the table whose key is staged, in the order of the key."""
+    return f"""
+        SELECT count(*) FROM (
+            SELECT FROM {stage_name(dataset, columns)} s JOIN data.{quote(dataset.name)} t
+                ON {_same_key(dataset, "s", "t")}
+            ORDER BY {_keys(dataset, "t")} FOR UPDATE OF t
+        ) locked
+    """
 
 
 def has_ordered_key(dataset: Dataset) -> bool:
@@ -30,62 +50,76 @@ def has_ordered_key(dataset: Dataset) -> bool:
     return column_types.find(dataset.field(dataset.key[0]).type).ordered_as_in_postgres
 
 
-def compare(dataset: Dataset, columns: tuple[str, ...]) -> str:
-    """$3: whether keys of other jobs are refused; $4 and $5: least and greatest value of the key's first field.
+def compare(dataset: Dataset, columns: tuple[str, ...], *, in_runs: bool) -> str:
+    """$2: whether keys of other jobs are refused; $3 and $4: least and greatest value of the key's first field.
 
-    Counts `unchanged` and `duplicates` (a later chunk of the job has that key), and lists the numbers of the rows that
-    are `fresh`, `changed` or `taken`. An equal row of an earlier chunk of the job counts as changed, so that a chunk
-    between the two sees that its row is superseded.
+    With `in_runs`, the last two parameters are the least and the greatest number of the rows to compare.
+
+    For each chunk, counts `unchanged` and `duplicates` (a later chunk of the job has that key), and lists the numbers
+    of the rows that are `fresh`, `changed` or `taken`. An equal row of an earlier chunk of the job counts as changed,
+    so that a chunk between the two sees that its row is superseded.
     """
     first = quote(dataset.key[0])
-    bounds = f" AND t.{first} BETWEEN $4 AND $5" if has_ordered_key(dataset) else ""
+    parameter = 3
+    bounds = run = ""
+    if has_ordered_key(dataset):
+        bounds = f" AND t.{first} BETWEEN $3 AND $4"
+        parameter = 5
+    if in_runs:
+        run = f"WHERE s.{ROW} BETWEEN ${parameter} AND ${parameter + 1}"
     return f"""
         WITH met AS (
-            SELECT s.{ROW}, t.{CHUNK}, {_differs(dataset, columns)} AS differs,
-                   t.{CHUNK} = ANY($2::bigint[]) AS ours, t.{CHUNK} > $1 AS later
+            SELECT s.{ROW}, s.{CHUNK}, t.{CHUNK} AS was, {_differs(dataset, columns)} AS differs,
+                   t.{CHUNK} = s.{CHUNK} OR t.{CHUNK} = ANY($1::bigint[]) AS ours, t.{CHUNK} > s.{CHUNK} AS later
             FROM {stage_name(dataset, columns)} s LEFT JOIN data.{quote(dataset.name)} t
               ON {_same_key(dataset, "s", "t")}{bounds}
+            {run}
         )
-        SELECT count(*) FILTER (WHERE NOT differs AND NOT ours AND NOT $3) AS unchanged,
+        SELECT {CHUNK} AS ledger,
+               count(*) FILTER (WHERE NOT differs AND NOT ours AND NOT $2) AS unchanged,
                count(*) FILTER (WHERE ours AND later) AS duplicates,
-               coalesce(array_agg({ROW}) FILTER (WHERE {CHUNK} IS NULL), '{{}}') AS fresh,
+               coalesce(array_agg({ROW}) FILTER (WHERE was IS NULL), '{{}}') AS fresh,
                coalesce(array_agg({ROW}) FILTER (
-                   WHERE {CHUNK} <> $1 AND CASE WHEN ours THEN NOT later ELSE differs AND NOT $3 END
+                   WHERE was <> {CHUNK} AND CASE WHEN ours THEN NOT later ELSE differs AND NOT $2 END
                ), '{{}}') AS changed,
-               coalesce(array_agg({ROW}) FILTER (WHERE $3 AND NOT ours), '{{}}') AS taken
-        FROM met
+               coalesce(array_agg({ROW}) FILTER (WHERE $2 AND NOT ours), '{{}}') AS taken
+        FROM met GROUP BY {CHUNK}
     """
 
 
 def update_changed(dataset: Dataset, columns: tuple[str, ...]) -> str:
-    """$3: numbers of the rows. Returns the counts `updated` and `duplicates`; keeps before-images if needed."""
+    """$2: numbers of the rows. Returns for each chunk `updated` and `duplicates`; keeps before-images if needed."""
     table = f"data.{quote(dataset.name)}"
     return f"""
         WITH old AS (
-            SELECT t.*, s.{ROW} FROM {stage_name(dataset, columns)} s
-            JOIN unnest($3::bigint[]) AS p ({ROW}) USING ({ROW}) JOIN {table} t ON {_same_key(dataset, "s", "t")}
-            WHERE NOT (t.{CHUNK} = ANY($2::bigint[]) AND t.{CHUNK} > $1)
+            SELECT t.*, s.{ROW}, s.{CHUNK} AS {BY} FROM {stage_name(dataset, columns)} s
+            JOIN unnest($2::bigint[]) AS p ({ROW}) USING ({ROW}) JOIN {table} t ON {_same_key(dataset, "s", "t")}
+            WHERE NOT (t.{CHUNK} = ANY($1::bigint[]) AND t.{CHUNK} > s.{CHUNK})
             ORDER BY {_keys(dataset, "t")}
             FOR UPDATE OF t
-        ), {_before_images(dataset, "old")}, new AS (
-            UPDATE {table} t SET {CHUNK} = $1{_assignments(dataset, columns)}
+        ), {_before_images(dataset, "old", f"old.{BY}")}, new AS (
+            UPDATE {table} t SET {CHUNK} = old.{BY}{_assignments(dataset, columns)}
             FROM {stage_name(dataset, columns)} s, old
             WHERE s.{ROW} = old.{ROW} AND {_same_key(dataset, "old", "t")}
-            RETURNING old.{CHUNK} = ANY($2::bigint[]) AS duplicate
+            RETURNING old.{BY}, old.{CHUNK} = ANY($1::bigint[]) AS duplicate
         )
-        SELECT count(*) FILTER (WHERE NOT duplicate) AS updated, count(*) FILTER (WHERE duplicate) AS duplicates
-        FROM new
+        SELECT {BY} AS ledger, count(*) FILTER (WHERE NOT duplicate) AS updated,
+               count(*) FILTER (WHERE duplicate) AS duplicates
+        FROM new GROUP BY {BY}
     """
 
 
 def insert_fresh(dataset: Dataset, columns: tuple[str, ...]) -> str:
-    """$2: numbers of the rows. Skips a key that another transaction has just inserted."""
+    """$1: numbers of the rows. Skips a key that another transaction has just inserted; counts `inserted` by chunk."""
     return f"""
-        INSERT INTO data.{quote(dataset.name)} ({quote(*columns)}, {CHUNK})
-        SELECT {quote(*columns)}, $1::bigint
-        FROM {stage_name(dataset, columns)} s JOIN unnest($2::bigint[]) AS p ({ROW}) USING ({ROW})
-        ORDER BY {_keys(dataset, "s")}
-        ON CONFLICT ({quote(*dataset.key)}) DO NOTHING
+        WITH new AS (
+            INSERT INTO data.{quote(dataset.name)} ({quote(*columns)}, {CHUNK})
+            SELECT {quote(*columns)}, s.{CHUNK}
+            FROM {stage_name(dataset, columns)} s JOIN unnest($1::bigint[]) AS p ({ROW}) USING ({ROW})
+            ORDER BY {_keys(dataset, "s")}
+            ON CONFLICT ({quote(*dataset.key)}) DO NOTHING RETURNING {CHUNK}
+        )
+        SELECT {CHUNK} AS ledger, count(*) AS inserted FROM new GROUP BY {CHUNK}
     """
 
 
@@ -158,14 +192,14 @@ def insert_all(dataset: Dataset, columns: tuple[str, ...], source: str) -> str:
     """
 
 
-def _before_images(dataset: Dataset, old: str) -> str:
+def _before_images(dataset: Dataset, old: str, ledger: str = "$1") -> str:
     """Part of a WITH clause that keeps rows as they were, for the indexer and analytics, which remove them.
 
     Checks the current declaration, because the transaction may have read an earlier one without search and rollups.
     """
     return (
         f"kept AS (INSERT INTO replaced (ledger, was, dataset, row)"
-        f" SELECT $1, {old}.{CHUNK}, '{dataset.name}', to_jsonb({old}) - '{ROW}' FROM {old}"
+        f" SELECT {ledger}, {old}.{CHUNK}, '{dataset.name}', to_jsonb({old}) - ARRAY['{ROW}', '{BY}'] FROM {old}"
         f" WHERE EXISTS (SELECT FROM datasets WHERE name = '{dataset.name}'"
         f" AND (declaration->'search' IS NOT NULL OR declaration->'rollups' IS NOT NULL)))"
     )

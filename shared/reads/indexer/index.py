@@ -107,6 +107,29 @@ async def select_index(db: Connection, dataset: str) -> Index | None:
     return msgspec.convert(dict(row), Index) if row else None
 
 
+async def select_index_with_freshness(db: Connection, dataset: str) -> tuple[Index | None, Freshness]:
+    """Selects both in one round trip."""
+    (row,) = await db.fetch(
+        """
+        SELECT coalesce(d.version, 0) AS version, coalesce(f.indexed, 0) AS indexed, coalesce(f.counted, 0) AS counted,
+               i.generation, i.search, i.state, greatest(c.reltuples, 0)::bigint AS rows, c.oid IS NOT NULL AS is_built
+        FROM (SELECT $1::text AS name) n
+        LEFT JOIN ingestor.datasets d ON d.name = n.name
+        LEFT JOIN indexer.freshness f ON f.dataset = d.name
+        LEFT JOIN indexer.indexes i ON i.dataset = n.name AND i.state = 'serving'
+        LEFT JOIN pg_class c ON c.oid = to_regclass(format('documents.%I', i.dataset || '__' || i.generation))
+        """,
+        dataset,
+    )
+    index = None
+    if row["is_built"]:
+        search = msgspec.convert(row["search"], Search)
+        index = Index(
+            dataset=dataset, generation=row["generation"], search=search, state=row["state"], rows=row["rows"]
+        )
+    return index, Freshness(row["version"], row["indexed"], row["counted"])
+
+
 async def select_freshness(db: Connection, dataset: str) -> Freshness:
     """Selects the freshness of a dataset. Some of the later versions may be indexed and counted, too."""
     row = await db.fetchrow(
