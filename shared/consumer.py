@@ -109,10 +109,8 @@ class Consumer:
             for route in self.routes
             for lane in route.message.lanes
         ]
-        groups = [
-            GroupDelivery(one) for one in self.handlings if one.route.together for _ in range(one.route.concurrency)
-        ]
-        singles = [Delivery(one) for one in self.handlings if not one.route.together]
+        groups = [GroupDelivery(one) for one in self.handlings if one.route.has_groups(one.lane)]
+        singles = [Delivery(one) for one in self.handlings if not one.route.has_groups(one.lane)]
         dead_queues = [DeadQueue(self.service, self._pool)] if self._drains_dead_queue else []
         self.deliveries = [*singles, *groups]
         subscriptions = self._subscriptions = Subscriptions(

@@ -31,7 +31,7 @@ class GroupDelivery:
         self.queue = handling.queue
         self.running: set[asyncio.Task[Any]] = set()
         self._handling = handling
-        self._most = self._limit = handling.route.group_size(handling.lane)
+        self._most = self._limit = handling.route.together
         self._waiting: deque[tuple[DeliveredMessage, Received | Undecodable]] = deque()
         self._changed = asyncio.Event()
         """Set when a message arrives, and when there will be no more."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts.message import LARGE, Command, Event, Message
+from shared.contracts.message import Command, Event, Message
 
 Handler = Callable[..., Awaitable[Any]]
 Committed = Callable[[Sequence[Message]], None]
@@ -19,7 +19,8 @@ class Route(msgspec.Struct, frozen=True):
     """A message, its handler, the messages that the handler may return, and how many handlers run concurrently.
 
     `dependencies` maps the handler's further parameters to their types. `together` is how many messages the handler
-    takes at most, as a sequence; 0 if it takes one message, not in a sequence.
+    takes at most, as a sequence; 0 if it takes one message, not in a sequence. A queue has one group at a time, and
+    `concurrency` is that of the large lane then.
     """
 
     message: type[Message]
@@ -46,9 +47,9 @@ class Route(msgspec.Struct, frozen=True):
         is_command = issubclass(self.message, Command)
         return [routing_key(self.message.name(), "*", lane, audience, command=is_command) for audience in audiences]
 
-    def group_size(self, lane: str) -> int:
-        """Returns how many messages of a lane the handler takes at most in a sequence."""
-        return 1 if lane == LARGE else self.together
+    def has_groups(self, lane: str) -> bool:
+        """Returns whether the messages of a lane are handled in groups."""
+        return self.together > 0 and lane != self.message.large_lane
 
 
 def queue_name(service: str, name: str, lane: str) -> str:

@@ -5,10 +5,11 @@ from uuid import UUID
 
 import msgspec
 
-from shared.contracts.message import LARGE, Command
+from shared.contracts.message import Command
 from shared.contracts.parts import Dialect, LoadOptions
 
 NO_JOB = UUID(int=0)
+LARGE = "large"
 LARGE_BYTES = 64 << 10
 
 
@@ -61,6 +62,7 @@ class LoadRows(JobCommand, frozen=True, kw_only=True, omit_defaults=True):
 
     receivers: ClassVar[tuple[str, ...]] = ("ingestor",)
     lanes: ClassVar[tuple[str, ...]] = ("", LARGE)
+    large_lane: ClassVar[str | None] = LARGE
 
     rows: tuple[msgspec.Raw, ...]
     columns: tuple[str, ...]

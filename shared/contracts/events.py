@@ -91,6 +91,7 @@ class ChunkLoaded(ChunkEvent, frozen=True, kw_only=True, omit_defaults=True):
     receivers: ClassVar[tuple[str, ...]] = ("gateway", "indexer", "analytics")
     optional: ClassVar[tuple[str, ...]] = ("indexer", "analytics")
     lanes: ClassVar[tuple[str, ...]] = ("", SMALL)
+    large_lane: ClassVar[str | None] = ""
 
     ledger: int
     version: int

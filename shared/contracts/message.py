@@ -8,8 +8,6 @@ from typing import ClassVar, Self
 import msgspec
 
 NAMESPACE = uuid.UUID("6d696c6c-7261-4365-8000-636f6e747261")
-LARGE = "large"
-"""The lane of messages that are too large for groups."""
 WORD = re.compile(r"[A-Z][a-z0-9]*")
 
 
@@ -26,6 +24,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dic
 
     lanes: ClassVar[tuple[str, ...]] = ("",)
     """Each receiver has a queue for each lane, so that small messages overtake large ones."""
+
+    large_lane: ClassVar[str | None] = None
+    """The lane of messages that are too large to be handled in groups."""
 
     dataset: str
 

@@ -297,12 +297,8 @@ def test_who_waits_for_an_event_of_every_chunk_hears_it() -> None:
 async def test_there_are_the_queues_of_the_routes_and_of_the_dead_with_their_consumers_and_no_others(
     stack: Stack,
 ) -> None:
-    """A consumer each; several where groups are handled concurrently, each on a channel of its own."""
     expected = {topology.DEAD: 1} | {
-        queue: route.concurrency if route.together else 1
-        for service, routes in HEARD.items()
-        for route in routes
-        for queue in route.queues(service).values()
+        queue: 1 for service, routes in HEARD.items() for route in routes for queue in route.queues(service).values()
     }
 
     async def listed() -> dict[str, float]:

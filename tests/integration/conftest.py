@@ -40,7 +40,7 @@ async def database(
         yield urls
 
 
-@pytest.fixture(params=[probe_service.SINGLY, probe_service.routes_together(2)], ids=["singly", "together"])
+@pytest.fixture(params=[probe_service.SINGLY, probe_service.TOGETHER], ids=["singly", "together"])
 async def probe(request: pytest.FixtureRequest, stack: Stack, database: dict[str, str]) -> AsyncIterator[Probe]:
     """A consuming service whose handler does what a test says. It takes messages one by one, or in groups."""
     async with running(database["admin"], stack.env["BROKER_URL"], routes=request.param) as started:

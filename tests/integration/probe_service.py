@@ -94,9 +94,7 @@ FAILURES = on(WorkFailed, note_failure)
 SINGLY = (on(Touch, touch, concurrency=2), FAILURES)
 
 
-def routes_together(concurrency: int = 1) -> tuple[Route, ...]:
-    """The routes with groups of up to 400."""
-    return (on(Touch, touch_together, together=400, concurrency=concurrency), FAILURES)
+TOGETHER = (on(Touch, touch_together, together=400), FAILURES)
 
 
 class Probe:

@@ -19,7 +19,17 @@ from shared.contracts.envelope import MAX_BYTES
 from shared.contracts.parts import Problem
 from shared.db import Connection
 from shared.telemetry import metrics
-from tests.integration.probe_service import SECONDS, Probe, Step, Touch, count, running, to_envelope, to_outbox_message
+from tests.integration.probe_service import (
+    SECONDS,
+    SINGLY,
+    Probe,
+    Step,
+    Touch,
+    count,
+    running,
+    to_envelope,
+    to_outbox_message,
+)
 from tests.integration.tcp_proxy import Proxy
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -84,6 +94,7 @@ async def test_a_message_that_is_delivered_five_times_has_one_effect(probe: Prob
     assert probe.script.calls == 1
 
 
+@pytest.mark.parametrize("probe", [SINGLY], indirect=True)
 async def test_the_second_of_two_concurrent_deliveries_waits_for_the_first_and_is_skipped(probe: Probe) -> None:
     release = asyncio.Event()
     probe.script.steps = [waiting_for(release)]
@@ -103,6 +114,7 @@ async def test_the_second_of_two_concurrent_deliveries_waits_for_the_first_and_i
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("probe", [SINGLY], indirect=True)
 async def test_the_second_of_two_concurrent_deliveries_takes_over_when_the_first_fails(probe: Probe) -> None:
     release = asyncio.Event()
 

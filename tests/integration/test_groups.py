@@ -12,7 +12,7 @@ from shared.bus import failures, group_delivery, groups, handling
 from shared.bus.failures import NotReady, PermanentFailure
 from shared.contracts.parts import Problem
 from shared.db import Connection, transaction
-from tests.integration.probe_service import SECONDS, Probe, Touch, count, routes_together, running, to_envelope
+from tests.integration.probe_service import SECONDS, TOGETHER, Probe, Touch, count, running, to_envelope
 from tests.integration.tcp_proxy import Proxy
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -34,7 +34,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def grouped(stack: Stack, database: dict[str, str]) -> AsyncIterator[Probe]:
     """A service that takes up to 400 messages together."""
-    async with running(database["admin"], stack.env["BROKER_URL"], routes=routes_together()) as started:
+    async with running(database["admin"], stack.env["BROKER_URL"], routes=TOGETHER) as started:
         yield started
 
 
@@ -288,7 +288,7 @@ async def test_good_bad_and_strange_messages_end_as_one_by_one_whatever_is_cut(
     broker = stack.env["BROKER_URL"]
     async with (
         Proxy(broker).running() as proxy,
-        running(database["admin"], broker, through=proxy.url, routes=routes_together(concurrency=2)) as probe,
+        running(database["admin"], broker, through=proxy.url, routes=TOGETHER) as probe,
     ):
         probe.script.steps = [step]
         for start in range(0, len(numbers), 50):

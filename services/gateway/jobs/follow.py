@@ -138,8 +138,8 @@ LOAD_ROUTES = (
     on(ImportRejected, follow_rejected, then=JobEvents),
     on(ImportStopped, follow_stopped, then=JobEvents),
     on(ChunkLoaded, follow_loaded, then=JobEvents, concurrency=4, together=TOGETHER),
-    on(ChunkIndexed, follow_indexed, then=JobEvents, concurrency=4, together=TOGETHER),
-    on(ChunkCounted, follow_counted, then=JobEvents, concurrency=4, together=TOGETHER),
+    on(ChunkIndexed, follow_indexed, then=JobEvents, together=TOGETHER),
+    on(ChunkCounted, follow_counted, then=JobEvents, together=TOGETHER),
 )
 """The events of every job that loads chunks."""
 WORK_FAILED = on(WorkFailed, follow_failure, then=JobEvents)
