@@ -58,6 +58,7 @@ class GroupDelivery:
 
     async def _consume(self, connection: AbstractConnection) -> AbstractChannel:
         self._waiting.clear()
+        self._handling.held.clear()
         self._is_lost = False
         channel = await connection.channel()
         channel.on_consumer_cancel_callbacks.add(self._lose)  # the queue was deleted
@@ -74,7 +75,9 @@ class GroupDelivery:
         headers: Any = delivery.header.properties.headers or {}
         redeliveries = int(headers.get("x-delivery-count") or 0)
         try:
-            message: Received | Undecodable = received.decode(delivery.body, self._handling.route.message, redeliveries)
+            message: Received | Undecodable
+            message = received.decode(delivery.body, self._handling.route.message, redeliveries)
+            self._handling.held.add(message.message.id)
         except Undecodable as error:
             message = error
         self._waiting.append((delivery, message))
@@ -122,6 +125,7 @@ class GroupDelivery:
             last = tag
         if messages:
             await groups.handle(self._handling, messages)
+            self._handling.held.difference_update(message.message.id for message in messages)
         self._adapt(time.monotonic() - began, len(group))
         return last
 

@@ -48,6 +48,8 @@ class Handling:
         self.route = route
         self.progress = QueueProgress()
         self.commands = RunningCommands()
+        self.held: set[UUID] = set()
+        """Messages that were delivered to this process and wait for their group, or are in one."""
         self._service = service
         self._pool = pool
         self._relay = relay
@@ -109,7 +111,7 @@ class Handling:
                 seconds = failures.pause(cloud_event.time, failures.NOT_READY_SECONDS)
                 return await self._retry(received, seconds, None, "postponed")
             except Interrupted:
-                await self.persist(lambda db: shelf.shelve(db, self._service, [UUID(cloud_event.subject)]))
+                await self.persist(lambda db: shelf.shelve_canceled(db, self._service, UUID(cloud_event.subject)))
                 return "canceled"
             except UNAVAILABLE as error:
                 log.warning("database unavailable", error=repr(error))

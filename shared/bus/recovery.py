@@ -70,7 +70,8 @@ class Recovery:
                 return []
             passed = await self._find_passed(db)
             overtaken = await ledger.select_overtaken(db, self._service, passed, limit=LIMIT) if passed else []
-            lost = [message for message in overtaken if not await ledger.is_leased(db, message)]
+            free = [one for one in overtaken if one.id not in self._handlings[one.name, one.lane].held]
+            lost = [message for message in free if not await ledger.is_leased(db, message)]
             for message in lost:
                 await ledger.insert_resend(db, message, self._handlings[message.name, message.lane].queue)
         for message in lost:

@@ -8,6 +8,7 @@ import msgspec
 from shared.bus.ledger import outboxes
 from shared.contracts.parts import Problem
 from shared.db import Connection
+from shared.reads.gateway import select_canceled_jobs
 
 CANCELED = Problem(code="canceled", detail="The job was stopped.", hint="A retry of the job does this work.")
 
@@ -44,3 +45,9 @@ async def shelve(db: Connection, service: str, job_ids: Collection[UUID]) -> int
         msgspec.to_builtins(CANCELED),
     )
     return len(rows)
+
+
+async def shelve_canceled(db: Connection, service: str, job_id: UUID) -> None:
+    """Shelves the commands of the job, unless its cancellation is over: they belong to its next run then."""
+    if job_id in await select_canceled_jobs(db):
+        await shelve(db, service, [job_id])

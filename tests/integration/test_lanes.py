@@ -16,9 +16,9 @@ from shared.contracts.commands import LARGE_BYTES, LoadRows
 from shared.contracts.dead_letter_events import RedriveRequested
 from shared.contracts.events import SMALL_BYTES, ChunkLoaded
 from shared.contracts.parts import LoadOptions, Outcome, Problem
-from shared.db import transaction
-from tests.integration.probe_service import SECONDS, SERVICE, SMALL, Probe
-from tests.integration.test_delivery import at_ease, failing, waiting_for
+from shared.db import Connection, transaction
+from tests.integration.probe_service import SECONDS, SERVICE, SMALL, Probe, Step, Touch
+from tests.integration.test_delivery import at_ease, failing
 from tests.integration.test_recovery import found, impatient  # noqa: F401 - the fixture applies to these tests too
 from tests.stack import Stack
 from tests.waiting import eventually
@@ -55,11 +55,21 @@ def test_a_routing_key_names_the_receivers_of_a_message_that_not_all_need_after_
     assert routing_key("chunk.loaded", "items", "", "a.b", command=False) == "chunk.loaded.items..a.b"
 
 
+def large_ones_wait_for(event: asyncio.Event) -> Step:
+    """A step that keeps large messages waiting."""
+
+    async def wait(command: Touch, _db: Connection) -> None:
+        if command.number < SMALL:
+            await event.wait()
+
+    return wait
+
+
 async def test_a_small_message_overtakes_large_ones_that_wait(probe: Probe) -> None:
     block = asyncio.Event()
-    probe.script.steps = [waiting_for(block), waiting_for(block), at_ease, waiting_for(block)]
+    probe.script.steps = [large_ones_wait_for(block)]
     await probe.say(*(probe.touch(number) for number in range(10)))
-    await probe.called(2)
+    await probe.called(1)
     try:
         await probe.say(probe.touch(SMALL))
         await probe.handled(SMALL)
@@ -85,9 +95,9 @@ async def test_a_lost_small_message_is_recovered_into_its_lane_while_the_large_o
     stack: Stack, probe: Probe
 ) -> None:
     block = asyncio.Event()
-    probe.script.steps = [waiting_for(block), waiting_for(block), at_ease]
+    probe.script.steps = [large_ones_wait_for(block)]
     await probe.say(*(probe.touch(number) for number in range(5)))
-    await probe.called(2)
+    await probe.called(1)
     consumer = probe.consumer
     small = probe.touch(SMALL)
     async with transaction(consumer.pool) as db:

@@ -117,7 +117,7 @@ async def select_index_with_freshness(db: Connection, dataset: str) -> tuple[Ind
         LEFT JOIN ingestor.datasets d ON d.name = n.name
         LEFT JOIN indexer.freshness f ON f.dataset = d.name
         LEFT JOIN indexer.indexes i ON i.dataset = n.name AND i.state = 'serving'
-        LEFT JOIN pg_class c ON c.oid = to_regclass(format('documents.%I', i.dataset || '__' || i.generation))
+        LEFT JOIN pg_class c ON c.oid = to_regclass('documents.' || quote_ident(i.dataset || '__' || i.generation))
         """,
         dataset,
     )
