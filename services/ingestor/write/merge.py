@@ -134,7 +134,7 @@ async def _compare(db: Connection, stage: Stage, first: int, last: int) -> Compa
     parameters: list[Any] = [stage.siblings, chunk.load_options.mode == "insert"]
     parameters += [keys.min(), keys.max()] if upsert_sql.has_ordered_key(dataset) else []
     parameters += [first, last] if in_runs else []
-    statement = upsert_sql.compare(dataset, stage.columns, in_runs=in_runs)
+    statement = upsert_sql.compare(dataset, stage.columns, in_runs=in_runs, alone=len(stage.chunks) == 1)
     before = await _select_earlier_chunks(db, chunk)
     while True:
         rows = await _fetch(db, statement, *parameters)

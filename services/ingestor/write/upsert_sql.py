@@ -50,14 +50,15 @@ def has_ordered_key(dataset: Dataset) -> bool:
     return column_types.find(dataset.field(dataset.key[0]).type).ordered_as_in_postgres
 
 
-def compare(dataset: Dataset, columns: tuple[str, ...], *, in_runs: bool) -> str:
+def compare(dataset: Dataset, columns: tuple[str, ...], *, in_runs: bool, alone: bool) -> str:
     """$2: whether keys of other jobs are refused; $3 and $4: least and greatest value of the key's first field.
 
     With `in_runs`, the last two parameters are the least and the greatest number of the rows to compare.
 
     For each chunk, counts `unchanged` and `duplicates` (a later chunk of the job has that key), and lists the numbers
     of the rows that are `fresh`, `changed` or `taken`. An equal row of an earlier chunk of the job counts as changed,
-    so that a chunk between the two sees that its row is superseded.
+    so that a chunk between the two sees that its row is superseded. A chunk that is `alone` needs no grouping, which
+    would sort its rows.
     """
     first = quote(dataset.key[0])
     parameter = 3
@@ -75,7 +76,7 @@ def compare(dataset: Dataset, columns: tuple[str, ...], *, in_runs: bool) -> str
               ON {_same_key(dataset, "s", "t")}{bounds}
             {run}
         )
-        SELECT {CHUNK} AS ledger,
+        SELECT {f"min({CHUNK})" if alone else CHUNK} AS ledger,
                count(*) FILTER (WHERE NOT differs AND NOT ours AND NOT $2) AS unchanged,
                count(*) FILTER (WHERE ours AND later) AS duplicates,
                coalesce(array_agg({ROW}) FILTER (WHERE was IS NULL), '{{}}') AS fresh,
@@ -83,7 +84,7 @@ def compare(dataset: Dataset, columns: tuple[str, ...], *, in_runs: bool) -> str
                    WHERE was <> {CHUNK} AND CASE WHEN ours THEN NOT later ELSE differs AND NOT $2 END
                ), '{{}}') AS changed,
                coalesce(array_agg({ROW}) FILTER (WHERE $2 AND NOT ours), '{{}}') AS taken
-        FROM met GROUP BY {CHUNK}
+        FROM met {"" if alone else f"GROUP BY {CHUNK}"}
     """
 
 
