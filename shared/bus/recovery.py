@@ -24,7 +24,8 @@ INTERVAL_SECONDS = 5.0
 OVERTAKEN_SECONDS = 20.0
 SLACK = dt.timedelta(seconds=2)
 """Two relays may send in another order than that of `sent_at`."""
-LIMIT = 100
+LIMIT = 1000
+"""Messages in one look: each costs a try of its lease, about a millisecond."""
 MAX_LOAD = 0.02
 """Share of its time that the cleanup may take."""
 log = structlog.get_logger()
