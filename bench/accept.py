@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS bench_peer.jobs (
 );
 CREATE TABLE IF NOT EXISTS bench_peer.hires ({psql.COLUMNS}, PRIMARY KEY (id));
 """
-OUTBOX = "SELECT count(*) FROM gateway.outbox"
+OUTBOX = "SELECT count(*) FROM gateway.outbox WHERE sent_at IS NULL"
 PEER = "FastAPI + SQLAlchemy + Celery, uvicorn with {}"
 MILLRACE, TWO_PROCESSES = "Millrace, 1 process", "Millrace, 2 processes"
 MILLRACE_JOBS, PEER_JOBS = f"gateway.jobs WHERE dataset = '{DATASET}'", "bench_peer.jobs WHERE true"
