@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
 
 from services.analytics import deltas, queries
 from shared.bus.failures import NotReady
 from shared.contracts.events import ChunkCounted, ChunkLoaded
 from shared.db import Connection
-from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.chunks import by_dataset, update_freshness
 from shared.reads.ingestor.datasets import select_dataset
 from shared.telemetry import metrics
 
@@ -21,8 +20,7 @@ async def count_chunks(events: Sequence[ChunkLoaded], db: Connection) -> list[Ch
     """
     groups: Counter[int] = Counter()
     counted = []
-    # All transactions take the datasets in this order, which prevents deadlocks.
-    for name, chunks in groupby(sorted(events, key=lambda event: event.dataset), key=lambda event: event.dataset):
+    for name, chunks in by_dataset(events).items():
         # Lock before reading which rollups are built: a build must know which rollups contain these chunks.
         await queries.lock_counts(db, name, exclusive=False)
         dataset = await select_dataset(db, name)

@@ -28,20 +28,14 @@ async def handle(handling: Handling, group: Sequence[Received]) -> None:
     if len(group) == 1:
         await handling.handle_counted(group[0])
         return
-    crashed = await _select_crashed(handling, [received for received in group if received.redeliveries])
-    innocent = [received for received in group if received not in crashed]
+    redelivered = [received.message.id for received in group if received.redeliveries]
+    crashed = await handling.persist(lambda db: attempts.select_crashed(db, redelivered)) if redelivered else set()
+    innocent = [received for received in group if received.message.id not in crashed]
     async with _recorded(handling, [received for received in innocent if received.redeliveries]):
         await _handle_in_halves(handling, innocent)
-    for received in crashed:
-        await handling.handle_counted(received)
-
-
-async def _select_crashed(handling: Handling, redelivered: Sequence[Received]) -> list[Received]:
-    if not redelivered:
-        return []
-    ids = [received.message.id for received in redelivered]
-    crashed = await handling.persist(lambda db: attempts.select_crashed(db, ids))
-    return [received for received in redelivered if received.message.id in crashed]
+    for received in group:
+        if received.message.id in crashed:
+            await handling.handle_counted(received)
 
 
 @contextlib.asynccontextmanager

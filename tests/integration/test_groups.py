@@ -197,6 +197,16 @@ async def redeliver(probe: Probe, number: int) -> None:
         )
 
 
+async def gather_again(probe: Probe, gate: Gate) -> None:
+    """Redelivers five messages while the gate is shut, opens it, and waits for their ends."""
+    await probe.deliver(probe.touch(0))
+    await probe.called(1)
+    for number in range(1, 6):
+        await redeliver(probe, number)
+    gate.is_open.set()
+    await all_ended(probe, 6)
+
+
 async def test_after_a_crash_the_group_is_repeated_and_its_attempts_are_recorded_while_it_runs(grouped: Probe) -> None:
     begun: list[int] = []
 
@@ -208,12 +218,7 @@ async def test_after_a_crash_the_group_is_repeated_and_its_attempts_are_recorded
 
     gate = Looks()
     grouped.script.steps = [gate]
-    await grouped.deliver(grouped.touch(0))
-    await grouped.called(1)
-    for number in range(1, 6):
-        await redeliver(grouped, number)
-    gate.is_open.set()
-    await all_ended(grouped, 6)
+    await gather_again(grouped, gate)
     await grouped.is_idle()
     assert grouped.script.groups == [1, 5]
     assert begun == [5] * 5
@@ -229,12 +234,7 @@ async def test_a_group_that_crashed_again_is_handled_singly(grouped: Probe) -> N
                 "INSERT INTO attempts (message_id, number, name, worker) VALUES ($1, 1, 'touch', 'gone')",
                 grouped.touch(number).id,
             )
-    await grouped.deliver(grouped.touch(0))
-    await grouped.called(1)
-    for number in range(1, 6):
-        await redeliver(grouped, number)
-    gate.is_open.set()
-    await all_ended(grouped, 6)
+    await gather_again(grouped, gate)
     assert grouped.script.groups == [1, 2, 1, 1, 1]  # 4 and 5 have not crashed twice
 
 

@@ -82,14 +82,20 @@ async def test_a_chunk_goes_to_the_services_that_its_dataset_declares(
     assert {event.readers for event in await bring(ingestor, *some_lines(random.Random(1), 9))} == {readers}
 
 
+async def bring_all_but_one(ingestor: Ingestor, readers: tuple[str, ...]) -> tuple[list[ChunkLoaded], Any]:
+    """Chunks that were loaded for these readers, and the command that loads the last one."""
+    await declare(ingestor, readers)
+    old = await bring(ingestor, *some_lines(random.Random(1), 9))
+    (command,) = await ingestor.begin("sales", sale(1, note="green"), columns=COLUMNS, chunk_bytes=300)
+    return old, command
+
+
 @pytest.mark.parametrize("before", [(), ("indexer",), ("analytics",)])
 async def test_readers_that_are_declared_while_a_chunk_closes_find_its_rows(
     ingestor: Ingestor, indexer: Indexer, analytics: Analytics, before: tuple[str, ...]
 ) -> None:
     """The declaration waits for the chunk, which goes to the readers before it; what is built has the chunk."""
-    await declare(ingestor, before)
-    old = await bring(ingestor, *some_lines(random.Random(1), 9))
-    (command,) = await ingestor.begin("sales", sale(1, note="green"), columns=COLUMNS, chunk_bytes=300)
+    old, command = await bring_all_but_one(ingestor, before)
     async with ingestor.pool.acquire() as db:
         transaction = db.transaction()
         await transaction.start()
@@ -112,9 +118,7 @@ async def test_a_chunk_that_closes_while_readers_are_declared_goes_to_them(
     ingestor: Ingestor, indexer: Indexer, analytics: Analytics, before: tuple[str, ...]
 ) -> None:
     """The chunk waits for the declaration."""
-    await declare(ingestor, before)
-    old = await bring(ingestor, *some_lines(random.Random(1), 9))
-    (command,) = await ingestor.begin("sales", sale(1, note="green"), columns=COLUMNS, chunk_bytes=300)
+    old, command = await bring_all_but_one(ingestor, before)
     async with ingestor.pool.acquire() as db:
         transaction = db.transaction()
         await transaction.start()

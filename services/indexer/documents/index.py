@@ -1,7 +1,6 @@
 """Indexes loaded chunks: writes the documents of their rows in every generation of the index."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from services.indexer.documents import documents, queries
 from services.indexer.documents.vocabulary_cache import VocabularyCache
@@ -10,7 +9,7 @@ from shared.catalog.dataset import Dataset
 from shared.contracts.events import ChunkIndexed, ChunkLoaded
 from shared.db import Connection
 from shared.reads.indexer.index import Index
-from shared.reads.ingestor.chunks import update_freshness
+from shared.reads.ingestor.chunks import by_dataset, update_freshness
 from shared.reads.ingestor.datasets import select_dataset
 from shared.telemetry import metrics
 
@@ -23,9 +22,7 @@ async def index_chunks(events: Sequence[ChunkLoaded], db: Connection, cache: Voc
     """
     written: dict[int, int] = {}
     searched = []
-    # All transactions take the datasets in this order, which prevents deadlocks.
-    for name, group in groupby(sorted(events, key=lambda event: event.dataset), key=lambda event: event.dataset):
-        chunks = list(group)
+    for name, chunks in by_dataset(events).items():
         # Lock before reading the declaration: a new generation must know which generations contain these chunks.
         await queries.lock_documents(db, name, exclusive=any(event.outcome.deleted for event in chunks))
         dataset = await select_dataset(db, name)

@@ -1,7 +1,9 @@
-"""Queries about the chunk ledger for services that process loaded chunks."""
+"""Loaded chunks, for the services that process them: their order, and queries about the chunk ledger."""
 
+from collections.abc import Iterable
 from typing import Literal
 
+from shared.contracts.events import ChunkLoaded
 from shared.db import LIMIT_IDLE, Connection
 
 
@@ -25,3 +27,11 @@ async def update_freshness(db: Connection, dataset: str, done: Literal["indexed"
         dataset,
     )
     return version
+
+
+def by_dataset(events: Iterable[ChunkLoaded]) -> dict[str, list[ChunkLoaded]]:
+    """Returns the chunks of each dataset, by name: all transactions lock the datasets in this order."""
+    chunks: dict[str, list[ChunkLoaded]] = {}
+    for event in sorted(events, key=lambda event: event.dataset):
+        chunks.setdefault(event.dataset, []).append(event)
+    return chunks
